@@ -1,0 +1,8 @@
+"""`th demo`."""
+
+import click
+
+
+@click.command()
+def demo() -> None:
+    """x"""

@@ -1,0 +1,101 @@
+"""Everything that `th` prints. Answers go to stdout, progress and remarks to stderr."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+_LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
+
+
+def safe(text: str) -> str:
+    """Make a name fit for one line of a terminal: control characters and undecodable bytes become escapes."""
+    visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return visible.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def error(message: str) -> None:
+    """Print the one line that says what went wrong."""
+    click.echo(f"Error: {safe(message)}", err=True)
+
+
+def note(message: str) -> None:
+    """Print a remark to stderr."""
+    click.echo(safe(message), err=True)
+
+
+def line(message: str = "") -> None:
+    """Print a line of an answer."""
+    click.echo(safe(message))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], indent: str = "") -> None:
+    """Print aligned columns; numbers to the right, the last column as long as it is."""
+    cells = [[safe(str(value)) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    numeric = [
+        bool(rows) and all(isinstance(row[place], int | float) for row in rows) for place in range(len(headers))
+    ]
+    for row in [list(headers), *cells]:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        click.echo(indent + "  ".join(padded).rstrip())
+
+
+def document(value: Any) -> None:
+    """Print one JSON document. Undecodable bytes of a path come out as \\udc80 to \\udcff, as Python writes them."""
+    click.echo(json.dumps(value, indent=1))
+
+
+def csv_rows(headers: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
+    """Print CSV (RFC 4180); paths keep their very bytes."""
+    out = sys.stdout.buffer
+    for row in [headers, *rows]:
+        text = io.StringIO()
+        csv.writer(text).writerow(row)
+        out.write(os.fsencode(text.getvalue()))
+    out.flush()
+
+
+class _Lines(io.TextIOBase):
+    """Turns a bar that redraws itself into lines of a log."""
+
+    def write(self, text: str) -> int:
+        """Print what is not blank."""
+        shown = text.strip("\r\n :")
+        if shown:
+            click.echo(shown, err=True)
+        return len(text)
+
+
+@contextmanager
+def progress(total: int, unit: str) -> Iterator[Any]:
+    """Show a tqdm bar with rate and time left on stderr, or a line now and then if that is no terminal."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=total,
+        unit=unit,
+        file=sys.stderr if terminal else _Lines(),
+        mininterval=0.1 if terminal else _LINE_EVERY,
+        maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
+        dynamic_ncols=terminal,
+        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}",
+    )
+    with bar:
+        yield bar
+
+
+def skipped(names: Sequence[tuple[bytes, str]]) -> None:
+    """Print what was skipped, one line each with its reason."""
+    for path, reason in names:
+        note(f"skipped {os.fsdecode(path)}: {reason}")

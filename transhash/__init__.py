@@ -1,0 +1,74 @@
+"""TransHash: find similar images with 16 to 256 bits an image.
+
+    import transhash
+
+    hasher = transhash.load_hasher("phash")               # or a file made by `th train`
+    codes = transhash.encode("photos/", hasher)           # a folder, or a list of files
+    index = transhash.Index.build(codes)                  # FAISS; index.save("photos.index") keeps it
+    matches = index.search(transhash.encode(["cat.jpg"], hasher), k=10)
+
+Importing this package loads neither torch nor numpy: names are resolved when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .codes import Codes, read_codes, write_codes
+    from .encoding import encode
+    from .errors import TransHashError
+    from .evaluation import evaluate
+    from .hashers import load_hasher
+    from .hashers.architecture import Architecture
+    from .results import Matches, RangeMatches
+    from .search import Index
+    from .training.config import TrainConfig
+    from .training.loop import train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "hashers.architecture",
+    "Codes": "codes",
+    "Index": "search",
+    "Matches": "results",
+    "RangeMatches": "results",
+    "TrainConfig": "training.config",
+    "TransHashError": "errors",
+    "encode": "encoding",
+    "evaluate": "evaluation",
+    "load_hasher": "hashers",
+    "read_codes": "codes",
+    "train": "training.loop",
+    "write_codes": "codes",
+}
+
+__all__ = [
+    "Architecture",
+    "Codes",
+    "Index",
+    "Matches",
+    "RangeMatches",
+    "TrainConfig",
+    "TransHashError",
+    "encode",
+    "evaluate",
+    "load_hasher",
+    "read_codes",
+    "train",
+    "write_codes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,114 @@
+"""The contract that a search backend keeps, and how backends are found.
+
+A backend is a class named by an entry point of the group ``transhash.backends``::
+
+    [project.entry-points."transhash.backends"]
+    mine = "my_package:MyIndex"
+
+The core hands it codes and gets positions back. Paths, labels, the model's digest, the manifest and checksums
+are the core's business (`transhash.search`): a backend stores nothing but its own index.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BackendError
+from .results import Matches, RangeMatches
+
+GROUP = "transhash.backends"
+
+
+class Backend(Protocol):
+    """An index over packed codes. Ids are positions: the i-th code added has id i.
+
+    Codes and queries reach a backend checked: C-contiguous uint8 of shape (n, bits/8). Parameters are those of
+    the command line (``nlist``, ``nprobe``); a backend refuses one it does not know with a `BackendError`.
+    """
+
+    types: ClassVar[tuple[str, ...]]
+    """The index types it can build; the first is the default."""
+
+    bits: int
+    """Width of a code."""
+
+    @classmethod
+    def build(
+        cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
+    ) -> Self:
+        """Build an index of codes (n, bits/8) uint8, n >= 1."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        ...
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Add codes (n, bits/8) uint8 behind those there are."""
+        ...
+
+    def search(self, queries: NDArray[np.uint8], k: int, params: Mapping[str, int] | None = None) -> Matches:
+        """Return the min(k, n) nearest codes of each query, k >= 1, ordered by (distance, id)."""
+        ...
+
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, params: Mapping[str, int] | None = None
+    ) -> RangeMatches:
+        """Return every code at distance <= radius of each query, ordered by (distance, id)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the index into `folder`, which exists and is empty, as plain files."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open what `save` wrote.
+
+        Lengths and checksums were verified against the manifest, but whoever made the files made the manifest
+        too: raise `BackendError` for contents that do not hold together.
+        """
+        ...
+
+    def info(self) -> dict[str, int | str]:
+        """Describe the index: ``type`` and whatever else a person would ask, JSON values only."""
+        ...
+
+
+def names() -> list[str]:
+    """Return the names of the installed backends, sorted."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def load(name: str) -> type[Backend]:
+    """Return the backend class registered under `name`.
+
+    Raises BackendError if none is, or if its package does not import.
+    """
+    found = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not found:
+        raise BackendError(f"backend {name!r} is not installed; there are: {', '.join(names())}")
+    try:
+        return cast("type[Backend]", found[0].load())
+    except Exception as error:  # a plugin's module may fail in any way; the user needs to know which one
+        package = found[0].dist.name if found[0].dist else found[0].value
+        raise BackendError(
+            f"backend {name!r} does not load ({type(error).__name__}: {error}); "
+            f"reinstall the package {package!r} with what it needs"
+        ) from error
+
+
+def check_params(given: Mapping[str, int] | None, known: tuple[str, ...], what: str) -> dict[str, int]:
+    """Return `given` as a dict; raise BackendError for a parameter that `what` does not have."""
+    params = dict(given or {})
+    for name, value in params.items():
+        if name not in known:
+            can = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise BackendError(f"{what} has no parameter {name}; {can}")
+        if value < 1:
+            raise BackendError(f"{name}={value}: must be at least 1")
+    return params

@@ -1,0 +1,1 @@
+"""Data sets and protocols, one module each."""

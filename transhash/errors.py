@@ -1,0 +1,50 @@
+"""Every error that TransHash raises on purpose.
+
+    TransHashError
+    ├── ImageError       an image cannot be read
+    ├── SourceError      a folder or list of images cannot be used
+    ├── CodesError       a codes file is damaged, foreign or of an unknown version
+    ├── ModelError       a hasher or its weights cannot be loaded
+    ├── TrainingError    training cannot start with these images or settings
+    ├── BackendError     a backend is missing, broken or cannot do what was asked
+    ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
+    └── MismatchError    codes of different models or widths were put together
+
+A message is one line: where, what is wrong, how to mend it.
+"""
+
+
+class TransHashError(Exception):
+    """Base of all errors raised on purpose: catch this one to catch them all."""
+
+
+class ImageError(TransHashError):
+    """An image cannot be read."""
+
+
+class SourceError(TransHashError):
+    """A folder or list of images cannot be used."""
+
+
+class CodesError(TransHashError):
+    """A codes file is damaged, foreign or of an unknown version."""
+
+
+class ModelError(TransHashError):
+    """A hasher or its weights cannot be loaded."""
+
+
+class TrainingError(TransHashError):
+    """Training cannot start with these images or settings."""
+
+
+class BackendError(TransHashError):
+    """A backend is missing, broken or cannot do what was asked."""
+
+
+class IndexFolderError(TransHashError):
+    """An index folder is damaged, foreign or of an unknown version."""
+
+
+class MismatchError(TransHashError):
+    """Codes of different models or widths were put together."""

@@ -1,0 +1,27 @@
+"""The contract that every hasher keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:  # the contract itself costs no import
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from ..codes import ModelRef
+
+
+class Hasher(Protocol):
+    """Turns images into codes, in two steps: `preprocess` one image in a loader thread, `encode` a batch."""
+
+    ref: ModelRef
+    """Name, digest and bits: what a codes file says of its model."""
+
+    def preprocess(self, image: Image.Image) -> NDArray[Any]:
+        """Turn an RGB image of any size into an array of one fixed shape and type."""
+        ...
+
+    def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
+        """Turn a stack of n preprocessed images into codes (n, bits/8) uint8."""
+        ...

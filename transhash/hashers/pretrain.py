@@ -1,0 +1,50 @@
+"""Pretrained weights of a backbone: from the model hub or from a file, safetensors only."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import timm
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models.vision_transformer import checkpoint_filter_fn
+
+from ..errors import ModelError
+
+_FILE = "model.safetensors"
+
+
+def download(backbone: str) -> Path:
+    """Return the path of timm's weights for a backbone, downloaded from the hub or taken from its local cache.
+
+    Raises ModelError if timm names none, or they cannot be had.
+    """
+    config = timm.get_pretrained_cfg(backbone)
+    if not config or not config.hf_hub_id:
+        raise ModelError(f"backbone {backbone}: timm has no pretrained weights for it; pass --weights FILE")
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # it reports every retry; one line at the end is ours
+    try:
+        return Path(hf_hub_download(config.hf_hub_id, _FILE))
+    except Exception as error:  # the hub client's own errors, the network's, the file system's
+        raise ModelError(
+            f"backbone {backbone}: its weights, {_FILE} of {config.hf_hub_id}, cannot be had from the model hub "
+            f"({type(error).__name__}); get that file elsewhere and pass --weights FILE"
+        ) from error
+
+
+def load(backbone: Any, path: Path) -> None:
+    """Load a timm checkpoint into a plain backbone; position embeddings are resampled to its input size.
+
+    Raises ModelError if the file is no safetensors file or does not fit the backbone.
+    """
+    try:
+        state = {name: weight.float() for name, weight in load_file(path).items()}
+        missing, _ = backbone.load_state_dict(checkpoint_filter_fn(state, backbone), strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: no weights for this backbone ({line}); give a timm checkpoint") from None
+    if missing:
+        raise ModelError(f"{path}: lacks {len(missing)} of the backbone's tensors, {missing[0]} for one")

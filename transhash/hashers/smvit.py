@@ -1,0 +1,157 @@
+"""The siamese multi-granular vision transformer of TransHash (Chen et al., ICMR 2022, arXiv:2105.01823).
+
+Siamese means that every image goes through the same weights; pairs are formed over the batch, in the objective.
+Where the paper leaves a detail open, ``docs/hasher.md`` says how we read it.
+"""
+
+from copy import deepcopy
+from typing import Any, cast
+
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from ..packing import check_bits
+from .architecture import Architecture
+
+
+class SMViT(nn.Module):
+    """Two streams over one backbone; each stream has its own hash head.
+
+    | tensor | shape |
+    |---|---|
+    | images | (n, 3, H, W) float |
+    | tokens before the last block | (n, 1 + N, D) |
+    | global stream: last block, final norm, class token | (n, D) |
+    | local stream: K groups, each led by the class token, one shared block | K times (n, D) |
+    | features: both streams side by side | (n, (1 + K) D) |
+    | outputs: bits/2 from the global head, the rest shared among K local heads | (n, bits) |
+    """
+
+    def __init__(self, backbone: Any, bits: int, groups: int) -> None:
+        """Split the last block of a timm `VisionTransformer` into two streams."""
+        super().__init__()
+        self.groups = groups
+        self.prefix = int(backbone.num_prefix_tokens)
+        dim = int(backbone.embed_dim)
+        self.backbone = backbone
+        self.global_block = backbone.blocks[-1]
+        self.global_norm = backbone.norm
+        backbone.blocks = backbone.blocks[:-1]
+        backbone.norm = nn.Identity()
+        global_bits, *local_bits = split_bits(bits, groups)
+        self.global_head = nn.Linear(dim, global_bits)
+        if groups:
+            self.local_block = deepcopy(self.global_block)
+            self.local_norm = deepcopy(self.global_norm)
+            self.local_heads = nn.ModuleList(nn.Linear(dim, width) for width in local_bits)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the streams' class tokens side by side: (n, 3, H, W) -> (n, (1 + K) D)."""
+        tokens = self.backbone.forward_features(images)  # (n, prefix + N, D)
+        streams = [self.global_norm(self.global_block(tokens))[:, 0]]
+        if self.groups:
+            prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
+            for group in patches.tensor_split(self.groups, dim=1):
+                local = self.local_block(torch.cat([prefix, group], dim=1))
+                streams.append(self.local_norm(local)[:, 0])
+        return torch.cat(streams, dim=1)
+
+    def hash(self, features: Tensor) -> Tensor:
+        """Map features (n, (1 + K) D) to real-valued codes (n, bits) in (-1, 1)."""
+        heads = [self.global_head, *self.local_heads] if self.groups else [self.global_head]
+        streams = features.chunk(1 + self.groups, dim=1)
+        return torch.cat([head(stream) for head, stream in zip(heads, streams, strict=True)], dim=1).tanh()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (n, 3, H, W) to real-valued codes (n, bits) in (-1, 1)."""
+        return self.hash(self.features(images))
+
+
+def split_bits(bits: int, groups: int) -> list[int]:
+    """Return the bits of the global head and of each local head: half for the first, the rest shared evenly."""
+    if not groups:
+        return [bits]
+    half = bits // 2
+    return [bits - half, *(half // groups + (place < half % groups) for place in range(groups))]
+
+
+def build(architecture: Architecture) -> SMViT:
+    """Build the network with random weights.
+
+    Raises ModelError for a backbone that is no plain vision transformer, or settings that do not fit together.
+    """
+    return network(plain_backbone(architecture), architecture)
+
+
+def plain_backbone(architecture: Architecture) -> Any:
+    """Return timm's vision transformer for an architecture, with random weights, before its patches overlap."""
+    _check(architecture)
+    patch = {} if architecture.patch_size is None else {"patch_size": architecture.patch_size}
+    try:
+        backbone = timm.create_model(
+            architecture.backbone,
+            pretrained=False,
+            num_classes=0,
+            img_size=architecture.image_size,
+            **patch,
+        )
+    except (TypeError, AssertionError) as error:
+        raise ModelError(f"backbone {architecture.backbone}: does not take these sizes ({error})") from error
+    if not isinstance(backbone, VisionTransformer) or backbone.cls_token is None or len(backbone.blocks) < 2:
+        raise ModelError(
+            f"backbone {architecture.backbone}: no plain vision transformer with a class token; "
+            "choose one such as vit_small_patch16_224"
+        )
+    return backbone
+
+
+def network(backbone: Any, architecture: Architecture) -> SMViT:
+    """Make a plain backbone's patches overlap and split it into two streams."""
+    patch = backbone.patch_embed.patch_size[0]
+    stride = architecture.stride or max(1, patch * 3 // 4)
+    _overlap(backbone, architecture.image_size, patch, stride)
+    if architecture.groups > backbone.patch_embed.num_patches:
+        raise ModelError(
+            f"{architecture.groups} groups of {backbone.patch_embed.num_patches} patches: choose fewer groups"
+        )
+    return SMViT(backbone, architecture.bits, architecture.groups)
+
+
+def _check(architecture: Architecture) -> None:
+    try:
+        check_bits(architecture.bits)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+    if not timm.is_model(architecture.backbone):
+        raise ModelError(f"backbone {architecture.backbone!r}: timm has no such model")
+    if not 8 <= architecture.image_size <= 1024:
+        raise ModelError(f"image size {architecture.image_size}: must be from 8 to 1024 pixels")
+    if not 0 <= architecture.groups <= architecture.bits // 2:
+        raise ModelError(f"{architecture.groups} groups: {architecture.bits} bits allow from 0 to half as many")
+    for name, value in (("patch size", architecture.patch_size), ("stride", architecture.stride)):
+        if value is not None and not 1 <= value <= architecture.image_size:
+            raise ModelError(f"{name} {value}: must be from 1 to the image size, {architecture.image_size}")
+
+
+def _overlap(backbone: Any, image_size: int, patch: int, stride: int) -> None:
+    """Slide the patch window by `stride`: N = ⌊(H + S - P) / S⌋ · ⌊(W + S - P) / S⌋ patches (paper, section 3.1)."""
+    embed = backbone.patch_embed
+    if stride > patch:
+        raise ModelError(f"stride {stride}: larger than the patch, {patch}, it would leave gaps")
+    old = embed.grid_size
+    side = (image_size + stride - patch) // stride
+    embed.proj.stride = (stride, stride)
+    embed.grid_size, embed.num_patches = (side, side), side * side
+    embed.strict_img_size, embed.dynamic_img_pad, embed.img_size = False, False, None
+    if backbone.pos_embed is None:
+        raise ModelError("backbone: it has no absolute position embedding; choose another")
+    if (side, side) != old:
+        prefix = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
+        resampled = resample_abs_pos_embed(
+            backbone.pos_embed.detach(), [side, side], list(old), num_prefix_tokens=prefix
+        )
+        backbone.pos_embed = nn.Parameter(cast(Tensor, resampled))

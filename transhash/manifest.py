@@ -1,0 +1,162 @@
+"""The manifest of an index folder: what it holds, checked before anything else opens it. Standard library only.
+
+An index folder holds ``manifest.json`` and one data folder that it names, so that replacing the manifest is what
+replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
+"""
+
+import json
+import re
+import secrets
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import files
+from .errors import IndexFolderError
+
+FORMAT = "transhash-index"
+VERSION = 0
+NAME = "manifest.json"
+
+_MAX_BYTES = 1 << 20
+_DATA = re.compile(r"data-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Length and checksum of one file of the data folder."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index folder holds.
+
+    Attributes:
+        backend: name of the entry point that opens it.
+        count: number of codes.
+        bits: width of a code.
+        model: what made the codes: ``phash`` or a hasher's path when they were encoded.
+        model_digest: identity of that model; a query must carry the same.
+        data: name of the data folder.
+        files: its files by their path in it.
+        info: what the backend says of its index.
+    """
+
+    backend: str
+    count: int
+    bits: int
+    model: str
+    model_digest: str
+    data: str
+    files: dict[str, StoredFile]
+    info: dict[str, int | str] = field(default_factory=dict)
+
+
+def read(folder: Path) -> Manifest:
+    """Read the manifest of an index folder.
+
+    Raises IndexFolderError if `folder` is no index folder, or its manifest is damaged or of an unknown version.
+    """
+    path = folder / NAME
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise IndexFolderError(f"{path}: larger than a manifest can be; build the index again")
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise IndexFolderError(f"{folder}: not an index folder; make one with: th index build") from None
+    except (ValueError, RecursionError) as error:
+        raise IndexFolderError(f"{path}: damaged ({error}); build the index again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise IndexFolderError(f"{path}: not a TransHash manifest; name a folder made by: th index build")
+    if document.get("version") != VERSION:
+        raise IndexFolderError(
+            f"{path}: format version {document.get('version')!r}, this TransHash reads {VERSION}; "
+            "upgrade TransHash or build the index again"
+        )
+    try:
+        return _parse(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise IndexFolderError(f"{path}: damaged ({error!r}); build the index again") from None
+
+
+def verify(folder: Path, manifest: Manifest) -> Path:
+    """Check length and SHA-256 of every file and return the data folder. Raises IndexFolderError."""
+    data = folder / manifest.data
+    for name, stored in manifest.files.items():
+        path = data / name
+        if not path.is_file() or path.is_symlink():
+            raise IndexFolderError(f"{path}: missing; build the index again")
+        if path.stat().st_size != stored.bytes:
+            raise IndexFolderError(
+                f"{path}: {path.stat().st_size} bytes, the manifest says {stored.bytes}; build the index again"
+            )
+        if files.sha256(path) != stored.sha256:
+            raise IndexFolderError(f"{path}: contents do not match their checksum; build the index again")
+    return data
+
+
+def new_data_folder(folder: Path) -> Path:
+    """Make an index folder, unless it is there, and an empty data folder in it.
+
+    Raises IndexFolderError if something else stands at `folder`: nothing but an index is ever replaced.
+    """
+    if folder.exists() and not replaceable(folder):
+        raise IndexFolderError(f"{folder}: exists and is not an index folder; choose another output")
+    folder.mkdir(exist_ok=True)
+    data = folder / f"data-{secrets.token_hex(8)}"
+    data.mkdir()
+    return data
+
+
+def replaceable(folder: Path) -> bool:
+    """Return whether `folder` is an index, what an interrupted build left of one, or empty."""
+    return folder.is_dir() and all(
+        entry.name == NAME or entry.name.startswith(f".{NAME}.") or _DATA.fullmatch(entry.name)
+        for entry in folder.iterdir()
+    )
+
+
+def commit(folder: Path, manifest: Manifest) -> None:
+    """Make `manifest` the folder's manifest, then remove data folders that it does not name."""
+    data = folder / manifest.data
+    for name in manifest.files:
+        files.sync(data / name)
+    files.sync(data)
+    document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+    with files.replacing(folder / NAME) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for entry in folder.iterdir():
+        if _DATA.fullmatch(entry.name) and entry.name != manifest.data:
+            shutil.rmtree(entry)
+
+
+def describe(data: Path) -> dict[str, StoredFile]:
+    """Return length and SHA-256 of every file in a data folder."""
+    return {
+        path.relative_to(data).as_posix(): StoredFile(path.stat().st_size, files.sha256(path))
+        for path in sorted(data.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _parse(document: dict[str, Any]) -> Manifest:
+    stored = {name: StoredFile(int(f["bytes"]), str(f["sha256"])) for name, f in document["files"].items()}
+    for name in stored:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"file name {name!r}")
+    if not _DATA.fullmatch(document["data"]):
+        raise ValueError(f"data folder {document['data']!r}")
+    return Manifest(
+        backend=str(document["backend"]),
+        count=int(document["count"]),
+        bits=int(document["bits"]),
+        model=str(document["model"]),
+        model_digest=str(document["model_digest"]),
+        data=document["data"],
+        files=stored,
+        info=dict(document["info"]),
+    )

@@ -1,0 +1,1 @@
+"""Training the TransHash hasher end to end: `config`, `data`, `objective`, `loop`."""
