@@ -325,8 +325,8 @@ def _read_records(file: h5py.File, count: int) -> Records:
         return Records(paths, root)
     labels = _dataset(file, "labels", np.int32, ndim=1)
     names = _table(file, "label_name")
-    if len(labels) != count or len(names) > count:
-        raise ValueError(f"{count} codes, {len(labels)} labels and {len(names)} label names")
+    if len(labels) != count:
+        raise ValueError(f"{count} codes and {len(labels)} labels")
     ids = labels[:]
     if count and not (ids.min() >= NO_LABEL and ids.max() < len(names)):
         raise ValueError("a label has no name")

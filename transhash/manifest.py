@@ -79,7 +79,7 @@ def read(folder: Path) -> Manifest:
         )
     try:
         return _parse(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise IndexFolderError(f"{path}: damaged ({error!r}); build the index again") from None
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from ..errors import SourceError
 
 QUERIES = 20  # a class
-TRAINING = 80  # a class; the rest is the database
+TRAINING = 100  # a class; the rest is the database
 SEED = 0
 
 

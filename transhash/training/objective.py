@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_EPSILON = 1e-6
+_NEAREST = 1e-6  # part of bits/2 below which a distance is taken for this: log(1 + γ/d) has no value at 0
+_SHORTEST = 1e-3  # length under which a code is not scaled up to 1: its gradient would be beyond any type
 
 
 class CauchyObjective(nn.Module):
@@ -31,10 +32,10 @@ class CauchyObjective(nn.Module):
         """Return the scalar loss of outputs (n, bits) float under labels (n,) int; always in float32 or wider."""
         outputs = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
         bits = outputs.shape[1]
-        units = F.normalize(outputs, dim=1, eps=_EPSILON)
+        units = F.normalize(outputs, dim=1, eps=_SHORTEST)
         first, second = torch.triu_indices(len(outputs), len(outputs), offset=1, device=outputs.device)
         similar = labels[first] == labels[second]  # the similarity matrix of this batch, each pair once
-        distance = bits / 2 * (1 - (units @ units.T)[first, second]).clamp_min(_EPSILON)
+        distance = bits / 2 * (1 - (units @ units.T)[first, second]).clamp_min(_NEAREST)
         cost = torch.where(similar, torch.log1p(distance / self.gamma), torch.log1p(self.gamma / distance))
         pairs = _mean(cost[similar]) + _mean(cost[~similar])
         corner = bits / 2 * (1 - units.abs().sum(dim=1) / bits**0.5).clamp_min(0)  # cos(|h|, 1) = Σ|h| / (‖h‖ √bits)

@@ -1,0 +1,74 @@
+"""Shared fixtures: the real command, real pictures, a real (untrained) hasher."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Th = Callable[..., subprocess.CompletedProcess[str]]
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def command() -> list[str]:
+    """The installed console script; without one on disk, its entry point."""
+    script = Path(sys.executable).with_name("th")
+    if script.exists():
+        return [str(script)]
+    (point,) = entry_points(group="console_scripts", name="th")
+    return [sys.executable, "-c", f"from {point.module} import {point.attr}; {point.attr}()"]
+
+
+@pytest.fixture(scope="session")
+def th(command: list[str]) -> Th:
+    """Run `th` in a process of its own."""
+
+    def run(
+        *arguments: object, cwd: Path | None = None, code: int = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*command, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=600,
+        )
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 PNG pictures in 3 classes; those of a class look alike."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for label in ("circle", "cross", "stripe"):
+        (root / label).mkdir()
+        base = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        for number in range(8):
+            pixels = np.asarray(Image.fromarray(base).resize((40, 40), Image.Resampling.NEAREST)).astype(int)
+            noisy = np.clip(pixels + rng.integers(-30, 30, pixels.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(root / label / f"{number}.png")
+    return root
+
+
+TINY = ["--backbone", "test_vit", "--image-size", "32", "--patch-size", "8", "--stride", "6", "--groups", "2"]
+
+
+@pytest.fixture(scope="session")
+def hasher_file(th: Th, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hasher of 16 bits, trained for a few steps by the real command."""
+    path = tmp_path_factory.mktemp("hasher") / "hasher.safetensors"
+    th("train", pictures, "-o", path, *TINY, "--bits", 16, "--epochs", 2, "--batch-size", 12)
+    return path

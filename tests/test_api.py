@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import transhash
+
+
+def test_public_names():
+    assert sorted(transhash.__all__) == [
+        "Architecture",
+        "Codes",
+        "Index",
+        "Matches",
+        "RangeMatches",
+        "TrainConfig",
+        "TransHashError",
+        "encode",
+        "evaluate",
+        "load_hasher",
+        "read_codes",
+        "train",
+        "write_codes",
+    ]
+    for name in transhash.__all__:
+        assert callable(getattr(transhash, name))
+        assert name in dir(transhash)
+
+
+def test_unknown_name():
+    assert not hasattr(transhash, "no_such_name")
+
+
+def test_import_is_light():
+    code = (
+        "import sys, transhash, transhash_cli.main; "
+        "print([m for m in ('numpy', 'torch', 'h5py', 'faiss', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_submodules_do_not_hide_functions():
+    code = "import transhash.encoding, transhash.evaluation.metrics, transhash; print(callable(transhash.encode))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_readme_python_example(pictures, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").symlink_to(pictures)
+    Image.open(pictures / "cross" / "0.png").save(tmp_path / "cat.jpg")
+    scope: dict = {}
+    exec(_readme_example(), scope)
+    assert scope["matches"].ids.shape == (1, 10)
+    assert "cross" in scope["index"].path(scope["matches"].ids[0, 0])
+
+
+def _readme_example() -> str:
+    from .conftest import REPOSITORY
+
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    example = text.split("```python\n")[1].split("```")[0]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 5
+    return example

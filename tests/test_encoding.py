@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from transhash import images
+from transhash.codes import read_codes
+from transhash.encoding import encode, encode_to_file
+from transhash.errors import SourceError
+from transhash.hashers import load_hasher
+
+
+def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
+    (tmp_path / "mixed").mkdir()
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        Image.open(path).save(tmp_path / "mixed" / f"{number:03}.png")
+        (tmp_path / "mixed" / f"{number:03}x.png").write_bytes(path.read_bytes()[:50])
+    hasher = load_hasher("phash")
+    source = images.folder(tmp_path / "mixed")
+    for batch_size in (1, 7, 100):
+        rows, skipped = encode_to_file(source, hasher, tmp_path / "c.h5", batch_size)
+        codes = read_codes(tmp_path / "c.h5")
+        assert (rows, len(skipped), len(codes), len(codes.skipped)) == (24, 24, 24, 24)
+        for row in range(rows):
+            alone = hasher.encode(hasher.preprocess(images.read(codes.records.path(row)))[None])
+            np.testing.assert_array_equal(codes.codes[row], alone[0])
+
+
+def test_memory_and_file_agree(pictures, tmp_path):
+    hasher = load_hasher("phash")
+    encode_to_file(images.folder(pictures), hasher, tmp_path / "c.h5")
+    stored, memory = read_codes(tmp_path / "c.h5"), encode(pictures, hasher)
+    np.testing.assert_array_equal(stored.codes, memory.codes)
+    assert list(stored.records.paths) == list(memory.records.paths)
+    assert [stored.records.label(row) for row in range(24)] == [memory.records.label(row) for row in range(24)]
+    assert stored.model == memory.model
+
+
+def test_files_have_no_labels(pictures):
+    codes = encode([pictures / "cross" / "0.png", pictures / "circle" / "1.png"], load_hasher("phash"))
+    assert codes.records.labels is None
+    assert codes.records.path(1) == str(pictures / "circle" / "1.png")
+
+
+def test_nothing_to_encode(tmp_path):
+    hasher = load_hasher("phash")
+    with pytest.raises(SourceError, match="no images in it"):
+        encode(tmp_path, hasher)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"none of 1 files.*empty file"):
+        encode_to_file(images.folder(tmp_path), hasher, tmp_path / "c.h5")
+    assert not (tmp_path / "c.h5").exists()
+    with pytest.raises(SourceError, match="not a folder"):
+        encode(tmp_path / "nowhere", hasher)

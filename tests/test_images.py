@@ -1,0 +1,222 @@
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transhash import images
+from transhash.errors import ImageError, SourceError
+
+RED_GREEN = Image.new("RGB", (20, 10), (200, 0, 0))
+RED_GREEN.paste((0, 150, 0), (10, 0, 20, 10))
+
+
+def save(image, path, **how):
+    image.save(path, **how)
+    return path
+
+
+def assert_red_then_green(image):
+    assert (image.mode, image.size) == ("RGB", (20, 10))
+    pixels = np.asarray(image).astype(int)
+    assert np.abs(pixels[:, 2:8].mean(axis=(0, 1)) - (200, 0, 0)).max() < 25
+    assert np.abs(pixels[:, 12:18].mean(axis=(0, 1)) - (0, 150, 0)).max() < 25
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [
+        ("jpg", {"quality": 95}),
+        ("png", {}),
+        ("webp", {"lossless": True}),
+        ("bmp", {}),
+        ("gif", {}),
+        ("tiff", {}),
+        ("tif", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_formats(suffix, how, tmp_path):
+    assert_red_then_green(images.read(save(RED_GREEN, tmp_path / f"a.{suffix}", **how)))
+
+
+def test_format_is_told_from_contents(tmp_path):
+    assert_red_then_green(images.read(save(RED_GREEN, tmp_path / "png.jpg", format="PNG")))
+
+
+def test_cmyk_jpeg(tmp_path):
+    image = images.read(save(RED_GREEN.convert("CMYK"), tmp_path / "a.jpg", quality=95))
+    assert image.mode == "RGB"
+    assert np.asarray(image)[5, 5, 0] > 150
+
+
+def test_palette(tmp_path):
+    assert_red_then_green(images.read(save(RED_GREEN.convert("P"), tmp_path / "a.png")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparency_lies_over_white(mode, tmp_path):
+    clear = Image.new("RGBA", (20, 10), (0, 0, 0, 0)).convert(mode if mode != "PA" else "RGBA")
+    if mode == "PA":
+        clear = clear.convert("P")
+        clear.info["transparency"] = clear.getpixel((0, 0))
+    assert np.asarray(images.read(save(clear, tmp_path / "a.png"))).min() > 250
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bit_grey(suffix, tmp_path):
+    ramp = np.linspace(0, 65535, 20).astype(np.uint16)[None].repeat(10, axis=0)
+    read = np.asarray(images.read(save(Image.fromarray(ramp), tmp_path / f"a.{suffix}")))
+    np.testing.assert_allclose(read[..., 0], np.rint(ramp / 257), atol=1)
+    assert (read[..., 0] == read[..., 2]).all()
+
+
+def test_real_valued_tiff(tmp_path):
+    ramp = np.linspace(-3, 5, 20, dtype=np.float32)[None].repeat(10, axis=0)
+    read = np.asarray(images.read(save(Image.fromarray(ramp), tmp_path / "a.tiff")))
+    assert (read[0, 0, 0], read[0, -1, 0]) == (0, 255)
+
+
+def test_exif_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 270 degrees to see it upright
+    turned = RED_GREEN.transpose(Image.Transpose.ROTATE_90)
+    assert_red_then_green(images.read(save(turned, tmp_path / "a.jpg", exif=exif, quality=95)))
+
+
+def test_animation_gives_its_first_frame(tmp_path):
+    path = tmp_path / "a.gif"
+    RED_GREEN.save(path, save_all=True, append_images=[Image.new("RGB", (20, 10))] * 3)
+    assert_red_then_green(images.read(path))
+
+
+def bomb() -> bytes:
+    """A PNG of 40,000 x 40,000 pixels in a few kilobytes of file."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9999)))
+
+
+def jpeg() -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(data, "JPEG")
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"", "empty file"),
+        (b"just some words", "not an image"),
+        (jpeg()[:900], "truncated"),
+        (bomb(), "pixels"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"GIF89a" + b"\xff" * 60, "damaged|truncated|not an image"),
+    ],
+)
+def test_reasons(contents, reason, tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(contents)
+    with pytest.raises(ImageError, match=reason) as caught:
+        images.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_truncation_and_mutation_is_an_image_or_a_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a"
+    for suffix in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"):
+        data = io.BytesIO()
+        RED_GREEN.resize((37, 23)).save(data, suffix)
+        whole = np.frombuffer(data.getvalue(), np.uint8)
+        for _ in range(60):
+            mutant = whole[: rng.integers(len(whole) // 2, len(whole) + 1)].copy()
+            mutant[rng.integers(0, len(mutant), 3)] = rng.integers(0, 256, 3)
+            path.write_bytes(mutant.tobytes())
+            try:
+                assert images.read(path).mode == "RGB"
+            except ImageError as error:
+                assert "\n" not in str(error)
+
+
+def test_special_files_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="not a regular file"):
+        images.read(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        images.read(tmp_path)
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    with pytest.raises(ImageError, match="symbolic links"):
+        images.read(tmp_path / "loop.jpg")
+
+
+def test_permission_denied(tmp_path):
+    path = save(RED_GREEN, tmp_path / "a.png")
+    path.chmod(0)
+    own = os.geteuid()
+    if own == 0:  # root reads everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ImageError, match="Permission denied"):
+            images.read(path)
+    finally:
+        os.seteuid(own)
+
+
+def touch(root, *names):
+    for name in names:
+        path = os.path.join(os.fsencode(root), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb"):
+            pass
+
+
+def test_folder_is_walked_in_order(tmp_path):
+    touch(tmp_path, b"b/2.PNG", b"b/1.jpg", b"a/x/deep.webp", b"top.gif", b"a/notes.txt", b"c\xff/new\nline \xfe.jpg")
+    (tmp_path / "a" / "around").symlink_to(tmp_path)
+    source = images.folder(tmp_path)
+    assert [(image.path, image.label) for image in source.images] == [
+        (b"top.gif", None),
+        (b"a/x/deep.webp", "a"),
+        (b"b/1.jpg", "b"),
+        (b"b/2.PNG", "b"),
+        (b"c\xff/new\nline \xfe.jpg", "c\\xff"),
+    ]
+    assert [(item.path, item.reason) for item in source.skipped] == [(b"a/around", "link to a folder: not followed")]
+    assert source.others == 1
+    assert source.labelled
+
+
+def test_lists(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"a/1.jpg\n\n./b/2.jpg\r\nc\xff.jpg\n")
+    source = images.listed(tmp_path, tmp_path / "list.txt")
+    assert [(image.path, image.label) for image in source.images] == [
+        (b"a/1.jpg", "a"),
+        (b"b/2.jpg", "b"),
+        (b"c\xff.jpg", None),
+    ]
+    (tmp_path / "list.txt").write_bytes(b"\n")
+    with pytest.raises(SourceError, match="lists no paths"):
+        images.listed(tmp_path, tmp_path / "list.txt")
+
+
+def test_load_keeps_order_and_names_what_it_skips(tmp_path):
+    for number in range(40):
+        path = tmp_path / f"{number:02}.png"
+        if number % 7 == 3:
+            path.write_bytes(b"no picture")
+        else:
+            Image.new("L", (4, 4), number).save(path)
+    loaded = list(images.load(images.folder(tmp_path), np.asarray, workers=3))
+    assert len(loaded) == 40
+    for number, item in enumerate(loaded):
+        if number % 7 == 3:
+            assert item == images.Skipped(b"%02d.png" % number, "not an image of a known format")
+        else:
+            assert item[0].path == b"%02d.png" % number
+            assert (item[1] == number).all()
