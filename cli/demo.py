@@ -10,6 +10,7 @@ import click
 from . import options, render
 
 _MARK = ".th-demo"
+_WRAP = 85  # characters after which a command is continued on the next line
 _SHOWN = 2  # queries that the demo answers on the terminal
 _TRAINING = (
     "--backbone test_vit --image-size 32 --patch-size 16 --stride 4 --groups 4 "  # timm's smallest transformer
@@ -95,13 +96,25 @@ def _clean(output: Path) -> None:
     (output / _MARK).touch()
 
 
+def _spell(words: list[str]) -> str:
+    """Spell a command for a shell, in lines that a screen can hold."""
+    lines = [""]
+    for word in map(shlex.quote, words):
+        if word.startswith("-") and len(lines[-1]) > _WRAP:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
 def _run(arguments: list[object]) -> str:
     """Run a command of `th` in this process, as the shell would, and return how it is spelled."""
     from .main import cli
 
     words = [str(argument) for argument in arguments]
-    spelled = shlex.join(["th", *words])
+    spelled = _spell(["th", *words])
     render.line()
-    render.line(f"$ {spelled}")
+    for number, part in enumerate(spelled.splitlines()):
+        render.line(part if number else f"$ {part}")
     cli.main(words, prog_name="th", standalone_mode=False)
     return spelled

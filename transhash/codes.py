@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import files
 from .errors import CodesError
 from .packing import BIT_ORDER, check_bits
+from .spool import Spool
 
 FORMAT = "transhash-codes"
 VERSION = 0
@@ -171,9 +172,8 @@ class CodesWriter(AbstractContextManager["CodesWriter"]):
 
     def __enter__(self) -> Self:
         """Open a temporary file beside the target."""
-        self._replacing = files.replacing(self._path)
-        self._temporary = self._replacing.__enter__()
-        self._file = h5py.File(self._temporary, "w")
+        self._creating = _created(self._path)
+        self._file, self._spool = self._creating.__enter__()
         width = check_bits(self._model.bits) // 8
         _growing(self._file, "codes", np.uint8, width=width)
         _growing_table(self._file, "path")
@@ -192,6 +192,7 @@ class CodesWriter(AbstractContextManager["CodesWriter"]):
         if self._label_ids is not None:
             ids = [self._label_id(label) for label in labels or [None] * len(codes)]
             _extend(self._file["labels"], np.array(ids, dtype=np.int32))
+        self._spool.check()
 
     def skip(self, path: bytes, reason: str) -> None:
         """Record that `path` has no row, and why."""
@@ -204,18 +205,12 @@ class CodesWriter(AbstractContextManager["CodesWriter"]):
         traceback: TracebackType | None,
     ) -> None:
         """Finish the file and give it its name, or remove it if there was an error."""
-        try:
-            if error is None:
-                self._finish()
-        finally:
-            self._file.close()
-            self._replacing.__exit__(kind, error, traceback)
-
-    def _finish(self) -> None:
-        if self._label_ids is not None:
-            _write_table(self._file, "label_name", [_utf8(name) for name in self._label_ids])
-        _write_skipped(self._file, self._skipped)
-        _write_header(self._file, self._model, self._root)
+        if error is None:
+            if self._label_ids is not None:
+                _write_table(self._file, "label_name", [_utf8(name) for name in self._label_ids])
+            _write_skipped(self._file, self._skipped)
+            _write_header(self._file, self._model, self._root)
+        self._creating.__exit__(kind, error, traceback)
 
     def _label_id(self, label: str | None) -> int:
         assert self._label_ids is not None
@@ -229,7 +224,7 @@ def write_codes(path: str | Path, codes: Codes) -> None:
     """
     path = Path(path)
     check_replaceable(path)
-    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with _created(path) as (file, _):
         _write_header(file, codes.model, codes.records.root)
         _growing(file, "codes", np.uint8, width=check_bits(codes.model.bits) // 8)
         _extend(file["codes"], codes.codes)
@@ -253,7 +248,7 @@ def read_codes(path: str | Path) -> Codes:
 
 def write_records(path: Path, records: Records) -> None:
     """Write paths and labels alone, in the layout of a codes file: what an index keeps of it."""
-    with h5py.File(path, "w") as file:
+    with _created(path) as (file, _):
         file.attrs["root"] = np.frombuffer(records.root, dtype=np.uint8)
         _write_records(file, records)
 
@@ -276,6 +271,15 @@ def check_replaceable(path: Path) -> None:
     """Raise CodesError if something other than a codes file stands at `path`."""
     if path.exists() and not is_codes_file(path):
         raise CodesError(f"{path}: exists and is not a codes file; choose another output")
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[tuple[h5py.File, Spool]]:
+    """Write an HDF5 file that becomes `path` when it is complete. Raises OSError if the disk does not take it."""
+    with files.replacing(path) as temporary, Spool(temporary) as spool:
+        with h5py.File(spool, "w") as file:
+            yield file, spool
+        spool.check()
 
 
 @contextmanager

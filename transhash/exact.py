@@ -7,7 +7,8 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from . import hamming
 from .backends import check_params
@@ -59,7 +60,7 @@ class ExactIndex:
 
     def save(self, folder: Path) -> None:
         """Write the codes as one safetensors file."""
-        save_file({"codes": self._codes}, folder / _FILE)
+        (folder / _FILE).write_bytes(serialize({"codes": self._codes}))
 
     @classmethod
     def load(cls, folder: Path) -> Self:

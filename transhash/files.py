@@ -9,6 +9,17 @@ from pathlib import Path
 
 
 @contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Make an OSError that names no file, as those of writes do, name `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
+
+
+@contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary name beside `target`; what is written there becomes `target` if the block succeeds.
 
@@ -19,11 +30,12 @@ def replacing(target: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; outputs follow the umask
-        sync(temporary)
-        temporary.replace(target)
-        sync(target.parent)
+        with naming(target):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; outputs follow the umask
+            sync(temporary)
+            temporary.replace(target)
+            sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

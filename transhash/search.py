@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backends, manifest
+from . import backends, files, manifest
 from .backends import Backend
 from .codes import Codes, ModelRef, Records, open_records, write_records
 from .errors import BackendError, IndexFolderError, MismatchError
@@ -80,7 +80,8 @@ class Index:
         data = manifest.new_data_folder(folder)
         try:
             (data / _BACKEND).mkdir()
-            self.backend.save(data / _BACKEND)
+            with files.naming(folder):
+                self.backend.save(data / _BACKEND)
             write_records(data / _RECORDS, self.records)
             stored = Manifest(
                 backend=self.backend_name,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from .. import files
 from ..codes import ModelRef
@@ -95,7 +95,7 @@ class TransHasher:
         metadata = {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
         weights = {name: weight.cpu().contiguous() for name, weight in self.net.state_dict().items()}
         with files.replacing(path) as temporary:
-            save_file(weights, temporary, metadata)
+            temporary.write_bytes(serialize(weights, metadata))  # save_file would not name a full disk
         self.ref = _ref(path, self.architecture.bits)
 
     @classmethod

@@ -1,0 +1,68 @@
+"""A backend as a third party would write it: one file, one entry point. Plain Python integers and a sort."""
+
+from pathlib import Path
+
+import numpy as np
+
+from transhash.backends import check_params
+from transhash.errors import BackendError
+from transhash.results import Matches, RangeMatches
+
+
+class ToyIndex:
+    types = ("toy",)
+
+    def __init__(self, codes):
+        self._rows = [int.from_bytes(row.tobytes(), "big") for row in codes]
+        self.bits = codes.shape[1] * 8
+
+    @classmethod
+    def build(cls, codes, *, type=None, params=None):
+        if type not in (None, "toy"):
+            raise BackendError(f"the toy backend has no index type {type!r}; it has: toy")
+        check_params(params, (), "the toy backend")
+        return cls(codes)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def add(self, codes):
+        self._rows += ToyIndex(codes)._rows
+
+    def search(self, queries, k, params=None):
+        check_params(params, (), "the toy backend")
+        found = [self._sorted(query)[:k] for query in queries]
+        shape = (len(queries), min(k, len(self)))
+        return Matches(
+            np.array([[row for _, row in one] for one in found], np.int64).reshape(shape),
+            np.array([[distance for distance, _ in one] for one in found], np.int32).reshape(shape),
+        )
+
+    def range_search(self, queries, radius, params=None):
+        found = [[pair for pair in self._sorted(query) if pair[0] <= radius] for query in queries]
+        owners = np.repeat(np.arange(len(queries)), [len(one) for one in found])
+        distances, ids = np.array([pair for one in found for pair in one], np.int64).reshape(-1, 2).T
+        return RangeMatches.sort(len(queries), owners, ids, distances)
+
+    def save(self, folder: Path):
+        lines = [f"{self.bits} {len(self)}", *(f"{row:x}" for row in self._rows)]
+        (folder / "toy.txt").write_text("\n".join(lines))
+
+    @classmethod
+    def load(cls, folder: Path):
+        try:
+            header, *rows = (folder / "toy.txt").read_text().splitlines()
+            bits, count = map(int, header.split())
+            if len(rows) != count:
+                raise ValueError(f"{len(rows)} rows of {count}")
+            data = b"".join(int(row, 16).to_bytes(bits // 8, "big") for row in rows)
+        except (OSError, ValueError, OverflowError) as error:
+            raise BackendError(f"{folder}: damaged ({error}); build it again") from None
+        return cls(np.frombuffer(data, np.uint8).reshape(count, bits // 8))
+
+    def info(self):
+        return {"type": "toy"}
+
+    def _sorted(self, query):
+        value = int.from_bytes(query.tobytes(), "big")
+        return sorted(((row ^ value).bit_count(), place) for place, row in enumerate(self._rows))
