@@ -149,5 +149,5 @@ def test_weights_that_do_not_fit(tensors, message, tmp_path):
 
 
 def test_a_backbone_that_timm_has_no_weights_for():
-    with pytest.raises(ModelError, match="timm has no pretrained weights.*--weights FILE"):
+    with pytest.raises(ModelError, match=r"timm has no pretrained weights.*--weights FILE"):
         pretrain.download("vit_giant_patch14_224.untrained")

@@ -1,0 +1,1 @@
+"""Speed and memory, measured as ratios in one run. In the repository only: run ``python -m benchmarks``."""
