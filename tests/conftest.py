@@ -1,9 +1,10 @@
 """Shared fixtures: the real command, real pictures, a real (untrained) hasher."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -46,6 +47,27 @@ def th(command: list[str]) -> Th:
         return done
 
     return run
+
+
+@pytest.fixture
+def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `th` in the background, able to be interrupted as from a terminal; it does not outlive the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ def test_lists(th, pictures, tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_in_the_middle(command, th, pictures, tmp_path, how):
+def test_stopped_in_the_middle(start, th, pictures, tmp_path, how):
     """Nothing half-written, and what stood there stays."""
     many = tmp_path / "many"
     many.mkdir()
@@ -118,9 +118,7 @@ def test_stopped_in_the_middle(command, th, pictures, tmp_path, how):
     output.parent.mkdir()
     th("encode", pictures, "-o", output, "--model", "phash")
     before = output.read_bytes()
-    process = subprocess.Popen(
-        [*command, "encode", many, "-o", output, "--model", "phash"], stderr=subprocess.PIPE, text=True
-    )
+    process = start("encode", many, "-o", output, "--model", "phash")
     while not list(output.parent.glob(".*.part")):
         assert process.poll() is None
         time.sleep(0.01)

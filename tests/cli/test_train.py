@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import subprocess
 
 import pytest
 
@@ -33,12 +32,8 @@ def test_progress_goes_to_stderr(th, pictures, tmp_path):
     assert "wrote" in done.stderr
 
 
-def test_interrupted_training_leaves_no_file(command, pictures, tmp_path):
-    process = subprocess.Popen(
-        [*command, "train", pictures, "-o", tmp_path / "h.safetensors", *TINY, "--epochs", "100000"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_interrupted_training_leaves_no_file(start, pictures, tmp_path):
+    process = start("train", pictures, "-o", tmp_path / "h.safetensors", *TINY, "--epochs", 100000)
     for line in process.stderr:
         if "loss" in line:
             break
