@@ -1,8 +1,8 @@
-"""Run a benchmark suite: ``python -m benchmarks search``."""
+"""Run a benchmark: ``python -m benchmarks search`` or ``duplicates``."""
 
 import click
 
-from . import search
+from . import duplicates, search
 
 
 @click.group()
@@ -10,6 +10,7 @@ def main() -> None:
     """Measure speed and memory, as ratios in one run."""
 
 
+main.add_command(duplicates.command)
 main.add_command(search.command)
 
 if __name__ == "__main__":

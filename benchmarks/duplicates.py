@@ -1,0 +1,51 @@
+"""Near-duplicates: are altered copies of photos found by their perceptual hash, among all the originals?"""
+
+import io
+from collections.abc import Iterator
+
+import click
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from transhash import Index, encode, hamming, images, load_hasher
+
+_NEAR = 10  # bits
+
+
+@click.command("duplicates")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+def command(folder: str) -> None:
+    """Alter every photo of FOLDER in several ways and search for the original."""
+    hasher = load_hasher("phash")
+    originals = encode(folder, hasher)
+    index = Index.build(originals)
+    apart = hamming.distances(originals.codes, originals.codes).astype(int)
+    np.fill_diagonal(apart, 64)
+    print(f"{len(index)} photos; the two most alike differ by {apart.min()} of 64 bits\n")
+    print(f"| copy | original found first | median distance | within {_NEAR} bits |")
+    print("|---|---:|---:|---:|")
+    codes: dict[str, list[np.ndarray]] = {}
+    for row in range(len(index)):
+        for name, copy in copies(images.read(index.path(row))):
+            codes.setdefault(name, []).append(hasher.encode(hasher.preprocess(copy)[None])[0])
+    for name, own in codes.items():
+        first = index.search(np.stack(own), 1).ids[:, 0] == np.arange(len(index))
+        distances = hamming.distances(np.stack(own), originals.codes).diagonal()
+        print(f"| {name} | {first.mean():.3f} | {np.median(distances):.0f} | {(distances <= _NEAR).mean():.3f} |")
+
+
+def copies(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
+    """Yield (what was done, the altered copy)."""
+    width, height = photo.size
+    border = (width // 20, height // 20, width - width // 20, height - height // 20)
+    yield "half the size", _jpeg(photo.resize((width // 2, height // 2)), 90)
+    yield "JPEG quality 30", _jpeg(photo, 30)
+    yield "30 % brighter", _jpeg(ImageEnhance.Brightness(photo).enhance(1.3), 90)
+    yield "5 % cut off each side", _jpeg(photo.crop(border), 90)
+    yield "mirrored", _jpeg(ImageOps.mirror(photo), 90)
+
+
+def _jpeg(image: Image.Image, quality: int) -> Image.Image:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return Image.open(data).convert("RGB")
