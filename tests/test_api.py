@@ -38,6 +38,18 @@ def test_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_index_info_is_light(th, pictures, tmp_path):
+    th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    th("index", "build", "c.h5", "-o", "i", cwd=tmp_path)
+    code = (
+        "import sys; sys.argv = ['th', 'index', 'info', 'i']\n"
+        "try:\n    from transhash_cli.main import main; main()\n"
+        "finally:\n    print([m for m in ('numpy', 'torch', 'h5py', 'faiss', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_submodules_do_not_hide_functions():
     code = "import transhash.encoding, transhash.evaluation.metrics, transhash; print(callable(transhash.encode))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -49,7 +49,7 @@ def test_writing_in_batches_is_writing_at_once(tmp_path_factory, paths, batch):
     folder = tmp_path_factory.mktemp("codes")
     labels = [("a", "b", None)[place % 3] for place in range(len(paths))]
     codes = some_codes(paths, labels)
-    with CodesWriter(folder / "batches.h5", MODEL, b"/root \xff", labelled=True) as writer:
+    with CodesWriter.create(folder / "batches.h5", MODEL, b"/root \xff", labelled=True) as writer:
         for start in range(0, len(paths), batch):
             own = slice(start, start + batch)
             writer.append(codes.codes[own], paths[own], labels[own])
@@ -89,7 +89,7 @@ def test_documented_reading_with_h5py_alone():
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "c.h5"
     write_codes(path, some_codes([b"old"]))
-    with pytest.raises(RuntimeError), CodesWriter(path, MODEL) as writer:
+    with pytest.raises(RuntimeError), CodesWriter.create(path, MODEL) as writer:
         writer.append(np.zeros((1, 8), np.uint8), [b"new"])
         raise RuntimeError
     assert list(read_codes(path).records.paths) == [b"old"]
@@ -103,7 +103,7 @@ def test_kill_leaves_the_old_file(tmp_path):
 import numpy as np, os, signal
 from pathlib import Path
 from transhash.codes import CodesWriter, ModelRef
-with CodesWriter(Path({str(path)!r}), ModelRef("m", "d", 64)) as writer:
+with CodesWriter.create(Path({str(path)!r}), ModelRef("m", "d", 64)) as writer:
     writer.append(np.zeros((1000, 8), np.uint8), [b"new"] * 1000)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -114,14 +114,26 @@ with CodesWriter(Path({str(path)!r}), ModelRef("m", "d", 64)) as writer:
 def test_never_replaces_another_kind_of_file(tmp_path):
     path = tmp_path / "holiday.jpg"
     path.write_bytes(b"\xff\xd8 a picture")
-    for attempt in (lambda: write_codes(path, some_codes([b"x"])), lambda: CodesWriter(path, MODEL)):
+    for attempt in (
+        lambda: write_codes(path, some_codes([b"x"])),
+        lambda: CodesWriter.create(path, MODEL).__enter__(),
+    ):
         with pytest.raises(CodesError, match="not a codes file"):
             attempt()
     assert path.read_bytes() == b"\xff\xd8 a picture"
 
 
+def test_never_replaces_somebody_elses_hdf5(tmp_path):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["precious"] = 1
+    with pytest.raises(CodesError, match="not a codes file"):
+        write_codes(tmp_path / "data.h5", some_codes([b"x"]))
+    with h5py.File(tmp_path / "data.h5") as file:
+        assert file["precious"][()] == 1
+
+
 def test_rows_and_paths_must_agree(tmp_path):
-    with pytest.raises(ValueError, match="every row"), CodesWriter(tmp_path / "c.h5", MODEL) as writer:
+    with pytest.raises(ValueError, match="every row"), CodesWriter.create(tmp_path / "c.h5", MODEL) as writer:
         writer.append(np.zeros((2, 8), np.uint8), [b"one"])
 
 

@@ -5,11 +5,10 @@ Format, byte by byte: ``docs/codes-format.md``.
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, overload
 
 import h5py
@@ -155,31 +154,36 @@ class Codes:
         return len(self.codes)
 
 
-class CodesWriter(AbstractContextManager["CodesWriter"]):
-    """Writes a codes file batch by batch; the file appears, whole, when the block ends without an error.
+class CodesWriter:
+    """Writes a codes file batch by batch; made by `CodesWriter.create`."""
 
-    Raises CodesError at once if `path` is something other than a codes file, which is never replaced.
-    """
-
-    def __init__(self, path: Path, model: ModelRef, root: bytes = b"", *, labelled: bool = False) -> None:
-        """Prepare to write codes of `model` to `path`; `labelled` if rows will have labels."""
-        check_replaceable(path)
-        self._path = path
-        self._model = model
-        self._root = root
+    def __init__(self, file: h5py.File, spool: Spool, model: ModelRef, root: bytes, labelled: bool) -> None:
+        """Lay out an empty file."""
+        self._file = file
+        self._spool = spool
         self._label_ids: dict[str, int] | None = {} if labelled else None
         self._skipped: list[tuple[bytes, str]] = []
+        _write_header(file, model, root)
+        _growing(file, "codes", np.uint8, width=check_bits(model.bits) // 8)
+        _growing_table(file, "path")
+        if labelled:
+            _growing(file, "labels", np.int32)
 
-    def __enter__(self) -> Self:
-        """Open a temporary file beside the target."""
-        self._creating = _created(self._path)
-        self._file, self._spool = self._creating.__enter__()
-        width = check_bits(self._model.bits) // 8
-        _growing(self._file, "codes", np.uint8, width=width)
-        _growing_table(self._file, "path")
-        if self._label_ids is not None:
-            _growing(self._file, "labels", np.int32)
-        return self
+    @classmethod
+    @contextmanager
+    def create(cls, path: Path, model: ModelRef, root: bytes = b"", *, labelled: bool = False) -> Iterator[Self]:
+        """Write codes of `model` to `path`, with labels if `labelled`.
+
+        The file appears, whole, when the block ends; if it ends with an error, what stood there stays.
+        Raises CodesError if something other than a codes file stands there, OSError if it cannot be written.
+        """
+        check_replaceable(path)
+        with _created(path) as (file, spool):
+            writer = cls(file, spool, model, root, labelled)
+            yield writer
+            if writer._label_ids is not None:
+                _write_table(file, "label_name", [_utf8(name) for name in writer._label_ids])
+            _write_skipped(file, writer._skipped)
 
     def append(
         self, codes: NDArray[np.uint8], paths: Sequence[bytes], labels: Sequence[str | None] | None = None
@@ -197,20 +201,6 @@ class CodesWriter(AbstractContextManager["CodesWriter"]):
     def skip(self, path: bytes, reason: str) -> None:
         """Record that `path` has no row, and why."""
         self._skipped.append((path, reason))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Finish the file and give it its name, or remove it if there was an error."""
-        if error is None:
-            if self._label_ids is not None:
-                _write_table(self._file, "label_name", [_utf8(name) for name in self._label_ids])
-            _write_skipped(self._file, self._skipped)
-            _write_header(self._file, self._model, self._root)
-        self._creating.__exit__(kind, error, traceback)
 
     def _label_id(self, label: str | None) -> int:
         assert self._label_ids is not None
@@ -235,8 +225,7 @@ def write_codes(path: str | Path, codes: Codes) -> None:
 def read_codes(path: str | Path) -> Codes:
     """Read a codes file: codes and labels into memory, paths as they are asked for.
 
-    Raises CodesError if the file is no codes file, is damaged, or has an unknown version; FileNotFoundError if
-    there is none.
+    Raises CodesError if there is no such file, or it is no codes file, damaged, or of an unknown version.
     """
     with _opened(Path(path)) as file:
         model = _read_model(file)
@@ -263,8 +252,14 @@ def open_records(path: Path, count: int) -> Records:
 
 
 def is_codes_file(path: Path) -> bool:
-    """Return whether a file looks like HDF5, which no image does."""
-    return path.is_file() and bool(h5py.is_hdf5(path))
+    """Return whether a file says that it is a codes file."""
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(np.all(file.attrs.get("format") == FORMAT))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return False
 
 
 def check_replaceable(path: Path) -> None:
@@ -290,10 +285,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise CodesError(f"{path}: no such file; make one with: th encode IMAGES -o {path.name}")
+    with path.open("rb"):  # a file that may not be read says so more clearly than HDF5 does
+        pass
     try:
         yield h5py.File(path, "r")
-    except PermissionError:
-        raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
         raise CodesError(f"{path}: not a codes file, or a damaged one ({_line(error)}); encode again") from error
 

@@ -90,7 +90,7 @@ def encode_to_file(
     """
     rows = 0
     skipped = list(source.skipped)
-    with CodesWriter(output, hasher.ref, source.root, labelled=source.labelled) as writer:
+    with CodesWriter.create(output, hasher.ref, source.root, labelled=source.labelled) as writer:
         for batch in encode_batches(source, hasher, batch_size):
             labels = [file.label for file in batch.files] if source.labelled else None
             writer.append(batch.codes, [file.path for file in batch.files], labels)

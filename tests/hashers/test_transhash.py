@@ -112,9 +112,12 @@ def test_damaged_files_give_one_line(attack, saved):
 
 def test_never_replaces_another_kind_of_file(saved, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"a picture")
-    with pytest.raises(ModelError, match="not a hasher"):
-        saved[0].save(tmp_path / "cat.jpg")
-    assert (tmp_path / "cat.jpg").read_bytes() == b"a picture"
+    save_file({"pretrained": torch.ones(2)}, tmp_path / "weights.safetensors")
+    for name in ("cat.jpg", "weights.safetensors"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ModelError, match="not a hasher"):
+            saved[0].save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
 
 
 def test_starting_from_a_timm_checkpoint(tmp_path):

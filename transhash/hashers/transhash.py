@@ -1,6 +1,7 @@
 """The TransHash hasher: network, preprocessing, and the one safetensors file that holds both."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self, cast
@@ -83,7 +84,7 @@ class TransHasher:
     def save(self, path: str | Path) -> None:
         """Write weights, architecture, preprocessing and class names as one safetensors file, atomically.
 
-        Raises ModelError if something other than a safetensors file stands there, OSError if it can't be written.
+        Raises ModelError if something other than a hasher stands there, OSError if it cannot be written.
         """
         path = Path(path)
         check_replaceable(path)
@@ -152,18 +153,21 @@ def start(
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise ModelError if something other than a safetensors file stands at `path`."""
+    """Raise ModelError if something other than a hasher stands at `path`."""
     if not path.exists():
         return
     try:
-        with safe_open(path, framework="pt"):
-            return
+        with safe_open(path, framework="pt") as file:
+            ours = (file.metadata() or {}).get("format") == FORMAT
     except (SafetensorError, OSError):
-        raise ModelError(f"{path}: exists and is not a hasher; choose another output") from None
+        ours = False
+    if not ours:
+        raise ModelError(f"{path}: exists and is not a hasher; choose another output")
 
 
 def _ref(path: Path, bits: int) -> ModelRef:
-    return ModelRef(str(path.absolute()), files.sha256(path), bits)
+    name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+    return ModelRef(name, files.sha256(path), bits)
 
 
 def _parse(metadata: dict[str, str]) -> tuple[Architecture, Preprocessing, tuple[str, ...]]:
