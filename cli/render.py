@@ -89,7 +89,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
         mininterval=0.1 if terminal else _LINE_EVERY,
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
-        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}",
+        bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}",
     )
     with bar:
         yield bar
