@@ -50,13 +50,15 @@ def _problem(index: Any) -> str | None:
     if not (8 <= index.d <= 1024 and index.d % 8 == 0 and index.code_size == index.d // 8):
         return f"codes of {index.d} bits"
     if type(index) is faiss.IndexBinaryFlat:
-        return None if index.xb.size() == index.ntotal * index.code_size else "codes missing"
+        return _flat_problem(index)
     if type(index) is not faiss.IndexBinaryIVF:
         return f"an index of type {type(index).__name__}"
-    quantizer = index.quantizer
+    quantizer = faiss.downcast_IndexBinary(index.quantizer)
     lists = faiss.downcast_InvertedLists(index.invlists)
     if not index.is_trained or index.nlist < 1 or not 1 <= index.nprobe <= index.nlist:
         return "untrained"
+    if type(quantizer) is not faiss.IndexBinaryFlat or _flat_problem(quantizer):
+        return "centroids that are not flat"
     if (quantizer.d, quantizer.ntotal) != (index.d, index.nlist):
         return "centroids missing"
     if not isinstance(lists, faiss.ArrayInvertedLists) or lists.nlist != index.nlist:
@@ -64,6 +66,10 @@ def _problem(index: Any) -> str | None:
     if lists.code_size != index.code_size:
         return "inverted lists of another width"
     return _lists_problem(lists, int(index.ntotal))
+
+
+def _flat_problem(index: Any) -> str | None:
+    return None if index.xb.size() == index.ntotal * index.code_size else "codes missing"
 
 
 def _lists_problem(lists: Any, count: int) -> str | None:

@@ -143,6 +143,17 @@ def test_mutated_files_open_soundly_or_not_at_all(kind):
         assert 100 < refused < 400
 
 
+def test_centroids_in_another_index_are_refused(tmp_path):
+    """A graph has links that a stranger can point anywhere."""
+    codes = np.random.default_rng(0).integers(0, 256, (200, 8), dtype=np.uint8)
+    index = faiss.index_binary_factory(64, "BIVF8_HNSW4")
+    index.train(codes)
+    index.add(codes)
+    faiss.write_index_binary(index, str(tmp_path / FILE))
+    with pytest.raises(BackendError, match="not flat"):
+        FaissIndex.load(tmp_path)
+
+
 def test_other_faiss_indexes_are_refused(tmp_path):
     faiss.write_index_binary(faiss.IndexBinaryHNSW(64, 8), str(tmp_path / FILE))
     with pytest.raises(BackendError, match="IndexBinaryHNSW"):
