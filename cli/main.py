@@ -1,6 +1,7 @@
 """The command `th`: its group, and how errors end."""
 
 import sys
+import warnings
 
 import click
 
@@ -39,6 +40,8 @@ for command in (train, encode, index, query, evaluate, demo):
 
 def main() -> None:
     """Run `th`; every error becomes one line on stderr: exit code 2 for misuse, 1 for failure."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # remarks of libraries to their callers, not to who types a command
     try:
         code = cli.main(prog_name="th", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
