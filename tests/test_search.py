@@ -107,6 +107,26 @@ Index.open({str(folder)!r}).save({str(folder)!r})
     assert len(list(folder.iterdir())) == 2
 
 
+def test_one_writer_at_a_time(tmp_path):
+    """Eight processes at once: one of them at least succeeds, the others say why, and the index is whole."""
+    Index.build(some_codes()).save(tmp_path / "first")
+    code = f"""
+import sys
+from transhash import Index, TransHashError
+index = Index.open({str(tmp_path / "first")!r})
+try:
+    index.save({str(tmp_path / "i")!r})
+except TransHashError as error:
+    sys.exit(str(error))
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    ended = [(process.communicate()[1], process.returncode) for process in running]
+    assert 0 in [returned for _, returned in ended]
+    assert all("another process is writing it" in errors for errors, returned in ended if returned)
+    assert len(Index.open(tmp_path / "i")) == 50
+    assert len(list((tmp_path / "i").iterdir())) == 2
+
+
 def edit(folder: Path, **changes):
     path = folder / manifest.NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

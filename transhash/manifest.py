@@ -4,10 +4,14 @@ An index folder holds ``manifest.json`` and one data folder that it names, so th
 replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
 """
 
+import fcntl
 import json
+import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,17 +103,39 @@ def verify(folder: Path, manifest: Manifest) -> Path:
     return data
 
 
-def new_data_folder(folder: Path) -> Path:
-    """Make an index folder, unless it is there, and an empty data folder in it.
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """Make an index folder, unless it is there, and yield an empty data folder in it; one writer at a time.
 
-    Raises IndexFolderError if something else stands at `folder`: nothing but an index is ever replaced.
+    If the block raises, what it wrote is removed and the folder is as it was. Raises IndexFolderError if something
+    other than an index stands at `folder`, which is never replaced, or if another process is writing it.
     """
-    if folder.exists() and not replaceable(folder):
+    existed = folder.exists()
+    if existed and not replaceable(folder):
         raise IndexFolderError(f"{folder}: exists and is not an index folder; choose another output")
     folder.mkdir(exist_ok=True)
-    data = folder / f"data-{secrets.token_hex(8)}"
-    data.mkdir()
-    return data
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder)
+        data = folder / f"data-{secrets.token_hex(8)}"
+        data.mkdir()
+        try:
+            yield data
+        except BaseException:
+            shutil.rmtree(data, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise IndexFolderError(f"{folder}: another process is writing it; try again when that has ended") from None
 
 
 def replaceable(folder: Path) -> bool:

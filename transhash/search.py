@@ -1,6 +1,5 @@
 """The second arrow: codes -> index -> matches, with the paths and the model that belong to them."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -73,12 +72,11 @@ class Index:
     def save(self, folder: str | Path) -> Manifest:
         """Write the index as a folder, replacing an index that stands there, and return its manifest.
 
-        Raises IndexFolderError if something else stands there, OSError if it cannot be written.
+        Raises IndexFolderError if something else stands there or another process is writing it, OSError if it cannot
+        be written.
         """
         folder = Path(folder)
-        existed = folder.exists()
-        data = manifest.new_data_folder(folder)
-        try:
+        with manifest.writing(folder) as data:
             (data / _BACKEND).mkdir()
             with files.naming(folder):
                 self.backend.save(data / _BACKEND)
@@ -94,9 +92,6 @@ class Index:
                 info=self.backend.info(),
             )
             manifest.commit(folder, stored)
-        except BaseException:
-            shutil.rmtree(data if existed else folder, ignore_errors=True)
-            raise
         return stored
 
     def __len__(self) -> int:
