@@ -29,6 +29,7 @@ def cli() -> None:
         th encode ~/Pictures -o codes.h5 --model phash
         th index build codes.h5 -o photos.index
         th query photos.index cat.jpg
+
     \b
     Learned codes: th train first; see th demo for the whole way.
     """
@@ -45,6 +46,9 @@ def main() -> None:
     try:
         code = cli.main(prog_name="th", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "th"
         _fail(f"{error.format_message()} (see: {command} --help)", error.exit_code)

@@ -37,7 +37,7 @@ LIST = click.option(
     type=EXISTING_FILE,
     help="Take only the images that this text file lists: one path a line, relative to IMAGES.",
 )
-NPROBE = click.option("--nprobe", type=click.IntRange(min=1), help="Lists that a search of type ivf looks into.")
+NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

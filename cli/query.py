@@ -53,8 +53,13 @@ def query(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
 
+    from transhash.codes import is_codes_file
     from transhash.search import Index
 
+    if sheet:
+        from .sheet import check_replaceable
+
+        check_replaceable(sheet, queries)
     opened = Index.open(folder)
     codes = _codes(queries, opened, model)
     params = options.given(nprobe=nprobe)
@@ -73,7 +78,7 @@ def query(
 
         draw(answers, sheet)
         render.note(f"wrote {sheet}")
-    if codes.skipped:
+    if codes.skipped and not is_codes_file(queries[0]):
         sys.exit(1)
 
 

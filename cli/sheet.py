@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import click
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from transhash import files, images
@@ -15,10 +16,21 @@ _COLUMNS = 12  # the query and at most eleven matches
 _ROWS = 100
 
 
+def check_replaceable(output: Path, queries: tuple[Path, ...]) -> None:
+    """Fail if anything but an earlier sheet, a PNG that is no query, stands at `output`."""
+    if not output.exists():
+        return
+    if output.is_file() and not any(output.samefile(query) for query in queries):
+        with output.open("rb") as file:
+            if file.read(8) == b"\x89PNG\r\n\x1a\n":
+                return
+    raise click.UsageError(f"{output}: exists and is not an earlier sheet; choose another output")
+
+
 def draw(answers: list[dict[str, Any]], output: Path) -> None:
     """Draw the answers of `th query` as a PNG: at most 100 queries with 11 matches each."""
     answers = answers[:_ROWS]
-    columns = min(_COLUMNS, 1 + max(len(answer["matches"]) for answer in answers))
+    columns = min(_COLUMNS, 1 + max((len(answer["matches"]) for answer in answers), default=0))
     width = columns * (_SIDE + _GAP) + 2 * _GAP
     height = len(answers) * (_SIDE + _CAPTION + _GAP) + _GAP
     sheet = Image.new("RGB", (width, height), "white")

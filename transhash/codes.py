@@ -289,7 +289,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         pass
     try:
         yield h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
         raise CodesError(f"{path}: not a codes file, or a damaged one ({_line(error)}); encode again") from error
 
 

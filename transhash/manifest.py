@@ -83,7 +83,7 @@ def read(folder: Path) -> Manifest:
         )
     try:
         return _parse(document)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise IndexFolderError(f"{path}: damaged ({error!r}); build the index again") from None
 
 
@@ -122,13 +122,24 @@ def writing(folder: Path) -> Iterator[Path]:
         try:
             yield data
         except BaseException:
-            shutil.rmtree(data, ignore_errors=True)
+            if not _names(folder, data):  # once it is committed, nothing may take it away
+                shutil.rmtree(data, ignore_errors=True)
             if not existed:
                 with suppress(OSError):
                     folder.rmdir()
             raise
+        for entry in folder.iterdir():
+            if _DATA.fullmatch(entry.name) and entry != data:
+                shutil.rmtree(entry, ignore_errors=True)
     finally:
         os.close(handle)
+
+
+def _names(folder: Path, data: Path) -> bool:
+    try:
+        return read(folder).data == data.name
+    except (IndexFolderError, OSError):
+        return False
 
 
 def _lock(handle: int, folder: Path) -> None:
@@ -147,7 +158,7 @@ def replaceable(folder: Path) -> bool:
 
 
 def commit(folder: Path, manifest: Manifest) -> None:
-    """Make `manifest` the folder's manifest, then remove data folders that it does not name."""
+    """Make `manifest` the folder's manifest."""
     data = folder / manifest.data
     for name in manifest.files:
         files.sync(data / name)
@@ -155,9 +166,6 @@ def commit(folder: Path, manifest: Manifest) -> None:
     document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
     with files.replacing(folder / NAME) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    for entry in folder.iterdir():
-        if _DATA.fullmatch(entry.name) and entry.name != manifest.data:
-            shutil.rmtree(entry)
 
 
 def describe(data: Path) -> dict[str, StoredFile]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from . import backends, files, manifest
 from .backends import Backend
 from .codes import Codes, ModelRef, Records, open_records, write_records
-from .errors import BackendError, IndexFolderError, MismatchError
+from .errors import BackendError, IndexFolderError, MismatchError, TransHashError
 from .manifest import Manifest
 from .results import Matches, RangeMatches
 
@@ -57,6 +57,15 @@ class Index:
         """
         folder = Path(folder)
         stored = manifest.read(folder)
+        try:
+            return cls._open(folder, stored)
+        except TransHashError:
+            if manifest.read(folder).data == stored.data:
+                raise
+        return cls._open(folder, manifest.read(folder))  # it was replaced while we were reading
+
+    @classmethod
+    def _open(cls, folder: Path, stored: Manifest) -> Self:
         data = manifest.verify(folder, stored)
         if _RECORDS not in stored.files:
             raise IndexFolderError(f"{folder}: the manifest names no {_RECORDS}; build the index again")

@@ -69,7 +69,10 @@ class TransHasher:
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Hash preprocessed images (n, 3, H, W) float32 into codes (n, bits/8) uint8."""
-        return pack(self._run(batch)[1])
+        try:
+            return pack(self._run(batch)[1])
+        except ValueError as error:
+            raise ModelError(f"{self.ref.name}: {error}; train it again") from error
 
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the float features behind the codes, (n, (1 + groups) D), scaled to unit length."""

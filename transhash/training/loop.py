@@ -68,6 +68,7 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(net, config.weight_decay), lr=config.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, config.warmup))
     step = 0
+    done = 0
     for epoch in range(config.epochs):
         for batch in batches:
             step += 1
@@ -82,7 +83,10 @@ def train(
             nn.utils.clip_grad_norm_(net.parameters(), _MAX_GRADIENT)
             optimizer.step()
             schedule.step()
+            done += 1
             on_step(Progress(epoch + 1, step, steps, len(labels), loss.item()))
+    if not done:
+        raise TrainingError(f"none of {len(source.images)} images could be read; see why with: th encode")
     net.eval()
     return hasher
 
