@@ -200,7 +200,7 @@ class CodesWriter:
 
     def skip(self, path: bytes, reason: str) -> None:
         """Record that `path` has no row, and why."""
-        self._skipped.append((path, reason))
+        self._skipped.append((path[:_MAX_STRING], reason))
 
     def _label_id(self, label: str | None) -> int:
         assert self._label_ids is not None
@@ -374,7 +374,7 @@ def _dataset(file: h5py.File, name: str, dtype: type[np.generic], *, ndim: int) 
 def _table(file: h5py.File, name: str) -> StringTable:
     blob = _dataset(file, f"{name}s", np.uint8, ndim=1)
     offsets = _dataset(file, f"{name}_offsets", np.uint64, ndim=1)
-    if len(offsets) == 0 or int(offsets[-1]) != len(blob):
+    if len(offsets) == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != len(blob):
         raise ValueError(f"{name}s: damaged offsets")
     return StringTable(blob, offsets)
 

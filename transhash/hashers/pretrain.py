@@ -42,9 +42,12 @@ def load(backbone: Any, path: Path) -> None:
     """
     try:
         state = {name: weight.float() for name, weight in load_file(path).items()}
-        missing, _ = backbone.load_state_dict(checkpoint_filter_fn(state, backbone), strict=False)
+        missing, surplus = backbone.load_state_dict(checkpoint_filter_fn(state, backbone), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         line = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: no weights for this backbone ({line}); give a timm checkpoint") from None
+    foreign = [name for name in surplus if name.startswith("blocks.")]  # a head that is not needed may stand there
+    if foreign:
+        raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")
     if missing:
         raise ModelError(f"{path}: lacks {len(missing)} of the backbone's tensors, {missing[0]} for one")

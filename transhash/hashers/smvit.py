@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers import PatchEmbed, resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -101,7 +101,8 @@ def plain_backbone(architecture: Architecture) -> Any:
         )
     except (TypeError, AssertionError) as error:
         raise ModelError(f"backbone {architecture.backbone}: does not take these sizes ({error})") from error
-    if not isinstance(backbone, VisionTransformer) or backbone.cls_token is None or len(backbone.blocks) < 2:
+    plain = isinstance(backbone, VisionTransformer) and type(backbone.patch_embed) is PatchEmbed
+    if not plain or backbone.cls_token is None or len(backbone.blocks) < 2:
         raise ModelError(
             f"backbone {architecture.backbone}: no plain vision transformer with a class token; "
             "choose one such as vit_small_patch16_224"
