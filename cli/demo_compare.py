@@ -196,14 +196,14 @@ def _timed(call: Callable[[Any], object], argument: Any) -> float:
 
 
 def _labels(source: Source) -> NDArray[np.int32]:
-    return np.array([int(image.label or -1) for image in source.images], dtype=np.int32)
+    return np.array([int(image.labels[0]) for image in source.images], dtype=np.int32)
 
 
 def _example(index: Index, queries: Codes, place: int) -> tuple[Cell, list[Cell]]:
-    label = queries.records.label(place)
+    (label,) = queries.records.names(place)
     ids, distances = index.search(queries.codes[place : place + 1], NEIGHBOURS).row(0)
     neighbours = [
-        Cell(_picture(index.path(row)), f"{distance}", index.records.label(int(row)) == label)
+        Cell(_picture(index.path(row)), f"{distance}", index.records.names(int(row)) == (label,))
         for row, distance in zip(ids, distances, strict=True)
     ]
     return Cell(_picture(queries.records.path(place)), f"digit {label}", True), neighbours

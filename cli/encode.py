@@ -23,7 +23,8 @@ def encode(images: Path, output: Path, model: str, names: Path | None, batch_siz
         th encode ~/Pictures -o codes.h5 --model phash
 
     A file that cannot be read is skipped and named with the reason. The first folder on the way to an image is its
-    label. The codes file appears when it is complete, and replaces one that stood there.
+    label, unless a --list gives zeros and ones for its classes. The codes file appears when it is complete, and
+    replaces one that stood there.
     """
     from transhash import codes, encoding
     from transhash.hashers import load_hasher

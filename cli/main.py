@@ -12,7 +12,9 @@ from . import render
 from .demo import demo
 from .encode import encode
 from .eval import evaluate
+from .fit import fit
 from .index import index
+from .protocol import protocol
 from .query import query
 from .train import train
 
@@ -35,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (train, encode, index, query, evaluate, demo):
+for command in (train, fit, encode, index, query, evaluate, protocol, demo):
     cli.add_command(command)
 
 

@@ -115,7 +115,7 @@ def _answer(
                 "rank": rank,
                 "id": int(row),
                 "distance": int(distance),
-                "label": index.records.label(int(row)),
+                "label": ", ".join(index.records.names(int(row))) or None,
                 "path": index.path(row),
             }
             for rank, (row, distance) in enumerate(zip(ids[:k], distances[:k], strict=True), start=1)

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash.codes import Codes, CodesWriter, ModelRef, Records, StringTable, read_codes, write_codes
+from transhash.codes import (
+    Codes,
+    CodesWriter,
+    ModelRef,
+    Records,
+    StringTable,
+    open_records,
+    read_codes,
+    write_codes,
+    write_records,
+)
 from transhash.errors import CodesError
 
 GOLDEN = Path(__file__).parent / "golden" / "codes-v0.h5"
@@ -28,8 +38,8 @@ def some_codes(paths, labels=None, skipped=()):
 def assert_same(one, other):
     np.testing.assert_array_equal(one.codes, other.codes)
     assert list(one.records.paths) == list(other.records.paths)
-    assert [one.records.label(row) for row in range(len(one))] == [
-        other.records.label(row) for row in range(len(one))
+    assert [one.records.names(row) for row in range(len(one))] == [
+        other.records.names(row) for row in range(len(one))
     ]
     assert (one.model, one.records.root, list(one.skipped)) == (other.model, other.records.root, list(other.skipped))
 
@@ -49,11 +59,40 @@ def test_writing_in_batches_is_writing_at_once(tmp_path_factory, paths, batch):
     folder = tmp_path_factory.mktemp("codes")
     labels = [("a", "b", None)[place % 3] for place in range(len(paths))]
     codes = some_codes(paths, labels)
-    with CodesWriter.create(folder / "batches.h5", MODEL, b"/root \xff", labelled=True) as writer:
+    with CodesWriter.create(folder / "batches.h5", MODEL, b"/root \xff", labels=1) as writer:
         for start in range(0, len(paths), batch):
             own = slice(start, start + batch)
-            writer.append(codes.codes[own], paths[own], labels[own])
+            writer.append(codes.codes[own], paths[own], [(label,) if label else () for label in labels[own]])
+    assert read_codes(folder / "batches.h5").records.labels.ndim == 1
     assert_same(read_codes(folder / "batches.h5"), codes)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True, max_size=4).map(tuple), min_size=1, max_size=40))
+def test_several_labels_a_row(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("codes")
+    codes = np.zeros((len(rows), 8), np.uint8)
+    with CodesWriter.create(folder / "c.h5", MODEL, labels=4) as writer:
+        for code, labels in zip(codes, rows, strict=True):
+            writer.append(code[None], [b"x"], [labels])
+    read = read_codes(folder / "c.h5")
+    assert read.records.labels.shape == (len(rows), 4)
+    assert [read.records.names(row) for row in range(len(rows))] == rows
+    write_codes(folder / "again.h5", read)
+    assert_same(read_codes(folder / "again.h5"), read)
+    write_records(folder / "records.h5", read.records)
+    np.testing.assert_array_equal(open_records(folder / "records.h5", len(rows)).labels, read.records.labels)
+
+
+def test_number_of_labels_is_limited(tmp_path):
+    with pytest.raises(CodesError, match="1024"), CodesWriter.create(tmp_path / "c.h5", MODEL, labels=1025):
+        pass
+    with (
+        pytest.raises(ValueError, match="2 labels of a row"),
+        CodesWriter.create(tmp_path / "c.h5", MODEL, labels=1) as writer,
+    ):
+        writer.append(np.zeros((1, 8), np.uint8), [b"x"], [("a", "b")])
+    assert os.listdir(tmp_path) == []
 
 
 @given(st.lists(st.binary(max_size=9), max_size=30))
@@ -72,7 +111,8 @@ def test_golden_file_opens_for_ever():
     assert codes.codes.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [255, 254, 253, 252, 251, 250, 249, 248]]
     assert list(codes.records.paths) == [b"a/\xc3\xa9t\xc3\xa9.jpg", b"b/undecodable \xff.png"]
     assert codes.records.label_names == ("a", "b")
-    assert [codes.records.label(row) for row in range(2)] == ["a", "b"]
+    assert codes.records.labels.shape == (2,)
+    assert [codes.records.names(row) for row in range(2)] == [("a",), ("b",)]
     assert codes.skipped == [(b"broken\n.jpg", "empty file")]
     assert codes.model == MODEL
 
@@ -193,6 +233,12 @@ ATTACKS = {
     "label without a name": replace("labels", data=np.array([0, 7], np.int32)),
     "too few labels": replace("labels", data=np.array([0], np.int32)),
     "label of less than none": replace("labels", data=np.array([0, -2], np.int32)),
+    "labels of three axes": replace("labels", data=np.zeros((2, 1, 1), np.int32)),
+    "no labels a row": replace("labels", data=np.zeros((2, 0), np.int32)),
+    "too many labels a row": replace("labels", data=np.full((2, 1025), -1, np.int32)),
+    "one of several labels without a name": replace("labels", data=np.array([[0, 7], [1, -1]], np.int32)),
+    "padding before a label": replace("labels", data=np.array([[0, 1], [-1, 1]], np.int32)),
+    "huge rows of labels": replace("labels", shape=(2, 2**40), dtype="i4", chunks=(2, 1024)),
     "reasons missing": replace("skipped_reason_offsets", data=np.array([0], np.uint64)),
 }
 

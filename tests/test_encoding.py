@@ -31,8 +31,18 @@ def test_memory_and_file_agree(pictures, tmp_path):
     stored, memory = read_codes(tmp_path / "c.h5"), encode(pictures, hasher)
     np.testing.assert_array_equal(stored.codes, memory.codes)
     assert list(stored.records.paths) == list(memory.records.paths)
-    assert [stored.records.label(row) for row in range(24)] == [memory.records.label(row) for row in range(24)]
+    assert [stored.records.names(row) for row in range(24)] == [memory.records.names(row) for row in range(24)]
     assert stored.model == memory.model
+
+
+def test_several_labels_from_a_list(pictures, tmp_path):
+    (tmp_path / "list.txt").write_text("cross/0.png 1 1 0\ncircle/1.png 0 0 0\nnone.png 1 1 1\nstripe/2.png 0 0 1\n")
+    (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
+    source = images.listed(pictures, tmp_path / "list.txt")
+    encode_to_file(source, load_hasher("phash"), tmp_path / "c.h5", batch_size=2)
+    for codes in (read_codes(tmp_path / "c.h5"), encode(source, load_hasher("phash"))):
+        assert [codes.records.names(row) for row in range(3)] == [("red", "green"), (), ("blue",)]
+        assert [path for path, _ in codes.skipped] == [b"none.png"]
 
 
 def test_files_have_no_labels(pictures):

@@ -28,6 +28,7 @@ def oracle(queries, codes):
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(hamming, "_BLOCK", 64)
+    monkeypatch.setattr(hamming, "_ROWS", 16)
 
 
 @given(collections())
@@ -59,16 +60,40 @@ def test_within_is_closed_and_ordered(pair, radius):
         assert list(zip(own.tolist(), ids.tolist(), strict=True)) == expected
 
 
+def check_counts(pair, labels, relevance):
+    """Compare counts with relevance (q, n) bool, level by level."""
+    queries, codes = pair
+    total, relevant = hamming.counts(queries, codes, *labels)
+    distances = oracle(queries, codes)
+    levels = np.arange(codes.shape[1] * 8 + 1)
+    for query in range(len(queries)):
+        np.testing.assert_array_equal(total[query], (distances[query][None] == levels[:, None]).sum(axis=1))
+        hits = distances[query][relevance[query]]
+        np.testing.assert_array_equal(relevant[query], (hits[None] == levels[:, None]).sum(axis=1))
+
+
 @settings(deadline=None)
 @given(collections(), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_counts(pair, classes, seed):
-    queries, codes = pair
+    """One label a row; -1 is none, and shared by nobody."""
     rng = np.random.default_rng(seed)
-    query_labels, labels = (rng.integers(0, classes, len(rows)).astype(np.int32) for rows in pair)
-    total, relevant = hamming.counts(queries, codes, query_labels, labels)
-    distances = oracle(queries, codes)
-    for query in range(len(queries)):
-        levels = np.arange(codes.shape[1] * 8 + 1)
-        np.testing.assert_array_equal(total[query], (distances[query][None] == levels[:, None]).sum(axis=1))
-        hits = distances[query][labels == query_labels[query]]
-        np.testing.assert_array_equal(relevant[query], (hits[None] == levels[:, None]).sum(axis=1))
+    asked, stored = (rng.integers(-1, classes, len(rows)).astype(np.int32) for rows in pair)
+    check_counts(pair, (asked, stored), (asked[:, None] == stored) & (asked[:, None] >= 0))
+
+
+@settings(deadline=None)
+@given(collections(), st.integers(1, 150), st.floats(0, 0.5), st.integers(0, 2**32 - 1))
+def test_counts_of_label_sets(pair, classes, density, seed):
+    rng = np.random.default_rng(seed)
+    asked, stored = (rng.random((len(rows), classes)) < density for rows in pair)
+    sets = [np.packbits(side, axis=1) for side in (asked, stored)]
+    check_counts(pair, sets, asked.astype(int) @ stored.astype(int).T > 0)
+
+
+@pytest.mark.parametrize("bits", [120, 128, 256, 1024])
+def test_counts_reach_the_far_end(bits):
+    """Distances and relevance share one small integer: no width overflows it."""
+    codes = np.array([[0] * (bits // 8), [255] * (bits // 8)], dtype=np.uint8)
+    total, relevant = hamming.counts(codes[:1], codes, np.array([3], np.int32), np.array([3, 3], np.int32))
+    for found in (total, relevant):
+        assert found[0].nonzero()[0].tolist() == [0, bits]

@@ -5,6 +5,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from transhash import images
@@ -180,12 +182,12 @@ def test_folder_is_walked_in_order(tmp_path):
     touch(tmp_path, b"b/2.PNG", b"b/1.jpg", b"a/x/deep.webp", b"top.gif", b"a/notes.txt", b"c\xff/new\nline \xfe.jpg")
     (tmp_path / "a" / "around").symlink_to(tmp_path)
     source = images.folder(tmp_path)
-    assert [(image.path, image.label) for image in source.images] == [
-        (b"top.gif", None),
-        (b"a/x/deep.webp", "a"),
-        (b"b/1.jpg", "b"),
-        (b"b/2.PNG", "b"),
-        (b"c\xff/new\nline \xfe.jpg", "c\\xff"),
+    assert [(image.path, image.labels) for image in source.images] == [
+        (b"top.gif", ()),
+        (b"a/x/deep.webp", ("a",)),
+        (b"b/1.jpg", ("b",)),
+        (b"b/2.PNG", ("b",)),
+        (b"c\xff/new\nline \xfe.jpg", ("c\\xff",)),
     ]
     assert [(item.path, item.reason) for item in source.skipped] == [(b"a/around", "link to a folder: not followed")]
     assert source.others == 1
@@ -195,14 +197,84 @@ def test_folder_is_walked_in_order(tmp_path):
 def test_lists(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"a/1.jpg\n\n./b/2.jpg\r\nc\xff.jpg\n")
     source = images.listed(tmp_path, tmp_path / "list.txt")
-    assert [(image.path, image.label) for image in source.images] == [
-        (b"a/1.jpg", "a"),
-        (b"b/2.jpg", "b"),
-        (b"c\xff.jpg", None),
+    assert [(image.path, image.labels) for image in source.images] == [
+        (b"a/1.jpg", ("a",)),
+        (b"b/2.jpg", ("b",)),
+        (b"c\xff.jpg", ()),
     ]
+    assert source.most_labels == 1
     (tmp_path / "list.txt").write_bytes(b"\n")
     with pytest.raises(SourceError, match="lists no paths"):
         images.listed(tmp_path, tmp_path / "list.txt")
+
+
+def listed(folder, text):
+    (folder / "list.txt").write_bytes(text)
+    source = images.listed(folder, folder / "list.txt")
+    return [(image.path, image.labels) for image in source.images]
+
+
+def test_lists_with_a_column_for_every_class(tmp_path):
+    text = b"\xef\xbb\xbfb/my photo \xff.jpg 0 1 1\n\n/data/x.jpg\t0 0\t0 \r\n./b/1 0.jpg 1 0 0\nb/2.jpg 1 0 0"
+    assert listed(tmp_path, text) == [
+        (b"b/my photo \xff.jpg", ("1", "2")),
+        (b"/data/x.jpg", ()),
+        (b"b/1 0.jpg", ("0",)),
+        (b"b/2.jpg", ("0",)),
+    ]
+    assert images.listed(tmp_path, tmp_path / "list.txt").most_labels == 2
+    (tmp_path / "classes.txt").write_text("\ufeffcat\n\nmaus für alle\nsea lion\n", encoding="utf-8")
+    assert listed(tmp_path, text)[0] == (b"b/my photo \xff.jpg", ("maus für alle", "sea lion"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a/1.jpg 0\na/2.jpg 1\n",  # one column is more likely a part of the name
+        b"a/1.jpg 0 1\na/2.jpg 1\n",
+        b"a/1.jpg 0 1\na/2.jpg 1 0 1\n",
+        b"a/1.jpg 0 1\na/2.jpg\n",
+        b"a/1.jpg 0 2\n",
+        b"a/1.jpg 0,1\n",
+    ],
+)
+def test_any_other_list_is_one_of_paths(text, tmp_path):
+    (tmp_path / "classes.txt").write_text("of\nsomething else\nentirely\nand\nmore")
+    assert listed(tmp_path, text) == [(line, ("a",)) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (b"one\n", "1 classes, but list.txt has 2 columns"),
+        (b"a\nb\nc\n", "3 classes"),
+        (b"a\n\xff\n", "UTF-8"),
+        (b"a\na\n", "'a' stands there twice"),
+    ],
+)
+def test_classes_must_go_with_the_list(classes, message, tmp_path):
+    (tmp_path / "classes.txt").write_bytes(classes)
+    with pytest.raises(SourceError, match=message) as caught:
+        listed(tmp_path, b"a.jpg 0 1\n")
+    assert str(tmp_path / "classes.txt") in str(caught.value)
+
+
+_PATHS = st.from_regex(rb"[a-z\xff][a-z0-9 /\xff]{0,20}\.jpg", fullmatch=True)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(2, 9).flatmap(
+        lambda width: st.lists(
+            st.tuples(_PATHS, st.lists(st.booleans(), min_size=width, max_size=width)), min_size=1, max_size=20
+        )
+    )
+)
+def test_every_column_becomes_a_label(tmp_path, rows):
+    text = b"\n".join(path + b"".join(b" %d" % bit for bit in bits) for path, bits in rows)
+    assert listed(tmp_path, text) == [
+        (os.path.normpath(path), tuple(str(place) for place, bit in enumerate(bits) if bit)) for path, bits in rows
+    ]
 
 
 def test_load_keeps_order_and_names_what_it_skips(tmp_path):

@@ -36,7 +36,7 @@ def test_save_and_open(backend, tmp_path):
     found = index.search(codes, k=1)
     np.testing.assert_array_equal(found.ids[:, 0], np.arange(50))
     assert os.fsencode(index.path(7)) == b"/photos/photo \xff 7.jpg"
-    assert index.records.label(7) == "dog"
+    assert index.records.names(7) == ("dog",)
     assert len(index.range_search(codes.codes[:3], 64).ids) == 150
 
 

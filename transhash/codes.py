@@ -23,6 +23,7 @@ from .spool import Spool
 FORMAT = "transhash-codes"
 VERSION = 0
 NO_LABEL = -1
+MAX_LABELS = 1024  # of one image
 
 _CHUNK = 1 << 15  # bytes in a chunk
 _STRINGS = 1 << 14  # strings read or written at a time
@@ -109,7 +110,8 @@ class Records:
     Attributes:
         paths: n paths as bytes, relative to `root` unless absolute.
         root: the folder that was encoded, as bytes; empty if there was none.
-        labels: (n,) int32 positions in `label_names`, -1 for a row without label; None if no row has one.
+        labels: positions in `label_names`: (n,) int32 where rows have one at most, -1 for none; (n, L) int32 where
+            they have up to L, with -1 at the end of those that have fewer; None if no row has a label.
         label_names: the names of the classes.
     """
 
@@ -126,11 +128,11 @@ class Records:
         """Return the path of a row as the file system's functions take it."""
         return _join(self.root, self.paths[row])
 
-    def label(self, row: int) -> str | None:
-        """Return the label of a row, or None."""
-        if self.labels is None or self.labels[row] == NO_LABEL:
-            return None
-        return self.label_names[self.labels[row]]
+    def names(self, row: int) -> tuple[str, ...]:
+        """Return the labels of a row; none, one or several."""
+        if self.labels is None:
+            return ()
+        return tuple(self.label_names[place] for place in np.atleast_1d(self.labels[row]) if place != NO_LABEL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,54 +159,66 @@ class Codes:
 class CodesWriter:
     """Writes a codes file batch by batch; made by `CodesWriter.create`."""
 
-    def __init__(self, file: h5py.File, spool: Spool, model: ModelRef, root: bytes, labelled: bool) -> None:
+    def __init__(self, file: h5py.File, spool: Spool, model: ModelRef, root: bytes, labels: int) -> None:
         """Lay out an empty file."""
         self._file = file
         self._spool = spool
-        self._label_ids: dict[str, int] | None = {} if labelled else None
+        self._labels = labels
+        self._label_ids: dict[str, int] = {}
         self._skipped: list[tuple[bytes, str]] = []
         _write_header(file, model, root)
         _growing(file, "codes", np.uint8, width=check_bits(model.bits) // 8)
         _growing_table(file, "path")
-        if labelled:
-            _growing(file, "labels", np.int32)
+        if labels:
+            _growing_labels(file, None if labels == 1 else labels)
 
     @classmethod
     @contextmanager
-    def create(cls, path: Path, model: ModelRef, root: bytes = b"", *, labelled: bool = False) -> Iterator[Self]:
-        """Write codes of `model` to `path`, with labels if `labelled`.
+    def create(cls, path: Path, model: ModelRef, root: bytes = b"", *, labels: int = 0) -> Iterator[Self]:
+        """Write codes of `model` to `path`, with up to `labels` labels a row.
 
         The file appears, whole, when the block ends; if it ends with an error, what stood there stays.
-        Raises CodesError if something other than a codes file stands there, OSError if it cannot be written.
+        Raises CodesError if something other than a codes file stands there or an image can have more than
+        `MAX_LABELS` labels, OSError if it cannot be written.
         """
         check_replaceable(path)
+        if labels > MAX_LABELS:
+            raise CodesError(f"{path}: an image has {labels} labels, a codes file holds {MAX_LABELS}; take some away")
         with _created(path) as (file, spool):
-            writer = cls(file, spool, model, root, labelled)
+            writer = cls(file, spool, model, root, labels)
             yield writer
-            if writer._label_ids is not None:
+            if labels:
                 _write_table(file, "label_name", [_utf8(name) for name in writer._label_ids])
             _write_skipped(file, writer._skipped)
 
     def append(
-        self, codes: NDArray[np.uint8], paths: Sequence[bytes], labels: Sequence[str | None] | None = None
+        self, codes: NDArray[np.uint8], paths: Sequence[bytes], labels: Sequence[tuple[str, ...]] | None = None
     ) -> None:
-        """Append codes (n, bits/8) uint8 with their n paths and, in a labelled file, n labels."""
+        """Append codes (n, bits/8) uint8 with their n paths and, in a labelled file, the labels of each."""
         if len(codes) != len(paths) or (labels is not None and len(labels) != len(codes)):
             raise ValueError(f"{len(codes)} codes, {len(paths)} paths: every row needs one of each")
         _extend(self._file["codes"], codes)
         _extend_table(self._file, "path", paths)
-        if self._label_ids is not None:
-            ids = [self._label_id(label) for label in labels or [None] * len(codes)]
-            _extend(self._file["labels"], np.array(ids, dtype=np.int32))
+        if self._labels:
+            _extend(self._file["labels"], label_ids(labels or [()] * len(codes), self._labels, self._label_ids))
         self._spool.check()
 
     def skip(self, path: bytes, reason: str) -> None:
         """Record that `path` has no row, and why."""
         self._skipped.append((path[:_MAX_STRING], reason))
 
-    def _label_id(self, label: str | None) -> int:
-        assert self._label_ids is not None
-        return NO_LABEL if label is None else self._label_ids.setdefault(label, len(self._label_ids))
+
+def label_ids(labels: Sequence[tuple[str, ...]], most: int, ids: dict[str, int]) -> NDArray[np.int32]:
+    """Return labels as `Records.labels` holds them: (n,) int32 if `most` is 1, else (n, most), padded with -1.
+
+    `ids` holds the positions of the names, and grows by those it lacks. Raises ValueError if a row has more labels.
+    """
+    rows = np.full((len(labels), most), NO_LABEL, dtype=np.int32)
+    for row, names in zip(rows, labels, strict=True):
+        if len(names) > most:
+            raise ValueError(f"{len(names)} labels of a row, where {most} were announced")
+        row[: len(names)] = [ids.setdefault(name, len(ids)) for name in names]
+    return rows[:, 0] if most == 1 else rows
 
 
 def write_codes(path: str | Path, codes: Codes) -> None:
@@ -229,7 +243,7 @@ def read_codes(path: str | Path) -> Codes:
     """
     with _opened(Path(path)) as file:
         model = _read_model(file)
-        codes = _dataset(file, "codes", np.uint8, ndim=2)
+        codes = _dataset(file, "codes", np.uint8, ndim=(2,))
         if codes.shape[1] * 8 != model.bits:
             raise ValueError(f"codes of {codes.shape[1] * 8} bits under a header of {model.bits}")
         return Codes(codes[:], _read_records(file, len(codes)), model, _read_skipped(file))
@@ -322,13 +336,17 @@ def _read_records(file: h5py.File, count: int) -> Records:
     root = np.asarray(file.attrs["root"], dtype=np.uint8).tobytes()
     if "labels" not in file:
         return Records(paths, root)
-    labels = _dataset(file, "labels", np.int32, ndim=1)
+    labels = _dataset(file, "labels", np.int32, ndim=(1, 2))
     names = _table(file, "label_name")
     if len(labels) != count:
         raise ValueError(f"{count} codes and {len(labels)} labels")
+    if labels.ndim == 2 and not 1 <= labels.shape[1] <= MAX_LABELS:
+        raise ValueError(f"{labels.shape[1]} labels a row")
     ids = labels[:]
     if count and not (ids.min() >= NO_LABEL and ids.max() < len(names)):
         raise ValueError("a label has no name")
+    if ids.ndim == 2 and ((ids[:, 1:] != NO_LABEL) & (ids[:, :-1] == NO_LABEL)).any():
+        raise ValueError("a label stands behind the last of its row")
     return Records(paths, root, ids, tuple(name.decode("utf-8") for name in names))
 
 
@@ -347,18 +365,19 @@ def _write_records(file: h5py.File, records: Records) -> None:
     for start in range(0, len(records), _STRINGS):
         _extend_table(file, "path", records.paths[start : start + _STRINGS])
     if records.labels is not None:
-        _growing(file, "labels", np.int32)
+        _growing_labels(file, None if records.labels.ndim == 1 else records.labels.shape[1])
         _extend(file["labels"], records.labels)
         _write_table(file, "label_name", [_utf8(name) for name in records.label_names])
 
 
-def _dataset(file: h5py.File, name: str, dtype: type[np.generic], *, ndim: int) -> Any:
+def _dataset(file: h5py.File, name: str, dtype: type[np.generic], *, ndim: tuple[int, ...]) -> Any:
     """Return a dataset that holds its own data, plainly: a stranger's file may link to others or need plugins."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name}: missing")
     dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != dtype or dataset.ndim != ndim:
-        raise ValueError(f"{name}: not a dataset of {np.dtype(dtype)} with {ndim} axes")
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != dtype or dataset.ndim not in ndim:
+        axes = " or ".join(map(str, ndim))
+        raise ValueError(f"{name}: not a dataset of {np.dtype(dtype)} with {axes} axes")
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{name}: its data lie in another file")
     pipeline = dataset.id.get_create_plist()
@@ -372,8 +391,8 @@ def _dataset(file: h5py.File, name: str, dtype: type[np.generic], *, ndim: int) 
 
 
 def _table(file: h5py.File, name: str) -> StringTable:
-    blob = _dataset(file, f"{name}s", np.uint8, ndim=1)
-    offsets = _dataset(file, f"{name}_offsets", np.uint64, ndim=1)
+    blob = _dataset(file, f"{name}s", np.uint8, ndim=(1,))
+    offsets = _dataset(file, f"{name}_offsets", np.uint64, ndim=(1,))
     if len(offsets) == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != len(blob):
         raise ValueError(f"{name}s: damaged offsets")
     return StringTable(blob, offsets)
@@ -396,6 +415,11 @@ def _extend_table(file: h5py.File, name: str, strings: Sequence[bytes]) -> None:
     ends = np.cumsum(lengths, dtype=np.uint64) + np.uint64(len(file[f"{name}s"]))
     _extend(file[f"{name}s"], np.frombuffer(b"".join(strings), dtype=np.uint8))
     _extend(file[f"{name}_offsets"], ends)
+
+
+def _growing_labels(file: h5py.File, width: int | None) -> None:
+    """Create the dataset of labels: one a row, or up to `width`, of which the padding compresses well."""
+    _growing(file, "labels", np.int32, width=width, compressed=width is not None)
 
 
 def _growing(

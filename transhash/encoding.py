@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from .codes import Codes, CodesWriter, Records, StringTable
+from .codes import Codes, CodesWriter, Records, StringTable, label_ids
 from .errors import SourceError
 from .hashers.base import Hasher
 from .images import ImageFile, Skipped, Source
@@ -64,9 +64,10 @@ def encode(source: str | Path | Iterable[str | Path] | Source, hasher: Hasher, b
     files = [file for batch in batches for file in batch.files]
     skipped = [*source.skipped, *(item for batch in batches for item in batch.skipped)]
     _check_any(source, len(files), skipped)
-    names = sorted({file.label for file in files if file.label is not None})
+    names = sorted({name for file in files for name in file.labels})
+    most = max(len(file.labels) for file in files)
     ids = {name: place for place, name in enumerate(names)}
-    labels = np.array([ids.get(file.label or "", -1) for file in files], dtype=np.int32) if names else None
+    labels = label_ids([file.labels for file in files], most, ids) if names else None
     paths = StringTable.of([file.path for file in files])
     return Codes(
         np.concatenate([batch.codes for batch in batches]),
@@ -90,10 +91,9 @@ def encode_to_file(
     """
     rows = 0
     skipped = list(source.skipped)
-    with CodesWriter.create(output, hasher.ref, source.root, labelled=source.labelled) as writer:
+    with CodesWriter.create(output, hasher.ref, source.root, labels=source.most_labels) as writer:
         for batch in encode_batches(source, hasher, batch_size):
-            labels = [file.label for file in batch.files] if source.labelled else None
-            writer.append(batch.codes, [file.path for file in batch.files], labels)
+            writer.append(batch.codes, [file.path for file in batch.files], [file.labels for file in batch.files])
             rows += len(batch.files)
             skipped += batch.skipped
             on_batch(batch)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .results import Matches, RangeMatches
 
 _BLOCK = 1 << 22  # distances computed at a time: 8 MiB of uint16
+_ROWS = 1 << 16  # codes counted at a time: what belongs to them stays in the cache
 _ID_BITS = 48  # a sort key is distance << 48 | position
 
 
@@ -49,30 +50,58 @@ def within(queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int) ->
 def counts(
     queries: NDArray[np.uint8],
     codes: NDArray[np.uint8],
-    query_labels: NDArray[np.int32],
-    labels: NDArray[np.int32],
+    query_labels: NDArray[np.int32] | NDArray[np.uint8],
+    labels: NDArray[np.int32] | NDArray[np.uint8],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count codes at each distance of each query: all of them, and those that share the query's label.
+    """Count codes at each distance of each query: all of them, and those that share a label with the query.
+
+    Labels are one a row, (rows,) int32 with a negative number for none; or sets, (rows, classes/8) uint8 with one bit
+    a class, as `numpy.packbits` makes them. Both sides are of one kind and number the classes alike.
 
     Args:
         queries: (q, bits/8) uint8.
         codes: (n, bits/8) uint8.
-        query_labels: (q,) int32.
-        labels: (n,) int32.
+        query_labels: labels of the queries.
+        labels: labels of the codes.
 
     Returns:
         Two arrays (q, bits + 1) int64: codes, and relevant codes, at distance 0, 1, ... bits.
     """
     levels = queries.shape[1] * 8 + 1
-    everything = np.zeros((len(queries), levels), dtype=np.int64)
-    relevant = np.zeros_like(everything)
-    offsets = np.arange(len(queries))[:, None] * levels
-    for start, block in _blocks(queries, codes):
-        cells = block + offsets
-        hits = query_labels[:, None] == labels[None, start : start + block.shape[1]]
-        everything += np.bincount(cells.ravel(), minlength=everything.size).reshape(everything.shape)
-        relevant += np.bincount(cells[hits], minlength=everything.size).reshape(everything.shape)
-    return everything, relevant
+    cell = np.uint8 if 2 * levels <= 1 << 8 else np.uint16
+    table = np.zeros((len(queries), 2 * levels), dtype=np.int64)  # what is not relevant, then what is
+    query_words = _columns(queries)
+    for start in range(0, len(codes), _ROWS):
+        words = _columns(codes[start : start + _ROWS])
+        for query, hits in enumerate(sharing(query_labels, labels[start : start + _ROWS])):
+            cells = hits * cell(levels)
+            for word in range(len(words)):
+                cells += np.bitwise_count(words[word] ^ query_words[word, query])
+            table[query] += np.bincount(cells, minlength=2 * levels)
+    relevant = table[:, levels:]
+    return table[:, :levels] + relevant, relevant
+
+
+def sharing(
+    query_labels: NDArray[np.int32] | NDArray[np.uint8], labels: NDArray[np.int32] | NDArray[np.uint8]
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield for each query which of n rows share a label with it, (n,) bool; labels are as `counts` takes them."""
+    if labels.ndim == 1:
+        for label in query_labels:
+            yield (labels == label) & (label >= 0)
+        return
+    query_words, words = (_columns(sets.astype(np.uint8, copy=False)) for sets in (query_labels, labels))
+    for query in range(len(query_labels)):
+        hits = np.zeros(len(labels), dtype=np.bool_)
+        for word in range(len(words)):
+            hits |= (words[word] & query_words[word, query]) != 0
+        yield hits
+
+
+def _columns(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return rows (n, w) as words, filled up with zeros, a word a row: (w/8, n). Each word is then contiguous."""
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8)))
+    return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
 def _blocks(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint16]]]:

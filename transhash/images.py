@@ -1,12 +1,13 @@
 """Images as they come: found in folders and lists, decoded to RGB, and skipped with a reason if they cannot be."""
 
+import codecs
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ Image.init()  # makes Pillow load its decoders, so that those it was built witho
 FORMATS = tuple(name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP") if name in Image.OPEN)
 SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 178_956_970  # 512 MiB as RGB, the size at which Pillow itself suspects a decompression bomb
+CLASSES = "classes.txt"  # beside a list: the names of its columns
 _MAX_LIST_BYTES = 1 << 32
+_BITS = frozenset((b"0", b"1"))
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,11 +33,11 @@ class ImageFile:
 
     Attributes:
         path: its path as bytes, relative to the source's root unless absolute.
-        label: its class, or None.
+        labels: its classes; empty if it has none.
     """
 
     path: bytes
-    label: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,12 @@ class Source:
     @property
     def labelled(self) -> bool:
         """Whether any image has a label."""
-        return any(image.label is not None for image in self.images)
+        return self.most_labels > 0
+
+    @property
+    def most_labels(self) -> int:
+        """The largest number of labels that an image has."""
+        return max((len(image.labels) for image in self.images), default=0)
 
     def path(self, image: ImageFile) -> str:
         """Return the path of an image as the file system's functions take it."""
@@ -103,25 +111,35 @@ def folder(root: str | Path) -> Source:
                 others += 1
                 continue
             path = os.path.join(prefix, name)
-            images.append(ImageFile(path, _folder_label(path)))
+            images.append(ImageFile(path, _folder_labels(path)))
     return Source(start, images, skipped, others)
 
 
 def listed(root: str | Path, names: str | Path) -> Source:
-    """Take the images that a text file lists: one path a line, relative to `root`; empty lines are passed over.
+    """Take the images that a text file lists: one path a line, relative to `root` unless absolute.
 
-    Labels are those that `folder` would give. Raises SourceError if the list cannot be read or is empty.
+    If every line ends in the same number of zeros and ones, two or more and set apart by blanks, they are the image's
+    classes, as in the lists of the hashing literature: the names are the lines of ``classes.txt`` beside the list, or
+    else ``0``, ``1`` and so on. In any other list a line is a path, and labels are those that `folder` would give.
+    Blank lines are passed over, repeated paths kept.
+
+    Raises SourceError if the list cannot be read, is empty, or does not go with its ``classes.txt``.
     """
-    try:
-        if os.path.getsize(names) > _MAX_LIST_BYTES:
-            raise SourceError(f"{names}: larger than a list of paths can be; split it")
-        lines = Path(names).read_bytes().splitlines()
-    except OSError as error:
-        raise SourceError(f"{names}: {error.strerror}; name a text file with one path a line") from None
-    paths = [os.path.normpath(line) for line in lines if line]
-    if not paths:
+    lines = _lines(names, "name a text file with one path a line")
+    if not lines:
         raise SourceError(f"{names}: lists no paths; write one a line, relative to {root}")
-    return Source(os.fsencode(os.path.abspath(root)), [ImageFile(path, _folder_label(path)) for path in paths])
+    multi_hot = _multi_hot(lines)
+    if multi_hot is None:
+        paths = [os.path.normpath(line) for line in lines]
+        found = [ImageFile(path, _folder_labels(path)) for path in paths]
+    else:
+        classes = _classes(Path(names), len(multi_hot[0][1]))
+        labels: dict[tuple[bytes, ...], tuple[str, ...]] = {}  # rows with the same classes share a tuple
+        for _, bits in multi_hot:
+            if bits not in labels:
+                labels[bits] = tuple(name for name, bit in zip(classes, bits, strict=True) if bit == b"1")
+        found = [ImageFile(os.path.normpath(path), labels[bits]) for path, bits in multi_hot]
+    return Source(os.fsencode(os.path.abspath(root)), found)
 
 
 def files(paths: Iterable[str | Path]) -> Source:
@@ -183,9 +201,56 @@ def load(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _folder_label(path: bytes) -> str | None:
+def _folder_labels(path: bytes) -> tuple[str, ...]:
     first, separator, _ = path.partition(os.sep.encode())
-    return first.decode("utf-8", "backslashreplace") if separator and first not in (b"", b"..") else None
+    return (first.decode("utf-8", "backslashreplace"),) if separator and first not in (b"", b"..") else ()
+
+
+def _lines(path: str | Path, mend: str) -> list[bytes]:
+    """Return the lines of a text file that are not blank, without a byte order mark."""
+    try:
+        if os.path.getsize(path) > _MAX_LIST_BYTES:
+            raise SourceError(f"{path}: larger than a list of paths can be; split it")
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}; {mend}") from None
+    return [line for line in text.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
+
+
+def _multi_hot(lines: list[bytes]) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
+    """Return path and zeros and ones of every line, or None if the lines do not all have as many."""
+    width = _trailing_bits(lines[0].split())
+    if width < 2:
+        return None
+    rows = []
+    for line in lines:
+        path, *bits = line.rsplit(None, width)
+        if len(bits) < width or not _BITS.issuperset(bits) or _trailing_bits(path.split()):
+            return None
+        rows.append((path, tuple(bits)))
+    return rows
+
+
+def _trailing_bits(tokens: list[bytes]) -> int:
+    """Return how many zeros and ones come last, after the first token, which belongs to the path."""
+    return sum(1 for _ in takewhile(_BITS.__contains__, reversed(tokens[1:])))
+
+
+def _classes(names: Path, width: int) -> list[str]:
+    """Return the names of a list's classes, from ``classes.txt`` beside it if there is one."""
+    path = names.with_name(CLASSES)
+    if not path.exists():
+        return [str(place) for place in range(width)]
+    try:
+        classes = [line.strip().decode("utf-8") for line in _lines(path, "write one class a line")]
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: not UTF-8; write one class a line, in UTF-8") from None
+    if len(classes) != width:
+        raise SourceError(f"{path}: {len(classes)} classes, but {names.name} has {width} columns; write one for each")
+    twice = next((name for name, count in Counter(classes).items() if count > 1), None)
+    if twice is not None:
+        raise SourceError(f"{path}: {twice!r} stands there twice; give every class a name of its own")
+    return classes
 
 
 def _decode(file: Any) -> Image.Image:

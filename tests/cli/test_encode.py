@@ -104,7 +104,7 @@ def test_lists(th, pictures, tmp_path):
     th("encode", pictures, "-o", tmp_path / "c.h5", "--model", "phash", "--list", tmp_path / "list.txt")
     codes = read_codes(tmp_path / "c.h5")
     assert list(codes.records.paths) == [b"cross/3.png", b"circle/1.png"]
-    assert [codes.records.label(row) for row in range(2)] == ["cross", "circle"]
+    assert [codes.records.names(row) for row in range(2)] == [("cross",), ("circle",)]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -36,7 +36,20 @@ def test_json_agrees_with_numpy(th, library, index):
         assert [match["rank"] for match in answer["matches"]] == [1, 2, 3, 4, 5, 6]
         for match in answer["matches"]:
             assert match["path"] == codes.records.path(match["id"])
-            assert match["label"] == codes.records.label(match["id"])
+            assert (match["label"],) == codes.records.names(match["id"])
+
+
+def test_several_labels_are_joined(th, library, tmp_path):
+    (tmp_path / "list.txt").write_text("cross/0.png 1 1 0\ncircle/1.png 0 0 0\n")
+    (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
+    (tmp_path / "photos").symlink_to(library / "photos")
+    th("encode", "photos", "-o", "c.h5", "--model", "phash", "--list", "list.txt", cwd=tmp_path)
+    th("index", "build", "c.h5", "-o", "i", cwd=tmp_path)
+    (answer,) = json.loads(th("query", "i", "photos/cross/0.png", "--json", cwd=tmp_path).stdout)["queries"]
+    assert [match["label"] for match in answer["matches"]] == ["red, green", None]
+    rows = list(csv.reader(io.StringIO(th("query", "i", "photos/cross/0.png", "--csv", cwd=tmp_path).stdout)))
+    assert [row[3] for row in rows] == ["label", "red, green", ""]
+    assert "red, green" in th("query", "i", "photos/cross/0.png", cwd=tmp_path).stdout
 
 
 def test_images_are_encoded_with_the_indexs_model(th, library):

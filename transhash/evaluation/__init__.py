@@ -1,6 +1,21 @@
 """Evaluation from counts per distance, so that ties are treated exactly. Protocols: ``docs/evaluation.md``."""
 
+from .bits import BitDiagnostics, diagnose
+from .identity import identity, shared_rows
 from .levels import Levels, hamming_levels, score_levels
-from .metrics import TIE_RULE, evaluate
+from .metrics import TIE_RULE, TIE_RULES, evaluate
+from .relevance import without_label
 
-__all__ = ["TIE_RULE", "Levels", "evaluate", "hamming_levels", "score_levels"]
+__all__ = [
+    "TIE_RULE",
+    "TIE_RULES",
+    "BitDiagnostics",
+    "Levels",
+    "diagnose",
+    "evaluate",
+    "hamming_levels",
+    "identity",
+    "score_levels",
+    "shared_rows",
+    "without_label",
+]

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import hamming
-from ..codes import NO_LABEL, Codes
-from ..errors import MismatchError
+from ..codes import Codes
 from ..search import check_same_model
+from .relevance import Labels, common_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,31 +27,21 @@ class Levels:
 def hamming_levels(queries: Codes, database: Codes) -> Levels:
     """Rank a database by Hamming distance: level d holds what lies d bits from the query.
 
-    Relevant is what carries the query's label; rows of the database without a label are never relevant.
-    Raises MismatchError if the codes are of two models, or labels are missing.
+    Relevant is what shares at least one label with the query; rows without a label share none.
+    Raises MismatchError if the codes are of two models, a side has no labels, or none of the queries has one.
     """
     check_same_model(queries.model, database.model, "queries", "database")
-    query_labels, labels = _common_labels(queries, database)
+    query_labels, labels = common_labels(queries.records, database.records)
     return Levels(*hamming.counts(queries.codes, database.codes, query_labels, labels))
 
 
-def score_levels(scores: NDArray[np.floating], query_labels: NDArray[np.int32], labels: NDArray[np.int32]) -> Levels:
-    """Rank a database by real-valued scores (q, n), highest first; equal scores by position."""
+def score_levels(scores: NDArray[np.floating], query_labels: Labels, labels: Labels) -> Levels:
+    """Rank a database by real-valued scores (q, n), highest first; equal scores by position.
+
+    Labels are as `transhash.hamming.counts` takes them.
+    """
     order = np.argsort(-scores, axis=1, kind="stable")
-    relevant = (query_labels[:, None] == labels[order]).astype(np.int64)
+    relevant = np.zeros(scores.shape, dtype=np.int64)
+    for query, hits in enumerate(hamming.sharing(query_labels, labels)):
+        relevant[query] = hits[order[query]]
     return Levels(np.ones_like(relevant), relevant)
-
-
-def _common_labels(queries: Codes, database: Codes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return both sides' labels, numbered alike: two files may name the same classes in another order."""
-    if queries.records.labels is None or database.records.labels is None:
-        side = "queries" if queries.records.labels is None else "database"
-        raise MismatchError(f"the {side} have no labels; encode images that lie in subfolders named after classes")
-    unlabelled = int((queries.records.labels == NO_LABEL).sum())
-    if unlabelled:
-        raise MismatchError(f"{unlabelled} of {len(queries)} queries have no label; leave them out")
-    number = {name: place for place, name in enumerate(database.records.label_names)}
-    for name in queries.records.label_names:
-        number.setdefault(name, len(number))
-    translated = np.array([number[name] for name in queries.records.label_names], dtype=np.int32)
-    return translated[queries.records.labels], database.records.labels

@@ -24,6 +24,11 @@ def precision_within(levels: Levels, radius: int) -> NDArray[np.float64]:
     return np.divide(hits, found, out=np.zeros(len(found)), where=found > 0)
 
 
+def empty_within(levels: Levels, radius: int) -> NDArray[np.float64]:
+    """Return for each query, (q,), 1 if nothing lies within `radius` bits, else 0."""
+    return (levels.total[:, : radius + 1].sum(axis=1) == 0).astype(np.float64)
+
+
 def _expected_hits(levels: Levels, n: int) -> NDArray[np.float64]:
     """Hits among the first n: of a level that is cut, its relevant share."""
     before = np.cumsum(levels.total, axis=1) - levels.total

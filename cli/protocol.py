@@ -1,0 +1,102 @@
+"""`th protocol write`, `th protocol check` and `th protocol list`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from . import options, render
+
+_NAME = click.argument("name")
+
+
+@click.group()
+def protocol() -> None:
+    """Split images as the evaluation protocols of the literature do."""
+
+
+@protocol.command()
+@_NAME
+@options.IMAGES
+@click.option("-o", "--output", type=options.Output(), required=True, help="Folder of lists to write.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws other images.")
+def write(name: str, images: Path, output: Path, seed: int) -> None:
+    """Draw queries, training images and database of protocol NAME from the folder IMAGES.
+
+    \b
+    Example:
+        th protocol write cifar10 cifar10-images/ -o lists/
+
+    Every image lies in a folder named after its class. The split depends on the seed and the images' paths alone.
+    """
+    from transhash.datasets import protocols
+
+    chosen = protocols.find(name)
+    protocols.check_replaceable(output)
+    split = protocols.draw(chosen, images, seed)
+    protocols.write(split, output, chosen, seed)
+    counts = ", ".join(f"{count} {part}" for part, count in split.counts.items())
+    render.note(f"wrote {output}: {counts}; {len(split.classes)} classes; mAP@{chosen.at}; split {split.identity}")
+
+
+@protocol.command()
+@_NAME
+@click.argument("folder", type=options.EXISTING_FOLDER)
+@options.JSON
+def check(name: str, folder: Path, as_json: bool) -> None:
+    """Compare the lists in a FOLDER with protocol NAME: train.txt, database.txt, and query.txt or test.txt.
+
+    \b
+    Example:
+        th protocol check nuswide21 lists/
+    """
+    from transhash.datasets import protocols
+
+    chosen = protocols.find(name)
+    found = protocols.check(chosen, folder)
+    if as_json:
+        render.document({"protocol": name, "at": chosen.at, **asdict(found)})
+        return
+    described = {
+        **found.counts,
+        "classes": found.classes,
+        "mAP@": _number(chosen.at),
+        "split": found.identity,
+        "queries without a label": found.unlabelled_queries,
+        "queries in the database": found.queries_in_database,
+        "training in the database": found.training_in_database,
+    }
+    width = max(map(len, described))
+    for key, value in described.items():
+        render.line(f"{key.ljust(width)}  {value}")
+
+
+@protocol.command("list")
+@options.JSON
+def list_all(as_json: bool) -> None:
+    """List the protocols with the numbers of their images, and the R of their mAP@R.
+
+    \b
+    Example:
+        th protocol list
+    """
+    from transhash.datasets.protocols import PROTOCOLS
+
+    if as_json:
+        render.document([asdict(entry) for entry in PROTOCOLS.values()])
+        return
+    columns = ("queries", "training", "database", "classes", "at")
+    rows = [
+        (
+            entry.name,
+            *(_number(getattr(entry, column)).rjust(max(len(column), 5)) for column in columns),
+            "drawn" if entry.drawn else "lists",
+            entry.note,
+        )
+        for entry in PROTOCOLS.values()
+    ]
+    render.table(("name", *columns, "from", "note"), rows)
+
+
+def _number(count: int | None) -> str:
+    return "-" if count is None else str(count)

@@ -1,0 +1,300 @@
+"""The evaluation protocols of the hashing literature: how many queries, training and database images, and which.
+
+CIFAR-10 is drawn here, from a folder of its images. The others are distributed as lists, which `check` compares with
+what papers say of them. Formats and sources: ``docs/protocols.md``.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .. import files, images
+from ..errors import SourceError
+from ..images import ImageFile
+
+SPLIT = "split.json"
+FORMAT = "transhash-split"
+VERSION = 0
+_ENDS_IN_BIT = re.compile(rb"\s[01]\Z").search
+_LISTS = {"query": ("query.txt", "test.txt"), "training": ("train.txt",), "database": ("database.txt",)}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Sizes of a benchmark; None where the literature does not agree.
+
+    Attributes:
+        name: what `find` knows it by.
+        queries: number of query images.
+        training: number of training images.
+        database: number of database images.
+        classes: number of classes.
+        at: R of the mAP@R that is reported.
+        note: one line on the database.
+        drawn: what becomes the database if the split is drawn here: ``rest`` is what is neither query nor training
+            image, ``others`` is all but the queries, ``training`` the training images; None for published lists.
+    """
+
+    name: str
+    queries: int | None
+    training: int | None
+    database: int | None
+    classes: int | None
+    at: int | None
+    note: str
+    drawn: Literal["rest", "others", "training"] | None = None
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("cifar10", 1000, 5000, 54_000, 10, 54_000, "training images are not in the database", "rest"),
+        Protocol("cifar10-1", 1000, 5000, 59_000, 10, 59_000, "the database is all but the queries", "others"),
+        Protocol("cifar10-2", 10_000, 50_000, 50_000, 10, 50_000, "the database is the training images", "training"),
+        Protocol("nuswide21", 2100, 10_500, 193_734, 21, 5000, "the 21 largest classes; all but the queries"),
+        Protocol("nuswide81", 5000, 10_000, 168_692, 81, 5000, "all 81 classes; several labels an image"),
+        Protocol("imagenet100", 5000, 13_000, 128_503, 100, 1000, "100 classes; queries from the validation images"),
+        Protocol("coco", 5000, 10_000, 117_218, 80, 5000, "COCO 2014; several labels an image"),
+        Protocol("mirflickr", 1000, 4000, None, None, None, "MIRFLICKR-25K; its database differs between papers"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of the three parts, with paths relative to one folder.
+
+    Attributes:
+        query: the images to search with.
+        training: the images to learn from.
+        database: the images to search in.
+    """
+
+    query: Sequence[ImageFile]
+    training: Sequence[ImageFile]
+    database: Sequence[ImageFile]
+
+    @property
+    def parts(self) -> dict[str, Sequence[ImageFile]]:
+        """The three parts by their names."""
+        return {"query": self.query, "training": self.training, "database": self.database}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of images by the names of the parts."""
+        return {name: len(part) for name, part in self.parts.items()}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of all classes, sorted."""
+        return tuple(sorted({name for part in self.parts.values() for image in part for name in image.labels}))
+
+    @property
+    def identity(self) -> str:
+        """12 hexadecimal digits that stand for the parts' paths and labels, whatever the order of the lines."""
+        digest = hashlib.sha256()
+        for name, part in self.parts.items():
+            digest.update(name.encode() + b"\n")
+            for line in sorted(image.path + b"\t" + b"\x1f".join(_sorted_names(image)) + b"\n" for image in part):
+                digest.update(line)
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `check` found in a folder of lists.
+
+    Attributes:
+        counts: the numbers of images by the names of the parts.
+        classes: how many classes there are.
+        identity: identity of the split.
+        unlabelled_queries: how many queries have no label.
+        queries_in_database: how many queries are also in the database.
+        training_in_database: how many training images are also in the database.
+    """
+
+    counts: dict[str, int]
+    classes: int
+    identity: str
+    unlabelled_queries: int
+    queries_in_database: int
+    training_in_database: int
+
+
+def find(name: str) -> Protocol:
+    """Return a protocol by its name. Raises SourceError if there is none."""
+    if name not in PROTOCOLS:
+        raise SourceError(f"{name}: no such protocol; there are: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
+    """Draw the split of a protocol from a folder of images, each in a folder named after its class.
+
+    All images are pooled, whatever folders lie above (``train/cat/1.png``, ``test/cat/1.png``). The images of a class
+    are ordered by the SHA-256 of ``<seed>/<path relative to root>``; the first are queries, the next training images.
+
+    Raises SourceError if the protocol is not drawn but published, or the images are not those it needs.
+    """
+    if not (protocol.drawn and protocol.queries and protocol.training and protocol.database and protocol.classes):
+        raise SourceError(f"{protocol.name}: comes as published lists; download them, then run: th protocol check")
+    pooled = _by_class(root)
+    others = protocol.training + protocol.database if protocol.drawn == "rest" else protocol.database
+    size = (protocol.queries + others) // protocol.classes
+    counts = {name: len(own) for name, own in pooled.items()}
+    if len(pooled) != protocol.classes or set(counts.values()) != {size}:
+        odd = next((f" ({name!r} has {count})" for name, count in counts.items() if count != size), "")
+        raise SourceError(
+            f"{root}: {protocol.name} is drawn from {protocol.classes} classes of {size} images, not from "
+            f"{len(pooled)} classes of {_range(counts.values())}{odd}; name the folder of all its images"
+        )
+    queries, training = protocol.queries // protocol.classes, protocol.training // protocol.classes
+    query: list[ImageFile] = []
+    train: list[ImageFile] = []
+    rest: list[ImageFile] = []
+    for own in pooled.values():
+        ordered = sorted(own, key=lambda image: hashlib.sha256(f"{seed}/".encode() + image.path).digest())
+        query += ordered[:queries]
+        train += ordered[queries : queries + training]
+        rest += ordered[queries + training :]
+    database = {"rest": rest, "others": train + rest, "training": train}[protocol.drawn]
+    split = Split(*(sorted(part, key=lambda image: image.path) for part in (query, train, database)))
+    assert tuple(split.counts.values()) == (protocol.queries, protocol.training, protocol.database)
+    return split
+
+
+def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
+    """Write ``query.txt``, ``train.txt``, ``database.txt``, ``classes.txt`` and ``split.json`` into a folder.
+
+    A list has a line for each image: its path, then a 0 or 1 for each class, as `images.listed` reads them. Each file
+    appears whole. ``split.json`` comes first: `check` finds a folder in which others are missing or of another split.
+
+    Raises SourceError if the folder holds anything but an earlier split, or a name does not fit into a line; OSError
+    if it cannot be written.
+    """
+    check_replaceable(folder)
+    classes = split.classes
+    lists = {_LISTS[name][0]: b"".join(_lines(part, classes)) for name, part in split.parts.items()}
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "protocol": protocol.name,
+        "seed": seed,
+        "identity": split.identity,
+        "counts": split.counts,
+        "classes": len(classes),
+        "at": protocol.at,
+    }
+    contents = {
+        SPLIT: json.dumps(about, indent=1).encode() + b"\n",
+        images.CLASSES: b"".join(_class_line(name) for name in classes),
+        **lists,
+    }
+    folder.mkdir(exist_ok=True)
+    for name, text in contents.items():
+        with files.replacing(folder / name) as temporary:
+            temporary.write_bytes(text)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise SourceError if `folder` holds anything but a split that `write` wrote."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and _described(folder) is None):
+        raise SourceError(f"{folder}: exists and is no folder of a split; choose another output")
+
+
+def check(protocol: Protocol, folder: str | Path) -> Check:
+    """Compare the lists in a folder with a protocol: ``query.txt`` or ``test.txt``, ``train.txt``, ``database.txt``.
+
+    Raises SourceError if a list is missing, its number of images or that of the classes is not the protocol's, or a
+    ``split.json`` beside the lists is that of another split.
+    """
+    folder = Path(folder)
+    split = Split(**{part: images.listed(folder, _list(folder, names)).images for part, names in _LISTS.items()})
+    wanted = {
+        "query": protocol.queries,
+        "training": protocol.training,
+        "database": protocol.database,
+        "classes": protocol.classes,
+    }
+    found = {**split.counts, "classes": len(split.classes)}
+    wrong = [name for name, count in wanted.items() if count not in (None, found[name])]
+    if wrong:
+        expected = ", ".join(f"{name} {wanted[name]}" for name in wrong)
+        raise SourceError(
+            f"{folder}: {protocol.name} has {expected}, but the lists have "
+            f"{', '.join(f'{name} {found[name]}' for name in wrong)}; a line is a path, then a 0 or 1 for each class"
+        )
+    described = _described(folder)
+    if described is not None and described != split.identity:
+        raise SourceError(
+            f"{folder}: the lists are split {split.identity}, but {SPLIT} is of {described}; write all of them again"
+        )
+    database = {image.path for image in split.database}
+    return Check(
+        counts=split.counts,
+        classes=len(split.classes),
+        identity=split.identity,
+        unlabelled_queries=sum(not image.labels for image in split.query),
+        queries_in_database=sum(image.path in database for image in split.query),
+        training_in_database=sum(image.path in database for image in split.training),
+    )
+
+
+def _by_class(root: str | Path) -> dict[str, list[ImageFile]]:
+    """Return the images under a folder by the name of the folder that each lies in."""
+    pooled: dict[str, list[ImageFile]] = {}
+    for image in images.folder(root).images:
+        parent = os.path.basename(os.path.dirname(image.path)).decode("utf-8", "backslashreplace")
+        if not parent:
+            name = image.path.decode("utf-8", "backslashreplace")
+            raise SourceError(f"{root}: {name!r} is in no folder of a class; move it into one")
+        pooled.setdefault(parent, []).append(ImageFile(image.path, (parent,)))
+    if not pooled:
+        raise SourceError(f"{root}: no images in it; looked for {' '.join(images.SUFFIXES)}")
+    return pooled
+
+
+def _lines(part: Iterable[ImageFile], classes: Sequence[str]) -> Iterator[bytes]:
+    for image in part:
+        if image.path.rstrip() != image.path or image.path.splitlines() != [image.path] or _ENDS_IN_BIT(image.path):
+            name = image.path.decode("utf-8", "backslashreplace")
+            raise SourceError(f"{name!r} does not fit into a line of a list; rename it")
+        bits = b"".join(b" 1" if name in image.labels else b" 0" for name in classes)
+        yield image.path + bits + b"\n"
+
+
+def _class_line(name: str) -> bytes:
+    line = name.encode("utf-8")
+    if line.strip() != line or len(line.splitlines()) != 1:
+        raise SourceError(f"{name!r} does not fit into a line of {images.CLASSES}; rename the folder")
+    return line + b"\n"
+
+
+def _list(folder: Path, names: Sequence[str]) -> Path:
+    """Return the first of some files that is there, or else the first."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+
+
+def _described(folder: Path) -> str | None:
+    """Return the identity in the ``split.json`` of a folder, or None if it has none of ours."""
+    try:
+        about = json.loads((folder / SPLIT).read_bytes())
+        return str(about["identity"]) if about["format"] == FORMAT else None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None
+
+
+def _sorted_names(image: ImageFile) -> list[bytes]:
+    return sorted(name.encode("utf-8") for name in image.labels)
+
+
+def _range(counts: Iterable[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low} images" if low == high else f"{low} to {high} images"
