@@ -2,11 +2,13 @@
 
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+
+from transhash.errors import TransHashError
 
 Command = Callable[..., Any]
 
@@ -37,21 +39,24 @@ LIST = click.option(
     type=EXISTING_FILE,
     help="Take only the images that this text file lists: one path a line, relative to IMAGES.",
 )
+PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
+WEIGHTS = click.option("--weights", type=EXISTING_FILE, help="Start from a timm checkpoint in safetensors.")
 NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def settings(of: type) -> Callable[[Command], Command]:
+def settings(of: type, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Give a command one option for every field of a dataclass of settings (`transhash.settings`)."""
 
     def decorate(command: Command) -> Command:
-        for entry in reversed(fields(of)):
+        for entry in reversed([entry for entry in fields(of) if entry.name not in leave_out]):
             assert entry.default is not MISSING
+            name = "--" + entry.name.replace("_", "-")
             command = click.option(
-                "--" + entry.name.replace("_", "-"),
-                type=_plain(entry.type),
+                f"{name}/--no-{name[2:]}" if entry.type is bool else name,
+                type=_type(entry),
                 default=entry.default,
-                show_default=entry.default is not None,
+                show_default=entry.default not in (None, ""),
                 help=entry.metadata["help"],
             )(command)
         return command
@@ -59,14 +64,30 @@ def settings(of: type) -> Callable[[Command], Command]:
     return decorate
 
 
-def chosen(of: type, values: dict[str, Any]) -> Any:
+def chosen(of: type, values: dict[str, Any], **others: Any) -> Any:
     """Build a dataclass of settings from a command's values, and leave the others."""
-    return of(**{entry.name: values[entry.name] for entry in fields(of)})
+    given = {entry.name: values[entry.name] for entry in fields(of) if entry.name in values}
+    try:
+        return of(**given, **others)
+    except TransHashError as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _plain(annotation: Any) -> Any:
-    """Return the type of a value that may also be None."""
-    return get_args(annotation)[0] if isinstance(annotation, types.UnionType) else annotation
+def _type(entry: Field[Any]) -> Any:
+    """Return the type of a field's option: with its range, or the values to choose from."""
+    plain = get_args(entry.type)[0] if isinstance(entry.type, types.UnionType) else entry.type
+    low, high = entry.metadata["low"], entry.metadata["high"]
+    if entry.metadata["of"]:
+        return click.Choice(entry.metadata["of"])
+    if low is None:
+        return plain
+    return click.IntRange(int(low), int(high)) if plain is int else click.FloatRange(low, high)
+
+
+def one_start(pretrained: bool, weights: Path | None) -> None:
+    """Refuse weights from two places."""
+    if pretrained and weights:
+        raise click.UsageError("--pretrained and --weights exclude each other")
 
 
 def given(**params: int | None) -> dict[str, int]:

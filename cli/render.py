@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and writes
+
 _LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
 
 
@@ -27,7 +29,8 @@ def error(message: str) -> None:
 
 def note(message: str) -> None:
     """Print a remark to stderr."""
-    click.echo(safe(message), err=True)
+    if FIRST:
+        click.echo(safe(message), err=True)
 
 
 def line(message: str = "") -> None:
@@ -89,6 +92,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
         mininterval=0.1 if terminal else _LINE_EVERY,
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
+        disable=not FIRST,
         bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}",
     )
     with bar:

@@ -15,9 +15,10 @@ from . import options, render
 @options.IMAGES
 @click.option("-o", "--output", type=options.Output(), required=True, help="Hasher to write (safetensors).")
 @options.LIST
-@click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
-@click.option("--weights", type=options.EXISTING_FILE, help="Start from a timm checkpoint in safetensors.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Decoding processes.")
+@options.PRETRAINED
+@options.WEIGHTS
+@click.option("--workers", type=click.IntRange(0, 256), default=0, show_default=True, help="Decoding processes.")
+@click.option("--restart", is_flag=True, help="Begin anew where an unfinished run would go on.")
 @options.settings(Architecture)
 @options.settings(TrainConfig)
 def train(
@@ -27,18 +28,22 @@ def train(
     pretrained: bool,
     weights: Path | None,
     workers: int,
+    restart: bool,
     **values: Any,
 ) -> None:
     """Train a hasher on IMAGES, whose subfolders are the classes.
 
     \b
-    Example:
+    Examples:
         th train photos/ -o hasher.safetensors --bits 64 --pretrained
+        torchrun --nproc-per-node 8 --no-python th train photos/ -o hasher.safetensors --pretrained
 
     Without --pretrained or --weights it starts from random weights, which suits small pictures and many of them.
+
+    Beside the hasher, a folder keeps the log of the run (log.csv, and TensorBoard's events if that is installed)
+    and a checkpoint, from which the same command goes on after Ctrl-C, or a kill, as if it had never stopped.
     """
-    if pretrained and weights:
-        raise click.UsageError("--pretrained and --weights exclude each other")
+    options.one_start(pretrained, weights)
     architecture = options.chosen(Architecture, values)
     config = options.chosen(TrainConfig, values)
 
@@ -49,19 +54,56 @@ def train(
 
     check_replaceable(output)
     found = source.find(images, names)
-    for item in found.skipped:
-        render.skipped([(item.path, item.reason)])
+    render.skipped([(item.path, item.reason) for item in found.skipped])
+    folder = output.with_suffix(".run")
     if pretrained:
         render.note(f"fetching the weights of {architecture.backbone} from the model hub, unless they are here")
     with render.progress(config.epochs * len(found.images), "images") as bar:
+        hasher = loop.train(
+            found,
+            architecture,
+            config,
+            pretrained=pretrained,
+            weights=weights,
+            workers=workers,
+            folder=folder,
+            restart=restart,
+            watcher=_watcher(bar, config.epochs),
+        )
+    if render.FIRST:
+        hasher.save(output)
+        loop.discard(folder)
+    render.note(f"wrote {output}: {architecture.bits} bits, {len(hasher.class_names)} classes; its log: {folder}/")
 
-        def show(progress: loop.Progress) -> None:
-            bar.set_description(f"epoch {progress.epoch}/{config.epochs}", refresh=False)
-            bar.set_postfix_str(f"loss {progress.loss:.3f}", refresh=False)
+
+def _watcher(bar: Any, epochs: int) -> Any:
+    """Return a watcher that shows a run on a progress bar."""
+    from transhash.training import loop
+
+    class Shown(loop.Watcher):
+        score = ""
+
+        def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
+            bar.initial = step * step_images
+            bar.reset(steps * step_images)
+            if step:
+                render.note(f"going on after step {step} of {steps}")
+            if held_out:
+                render.note(f"{images} images to learn from, {held_out} held out to measure mAP")
+
+        def on_step(self, progress: loop.Progress) -> None:
+            if progress.validation is not None:
+                self.score = f", mAP {progress.validation:.4f}"
+            bar.set_description(f"epoch {progress.epoch}/{epochs}", refresh=False)
+            bar.set_postfix_str(f"loss {progress.loss:.3f}{self.score}", refresh=progress.validation is not None)
             bar.update(progress.images)
 
-        hasher = loop.train(
-            found, architecture, config, pretrained=pretrained, weights=weights, workers=workers, on_step=show
-        )
-    hasher.save(output)
-    render.note(f"wrote {output}: {architecture.bits} bits, {len(hasher.class_names)} classes")
+        def on_skip(self, path: bytes, reason: str) -> None:
+            bar.clear()
+            render.skipped([(path, reason)])
+
+        def on_save(self, path: Path, step: int) -> None:
+            bar.clear()
+            render.note(f"saved after step {step}; the same command goes on from there")
+
+    return Shown()

@@ -2,16 +2,38 @@
 
 from dataclasses import dataclass
 
-from ..settings import setting
+from ..errors import ModelError
+from ..settings import fault, setting
+
+POOLS = ("token", "mean", "both")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Settings of the multi-granular vision transformer of `transhash.hashers.smvit`."""
+    """Settings of the multi-granular vision transformer of `transhash.hashers.smvit`.
 
-    bits: int = setting(64, "Length of a code, a multiple of 8 from 8 to 1024.")
+    Raises ModelError for a value out of range.
+    """
+
+    bits: int = setting(64, "Length of a code, a multiple of 8.", low=8, high=1024)
     backbone: str = setting("vit_small_patch16_224", "A plain vision transformer of timm, by its name.")
-    image_size: int = setting(224, "Side of the square input, in pixels.")
-    patch_size: int | None = setting(None, "Side of a patch, in pixels; the backbone's own if not given.")
-    stride: int | None = setting(None, "Step between patches, in pixels; three quarters of a patch if not given.")
-    groups: int = setting(4, "Local streams; 0 for a plain vision transformer hasher.")
+    image_size: int = setting(224, "Side of the square input, in pixels.", low=8, high=1024)
+    patch_size: int | None = setting(
+        None, "Side of a patch, in pixels; the backbone's own if not given.", low=1, high=1024
+    )
+    stride: int | None = setting(
+        None, "Step between patches, in pixels; three quarters of a patch if not given.", low=1, high=1024
+    )
+    groups: int = setting(4, "Local streams; 0 for a plain vision transformer hasher.", low=0, high=512)
+    pool: str = setting(
+        "token", "What is read out of a stream: its class token, the mean of its patch tokens, or both.", of=POOLS
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value by itself; what fits together is for the network to say."""
+        if message := fault(self):
+            raise ModelError(message)
+        if self.bits % 8:
+            raise ModelError(f"{self.bits} bits: a code has a multiple of 8, from 8 to 1024")
+        if self.groups > self.bits // 2:
+            raise ModelError(f"{self.groups} groups: {self.bits} bits allow from 0 to half as many")

@@ -14,7 +14,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..packing import check_bits
 from .architecture import Architecture
 
 
@@ -25,18 +24,21 @@ class SMViT(nn.Module):
     |---|---|
     | images | (n, 3, H, W) float |
     | tokens before the last block | (n, 1 + N, D) |
-    | global stream: last block, final norm, class token | (n, D) |
-    | local stream: K groups, each led by the class token, one shared block | K times (n, D) |
-    | features: both streams side by side | (n, (1 + K) D) |
+    | global stream: last block, final norm, read out | (n, F) |
+    | local stream: K groups, each led by the class token, one shared block, read out | K times (n, F) |
+    | features: both streams side by side | (n, (1 + K) F) |
     | outputs: bits/2 from the global head, the rest shared among K local heads | (n, bits) |
+
+    Read out is the class token, the mean of the stream's patch tokens, or both, of width F = D, D or 2D.
     """
 
-    def __init__(self, backbone: Any, bits: int, groups: int) -> None:
+    def __init__(self, backbone: Any, bits: int, groups: int, pool: str = "token") -> None:
         """Split the last block of a timm `VisionTransformer` into two streams."""
         super().__init__()
         self.groups = groups
+        self.pool = pool
         self.prefix = int(backbone.num_prefix_tokens)
-        dim = int(backbone.embed_dim)
+        dim = int(backbone.embed_dim) * (2 if pool == "both" else 1)
         self.backbone = backbone
         self.global_block = backbone.blocks[-1]
         self.global_norm = backbone.norm
@@ -44,31 +46,51 @@ class SMViT(nn.Module):
         backbone.norm = nn.Identity()
         global_bits, *local_bits = split_bits(bits, groups)
         self.global_head = nn.Linear(dim, global_bits)
+        self.local_heads = nn.ModuleList(nn.Linear(dim, width) for width in local_bits)
         if groups:
             self.local_block = deepcopy(self.global_block)
             self.local_norm = deepcopy(self.global_norm)
-            self.local_heads = nn.ModuleList(nn.Linear(dim, width) for width in local_bits)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the streams' class tokens side by side: (n, 3, H, W) -> (n, (1 + K) D)."""
+        """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
         tokens = self.backbone.forward_features(images)  # (n, prefix + N, D)
-        streams = [self.global_norm(self.global_block(tokens))[:, 0]]
+        streams = [self._read_out(self.global_norm(self.global_block(tokens)))]
         if self.groups:
             prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
             for group in patches.tensor_split(self.groups, dim=1):
                 local = self.local_block(torch.cat([prefix, group], dim=1))
-                streams.append(self.local_norm(local)[:, 0])
+                streams.append(self._read_out(self.local_norm(local)))
         return torch.cat(streams, dim=1)
 
     def hash(self, features: Tensor) -> Tensor:
-        """Map features (n, (1 + K) D) to real-valued codes (n, bits) in (-1, 1)."""
-        heads = [self.global_head, *self.local_heads] if self.groups else [self.global_head]
+        """Map features (n, (1 + K) F) to outputs (n, bits), whose signs are the code."""
         streams = features.chunk(1 + self.groups, dim=1)
-        return torch.cat([head(stream) for head, stream in zip(heads, streams, strict=True)], dim=1).tanh()
+        return torch.cat([head(stream) for head, stream in zip(self.heads, streams, strict=True)], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (n, 3, H, W) to real-valued codes (n, bits) in (-1, 1)."""
+        """Map images (n, 3, H, W) to outputs (n, bits), whose signs are the code."""
         return self.hash(self.features(images))
+
+    @torch.no_grad()
+    def scale_outputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Make the heads give outputs · scale + shift, both (bits,), instead of outputs."""
+        start = 0
+        for head in self.heads:
+            own = slice(start, start + head.out_features)
+            head.weight.mul_(scale[own, None])
+            head.bias.mul_(scale[own]).add_(shift[own])
+            start += head.out_features
+
+    @property
+    def heads(self) -> list[nn.Linear]:
+        """The hash heads, in the order of their bits."""
+        return [self.global_head, *(cast(nn.Linear, head) for head in self.local_heads)]
+
+    def _read_out(self, tokens: Tensor) -> Tensor:
+        if self.pool == "token":
+            return tokens[:, 0]
+        mean = tokens[:, self.prefix :].mean(dim=1)
+        return mean if self.pool == "mean" else torch.cat([tokens[:, 0], mean], dim=1)
 
 
 def split_bits(bits: int, groups: int) -> list[int]:
@@ -119,23 +141,15 @@ def network(backbone: Any, architecture: Architecture) -> SMViT:
         raise ModelError(
             f"{architecture.groups} groups of {backbone.patch_embed.num_patches} patches: choose fewer groups"
         )
-    return SMViT(backbone, architecture.bits, architecture.groups)
+    return SMViT(backbone, architecture.bits, architecture.groups, architecture.pool)
 
 
 def _check(architecture: Architecture) -> None:
-    try:
-        check_bits(architecture.bits)
-    except ValueError as error:
-        raise ModelError(str(error)) from error
     if not timm.is_model(architecture.backbone):
         raise ModelError(f"backbone {architecture.backbone!r}: timm has no such model")
-    if not 8 <= architecture.image_size <= 1024:
-        raise ModelError(f"image size {architecture.image_size}: must be from 8 to 1024 pixels")
-    if not 0 <= architecture.groups <= architecture.bits // 2:
-        raise ModelError(f"{architecture.groups} groups: {architecture.bits} bits allow from 0 to half as many")
     for name, value in (("patch size", architecture.patch_size), ("stride", architecture.stride)):
-        if value is not None and not 1 <= value <= architecture.image_size:
-            raise ModelError(f"{name} {value}: must be from 1 to the image size, {architecture.image_size}")
+        if value is not None and value > architecture.image_size:
+            raise ModelError(f"{name} {value}: larger than the image, {architecture.image_size}")
 
 
 def _overlap(backbone: Any, image_size: int, patch: int, stride: int) -> None:

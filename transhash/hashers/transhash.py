@@ -1,6 +1,7 @@
 """The TransHash hasher: network, preprocessing, and the one safetensors file that holds both."""
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -50,13 +51,18 @@ class TransHasher:
         class_names: tuple[str, ...] = (),
         name: str = "",
         digest: str = "",
+        training: dict[str, Any] | None = None,
     ) -> None:
-        """Put the parts together; `name` and `digest` are those of the file, once there is one."""
+        """Put the parts together; `name` and `digest` are those of the file, once there is one.
+
+        `training` says how the network was trained, for people to read.
+        """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.net = net.eval().to(self.device)
         self.architecture = architecture
         self.preprocessing = preprocessing
         self.class_names = class_names
+        self.training = training or {}
         self.ref = ModelRef(name, digest, architecture.bits)
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
@@ -70,19 +76,23 @@ class TransHasher:
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Hash preprocessed images (n, 3, H, W) float32 into codes (n, bits/8) uint8."""
         try:
-            return pack(self._run(batch)[1])
+            with torch.inference_mode():
+                return pack(self.net(self._tensor(batch)).float().cpu().numpy())
         except ValueError as error:
             raise ModelError(f"{self.ref.name}: {error}; train it again") from error
 
+    def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what the network reads out of its streams, before the hash heads: (n, (1 + groups) F)."""
+        with torch.inference_mode():
+            return self.net.features(self._tensor(batch)).float().cpu().numpy()
+
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the float features behind the codes, (n, (1 + groups) D), scaled to unit length."""
-        features = self._run(batch)[0]
+        """Return the float embedding behind the codes: the features, scaled to unit length."""
+        features = self.features(batch)
         return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
 
-    def _run(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with torch.inference_mode():
-            features = self.net.features(torch.from_numpy(batch).to(self.device))
-            return features.cpu().numpy(), self.net.hash(features).cpu().numpy()
+    def _tensor(self, batch: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(batch).to(self.device)
 
     def save(self, path: str | Path) -> None:
         """Write weights, architecture, preprocessing and class names as one safetensors file, atomically.
@@ -95,6 +105,7 @@ class TransHasher:
             "architecture": asdict(self.architecture),
             "preprocessing": asdict(self.preprocessing),
             "class_names": self.class_names,
+            "training": self.training,
         }
         metadata = {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
         weights = {name: weight.cpu().contiguous() for name, weight in self.net.state_dict().items()}
@@ -113,7 +124,7 @@ class TransHasher:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                architecture, preprocessing, class_names = _parse(metadata)
+                architecture, preprocessing, class_names, training = _parse(metadata)
                 with torch.device("meta"):
                     net = build(architecture)
                 expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
@@ -122,12 +133,12 @@ class TransHasher:
                     name = min(expected.items() ^ found.items())[0]
                     raise ValueError(f"tensor {name}: {found.get(name)}, expected {expected.get(name)}")
                 weights = {name: file.get_tensor(name).float() for name in found}
-        except (SafetensorError, ModelError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (SafetensorError, ModelError, ArithmeticError, ValueError, KeyError, TypeError, RuntimeError) as error:
             line = " ".join(str(error).split())[:200]
             raise ModelError(f"{path}: not a hasher, or a damaged one ({line}); train one with: th train") from None
         net.load_state_dict(weights, assign=True)
         ref = _ref(path, architecture.bits)
-        return cls(net, architecture, preprocessing, class_names, ref.name, ref.digest)
+        return cls(net, architecture, preprocessing, class_names, ref.name, ref.digest, training)
 
 
 def start(
@@ -173,7 +184,7 @@ def _ref(path: Path, bits: int) -> ModelRef:
     return ModelRef(name, files.sha256(path), bits)
 
 
-def _parse(metadata: dict[str, str]) -> tuple[Architecture, Preprocessing, tuple[str, ...]]:
+def _parse(metadata: dict[str, str]) -> tuple[Architecture, Preprocessing, tuple[str, ...], dict[str, Any]]:
     if metadata.get("format") != FORMAT:
         raise ValueError("no TransHash hasher")
     if metadata.get("version") != str(VERSION):
@@ -186,10 +197,10 @@ def _parse(metadata: dict[str, str]) -> tuple[Architecture, Preprocessing, tuple
             raise ValueError(f"{field.name} is {value!r}")
     given = config["preprocessing"]
     mean, std, crop = _three(given["mean"]), _three(given["std"]), float(given["crop"])
-    if not (min(std) > 0 and 0 < crop <= 1):
+    if not (min(std) > 0 and 0 < crop <= 1 and all(map(math.isfinite, (*mean, *std)))):
         raise ValueError("preprocessing out of range")
     names = tuple(str(name) for name in config["class_names"])
-    return architecture, Preprocessing(mean, std, crop), names
+    return architecture, Preprocessing(mean, std, crop), names, dict(config.get("training", {}))
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -1,23 +1,22 @@
-"""Everything that decides how a hasher is trained; without torch, so that the command line can show it."""
+"""Everything that decides how a hasher is trained or fitted; without torch, so that the command line can show it."""
 
 from dataclasses import dataclass
 
 from ..errors import TrainingError
-from ..settings import setting
+from ..settings import fault, setting
 
-_RANGES = {
-    "epochs": (1, 100_000),
-    "batch_size": (2, 100_000),
-    "lr": (1e-9, 1.0),
-    "weight_decay": (0.0, 1.0),
-    "warmup": (0.0, 1.0),
-    "gamma": (1e-3, 1e4),
-    "quantization": (0.0, 1e3),
-    "crop": (0.01, 1.0),
-    "flip": (0.0, 1.0),
-    "jitter": (0.0, 1.0),
-    "seed": (0, 2**63 - 1),
+LOSSES = {  # and which of γ and λ each of them has
+    "transhash": ("gamma", "quantization"),
+    "dch": ("gamma", "quantization"),
+    "dpsh": ("quantization",),
+    "hashnet": (),
+    "greedyhash": ("quantization",),
+    "csq": ("quantization",),
+    "orthohash": (),
+    "dpn": (),
 }
+METHODS = ("itq", "lsh")
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -27,21 +26,59 @@ class TrainConfig:
     Raises TrainingError for a value out of range.
     """
 
-    epochs: int = setting(20, "Passes over the training images.")
-    batch_size: int = setting(64, "Images in a batch; every two of them are a pair.")
-    lr: float = setting(3e-4, "Peak learning rate of AdamW.")
-    weight_decay: float = setting(0.05, "Weight decay of AdamW, on matrices only.")
-    warmup: float = setting(0.1, "Part of all steps in which the learning rate rises; then it falls along a cosine.")
-    gamma: float = setting(10.0, "Scale γ of the Cauchy distribution, in bits: pairs within it count as near.")
-    quantization: float = setting(0.1, "Weight λ of the quantization prior.")
-    crop: float = setting(0.5, "Smallest part of an image's area that a random crop keeps.")
-    flip: float = setting(0.5, "Probability that an image is mirrored.")
-    jitter: float = setting(0.3, "Strength of random changes of brightness, contrast and saturation.")
-    seed: int = setting(0, "Seed of weights, batches and augmentation.")
+    loss: str = setting("transhash", "Objective; see docs/training.md.", of=LOSSES)
+    gamma: float | None = setting(
+        None, "Scale γ of the Cauchy distribution, in bits; the objective's own if not given.", low=1e-3, high=1e4
+    )
+    quantization: float | None = setting(
+        None, "Weight λ of the quantization term; the objective's own if not given.", low=0.0, high=1e3
+    )
+    epochs: int = setting(20, "Passes over the training images.", low=1, high=100_000)
+    batch_size: int = setting(64, "Images in a batch; every two of them are a pair.", low=2, high=100_000)
+    accumulate: int = setting(1, "Batches whose gradients are summed for a step.", low=1, high=1000)
+    balanced: bool = setting(False, "Draw every class equally often.")
+    lr: float = setting(3e-4, "Peak learning rate of AdamW, for the hash heads.", low=1e-9, high=1.0)
+    layer_decay: float = setting(
+        1.0, "Factor on the learning rate from one block down to the next.", low=0.1, high=1.0
+    )
+    weight_decay: float = setting(0.05, "Weight decay of AdamW, on matrices only.", low=0.0, high=1.0)
+    warmup: float = setting(
+        0.1, "Part of all steps in which the learning rate rises; then it falls along a cosine.", low=0.0, high=1.0
+    )
+    clip: float = setting(1.0, "Longest gradient; a longer one is scaled down.", low=1e-6, high=1e6)
+    ema: float = setting(0.0, "Decay of the weights' moving average, which becomes the hasher.", low=0.0, high=1.0)
+    precision: str = setting("auto", "Arithmetic: bf16 where the machine has it, or as said.", of=PRECISIONS)
+    crop: float = setting(0.5, "Smallest part of an image's area that a random crop keeps.", low=0.01, high=1.0)
+    flip: float = setting(0.5, "Probability that an image is mirrored.", low=0.0, high=1.0)
+    jitter: float = setting(
+        0.3, "Strength of random changes of brightness, contrast and saturation.", low=0.0, high=1.0
+    )
+    augment: str = setting("", "A policy of timm in place of --jitter, such as rand-m9-mstd0.5.")
+    erase: float = setting(0.0, "Probability that a rectangle of an image is erased.", low=0.0, high=1.0)
+    validation: float = setting(
+        0.1, "Part of every class held out to measure mAP after each epoch.", low=0.0, high=0.5
+    )
+    seed: int = setting(0, "Seed of weights, batches and augmentation.", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
-        """Check every value against its range."""
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise TrainingError(f"{name.replace('_', '-')} {value}: must be from {low} to {high}")
+        """Check every value."""
+        if message := fault(self):
+            raise TrainingError(message)
+        for name in ("gamma", "quantization"):
+            if getattr(self, name) is not None and name not in LOSSES[self.loss]:
+                raise TrainingError(f"{name}: nothing that the loss {self.loss} has; leave it out")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of a fit without labels. Raises TrainingError for a value out of range."""
+
+    method: str = setting("itq", "itq: rotated principal components; lsh: random planes.", of=METHODS)
+    sample: int = setting(20_000, "Images to fit to, at most, drawn at random.", low=2, high=10_000_000)
+    iterations: int = setting(50, "Iterations of itq.", low=1, high=10_000)
+    seed: int = setting(0, "Seed of the sample and the rotation.", low=0, high=2**63 - 1)
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if message := fault(self):
+            raise TrainingError(message)

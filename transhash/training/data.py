@@ -1,101 +1,216 @@
-"""Training images: decoded, augmented and batched."""
+"""Training images: held out or dealt into batches, decoded and augmented.
 
+All chance is a function of the seed and the place it falls: an epoch's order of (seed, epoch), an image's
+augmentation of (seed, epoch, image). A run that goes on in the middle needs no state of any generator, and the number
+of worker processes changes nothing.
+"""
+
+import hashlib
+import random
+import signal
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import images
-from ..errors import ImageError
+from ..errors import ImageError, TrainingError
 from ..hashers.transhash import TransHasher
-from ..images import Source
+from ..images import ImageFile, Source
 from .config import TrainConfig
 
-Sample = tuple[Tensor, int]
+_TRIES = 100  # images of a class that are tried in place of one that cannot be read
 
 
-class LabelledImages(Dataset[Sample | None]):
-    """The images of a source with the numbers of their classes; None for one that cannot be read."""
+class Draw(NamedTuple):
+    """An image to read in an epoch."""
 
-    def __init__(
-        self, source: Source, class_names: tuple[str, ...], hasher: TransHasher, config: TrainConfig
-    ) -> None:
-        """Augment for `hasher` as `config` says, with timm's transforms."""
-        ids = {name: place for place, name in enumerate(class_names)}
-        self._source = source
-        self.labels = [ids[image.label] for image in source.images if image.label is not None]
-        self._transform: Any = create_transform(
-            hasher.architecture.image_size,
-            is_training=True,
-            scale=(config.crop, 1.0),
-            hflip=config.flip,
-            color_jitter=config.jitter,
-            interpolation="bicubic",
-            mean=hasher.preprocessing.mean,
-            std=hasher.preprocessing.std,
+    epoch: int
+    place: int
+
+
+class Sample(NamedTuple):
+    """An augmented image (3, H, W) float32, its classes (classes,) float32, and what could not be read on the way."""
+
+    pixels: Tensor
+    labels: Tensor
+    skipped: list[tuple[bytes, str]]
+
+
+class Batch(NamedTuple):
+    """Images (n, 3, H, W) float32, their classes (n, classes) float32, and what could not be read on the way."""
+
+    pixels: Tensor
+    labels: Tensor
+    skipped: list[tuple[bytes, str]]
+
+
+def class_names(source: Source) -> tuple[str, ...]:
+    """Return the classes of a source, sorted. Raises TrainingError if they allow no training."""
+    unlabelled = next((image for image in source.images if not image.labels), None)
+    if unlabelled:
+        name = unlabelled.path.decode("utf-8", "backslashreplace")
+        raise TrainingError(f"{name!r} has no label; put every image into a subfolder named after its class")
+    names = [name for image in source.images for name in image.labels]
+    classes = sorted(set(names))
+    if len(classes) < 2 or len(names) == len(classes):
+        raise TrainingError(
+            f"{len(source.images)} images in {len(classes)} classes; training needs two classes or more, "
+            "with two images or more in one of them"
         )
+    return tuple(classes)
+
+
+def hold_out(source: Source, part: float, seed: int) -> tuple[Source, Source]:
+    """Return a source without, and with only, a random `part` of every class (of an image's first, if it has more).
+
+    Classes that are too small to hold out two keep all they have.
+    """
+    rng = np.random.default_rng(seed)
+    classes: dict[str, list[ImageFile]] = {}
+    for image in source.images:
+        classes.setdefault(image.labels[0], []).append(image)
+    held: set[int] = set()
+    for name in sorted(classes):
+        count = round(part * len(classes[name]))
+        if count >= 2:
+            held |= {id(classes[name][place]) for place in rng.permutation(len(classes[name]))[:count]}
+    kept = [image for image in source.images if id(image) not in held]
+    return Source(source.root, kept), Source(source.root, [image for image in source.images if id(image) in held])
+
+
+def identity(source: Source) -> str:
+    """Return what tells these images and labels from others: 12 hexadecimal digits, whatever their order."""
+    lines = sorted(
+        b"\t".join([image.path, *(name.encode() for name in sorted(image.labels))]) for image in source.images
+    )
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()[:12]
+
+
+class LabelledImages(Dataset[Sample]):
+    """The images of a source, augmented, with their classes as ones among zeros.
+
+    In place of an image that cannot be read stands another of its class, so that a batch has always its size.
+    """
+
+    def __init__(self, source: Source, names: tuple[str, ...], hasher: TransHasher, config: TrainConfig) -> None:
+        """Augment for `hasher` as `config` says. Raises TrainingError for a policy that timm does not have."""
+        ids = {name: place for place, name in enumerate(names)}
+        self._source = source
+        self._classes = len(names)
+        self._seed = config.seed
+        self.labels = [[ids[name] for name in image.labels] for image in source.images]
+        self.firsts = np.array([labels[0] for labels in self.labels])
+        try:
+            self._transform: Any = create_transform(
+                hasher.architecture.image_size,
+                is_training=True,
+                scale=(config.crop, 1.0),
+                hflip=config.flip,
+                color_jitter=config.jitter,
+                auto_augment=config.augment or None,
+                re_prob=config.erase,
+                interpolation="bicubic",
+                mean=hasher.preprocessing.mean,
+                std=hasher.preprocessing.std,
+            )
+        except (AssertionError, KeyError, ValueError) as error:
+            raise TrainingError(f"augment {config.augment!r}: no policy of timm; try rand-m9-mstd0.5") from error
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
 
-    def __getitem__(self, place: int) -> Sample | None:
-        """Read and augment one image: (3, H, W) float32 and its class."""
-        try:
-            image = images.read(self._source.path(self._source.images[place]))
-        except ImageError:
-            return None
-        return self._transform(image), self.labels[place]
+    def __getitem__(self, draw: Draw) -> Sample:
+        """Read and augment one image. Raises TrainingError if it and all others tried of its class are unreadable."""
+        rng = np.random.default_rng([self._seed, draw.epoch, draw.place])
+        place = draw.place
+        skipped: list[tuple[bytes, str]] = []
+        for _ in range(_TRIES):
+            image = self._source.images[place]
+            try:
+                picture = images.read(self._source.path(image))
+            except ImageError as error:
+                skipped.append((image.path, str(error)))
+                place = int(rng.choice(np.flatnonzero(self.firsts == self.firsts[draw.place])))
+                continue
+            _seed_all(int(rng.integers(2**63)))
+            labels = torch.zeros(self._classes)
+            labels[self.labels[place]] = 1
+            return Sample(self._transform(picture), labels, skipped)
+        first = skipped[0][0].decode("utf-8", "backslashreplace")
+        raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); take them out")
 
 
-class PairedBatches(BatchSampler):
-    """Random batches in which every image has at least one other of its class, so that similar pairs exist.
+class PairedBatches(Sampler[list[Draw]]):
+    """Every batch of a run, in order; each image has at least one other of its class in its batch.
 
-    Each epoch shuffles every class, cuts it into groups of two to four, and deals the shuffled groups out.
+    Each epoch shuffles every class, cuts it into groups of two or three, and deals the shuffled groups out. An image
+    with several classes counts to its first. With `balanced`, every class is dealt as often as the mean class is
+    large: small ones repeat, large ones take turns.
     """
 
-    def __init__(self, labels: list[int], batch_size: int, generator: torch.Generator) -> None:
-        """Deal out images with these labels, `batch_size` at a time."""
-        self._labels = torch.tensor(labels)
-        self._batch_size = batch_size
-        self._generator = generator
+    def __init__(
+        self, firsts: np.ndarray[Any, Any], config: TrainConfig, start: int = 0, share: slice = slice(None)
+    ) -> None:
+        """Deal out images of the first classes `firsts` (n,) int, from batch `start` on, a `share` of each batch."""
+        self._classes = [np.flatnonzero(firsts == name) for name in np.unique(firsts)]
+        self.size = min(config.batch_size, len(firsts))
+        self._config = config
+        self._start = start
+        self._share = share
+        self.per_epoch = max(1, len(firsts) // config.batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
-        return max(1, len(self._labels) // self._batch_size)
+        """Return the number of batches to come."""
+        return self._config.epochs * self.per_epoch - self._start
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the places of each batch's images."""
-        groups: list[Tensor] = []
-        for label in sorted(set(self._labels.tolist())):
-            places = (self._labels == label).nonzero().flatten()
-            shuffled = places[torch.randperm(len(places), generator=self._generator)]
-            groups += shuffled.tensor_split(max(1, len(shuffled) // 2))
-        order = torch.randperm(len(groups), generator=self._generator)
-        dealt = torch.cat([groups[place] for place in order]).tolist()
-        size = min(self._batch_size, len(dealt))
-        for batch in range(len(self)):
-            yield dealt[batch * size : (batch + 1) * size]
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield the batches."""
+        first, skip = divmod(self._start, self.per_epoch)
+        for epoch in range(first, self._config.epochs):
+            dealt = self._deal(np.random.default_rng([self._config.seed, epoch]))
+            for batch in range(skip if epoch == first else 0, self.per_epoch):
+                places = dealt[batch * self.size : (batch + 1) * self.size]
+                yield [Draw(epoch, int(place)) for place in places[self._share]]
+
+    def _deal(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        total = sum(map(len, self._classes))
+        groups: list[np.ndarray[Any, Any]] = []
+        for places in self._classes:
+            count = -(-total // len(self._classes)) if self._config.balanced else len(places)
+            rounds = [rng.permutation(places) for _ in range(-(-count // len(places)))]
+            shuffled = np.concatenate(rounds)[:count]
+            groups += np.array_split(shuffled, max(1, len(shuffled) // 2))
+        return np.concatenate([groups[place] for place in rng.permutation(len(groups))])
 
 
-def loader(dataset: LabelledImages, config: TrainConfig, workers: int) -> DataLoader[Any]:
-    """Return shuffled batches of (images (n, 3, H, W), labels (n,)); unreadable images are left out."""
-    generator = torch.Generator().manual_seed(config.seed)
+def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> DataLoader[Any]:
+    """Return the batches of a run, decoded in `workers` processes, or in this one if there are none."""
     return DataLoader(
-        dataset,
-        batch_sampler=PairedBatches(dataset.labels, config.batch_size, generator),
-        num_workers=workers,
-        collate_fn=_collate,
-        persistent_workers=workers > 0,
-        generator=generator,
+        dataset, batch_sampler=batches, num_workers=workers, collate_fn=_collate, worker_init_fn=_ignore_interrupts
     )
 
 
-def _collate(samples: list[Sample | None]) -> tuple[Tensor, Tensor] | None:
-    readable = [sample for sample in samples if sample is not None]
-    if len(readable) < 2:
-        return None
-    return torch.stack([image for image, _ in readable]), torch.tensor([label for _, label in readable])
+def _collate(samples: list[Sample]) -> Batch:
+    return Batch(
+        torch.stack([sample.pixels for sample in samples]),
+        torch.stack([sample.labels for sample in samples]),
+        [item for sample in samples for item in sample.skipped],
+    )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the one that saves the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _seed_all(seed: int) -> None:
+    """Seed the three generators that timm's augmentation draws from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,35 +1,69 @@
-"""The training loop."""
+"""A training run: from labelled images to a hasher."""
 
-import math
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
-from torch import nn
 
-from ..errors import TrainingError
+from .. import files
+from ..encoding import encode
+from ..errors import SourceError, TrainingError
+from ..evaluation.average_precision import average_precision
+from ..evaluation.levels import Levels, hamming_levels
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
 from ..images import Source
+from . import checkpoint
 from .config import TrainConfig
-from .data import LabelledImages, loader
-from .objective import CauchyObjective
+from .data import LabelledImages, PairedBatches, class_names, hold_out, identity, loader
+from .learner import Learner
+from .log import RunLog
 
-_MAX_GRADIENT = 1.0
+CHECKPOINT = "checkpoint.safetensors"
+_SAVE_EVERY = 300.0  # seconds
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after a step."""
+    """Where a run stands after a step.
+
+    Attributes:
+        epoch, step: counted from 1; `steps` are all of the run's.
+        images: in this step.
+        loss: of this step.
+        validation: mAP on the images held out, after the last step of an epoch; else None.
+    """
 
     epoch: int
     step: int
     steps: int
     images: int
     loss: float
+    validation: float | None = None
+
+
+class Watcher:
+    """Is told how a run goes, in the first process; override what you want to hear."""
+
+    def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
+        """Training starts; an earlier run did `step` of the `steps` steps, of `step_images` images each."""
+
+    def on_step(self, progress: Progress) -> None:
+        """A step is done."""
+
+    def on_skip(self, path: bytes, reason: str) -> None:
+        """An image could not be read, and another of its class stood in. Told once an image."""
+
+    def on_save(self, path: Path, step: int) -> None:
+        """The run was stopped after `step` steps and can go on from `path`."""
 
 
 def train(
@@ -40,92 +74,136 @@ def train(
     pretrained: bool = False,
     weights: str | Path | None = None,
     workers: int = 0,
-    on_step: Callable[[Progress], None] = lambda progress: None,
+    folder: str | Path | None = None,
+    restart: bool = False,
+    watcher: Watcher | None = None,
 ) -> TransHasher:
     """Train a hasher on labelled images.
 
+    Under ``torchrun`` all processes share every batch, and each returns the same hasher.
+
     Args:
-        source: images, each with a label; at least two classes and two images in one of them.
+        source: images, each with a label or several; at least two classes and two images in one of them.
         architecture: the network.
         config: the run.
         pretrained: start from the weights that timm has for the backbone.
         weights: start from this safetensors file instead.
-        workers: processes that decode images; 0 decodes in this one.
-        on_step: called after every step.
+        workers: processes that decode images; 0 decodes in this one. Changes no result.
+        folder: keeps the log of the run and, while it is unfinished, a checkpoint: the same call goes on from there
+            and ends with the very weights of a run that was never stopped. Without a folder nothing is kept.
+        restart: begin anew where a checkpoint would go on.
+        watcher: is told how the run goes.
 
     Returns:
         The hasher as it is after the last epoch; `TransHasher.save` writes it.
 
-    Raises TrainingError if the labels allow no training or the loss diverges, ModelError for the network's part.
+    Raises TrainingError if the labels allow no training, the loss diverges, or `folder` holds another run's
+    checkpoint; ModelError for the network's part; KeyboardInterrupt, once the run is saved, on Ctrl-C or SIGTERM.
     """
-    class_names = _class_names(source)
-    _seed(config.seed)
-    hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=class_names)
-    net = hasher.net.train()
-    batches = loader(LabelledImages(source, class_names, hasher, config), config, workers)
-    steps = config.epochs * len(batches)
-    objective = CauchyObjective(config.gamma, config.quantization)
-    optimizer = torch.optim.AdamW(_parameter_groups(net, config.weight_decay), lr=config.lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, config.warmup))
-    step = 0
-    done = 0
-    for epoch in range(config.epochs):
-        for batch in batches:
-            step += 1
-            if batch is None:
-                continue
-            pixels, labels = (tensor.to(hasher.device) for tensor in batch)
-            loss = objective(net(pixels), labels)
-            if not math.isfinite(loss.item()):
-                raise TrainingError(f"the loss diverged at step {step}; lower --lr, now {config.lr}")
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), _MAX_GRADIENT)
-            optimizer.step()
-            schedule.step()
-            done += 1
-            on_step(Progress(epoch + 1, step, steps, len(labels), loss.item()))
-    if not done:
-        raise TrainingError(f"none of {len(source.images)} images could be read; see why with: th encode")
-    net.eval()
-    return hasher
+    names = class_names(source)
+    kept, held = hold_out(source, config.validation, config.seed)
+    torch.manual_seed(config.seed)
+    hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=names)
+    hasher.training = {"config": asdict(config), "images": len(kept.images), "images_id": identity(kept)}
+    dataset = LabelledImages(kept, names, hasher, config)
+    per_epoch = PairedBatches(dataset.firsts, config).per_epoch
+    steps = max(1, config.epochs * per_epoch // config.accumulate)
+    learner = Learner(hasher, config, steps)
+
+    path = Path(folder) / CHECKPOINT if folder else None
+    run = {
+        "architecture": asdict(architecture),
+        **hasher.training,
+        "start": "the hub" if pretrained else files.sha256(Path(weights)) if weights else "random weights",
+        "bf16": learner.half,
+        "processes": learner.processes,
+    }
+    first = learner.process == 0
+    if path and first:
+        path.parent.mkdir(exist_ok=True)
+        if restart:
+            discard(path.parent)
+    done = checkpoint.resume(path, learner.state, run) if path and not restart else 0
+
+    share = slice(learner.process, None, learner.processes)
+    batches = PairedBatches(dataset.firsts, config, done * config.accumulate, share)
+    if batches.size % learner.processes:
+        raise TrainingError(f"batch-size {batches.size}: {learner.processes} processes cannot share it evenly")
+    watcher = watcher if watcher and first else Watcher()
+    watcher.on_start(len(kept.images), len(held.images), done, steps, batches.size * config.accumulate)
+    told: set[bytes] = set()
+    saved = time.monotonic()
+
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_stopping())
+        log = stack.enter_context(RunLog(Path(folder), done)) if folder and first else None
+        stream = iter(loader(dataset, batches, workers))
+        for step in range(done, steps):
+            began = time.perf_counter()
+            chosen = list(islice(stream, config.accumulate))
+            for skipped, reason in (item for batch in chosen for item in batch.skipped):
+                if skipped not in told:
+                    told.add(skipped)
+                    watcher.on_skip(skipped, reason)
+            loss, rate = learner.step(step, chosen)
+            images = sum(len(batch.labels) for batch in chosen) * learner.processes
+            seconds = time.perf_counter() - began
+
+            epoch = step * config.accumulate // per_epoch + 1
+            ends = step + 1 == steps or (step + 1) * config.accumulate // per_epoch + 1 > epoch
+            score = _validate(learner.hasher(), held) if ends and held.images else None
+            if log:
+                log.write(step + 1, epoch, loss, rate, images / seconds, score)
+            watcher.on_step(Progress(epoch, step + 1, steps, images, loss, score))
+
+            stop = learner.any(stopped())
+            if path and first and (stop or (time.monotonic() - saved > _SAVE_EVERY and step + 1 < steps)):
+                checkpoint.save(path, learner.state, step + 1, run)
+                saved = time.monotonic()
+            if stop:
+                if path:
+                    watcher.on_save(path, step + 1)
+                raise KeyboardInterrupt
+    return learner.hasher()
 
 
-def _class_names(source: Source) -> tuple[str, ...]:
-    unlabelled = next((image for image in source.images if image.label is None), None)
-    if unlabelled:
-        name = unlabelled.path.decode("utf-8", "backslashreplace")
-        raise TrainingError(f"{name!r} has no label; put every image into a subfolder named after its class")
-    names = [image.label for image in source.images if image.label is not None]
-    classes = sorted(set(names))
-    if len(classes) < 2 or len(names) == len(classes):
-        raise TrainingError(
-            f"{len(names)} images in {len(classes)} classes; training needs two subfolders or more, "
-            "each named after a class, with two images or more"
-        )
-    return tuple(classes)
+def discard(folder: str | Path) -> None:
+    """Remove a run's checkpoint; its log stays."""
+    (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # timm's augmentation draws from all three
-    torch.manual_seed(seed)
+def _validate(hasher: TransHasher, held: Source) -> float | None:
+    """Return the mAP of held-out images, each a query among all others; None if none can be read."""
+    try:
+        codes = encode(held, hasher)
+    except SourceError:
+        return None
+    levels = hamming_levels(codes, codes)
+    itself = np.zeros_like(levels.total)
+    itself[:, 0] = 1
+    return float(average_precision(Levels(levels.total - itself, levels.relevant - itself)).mean())
 
 
-def _parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices only: not biases, norms, tokens or position embeddings."""
-    matrices = [p for name, p in net.named_parameters() if p.ndim > 1 and not name.endswith(("token", "pos_embed"))]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in net.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Turn a first Ctrl-C or SIGTERM into a request to stop after the step; a second one interrupts at once.
 
+    An interrupt in the middle of a step would leave weights that belong to no step.
+    """
+    asked = False
 
-def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
-    rising = max(1, round(steps * warmup))
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
 
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-    return factor
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals are the main thread's
+        return
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

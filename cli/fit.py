@@ -1,0 +1,54 @@
+"""`th fit`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from transhash.hashers.architecture import Architecture
+from transhash.training.config import FitConfig
+
+from . import options, render
+
+
+@click.command()
+@options.IMAGES
+@click.option("-o", "--output", type=options.Output(), required=True, help="Hasher to write (safetensors).")
+@options.LIST
+@options.PRETRAINED
+@options.WEIGHTS
+@options.settings(FitConfig)
+@options.settings(Architecture, leave_out=("groups", "stride"))
+def fit(
+    images: Path, output: Path, names: Path | None, pretrained: bool, weights: Path | None, **values: Any
+) -> None:
+    """Fit a hasher to IMAGES without labels: minutes on a CPU.
+
+    \b
+    Example:
+        th fit photos/ -o hasher.safetensors --pretrained --backbone vit_small_patch14_dinov2 --image-size 224
+
+    The codes keep what the backbone's features say is alike. With labels, th train does better.
+    """
+    options.one_start(pretrained, weights)
+    architecture = options.chosen(Architecture, values, groups=0)
+    config = options.chosen(FitConfig, values)
+
+    from transhash.hashers.transhash import check_replaceable
+    from transhash.training import unsupervised
+
+    from . import source
+
+    check_replaceable(output)
+    found = source.find(images, names)
+    with render.progress(min(config.sample, len(found.images)), "images") as bar:
+
+        def show(count: int, skipped: list[Any]) -> None:
+            bar.update(count)
+            if skipped:
+                bar.clear()
+                render.skipped([(item.path, item.reason) for item in skipped])
+
+        hasher = unsupervised.fit(found, architecture, config, pretrained=pretrained, weights=weights, on_batch=show)
+    hasher.save(output)
+    render.note(f"wrote {output}: {architecture.bits} bits, fitted to {hasher.training['images']} images")

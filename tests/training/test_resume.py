@@ -1,0 +1,142 @@
+"""A run that is stopped and goes on ends with the very weights of one that was never stopped."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from transhash import images
+from transhash.errors import TrainingError
+from transhash.hashers.architecture import Architecture
+from transhash.training import checkpoint
+from transhash.training.config import LOSSES, TrainConfig
+from transhash.training.loop import CHECKPOINT, Watcher, train
+
+TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+RUN = {"epochs": 4, "batch_size": 6, "accumulate": 2, "ema": 0.9, "augment": "rand-m9-mstd0.5", "erase": 0.3}
+
+
+class StopAt(Watcher):
+    """Presses Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.step = step
+        self.saved = None
+
+    def on_step(self, progress):
+        if progress.step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_save(self, path, step):
+        self.saved = step
+
+
+def weights(hasher):
+    return {name: value.clone() for name, value in hasher.net.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("loss", ["transhash", "orthohash", "greedyhash"])
+def test_resumed_run_is_the_uninterrupted_one(pictures, tmp_path, loss):
+    source, config = images.folder(pictures), TrainConfig(**RUN, loss=loss)
+    whole = weights(train(source, TINY, config))
+    for stop in (2, 5):
+        watcher = StopAt(stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(source, TINY, config, folder=tmp_path, watcher=watcher)
+        assert watcher.saved == stop
+    assert same(whole, weights(train(source, TINY, config, folder=tmp_path)))
+
+
+def test_workers_change_nothing(pictures):
+    source, config = images.folder(pictures), TrainConfig(epochs=2, batch_size=8)
+    assert same(weights(train(source, TINY, config)), weights(train(source, TINY, config, workers=2)))
+
+
+def test_log_has_every_step_once(pictures, tmp_path):
+    source, config = images.folder(pictures), TrainConfig(epochs=3, batch_size=6, validation=0.25)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, config, folder=tmp_path, watcher=StopAt(4))
+    lost = "9,3,0.5,0.1,10.0,\n"  # as a killed process leaves it: later than its last checkpoint
+    with (tmp_path / "log.csv").open("a") as log:
+        log.write(lost)
+    train(source, TINY, config, folder=tmp_path)
+    header, *rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert header[:3] == ["step", "epoch", "loss"]
+    assert [int(row[0]) for row in rows] == list(range(1, 10))
+    assert [int(row[1]) for row in rows] == [1] * 3 + [2] * 3 + [3] * 3
+    scored = [int(row[0]) for row in rows if row[-1]]
+    assert scored == [3, 6, 9]
+    assert all(0 <= float(row[-1]) <= 1 for row in rows if row[-1])
+
+
+def test_another_run_is_refused(pictures, tmp_path):
+    source = images.folder(pictures)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path, watcher=StopAt(1))
+    with pytest.raises(TrainingError, match=r"unfinished run with another lr \(0.0003, now 0.01\)"):
+        train(source, TINY, TrainConfig(epochs=3, batch_size=6, lr=0.01), folder=tmp_path)
+    fewer = images.Source(source.root, source.images[:-1])
+    with pytest.raises(TrainingError, match="another images"):
+        train(fewer, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path)
+    train(source, TINY, TrainConfig(epochs=1, batch_size=6), folder=tmp_path, restart=True)
+
+
+def test_damaged_checkpoints_are_refused(pictures, tmp_path):
+    """Every truncation, and random bytes anywhere."""
+    source, config = images.folder(pictures), TrainConfig(epochs=3, batch_size=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
+    path = tmp_path / CHECKPOINT
+    good = path.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    rng = np.random.default_rng(0)
+    mutants = [good[:end] for end in (0, 7, 100, header, len(good) - 1)]
+    for place in rng.integers(0, header, 15):
+        mutants.append(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+    for mutant in mutants:
+        path.write_bytes(mutant)
+        try:
+            train(source, TINY, config, folder=tmp_path, watcher=StopAt(2))
+        except (TrainingError, KeyboardInterrupt) as error:
+            assert isinstance(error, KeyboardInterrupt) or "\n" not in str(error)
+
+
+def test_killed_at_any_moment(start, th, pictures, tmp_path):
+    """kill -9 of the real command, again and again; then it ends as if nothing had been."""
+    options = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--stride", 16, "--groups", 2]
+    options += ["--bits", 16, "--epochs", 12, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
+    th("train", pictures, "-o", tmp_path / "whole.safetensors", *options)
+    for seconds in (0.0, 0.1, 0.3):
+        process = start("train", pictures, "-o", tmp_path / "killed.safetensors", *options)
+        for line in process.stderr:
+            if "loss" in line:
+                break
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT if seconds == 0.1 else signal.SIGKILL)
+        process.wait(60)
+    th("train", pictures, "-o", tmp_path / "killed.safetensors", *options)
+    whole, killed = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "killed"))
+    assert same(whole, killed)
+    assert not (tmp_path / "killed.run" / CHECKPOINT).exists()
+
+
+def test_state_knows_every_tensor(pictures):
+    """What a step changes is in the checkpoint: weights, average, the objective's own, both moments of AdamW."""
+    net, objective = torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)
+    optimizer = torch.optim.AdamW([*net.parameters(), *objective.parameters()])
+    objective(net(torch.randn(4, 3))).sum().backward()
+    optimizer.step()
+    names = checkpoint.State({"net": net, "objective": objective}, optimizer).tensors()
+    assert {"net/weight", "objective/running_mean", "optimizer/0/exp_avg", "optimizer/3/exp_avg_sq"} <= names.keys()
+
+
+def test_all_losses_are_tested_somewhere():
+    assert set(LOSSES) == {"transhash", "dch", "dpsh", "hashnet", "greedyhash", "csq", "orthohash", "dpn"}

@@ -1,0 +1,120 @@
+"""One step of training: network, objective, optimizer and average, on whatever devices there are."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from ..errors import TrainingError
+from ..hashers.transhash import TransHasher
+from . import objectives, optimizer
+from .checkpoint import State
+from .config import TrainConfig
+from .data import Batch
+from .gather import gathered
+
+
+class Learner:
+    """Learns from batches. Under ``torchrun`` each process sees its share, and all end with the same weights."""
+
+    def __init__(self, hasher: TransHasher, config: TrainConfig, steps: int) -> None:
+        """Train `hasher` in `steps` steps."""
+        self._hasher = hasher
+        self._config = config
+        self._steps = steps
+        self._net = hasher.net.train()
+        classes = len(hasher.class_names)
+        self._objective = objectives.build(config, hasher.architecture.bits, classes).to(hasher.device)
+        self._optimizer = optimizer.adamw(self._net, self._objective, config)
+        self._average = ModelEmaV3(self._net, decay=config.ema, use_warmup=True) if config.ema else None
+        self._accelerator = Accelerator(cpu=hasher.device.type == "cpu")
+        self._wrapped: nn.Module = self._net
+        if self.processes > 1:
+            self._wrapped = self._accelerator.prepare(self._net)
+        self.half = _half_precision(config.precision)
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a batch."""
+        return self._accelerator.num_processes
+
+    @property
+    def process(self) -> int:
+        """Which of them this one is, from 0; 0 alone writes files."""
+        return self._accelerator.process_index
+
+    @property
+    def state(self) -> State:
+        """What a step changes."""
+        modules: dict[str, nn.Module] = {"net": self._net, "objective": self._objective}
+        if self._average:
+            modules["average"] = self._average.module
+        return State(modules, self._optimizer)
+
+    def step(self, step: int, batches: Sequence[Batch]) -> tuple[float, float]:
+        """Learn from the batches of step `step`, from 0, and return the loss and the learning rate.
+
+        Raises TrainingError if the loss is no number.
+        """
+        config = self._config
+        part = optimizer.set_rate(self._optimizer, step, self._steps, config.warmup)
+        _seed(config.seed, step, self.process)
+        loss = 0.0
+        for batch in batches:
+            with self._autocast():
+                outputs = self._wrapped(batch.pixels.to(self._hasher.device))
+            labels = batch.labels.to(self._hasher.device)
+            cost = self._objective(gathered(outputs), gathered(labels), step) / len(batches)
+            cost.backward()
+            loss += cost.item()
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss diverged at step {step + 1}; lower --lr, now {config.lr}")
+        nn.utils.clip_grad_norm_([*self._net.parameters(), *self._objective.parameters()], config.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._average:
+            self._average.update(self._net, step)
+        return loss, config.lr * part
+
+    def hasher(self) -> TransHasher:
+        """Return the hasher as it is now: the average of the weights, if there is one."""
+        net = deepcopy(self._average.module if self._average else self._net)
+        affine = self._objective.affine()
+        if affine:
+            net.scale_outputs(*affine)
+        hasher = self._hasher
+        return TransHasher(
+            net, hasher.architecture, hasher.preprocessing, hasher.class_names, training=hasher.training
+        )
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is set in any process: all must stop at the same step."""
+        if self.processes == 1:
+            return flag
+        return bool(self._accelerator.reduce(torch.tensor(float(flag), device=self._hasher.device)) > 0)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self._hasher.device.type, torch.bfloat16, enabled=self.half)
+
+
+def _half_precision(precision: str) -> bool:
+    """Return whether to compute in bfloat16: if asked to, or if the machine has instructions for it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    known: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # newer than the oldest torch that we run on
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def _seed(*numbers: int) -> None:
+    """Seed torch for whatever the network draws in a step, so that a run that goes on draws it again."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))

@@ -1,0 +1,33 @@
+"""Objectives: what a batch of outputs costs under its labels. One class each, by the name that ``--loss`` takes."""
+
+from collections.abc import Callable
+
+from ..config import LOSSES, TrainConfig
+from .base import Objective
+from .cauchy import Cauchy
+from .classifier import GreedyHash
+from .pairwise import DPSH, HashNet
+from .targets import CSQ, DPN, OrthoHash
+
+__all__ = ["Objective", "build"]
+
+
+def build(config: TrainConfig, bits: int, classes: int) -> Objective:
+    """Return the objective that `config.loss` names, for codes of `bits` and labels of `classes`.
+
+    γ and λ are those of the configuration, or the objective's own. Random parts (targets, classifiers) come from
+    torch's generator.
+    """
+    settings = {name: getattr(config, name) for name in LOSSES[config.loss]}
+    given: dict[str, float] = {name: value for name, value in settings.items() if value is not None}
+    makers: dict[str, Callable[[], Objective]] = {
+        "transhash": lambda: Cauchy(**given),
+        "dch": lambda: Cauchy(**{"gamma": 20.0, **given}),
+        "dpsh": lambda: DPSH(**given),
+        "hashnet": lambda: HashNet(bits),
+        "greedyhash": lambda: GreedyHash(bits, classes, **given),
+        "csq": lambda: CSQ(bits, classes, **given),
+        "orthohash": lambda: OrthoHash(bits, classes),
+        "dpn": lambda: DPN(bits, classes),
+    }
+    return makers[config.loss]()

@@ -1,0 +1,103 @@
+"""Objectives that give every class a target code and pull its images there."""
+
+import numpy as np
+import torch
+from scipy.linalg import hadamard
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import Objective, widen
+
+_SCALE, _MARGIN = 8.0, 0.2  # of OrthoHash's cosines: the defaults of the authors' code
+_CANDIDATES = 100  # random sets of targets from which the best is taken
+
+
+def class_targets(bits: int, classes: int) -> Tensor:
+    """Return a target code of ±1 for every class, (classes, bits) float32, far from one another.
+
+    Rows of a Hadamard matrix and their opposites where `bits` is a power of two and they suffice, as Yuan et al.
+    choose their hash centers; they differ in half of all bits or more. Otherwise random bits: of some draws the one
+    whose nearest two targets are farthest apart.
+    """
+    if bits & (bits - 1) == 0 and classes <= 2 * bits:
+        rows = hadamard(bits)
+        chosen = np.concatenate([rows, -rows])[:classes] if classes > bits - 1 else rows[1 : classes + 1]
+        return torch.from_numpy(chosen.astype(np.float32))
+    draws = max(1, min(_CANDIDATES, 10**8 // (classes * classes * bits)))
+    sets = [torch.randint(0, 2, (classes, bits)).float() * 2 - 1 for _ in range(draws)]
+    return min(sets, key=lambda targets: float((targets @ targets.T - 2 * bits * torch.eye(classes)).max()))
+
+
+class _Targets(Objective):
+    """Holds the targets of the classes, and those of images with several: the majority, bit by bit."""
+
+    targets: Tensor
+    undecided: Tensor
+
+    def __init__(self, bits: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("targets", class_targets(bits, classes))
+        self.register_buffer("undecided", torch.randint(0, 2, (bits,)).float() * 2 - 1)
+
+    def of(self, labels: Tensor) -> Tensor:
+        """Return the target (n, bits) of each image; where its classes draw, a fixed random bit."""
+        votes = labels @ self.targets
+        return torch.where(votes == 0, self.undecided, votes.sign())
+
+
+class CSQ(_Targets):
+    """Yuan et al., *Central Similarity Quantization for Efficient Image and Video Retrieval*, CVPR 2020.
+
+    Binary cross entropy of every bit of h = tanh(u) with the image's hash center, plus λ times the mean of
+    (|h| - 1)².
+    """
+
+    def __init__(self, bits: int, classes: int, quantization: float = 1e-4) -> None:
+        """Take the sizes and λ."""
+        super().__init__(bits, classes)
+        self.quantization = quantization
+
+    def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """Return the scalar cost of a batch."""
+        outputs = widen(outputs)
+        center = F.softplus(-2 * outputs * self.of(labels)).mean()  # -log((1 + tanh(u) t)/2), safe for any u
+        return center + self.quantization * (outputs.tanh().abs() - 1).square().mean()
+
+
+class DPN(_Targets):
+    """Fan et al., *Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes*, IJCAI 2020.
+
+    The polarization loss: the mean over images of Σ max(0, m - u · t) over the bits, with margin m = 1.
+    """
+
+    def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """Return the scalar cost of a batch."""
+        return (1 - widen(outputs) * self.of(labels)).clamp_min(0).sum(dim=1).mean()
+
+
+class OrthoHash(_Targets):
+    """Hoe et al., *One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective*,
+    NeurIPS 2021.
+
+    Cross entropy over scaled cosines of the batch-normalised outputs with the targets of all classes, less a margin
+    for the right ones. Its batch normalisation, which balances the bits, is part of the code: see `affine`.
+    """
+
+    def __init__(self, bits: int, classes: int) -> None:
+        """Take the sizes."""
+        super().__init__(bits, classes)
+        self.norm = nn.BatchNorm1d(bits)
+
+    def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """Return the scalar cost of a batch."""
+        cosines = F.normalize(self.norm(widen(outputs)), dim=1) @ F.normalize(self.targets, dim=1).T
+        scores = _SCALE * (cosines - _MARGIN * labels)
+        return F.cross_entropy(scores, labels / labels.sum(dim=1, keepdim=True).clamp_min(1))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return the batch normalisation as a scale and a shift of the outputs."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        return scale.detach(), (norm.bias - norm.running_mean * scale).detach()

@@ -1,0 +1,133 @@
+"""Hashers without labels: a projection of a pretrained backbone's features, fitted to a folder of images.
+
+Both end as the hash head of a plain hasher, sign(W x + b), and so in a file like any other.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import images
+from ..errors import TrainingError
+from ..hashers.architecture import Architecture
+from ..hashers.transhash import TransHasher, start
+from ..images import Skipped, Source
+from .config import FitConfig
+
+_BATCH = 32
+
+Floats = NDArray[np.float64]
+
+
+def fit(
+    source: Source,
+    architecture: Architecture,
+    config: FitConfig,
+    *,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    on_batch: Callable[[int, list[Skipped]], None] = lambda images, skipped: None,
+) -> TransHasher:
+    """Fit a hasher to images without labels.
+
+    Args:
+        source: the images; labels are not looked at.
+        architecture: the network, with `groups` of 0: there is nothing to train local streams with.
+        config: the fit.
+        pretrained: take the weights that timm has for the backbone.
+        weights: take this safetensors file instead.
+        on_batch: called after every batch with the number of images in it and those that could not be read.
+
+    Returns:
+        The hasher; `TransHasher.save` writes it.
+
+    Raises TrainingError if there are too few images, or itq is asked for more bits than the features have numbers;
+    ModelError for the network's part.
+    """
+    if not (pretrained or weights):
+        raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
+    hasher = start(architecture, pretrained=pretrained, weights=weights)
+    rng = np.random.default_rng(config.seed)
+    places = np.sort(rng.permutation(len(source.images))[: config.sample])
+    sample = Source(source.root, [source.images[place] for place in places])
+    features = _features(sample, hasher, on_batch)
+    if len(features) < 2:
+        raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
+    planes, mean = PROJECTIONS[config.method](features, architecture.bits, config.iterations, rng)
+    head = hasher.net.heads[0]
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(planes))
+        head.bias.copy_(torch.from_numpy(-planes @ mean))
+    hasher.training = {"method": config.method, "images": len(features), "seed": config.seed}
+    return hasher
+
+
+def itq(features: Floats, bits: int, iterations: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Fit iterative quantization: principal components, rotated towards the corners of the cube.
+
+    Gong, Lazebnik, *Iterative Quantization: A Procrustean Approach to Learning Binary Codes*, CVPR 2011.
+
+    Args:
+        features: (n, d) float64.
+        bits: number of planes, at most d and n.
+        iterations: alternations between codes and rotation.
+        rng: draws the first rotation.
+
+    Returns:
+        Normals of the planes, (bits, d) float64, and the mean (d,) they pass through.
+
+    Raises TrainingError if d or n is less than `bits`.
+    """
+    if bits > min(features.shape):
+        count, width = features.shape
+        raise TrainingError(
+            f"itq of {bits} bits needs as many images and feature values; there are {count} images, "
+            f"{width} values: choose fewer bits, or --method lsh"
+        )
+    mean = features.mean(axis=0)
+    _, _, components = np.linalg.svd(features - mean, full_matrices=False)
+    components = components[:bits]
+    first = np.linalg.qr(rng.standard_normal((bits, bits)))[0]
+    return rotation((features - mean) @ components.T, first, iterations).T @ components, mean
+
+
+def rotation(values: Floats, first: Floats, iterations: int) -> Floats:
+    """Return the rotation R (bits, bits) that alternation finds for min ‖sign(V R) - V R‖, from `first` on.
+
+    `values` V is (n, bits) float64, centered.
+    """
+    turned = first
+    for _ in range(iterations):
+        signs = np.where(values @ turned > 0, 1.0, -1.0)
+        left, _, right = np.linalg.svd(values.T @ signs)  # Procrustes: the nearest rotation from V to its codes
+        turned = left @ right
+    return turned
+
+
+def lsh(features: Floats, bits: int, iterations: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draw random planes through the mean (Charikar, *Similarity Estimation Techniques from Rounding Algorithms*,
+    STOC 2002). Arguments and result as of `itq`; `iterations` is not needed.
+    """
+    return rng.standard_normal((bits, features.shape[1])), features.mean(axis=0)
+
+
+PROJECTIONS: dict[str, Callable[[Floats, int, int, np.random.Generator], tuple[Floats, Floats]]] = {
+    "itq": itq,
+    "lsh": lsh,
+}
+
+
+def _features(source: Source, hasher: TransHasher, on_batch: Callable[[int, list[Skipped]], None]) -> Floats:
+    """Return the features (n, F) of the images that can be read."""
+    found: list[NDArray[np.float32]] = []
+    loaded = images.load(source, hasher.preprocess)
+    while batch := list(islice(loaded, _BATCH)):
+        pixels = [item[1] for item in batch if not isinstance(item, Skipped)]
+        if pixels:
+            found.append(hasher.features(np.stack(pixels)))
+        on_batch(len(batch), [item for item in batch if isinstance(item, Skipped)])
+    return np.concatenate(found).astype(np.float64) if found else np.empty((0, 0))
