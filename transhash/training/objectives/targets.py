@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .base import Objective, widen
 
 _SCALE, _MARGIN = 8.0, 0.2  # of OrthoHash's cosines: the defaults of the authors' code
+_SHORTEST = 1e-2  # length, usually √bits, under which OrthoHash scales no row up to 1: that gradient would explode
 _CANDIDATES = 100  # random sets of targets from which the best is taken
 
 
@@ -90,7 +91,7 @@ class OrthoHash(_Targets):
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """Return the scalar cost of a batch."""
-        cosines = F.normalize(self.norm(widen(outputs)), dim=1) @ F.normalize(self.targets, dim=1).T
+        cosines = F.normalize(self.norm(widen(outputs)), dim=1, eps=_SHORTEST) @ F.normalize(self.targets, dim=1).T
         scores = _SCALE * (cosines - _MARGIN * labels)
         return F.cross_entropy(scores, labels / labels.sum(dim=1, keepdim=True).clamp_min(1))
 
