@@ -1,8 +1,8 @@
-"""Run a benchmark: ``python -m benchmarks search`` or ``duplicates``."""
+"""Run a benchmark: ``python -m benchmarks search``, ``encode`` or ``duplicates``."""
 
 import click
 
-from . import duplicates, search
+from . import duplicates, encode, search
 
 
 @click.group()
@@ -11,6 +11,7 @@ def main() -> None:
 
 
 main.add_command(duplicates.command)
+main.add_command(encode.command)
 main.add_command(search.command)
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from . import options, render
 @options.PRETRAINED
 @options.WEIGHTS
 @options.settings(FitConfig)
-@options.settings(Architecture, leave_out=("groups", "stride"))
+@options.settings(Architecture, leave_out=("groups",))
 def fit(
     images: Path, output: Path, names: Path | None, pretrained: bool, weights: Path | None, **values: Any
 ) -> None:
@@ -34,7 +34,7 @@ def fit(
     architecture = options.chosen(Architecture, values, groups=0)
     config = options.chosen(FitConfig, values)
 
-    from transhash.hashers.transhash import check_replaceable
+    from transhash.hashers.header import check_replaceable
     from transhash.training import unsupervised
 
     from . import source

@@ -9,6 +9,7 @@ from transhash import __version__
 from transhash.errors import TransHashError
 
 from . import render
+from .codes import codes
 from .demo import demo
 from .encode import encode
 from .eval import evaluate
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (train, fit, encode, index, query, evaluate, protocol, demo):
+for command in (train, fit, encode, codes, index, query, evaluate, protocol, demo):
     cli.add_command(command)
 
 

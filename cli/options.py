@@ -39,6 +39,21 @@ LIST = click.option(
     type=EXISTING_FILE,
     help="Take only the images that this text file lists: one path a line, relative to IMAGES.",
 )
+SOURCES = click.argument("images", nargs=-1, type=click.Path(exists=True, allow_dash=True))
+SOURCE_LIST = click.option(
+    "--list",
+    "names",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Take only the images that this list names, relative to IMAGES: one path a line, or a .csv or .tsv with "
+    "labels behind the path. - is standard input.",
+)
+NULL = click.option("-0", "--null", is_flag=True, help="What is listed ends in NUL bytes, as find -print0 writes it.")
+INCLUDE = click.option(
+    "--include", multiple=True, metavar="PATTERN", help="Take only files of the folder that match, as 'cats/*'."
+)
+EXCLUDE = click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Take no files or folders that match, as 'thumb*'."
+)
 PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
 WEIGHTS = click.option("--weights", type=EXISTING_FILE, help="Start from a timm checkpoint in safetensors.")
 NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")

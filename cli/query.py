@@ -97,7 +97,7 @@ def _codes(queries: tuple[Path, ...], index: "Index", model: str | None) -> "Cod
     name = model or index.model.name
     if name != "phash" and not os.path.isfile(name):
         raise ModelError(f"{name}: the hasher of this index is not there; pass --model FILE")
-    hasher = load_hasher(name)
+    hasher = load_hasher(name, len(queries))
     check_same_model(hasher.ref, index.model, "queries", "index")
     codes = encode(queries, hasher)
     render.skipped(codes.skipped)

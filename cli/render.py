@@ -53,6 +53,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], indent: str 
         click.echo(indent + "  ".join(padded).rstrip())
 
 
+def path(name: bytes) -> str:
+    """Return a path as `line` and `table` take it."""
+    return os.fsdecode(name)
+
+
 def document(value: Any) -> None:
     """Print one JSON document. Undecodable bytes of a path come out as \\udc80 to \\udcff, as Python writes them."""
     click.echo(json.dumps(value, indent=1))
@@ -80,7 +85,7 @@ class _Lines(io.TextIOBase):
 
 
 @contextmanager
-def progress(total: int, unit: str) -> Iterator[Any]:
+def progress(total: int | None, unit: str, *, quiet: bool = False) -> Iterator[Any]:
     """Show a tqdm bar with rate and time left on stderr, or a line now and then if that is no terminal."""
     from tqdm import tqdm
 
@@ -92,7 +97,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
         mininterval=0.1 if terminal else _LINE_EVERY,
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
-        disable=not FIRST,
+        disable=quiet or not FIRST,
         bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}",
     )
     with bar:
@@ -101,5 +106,5 @@ def progress(total: int, unit: str) -> Iterator[Any]:
 
 def skipped(names: Sequence[tuple[bytes, str]]) -> None:
     """Print what was skipped, one line each with its reason."""
-    for path, reason in names:
-        note(f"skipped {os.fsdecode(path)}: {reason}")
+    for name, reason in names:
+        note(f"skipped {os.fsdecode(name)}: {reason}")

@@ -44,10 +44,13 @@ def train(
     and a checkpoint, from which the same command goes on after Ctrl-C, or a kill, as if it had never stopped.
     """
     options.one_start(pretrained, weights)
+    folder = output.with_suffix(".run")
+    if folder == output:
+        raise click.BadParameter("a name in .run is that of the run's folder; choose another", param_hint="--output")
     architecture = options.chosen(Architecture, values)
     config = options.chosen(TrainConfig, values)
 
-    from transhash.hashers.transhash import check_replaceable
+    from transhash.hashers.header import check_replaceable
     from transhash.training import loop
 
     from . import source
@@ -55,7 +58,6 @@ def train(
     check_replaceable(output)
     found = source.find(images, names)
     render.skipped([(item.path, item.reason) for item in found.skipped])
-    folder = output.with_suffix(".run")
     if pretrained:
         render.note(f"fetching the weights of {architecture.backbone} from the model hub, unless they are here")
     with render.progress(config.epochs * len(found.images), "images") as bar:
@@ -84,8 +86,8 @@ def _watcher(bar: Any, epochs: int) -> Any:
         score = ""
 
         def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
-            bar.initial = step * step_images
             bar.reset(steps * step_images)
+            bar.initial = bar.n = bar.last_print_n = step * step_images
             if step:
                 render.note(f"going on after step {step} of {steps}")
             if held_out:

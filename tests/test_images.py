@@ -1,16 +1,19 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from transhash import images
 from transhash.errors import ImageError, SourceError
+from transhash.sources import Item
 
 RED_GREEN = Image.new("RGB", (20, 10), (200, 0, 0))
 RED_GREEN.paste((0, 150, 0), (10, 0, 20, 10))
@@ -168,6 +171,159 @@ def test_permission_denied(tmp_path):
             images.read(path)
     finally:
         os.seteuid(own)
+
+
+def noise(mode, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], len(Image.new(mode, (1, 1)).getbands())))
+    return (
+        Image.fromarray(pixels.astype(np.uint8).squeeze(), mode) if mode != "P" else noise("RGB", size).quantize(99)
+    )
+
+
+@pytest.mark.parametrize("strip", [1, 100, 10_000])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "I", "F", "clear P", "clear RGB"]
+)
+def test_strips_give_what_the_whole_would(mode, strip, tmp_path, monkeypatch):
+    """The oracle converts the whole picture by Pillow's ways, and scales grey as documented."""
+    monkeypatch.setattr(images, "_STRIP", strip)
+    rng = np.random.default_rng(0)
+    size, how = (37, 23), {}
+    if mode in ("I;16", "I"):
+        values = rng.integers(0, 65536, size[::-1])
+        picture = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.int32))
+        whole = Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+    elif mode == "F":
+        values = rng.normal(size=size[::-1]).astype(np.float32)
+        picture = Image.fromarray(values)
+        scaled = (values.astype(float) - values.min()) / (float(values.max()) - values.min()) * 255
+        whole = Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
+    else:
+        picture = noise("RGB", size).convert("1") if mode == "1" else noise(mode.removeprefix("clear "), size)
+        if mode.startswith("clear"):
+            how = {"transparency": 5 if mode == "clear P" else picture.getpixel((3, 3))}
+            clear = picture.copy()
+            clear.info.update(how)
+            picture.info.update(how)
+        whole = picture.convert("RGB")
+        if picture.has_transparency_data:
+            whole = Image.new("RGBA", size, "white")
+            whole.alpha_composite(picture.convert("RGBA"))
+            whole = whole.convert("RGB")
+    path = tmp_path / ("a.png" if mode not in ("CMYK", "F", "I") else "a.tiff")
+    picture.save(path, **how)
+    np.testing.assert_array_equal(np.asarray(images.read(path)), np.asarray(whole))
+
+
+def test_real_numbers_beyond_all_bounds(tmp_path):
+    values = np.array([[-np.inf, -3e38, 0, 3e38, np.inf, np.nan]], np.float32)
+    read = np.asarray(images.read(save(Image.fromarray(values), tmp_path / "a.tiff")))
+    assert read[0, :, 0].tolist() == [0, 15, 128, 240, 255, 128]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(noise("RGB", (16, 8)), tmp_path / "a.jpg", exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(np.asarray(images.read(path)), expected)
+    np.testing.assert_array_equal(np.asarray(images.read(path, draft=4)), expected)
+
+
+def test_drafts_keep_twice_the_pixels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = noise("RGB", (40, 30)).resize((800, 600), Image.Resampling.BICUBIC)
+    upright = save(picture, tmp_path / "a.jpg", quality=95)
+    turned = save(picture, tmp_path / "b.jpg", quality=95, exif=exif)
+    for draft, size in (
+        (None, (800, 600)),
+        (301, (800, 600)),
+        (300, (800, 600)),
+        (150, (400, 300)),
+        (38, (200, 150)),
+        (1, (100, 75)),
+    ):
+        assert images.read(upright, draft).size == size
+        assert images.read(turned, draft).size == size[::-1]
+    assert images.read(save(picture, tmp_path / "a.png"), draft=1).size == (800, 600)
+    assert images.read(save(picture.convert("L"), tmp_path / "l.jpg"), draft=1).mode == "RGB"
+    assert images.read(save(picture.convert("CMYK"), tmp_path / "c.jpg"), draft=1).size == (100, 75)
+    small = [
+        np.asarray(images.read(upright, draft).resize((64, 64), Image.Resampling.BICUBIC)) for draft in (None, 64)
+    ]
+    assert np.abs(small[0].astype(int) - small[1]).mean() < 2
+
+
+PEAK = """
+import sys
+from PIL import Image, ImageOps
+from transhash import images
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+
+picture = Image.open(sys.argv[1])
+picture.load()
+decoded = peak()
+del picture
+size = images.read(sys.argv[1]).size
+print((peak() - decoded) / (3 * size[0] * size[1]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "P", "I;16", "F", "turned"])
+def test_conversion_takes_no_more_than_twice_the_picture(kind, tmp_path):
+    """In bytes as RGB, beyond the decoded image; Pillow keeps four bytes a pixel, so that 1.33 is the least."""
+    size, how = (4000, 3000), {}
+    picture = Image.new("RGB" if kind == "turned" else kind, size)
+    if kind == "P":
+        how = {"transparency": 0}
+    if kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        how = {"exif": exif}
+    path = save(picture, tmp_path / ("a.tiff" if kind == "F" else "a.png"), **how)
+    done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 2
+
+
+def test_items(tmp_path):
+    gradient = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
+    path = save(RED_GREEN, tmp_path / "a.png")
+    root = os.fsencode(tmp_path)
+    assert_red_then_green(images.open_item(root, Item(b"a.png")))
+    assert_red_then_green(images.open_item(b"/nowhere", Item(os.fsencode(path))))
+    assert_red_then_green(images.open_item(b"", Item(b"x", (), path.read_bytes())))
+    np.testing.assert_array_equal(np.asarray(images.open_item(b"", Item(b"x", (), gradient))), gradient)
+    turned = gradient.transpose(1, 0, 2)
+    np.testing.assert_array_equal(np.asarray(images.open_item(b"", Item(b"x", (), turned))), turned)
+    grey = np.asarray(images.open_item(b"", Item(b"x", (), gradient[..., 0])))
+    np.testing.assert_array_equal(grey, gradient[..., :1].repeat(3, axis=2))
+    large = save(Image.new("RGB", (80, 80)), tmp_path / "l.jpg").read_bytes()
+    assert images.open_item(b"", Item(b"x", (), large), draft=10).size == (20, 20)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (None, "No such file"),
+        (b"", "empty file"),
+        (b"words", "not an image"),
+        (np.zeros((3, 4, 4), np.uint8), r"pixels \(3, 4, 4\) uint8"),
+        (np.zeros((4, 4)), "float64"),
+        (np.zeros((0, 4), np.uint8), r"\(0, 4\)"),
+        (np.zeros(4, np.uint8), r"\(4,\)"),
+        (np.broadcast_to(np.uint8(0), (20_000, 20_000)), "20000 x 20000: more than"),
+    ],
+)
+def test_items_that_are_no_images(data, reason, tmp_path):
+    with pytest.raises(ImageError, match=reason):
+        images.open_item(os.fsencode(tmp_path), Item(b"x.png", (), data))
+    with pytest.raises(ImageError, match="null"):
+        images.read(b"a\0b")
 
 
 def touch(root, *names):

@@ -1,6 +1,7 @@
 """The arrows of the layout: cli -> transhash <- faiss_backend, and heavy libraries where they belong."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,40 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def imported(path: Path) -> set[str]:
+def imported(path: Path, at_start: bool = False) -> set[str]:
+    """The libraries that a module imports; with `at_start`, as soon as it is itself imported."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if at_start else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add((node.module or "").split(".")[0])
     return names
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def within(path: Path) -> set[str]:
+    """The modules of `transhash`, by their full names, that a module imports when it runs."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            above = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base for alias in node.names}
+    return {name for name in names if name.startswith("transhash.")}
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def sources(package: str) -> list[Path]:
@@ -36,8 +63,70 @@ def test_nothing_imports_against_the_arrows(package, forbidden):
         assert not imported(path) & forbidden, path
 
 
-def test_one_module_owns_hdf5():
-    assert [path.name for path in sources("transhash") if "h5py" in imported(path)] == ["codes.py"]
+PACKAGES = {  # above the core; which others each may import
+    "datasets": set(),
+    "evaluation": set(),
+    "hashers": set(),
+    "training": {"evaluation", "hashers"},
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_lies_below_them(package):
+    assert sources(f"transhash/{package}")
+    for path in sources(f"transhash/{package}"):
+        used = {name.split(".")[1] for name in within(path)}
+        assert used & PACKAGES.keys() <= PACKAGES[package] | {package}, path
+
+
+def test_the_core_knows_no_package_above_it_but_the_contract_of_hashers():
+    modules = {name_of(path): within(path) for path in sources("transhash")}
+    core = {name: used for name, used in modules.items() if PACKAGES.keys().isdisjoint(name.split(".")[1:2])}
+    assert core.keys() > {"transhash", "transhash.images", "transhash.search"}
+    above = {name for used in core.values() for name in used if name.split(".")[1] in PACKAGES}
+    assert above <= {"transhash.hashers", "transhash.hashers.base"}
+
+
+def test_a_backend_knows_the_contracts_only():
+    used = set().union(*(within(path) for path in sources("faiss_backend")))
+    assert "transhash.backends" in used
+    assert used <= {f"transhash.{name}" for name in ("backends", "errors", "hamming", "results")}
+
+
+def test_objectives_know_nothing_of_the_run():
+    for path in sources("transhash/training/objectives"):
+        assert all("objectives" in name or name == "transhash.training.config" for name in within(path)), path
+
+
+def test_no_imports_in_circles():
+    graph = {name_of(path): within(path) for path in sources("transhash")}
+    assert graph["transhash.training.loop"] > {"transhash.encoding", "transhash.training.learner"}
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    ("library", "owners"),
+    [
+        ("h5py", ("codes", "sources.hdf5")),  # our format; files of others
+        ("accelerate", ("training.learner",)),
+        ("huggingface_hub", ("hashers.pretrain",)),
+        ("imagehash", ("hashers.phash",)),
+        ("sklearn", ("datasets.digits",)),
+    ],
+)
+def test_a_library_has_an_owner(library, owners):
+    users = [name_of(path) for path in sources("transhash") if library in imported(path)]
+    assert users
+    assert all(name.removeprefix("transhash.").startswith(owners) for name in users)
+
+
+def test_torch_is_loaded_by_networks_and_training_only():
+    """Others import it where they need it: inside a function."""
+    light = ("hashers", "hashers.architecture", "hashers.base", "training.config")
+    for path in sources("transhash"):
+        name = name_of(path).removeprefix("transhash.")
+        if not name.startswith(("hashers", "training")) or name in light:
+            assert not imported(path, at_start=True) & {"torch", "timm", "accelerate"}, path
 
 
 def test_nothing_unpickles():

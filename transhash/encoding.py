@@ -1,125 +1,207 @@
-"""The forward arrow: images -> hasher -> codes."""
+"""The forward arrow: images -> hasher -> codes, in memory or into a file that survives interruption."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import images
-from .codes import Codes, CodesWriter, Records, StringTable, label_ids
+from . import images, workers
+from .codes import UNKNOWN, Codes, Records, StringTable, check_replaceable, label_ids
 from .errors import SourceError
 from .hashers.base import Hasher
-from .images import ImageFile, Skipped, Source
+from .interrupt import stopping
+from .inventory import Inventory
+from .parts import Parts
+from .sources.base import ImageSource
+from .workers import BATCH_SIZE, Batch
 
-BATCH_SIZE = 32
+__all__ = ["BATCH_SIZE", "Summary", "encode", "encode_to_file"]
+
+_PART_ITEMS = 1 << 13  # a part is committed when it has so many,
+_PART_SECONDS = 2.0  # or after so long
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Some consecutive rows, and what was skipped among them.
+@dataclass
+class Summary:
+    """What a run did.
 
     Attributes:
-        codes: (n, bits/8) uint8; row i is the code of `files[i]`.
-        files: the n images that were read.
-        skipped: the images that could not be.
+        rows: of the finished file.
+        encoded: images that this run encoded.
+        resumed: images that an unfinished run before it had done.
+        skipped: what this run could not read, by reason.
+        changed, vanished: rows of the file appended to whose image differs now, or is not there any more.
+        seconds: how long it took.
+        ones: for each bit, in how many of this run's codes it is set, (bits,) int64.
     """
 
-    codes: NDArray[np.uint8]
-    files: list[ImageFile]
-    skipped: list[Skipped]
+    rows: int = 0
+    encoded: int = 0
+    resumed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    vanished: int = 0
+    seconds: float = 0.0
+    ones: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        self.encoded += len(batch.items)
+        self.skipped.update(item.reason.partition(":")[0] for item in batch.skipped)
+        self.ones = self.ones + np.unpackbits(batch.codes, axis=1).sum(axis=0, dtype=np.int64)
 
 
-def encode_batches(source: Source, hasher: Hasher, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
-    """Encode the images of a source in order, `batch_size` at a time."""
-    files: list[ImageFile] = []
-    pixels: list[NDArray[Any]] = []
-    skipped: list[Skipped] = []
-    for item in images.load(source, hasher.preprocess):
-        if isinstance(item, Skipped):
-            skipped.append(item)
-        else:
-            files.append(item[0])
-            pixels.append(item[1])
-        if len(files) + len(skipped) == batch_size:
-            yield _encode_batch(hasher, files, pixels, skipped)
-            files, pixels, skipped = [], [], []
-    if files or skipped:
-        yield _encode_batch(hasher, files, pixels, skipped)
-
-
-def encode(source: str | Path | Iterable[str | Path] | Source, hasher: Hasher, batch_size: int = BATCH_SIZE) -> Codes:
-    """Encode a folder, or some image files, into codes in memory.
+def encode(
+    source: str | Path | Iterable[str | Path] | ImageSource,
+    hasher: Hasher,
+    batch_size: int = BATCH_SIZE,
+    *,
+    embeddings: bool = False,
+) -> Codes:
+    """Encode a folder, some image files, or any source, into codes in memory.
 
     What cannot be read has no row and stands in `Codes.skipped` with the reason.
     Raises SourceError if no image could be read.
     """
     if isinstance(source, str | Path):
-        source = images.folder(source)
-    elif not isinstance(source, Source):
-        source = images.files(source)
-    batches = list(encode_batches(source, hasher, batch_size))
-    files = [file for batch in batches for file in batch.files]
-    skipped = [*source.skipped, *(item for batch in batches for item in batch.skipped)]
-    _check_any(source, len(files), skipped)
-    names = sorted({name for file in files for name in file.labels})
-    most = max(len(file.labels) for file in files)
-    ids = {name: place for place, name in enumerate(names)}
-    labels = label_ids([file.labels for file in files], most, ids) if names else None
-    paths = StringTable.of([file.path for file in files])
-    return Codes(
-        np.concatenate([batch.codes for batch in batches]),
-        Records(paths, source.root, labels, tuple(names)),
-        hasher.ref,
-        [(item.path, item.reason) for item in skipped],
-    )
+        found: ImageSource = images.folder(source)
+    else:
+        found = source if isinstance(source, ImageSource) else images.files(source)
+    waiting = _Waiting(found.root, hasher)
+    for batch in workers.encode(iter(found), found.root, hasher, batch_size, embeddings=embeddings):
+        waiting.add(batch)
+    codes = waiting.codes()
+    _check_any(found, len(codes), len(codes.skipped), next(iter(codes.skipped), None))
+    return codes
 
 
 def encode_to_file(
-    source: Source,
+    source: ImageSource,
     hasher: Hasher,
-    output: Path,
+    output: str | Path,
     batch_size: int = BATCH_SIZE,
+    *,
+    embeddings: bool = False,
+    append: bool = False,
+    sync: bool = False,
+    restart: bool = False,
+    processes: int = 1,
+    on_resume: Callable[[int], None] = lambda images: None,
     on_batch: Callable[[Batch], None] = lambda batch: None,
-) -> tuple[int, list[Skipped]]:
-    """Encode a source into a codes file, batch by batch, and return (rows, skipped).
+) -> Summary:
+    """Encode a source into a codes file.
 
-    The file appears when it is complete; until then a codes file that stood there stays as it was.
-    Raises SourceError if no image could be read, CodesError if `output` is not replaceable.
+    The file appears when it is complete; until then a codes file that stood there stays as it was. What is done is
+    kept in parts beside it, and the same call goes on behind them, with the result of a run that never stopped.
+
+    Args:
+        source: the images.
+        hasher: encodes them.
+        output: the codes file.
+        batch_size: images that the hasher sees at once.
+        embeddings: keep the hasher's embeddings, too.
+        append: add images that have no row yet to the file that stands there.
+        sync: append, drop rows whose image has vanished, and encode images again whose files have changed.
+        restart: begin anew where an unfinished run would go on.
+        processes: how many encode; each takes a GPU of its own if there are some.
+        on_resume: called with the number of images that an unfinished run did.
+        on_batch: called after every batch.
+
+    Raises SourceError if no image could be read; CodesError if `output` is not replaceable, of another model or
+    folder than what is appended, or holds an unfinished run of another kind; KeyboardInterrupt, once what is done is
+    kept, on Ctrl-C or SIGTERM.
     """
-    rows = 0
-    skipped = list(source.skipped)
-    with CodesWriter.create(output, hasher.ref, source.root, labels=source.most_labels) as writer:
-        for batch in encode_batches(source, hasher, batch_size):
-            writer.append(batch.codes, [file.path for file in batch.files], [file.labels for file in batch.files])
-            rows += len(batch.files)
-            skipped += batch.skipped
+    output = Path(output)
+    check_replaceable(output)
+    began = time.perf_counter()
+    append = append or sync
+    run = {"model": hasher.ref.digest, "embeddings": embeddings, "append": append, "sync": sync}
+    with Parts.open(output, run, append=append, restart=restart) as parts, stopping() as stopped:
+        known = Inventory(parts.base, source.root) if parts.base else None
+        items = parts.beyond(known.new(source, sync=sync) if known else iter(source))
+        summary = Summary(resumed=parts.rows)
+        on_resume(parts.rows + parts.skips)
+        waiting = _Waiting(source.root, hasher)
+        for batch in workers.encode(
+            items, source.root, hasher, batch_size, embeddings=embeddings, processes=processes
+        ):
+            waiting.add(batch)
+            summary.add(batch)
             on_batch(batch)
-        _check_any(source, rows, skipped)
-        for item in skipped:
-            writer.skip(item.path, item.reason)
-    return rows, skipped
+            if waiting.due or stopped():
+                parts.commit(waiting.codes())
+                waiting = _Waiting(source.root, hasher)
+            if stopped():
+                raise KeyboardInterrupt
+        parts.commit(waiting.codes())
+        keep = known.keep(sync=sync) if known else None
+        if not parts.rows and (keep is None or not keep.any()):
+            parts.discard()
+            _check_any(source, 0, parts.skips, parts.first_skip)
+        parts.join(keep)
+        summary.rows = parts.rows + (0 if keep is None else int(keep.sum()))
+        if known:
+            summary.changed = int(known.changed.sum())
+            summary.vanished = int((~known.seen).sum())
+    summary.seconds = time.perf_counter() - began
+    return summary
 
 
-def _encode_batch(
-    hasher: Hasher, files: list[ImageFile], pixels: list[NDArray[Any]], skipped: list[Skipped]
-) -> Batch:
-    if not files:
-        return Batch(np.empty((0, hasher.ref.bits // 8), dtype=np.uint8), [], skipped)
-    codes = hasher.encode(np.stack(pixels))
-    assert codes.shape == (len(files), hasher.ref.bits // 8), "a hasher must return one code per image"
-    return Batch(codes, files, skipped)
+class _Waiting:
+    """Batches that are not in a part yet."""
+
+    def __init__(self, root: bytes, hasher: Hasher) -> None:
+        self.batches: list[Batch] = []
+        self._root = root
+        self._hasher = hasher
+        self._items = 0
+        self._since = time.monotonic()
+
+    def add(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self._items += len(batch.items) + len(batch.skipped)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to commit them."""
+        return self._items >= _PART_ITEMS or time.monotonic() - self._since > _PART_SECONDS
+
+    def codes(self) -> Codes:
+        """Return them as one."""
+        items = [item for batch in self.batches for item in batch.items]
+        skipped = [(item.path, item.reason) for batch in self.batches for item in batch.skipped]
+        most = max((len(item.labels) for item in items), default=0)
+        names: dict[str, int] = {}
+        labels = label_ids([item.labels for item in items], most, names) if most else None
+        known = any(item.size != UNKNOWN for item in items)
+        stats = np.array([(item.size, item.mtime) for item in items], np.int64).reshape(-1, 2) if known else None
+        records = Records(
+            StringTable.of([item.path for item in items]),
+            self._root,
+            labels,
+            tuple(names),
+            None if stats is None else stats[:, 0],
+            None if stats is None else stats[:, 1],
+        )
+        vectors = [batch.embeddings for batch in self.batches if batch.embeddings is not None]
+        return Codes(
+            np.concatenate([np.empty((0, self._hasher.ref.bits // 8), np.uint8), *(b.codes for b in self.batches)]),
+            records,
+            self._hasher.ref,
+            skipped,
+            np.concatenate(vectors) if vectors else None,
+        )
 
 
-def _check_any(source: Source, rows: int, skipped: list[Skipped]) -> None:
+def _check_any(source: ImageSource, rows: int, skips: int, first: tuple[bytes, str] | None) -> None:
     if rows:
         return
     where = source.root.decode("utf-8", "backslashreplace") or "the list"
-    if skipped:
-        first = skipped[0].path.decode("utf-8", "backslashreplace")
-        raise SourceError(
-            f"{where}: none of {len(skipped)} files could be read; the first, {first!r}: {skipped[0].reason}"
-        )
+    if first:
+        path, reason = first[0].decode("utf-8", "backslashreplace"), first[1]
+        raise SourceError(f"{where}: none of {skips} files could be read; the first, {path!r}: {reason}")
     raise SourceError(f"{where}: no images in it; looked for {' '.join(images.SUFFIXES)}")

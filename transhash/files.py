@@ -20,13 +20,15 @@ def naming(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary name beside `target`; what is written there becomes `target` if the block succeeds.
+
+    The name lies in `folder` if one is given, which must be in the same file system.
 
     Readers see the old file or the new one, never half of either. If the block raises, the old file stays and
     the temporary one is removed. Raises OSError when the folder is missing or read-only.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=folder or target.parent)
     os.close(handle)
     temporary = Path(name)
     try:

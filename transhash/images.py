@@ -1,28 +1,55 @@
-"""Images as they come: found in folders and lists, decoded to RGB, and skipped with a reason if they cannot be."""
+"""Images as they come: decoded to RGB, or skipped with a reason; and held in memory, as training needs them."""
 
-import codecs
+import io
 import os
 import stat
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from .errors import ImageError, SourceError
+from .errors import ImageError
+from .sources.base import MAX_PIXELS, ImageSource, Item, Skipped, counted, file_item
+from .sources.folder import Folder
+from .sources.lists import CLASSES, Files, PathList
+from .sources.names import SUFFIXES
+
+__all__ = [
+    "CLASSES",
+    "FORMATS",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "ImageFile",
+    "Skipped",
+    "Source",
+    "files",
+    "folder",
+    "listed",
+    "load",
+    "open_item",
+    "read",
+]
 
 Image.init()  # makes Pillow load its decoders, so that those it was built without can be left out
 FORMATS = tuple(name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP") if name in Image.OPEN)
-SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-MAX_PIXELS = 178_956_970  # 512 MiB as RGB, the size at which Pillow itself suspects a decompression bomb
-CLASSES = "classes.txt"  # beside a list: the names of its columns
-_MAX_LIST_BYTES = 1 << 32
-_BITS = frozenset((b"0", b"1"))
+
+_STRIP = 1 << 18  # pixels that are converted at a time
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
@@ -38,14 +65,6 @@ class ImageFile:
 
     path: bytes
     labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A path that yields no row, and why."""
-
-    path: bytes
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,21 @@ class Source:
     others: int = 0
 
     @property
+    def description(self) -> str:
+        """One line for people."""
+        return counted(len(self.images))
+
+    def __iter__(self) -> Iterator[Item | Skipped]:
+        """Yield what could not be used, then the images, as any source does."""
+        yield from self.skipped
+        for image in self.images:
+            yield file_item(self.root, image.path, image.labels)
+
+    def count(self) -> int:
+        """Return how many items there are."""
+        return len(self.skipped) + len(self.images)
+
+    @property
     def labelled(self) -> bool:
         """Whether any image has a label."""
         return self.most_labels > 0
@@ -80,97 +114,73 @@ class Source:
 
 
 def folder(root: str | Path) -> Source:
-    """Find the images under a folder, ordered by path.
-
-    A file is an image if its name ends in one of `SUFFIXES`. Its label is the first folder below `root` on the
-    way to it, if there is one. Links to files are followed, links to folders are not: they may lead in circles.
+    """Find the images under a folder, ordered by path, with the first folder below `root` as label (`Folder`).
 
     Raises SourceError if `root` is no folder or cannot be listed.
     """
-    start = os.fsencode(os.path.abspath(root))
-    if not os.path.isdir(start):
-        raise SourceError(f"{root}: not a folder; name a folder of images")
-    images: list[ImageFile] = []
-    skipped: list[Skipped] = []
-    others = 0
-
-    def unreadable(error: OSError) -> None:
-        if error.filename == start:
-            raise SourceError(f"{root}: cannot be listed ({error.strerror}); check its permissions")
-        skipped.append(Skipped(os.path.relpath(error.filename, start), f"folder: {error.strerror}"))
-
-    for parent, folders, names in os.walk(start, onerror=unreadable):
-        folders.sort()
-        below = os.path.relpath(parent, start)
-        prefix = b"" if below == b"." else below
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                skipped.append(Skipped(os.path.join(prefix, name), "link to a folder: not followed"))
-        for name in sorted(names):
-            if not name.lower().endswith(tuple(suffix.encode() for suffix in SUFFIXES)):
-                others += 1
-                continue
-            path = os.path.join(prefix, name)
-            images.append(ImageFile(path, _folder_labels(path)))
-    return Source(start, images, skipped, others)
+    walk = Folder(root)
+    return replace(_held(walk), others=walk.others)
 
 
 def listed(root: str | Path, names: str | Path) -> Source:
-    """Take the images that a text file lists: one path a line, relative to `root` unless absolute.
+    """Take the images that a text file or a table lists, relative to `root` unless absolute (`PathList`).
 
-    If every line ends in the same number of zeros and ones, two or more and set apart by blanks, they are the image's
-    classes, as in the lists of the hashing literature: the names are the lines of ``classes.txt`` beside the list, or
-    else ``0``, ``1`` and so on. In any other list a line is a path, and labels are those that `folder` would give.
-    Blank lines are passed over, repeated paths kept.
-
-    Raises SourceError if the list cannot be read, is empty, or does not go with its ``classes.txt``.
+    Raises SourceError if the list cannot be read, is empty or broken, or does not go with its ``classes.txt``.
     """
-    lines = _lines(names, "name a text file with one path a line")
-    if not lines:
-        raise SourceError(f"{names}: lists no paths; write one a line, relative to {root}")
-    multi_hot = _multi_hot(lines)
-    if multi_hot is None:
-        paths = [os.path.normpath(line) for line in lines]
-        found = [ImageFile(path, _folder_labels(path)) for path in paths]
-    else:
-        classes = _classes(Path(names), len(multi_hot[0][1]))
-        labels: dict[tuple[bytes, ...], tuple[str, ...]] = {}  # rows with the same classes share a tuple
-        for _, bits in multi_hot:
-            if bits not in labels:
-                labels[bits] = tuple(name for name, bit in zip(classes, bits, strict=True) if bit == b"1")
-        found = [ImageFile(os.path.normpath(path), labels[bits]) for path, bits in multi_hot]
-    return Source(os.fsencode(os.path.abspath(root)), found)
+    return _held(PathList(root, names))
 
 
 def files(paths: Iterable[str | Path]) -> Source:
     """Take the given files, in order, without labels."""
-    return Source(b"", [ImageFile(os.fsencode(path)) for path in paths])
+    return _held(Files(paths))
 
 
-def read(path: str | bytes | Path) -> Image.Image:
+def _held(source: ImageSource) -> Source:
+    """Hold a source of files in memory."""
+    found: list[ImageFile] = []
+    skipped: list[Skipped] = []
+    for item in source:
+        if isinstance(item, Skipped):
+            skipped.append(item)
+        else:
+            found.append(ImageFile(item.path, item.labels))
+    return Source(source.root, found, skipped)
+
+
+def read(path: str | bytes | Path, draft: int | None = None) -> Image.Image:
     """Read an image file as an upright RGB picture.
 
     The first frame of an animation is taken, EXIF rotation is applied, transparency is laid over white, 16-bit
     grey is scaled to 8 bits. Formats other than `FORMATS` are not tried: some of Pillow's run other programs.
 
+    With `draft`, a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as both sides keep
+    twice as many pixels: before it is scaled down to `draft` pixels, that is faster and nearly the same.
+
     Raises ImageError, with the reason, for whatever is no readable image of at most `MAX_PIXELS` pixels.
     """
-    try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe or a device could wait for ever
-            raise ImageError("folder" if stat.S_ISDIR(mode) else "not a regular file")
-        if os.stat(path).st_size == 0:
-            raise ImageError("empty file")
+    with _reasons():
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
+            raise ImageError("folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
         with open(path, "rb") as file:
-            return _decode(file)
-    except ImageError:
-        raise
-    except OSError as error:
-        if error.errno is None:  # Pillow raises OSError for a damaged image, the system one with a number
-            raise ImageError(f"damaged image: {_line(error)}") from error
-        raise ImageError(error.strerror or _line(error)) from error
-    except Exception as error:  # Pillow's decoders raise anything at all on a damaged file
-        raise ImageError(f"damaged image: {type(error).__name__}: {_line(error)}") from error
+            return _decode(file, draft)
+
+
+def open_item(root: bytes, item: Item, draft: int | None = None) -> Image.Image:
+    """Return the image of a source's item as `read` would: from its file, its bytes or its pixels.
+
+    Raises ImageError, with the reason, for whatever is no readable image of at most `MAX_PIXELS` pixels.
+    """
+    if item.data is None:
+        return read(os.path.join(root, item.path), draft)
+    if isinstance(item.data, bytes):
+        with _reasons():
+            return _decode(io.BytesIO(item.data), draft)
+    pixels = item.data
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
+        raise ImageError(f"pixels {pixels.shape} {pixels.dtype}, not (H, W) or (H, W, 3) uint8")
+    _check_size(pixels.shape[1], pixels.shape[0])
+    return Image.fromarray(pixels).convert("RGB")
 
 
 def load(
@@ -201,94 +211,101 @@ def load(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _folder_labels(path: bytes) -> tuple[str, ...]:
-    first, separator, _ = path.partition(os.sep.encode())
-    return (first.decode("utf-8", "backslashreplace"),) if separator and first not in (b"", b"..") else ()
-
-
-def _lines(path: str | Path, mend: str) -> list[bytes]:
-    """Return the lines of a text file that are not blank, without a byte order mark."""
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever is raised into an ImageError with the reason."""
     try:
-        if os.path.getsize(path) > _MAX_LIST_BYTES:
-            raise SourceError(f"{path}: larger than a list of paths can be; split it")
-        text = Path(path).read_bytes()
+        yield
+    except ImageError:
+        raise
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}; {mend}") from None
-    return [line for line in text.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
+        if error.errno is None:  # Pillow raises OSError for a damaged image, the system one with a number
+            raise ImageError(f"damaged image: {_line(error)}") from error
+        raise ImageError(error.strerror or _line(error)) from error
+    except Exception as error:  # Pillow's decoders raise anything at all on a damaged file
+        raise ImageError(f"damaged image: {type(error).__name__}: {_line(error)}") from error
 
 
-def _multi_hot(lines: list[bytes]) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
-    """Return path and zeros and ones of every line, or None if the lines do not all have as many."""
-    width = _trailing_bits(lines[0].split())
-    if width < 2:
-        return None
-    rows = []
-    for line in lines:
-        path, *bits = line.rsplit(None, width)
-        if len(bits) < width or not _BITS.issuperset(bits) or _trailing_bits(path.split()):
-            return None
-        rows.append((path, tuple(bits)))
-    return rows
-
-
-def _trailing_bits(tokens: list[bytes]) -> int:
-    """Return how many zeros and ones come last, after the first token, which belongs to the path."""
-    return sum(1 for _ in takewhile(_BITS.__contains__, reversed(tokens[1:])))
-
-
-def _classes(names: Path, width: int) -> list[str]:
-    """Return the names of a list's classes, from ``classes.txt`` beside it if there is one."""
-    path = names.with_name(CLASSES)
-    if not path.exists():
-        return [str(place) for place in range(width)]
-    try:
-        classes = [line.strip().decode("utf-8") for line in _lines(path, "write one class a line")]
-    except UnicodeDecodeError:
-        raise SourceError(f"{path}: not UTF-8; write one class a line, in UTF-8") from None
-    if len(classes) != width:
-        raise SourceError(f"{path}: {len(classes)} classes, but {names.name} has {width} columns; write one for each")
-    twice = next((name for name, count in Counter(classes).items() if count > 1), None)
-    if twice is not None:
-        raise SourceError(f"{path}: {twice!r} stands there twice; give every class a name of its own")
-    return classes
-
-
-def _decode(file: Any) -> Image.Image:
+def _decode(file: BinaryIO, draft: int | None) -> Image.Image:
+    if not file.read(1):
+        raise ImageError("empty file")
+    file.seek(0)
     try:
         image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise ImageError("not an image of a known format") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{image.width} x {image.height}: more than {MAX_PIXELS} pixels")
+    _check_size(image.width, image.height)
+    if draft is not None:
+        image.draft(None, (2 * draft, 2 * draft))
     image.load()
-    return _rgb(_upright(image))
+    turn = _turn(image)
+    rgb = _rgb(image)
+    del image  # makes room for the turned one
+    return rgb if turn is None else rgb.transpose(turn)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{width} x {height}: more than {MAX_PIXELS} pixels")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes an image upright, by its EXIF data."""
     try:
-        return ImageOps.exif_transpose(image)
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF data do not make the picture unreadable
-        return image
+        return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bit(np.asarray(image)).convert("RGB")
-    if image.has_transparency_data:
-        over_white = Image.new("RGBA", image.size, "white")
-        over_white.alpha_composite(image.convert("RGBA"))
-        return over_white.convert("RGB")
-    return image.convert("RGB")
+    """Convert strip by strip: a large image has no room for copies in the modes between its own and RGB."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    rgb = Image.new("RGB", image.size)
+    low, high = _range(image)
+    for box in _strips(image):
+        strip = image.crop(box)
+        if _is_deep(image):
+            strip = _eight_bit(strip, low, high)
+        rgb.paste(_over_white(strip) if strip.has_transparency_data else strip.convert("RGB"), box)
+    return rgb
 
 
-def _eight_bit(pixels: Pixels) -> Image.Image:
-    """Scale grey of 16 bits or more: integers by their 16-bit range, real numbers by the range they have."""
-    values = np.nan_to_num(pixels.astype(np.float32))
-    low, high = (0.0, 65535.0) if pixels.dtype.kind in "iu" else (float(values.min()), float(values.max()))
-    scaled = (values - low) / max(high - low, 1e-12) * 255
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether an image is grey of more than 8 bits."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """Return what becomes black and white in deep grey: of integers their 16-bit range, of real numbers their own."""
+    if image.mode != "F":
+        return 0.0, 65535.0
+    ranges = [(float(values.min()), float(values.max())) for values in map(_values, map(image.crop, _strips(image)))]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def _eight_bit(strip: Image.Image, low: float, high: float) -> Image.Image:
+    scaled = (_values(strip) - low) / max(high - low, 1e-12) * 255
     return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+
+
+def _values(strip: Image.Image) -> Pixels:
+    """Return the numbers of a strip as float64, in which those of float32 cannot overflow."""
+    return np.nan_to_num(np.asarray(strip, dtype=np.float32)).astype(np.float64)
+
+
+def _over_white(strip: Image.Image) -> Image.Image:
+    over_white = Image.new("RGBA", strip.size, "white")
+    over_white.alpha_composite(strip.convert("RGBA"))
+    return over_white.convert("RGB")
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from transhash import images, load_hasher, read_codes
+from transhash.codes import Codes, ModelRef, Records, StringTable, open_codes, write_codes
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -87,7 +90,7 @@ def test_hostile_folder(th, hostile, tmp_path):
     } | (set() if readable_by_root else {b"g unreadable.png"})
     for path, reason in reasons.items():
         assert f"skipped {os.fsdecode(path)}: {reason}\n" in done.stderr
-    assert f"{len(expected)} codes of 64 bits" in done.stderr
+    assert f"{len(expected)} rows" in done.stderr
     assert f"{len(reasons)} skipped" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -107,31 +110,90 @@ def test_lists(th, pictures, tmp_path):
     assert [codes.records.names(row) for row in range(2)] == [("cross",), ("circle",)]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_in_the_middle(start, th, pictures, tmp_path, how):
-    """Nothing half-written, and what stood there stays."""
-    many = tmp_path / "many"
-    many.mkdir()
-    for number in range(3000):
-        (many / f"{number:04}.png").symlink_to(pictures / "cross" / f"{number % 8}.png")
-    output = tmp_path / "out" / "c.h5"
-    output.parent.mkdir()
+@pytest.fixture(scope="module")
+def many(pictures, tmp_path_factory):
+    """Thousands of images, some of them broken."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(4000):
+        name = folder / str(number % 7) / f"{number:04}.png"
+        name.parent.mkdir(exist_ok=True)
+        name.symlink_to(pictures / "cross" / f"{number % 8}.png") if number % 50 else name.write_bytes(b"broken")
+    return folder
+
+
+def rows(path):
+    with open_codes(path) as file:
+        return file.header.digest, len(file)
+
+
+def test_killed_again_and_again(start, th, pictures, many, tmp_path):
+    """kill -9 and Ctrl-C at random moments: what stood there stays, and the end is that of one run."""
+    output = tmp_path / "c.h5"
     th("encode", pictures, "-o", output, "--model", "phash")
     before = output.read_bytes()
-    process = start("encode", many, "-o", output, "--model", "phash")
-    while not list(output.parent.glob(".*.part")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
-    assert output.read_bytes() == before
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert errors.splitlines()[-1].startswith("Error: interrupted")
-        assert os.listdir(output.parent) == ["c.h5"]
+    th("encode", many, "-o", tmp_path / "whole.h5", "--model", "phash")
+    rng = np.random.default_rng(0)
+    for how in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
+        process = start("encode", many, "-o", output, "--model", "phash")
+        while not (tmp_path / "c.h5.parts").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 2))
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        if process.returncode == 0:
+            break  # it was faster than that
+        assert output.read_bytes() == before
+        if how != signal.SIGKILL:
+            assert process.returncode in (130, -how)  # -how: so early that nobody listened
+            assert process.returncode == -how or errors.splitlines()[-1].startswith("Error: interrupted")
     th("encode", many, "-o", output, "--model", "phash")
-    assert len(read_codes(output)) == 3000
+    assert rows(output) == rows(tmp_path / "whole.h5")
+    assert rows(output)[1] == 3920
+    assert sorted(os.listdir(tmp_path)) == ["c.h5", "whole.h5"]
+
+
+def test_sync_says_what_changed(th, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "photos")
+    th("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    (tmp_path / "photos" / "cross" / "0.png").unlink()
+    shutil.copy(tmp_path / "photos" / "stripe" / "0.png", tmp_path / "photos" / "new.png")
+    done = th("encode", "photos", "-o", "c.h5", "--model", "phash", "--append", cwd=tmp_path)
+    assert "25 rows; encoded 1 images" in done.stderr
+    assert "0 images have changed, 1 have vanished: kept as they were; --sync" in done.stderr
+    done = th("encode", "photos", "-o", "c.h5", "--model", "phash", "--sync", cwd=tmp_path)
+    assert "24 rows; encoded 0 images" in done.stderr
+
+
+def test_log_for_machines(th, pictures, tmp_path):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(pictures / "cross" / "0.png", tmp_path / "photos")
+    (tmp_path / "photos" / "broken.png").touch()
+    done = th("encode", "photos", "-o", "c.h5", "--model", "phash", "--log-json", cwd=tmp_path)
+    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert events[-1]["event"] == "summary"
+    assert (events[-1]["rows"], events[-1]["skipped"]) == (1, {"empty file": 1})
+
+
+def test_dry_run_shows_and_writes_nothing(th, pictures, tmp_path):
+    done = th("encode", pictures, "--dry-run", "--include", "cross/*", cwd=tmp_path)
+    assert done.stdout.splitlines()[0] == "cross/0.png  cross"
+    assert done.stdout.splitlines()[-1] == "8 images, 1 labels; 0 skipped before reading"
+    assert os.listdir(tmp_path) == []
+
+
+def test_stdin_and_nul(command, pictures, tmp_path):
+    names = b"cross/3.png\0circle/1.png\0"
+    arguments = ["encode", str(pictures), "--list", "-", "-0", "-o", str(tmp_path / "c.h5"), "--model", "phash"]
+    subprocess.run([*command, *arguments], input=names, check=True, capture_output=True)
+    assert list(read_codes(tmp_path / "c.h5").records.paths) == [b"cross/3.png", b"circle/1.png"]
+
+
+def test_a_warning_where_codes_collapse(th, tmp_path):
+    (tmp_path / "grey").mkdir()
+    for number in range(120):
+        Image.new("L", (8, 8), number).save(tmp_path / "grey" / f"{number}.png")
+    done = th("encode", "grey", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    assert "bits hardly vary" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -160,19 +222,22 @@ def test_misuse_gives_one_line(th, pictures, tmp_path, arguments, code, message)
 
 
 @pytest.mark.parametrize("blocks", [0, 2, 8, 40])
-def test_full_disk_leaves_nothing(command, th, pictures, hasher_file, tmp_path, blocks):
+@pytest.mark.parametrize("what", ["codes", "index"])
+def test_full_disk_leaves_nothing(command, th, pictures, tmp_path, what, blocks):
     """A limit on file size stands in for a full disk: every command says so in a line and leaves nothing behind."""
-    th("encode", pictures, "-o", tmp_path / "codes.h5", "--model", "phash")
+    if what == "codes":
+        arguments = ["encode", pictures, "-o", tmp_path / "out" / "c.h5", "--model", "phash"]
+    else:
+        rows = np.random.default_rng(0).integers(0, 256, (20_000, 8), dtype=np.uint8)
+        records = Records(StringTable.of([b"%d" % row for row in range(len(rows))]))
+        write_codes(tmp_path / "codes.h5", Codes(rows, records, ModelRef("m", "d", 64)))
+        arguments = ["index", "build", tmp_path / "codes.h5", "-o", tmp_path / "out" / "i"]
     (tmp_path / "out").mkdir()
-    for arguments in (
-        ["encode", pictures, "-o", tmp_path / "out" / "c.h5", "--model", "phash"],
-        ["index", "build", tmp_path / "codes.h5", "-o", tmp_path / "out" / "i"],
-    ):
-        shell = f'ulimit -f {blocks}; trap "" XFSZ; exec "$@"'
-        done = subprocess.run(["bash", "-c", shell, "-", *command, *arguments], capture_output=True, text=True)
-        assert done.returncode == 1, done.stderr
-        assert done.stderr.splitlines()[-1].startswith("Error: ")
-        assert "File too large" in done.stderr.splitlines()[-1]
-        assert str(tmp_path / "out") in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-        assert os.listdir(tmp_path / "out") == []
+    shell = f'ulimit -f {blocks}; trap "" XFSZ; exec "$@"'
+    done = subprocess.run(["bash", "-c", shell, "-", *command, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert str(tmp_path / "out") in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path / "out") == []

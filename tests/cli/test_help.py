@@ -1,8 +1,23 @@
 import re
 
+import click
 import pytest
+from transhash_cli.main import cli
 
-COMMANDS = ["train", "encode", "index build", "index info", "query", "eval", "demo"]
+COMMANDS = ["train", "fit", "encode", "index build", "index info", "query", "eval", "demo"]
+COMMANDS += ["protocol write", "protocol check", "protocol list"]
+COMMANDS += ["codes info", "codes verify", "codes merge", "codes export", "codes import"]
+
+
+def test_commands_are_all_that_there_are():
+    def leaves(group, prefix=()):
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                yield from leaves(command, (*prefix, name))
+            else:
+                yield " ".join((*prefix, name))
+
+    assert sorted(leaves(cli)) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -19,9 +34,11 @@ def test_help_names_every_command(th):
 
 
 def test_defaults_are_shown(th):
-    text = " ".join(th("train", "--help").stdout.split())
-    assert "[default: 64]" in text
-    assert "[default: vit_small_patch16_224]" in text
+    """Of a number with its range, which stands in the same brackets."""
+    text = " ".join(th("train", "--help").stdout.partition("Options:")[2].split())
+    options = {entry.partition(" ")[0]: entry for entry in text.split(" --")}
+    assert options["bits"].endswith("[default: 64; 8<=x<=1024]")
+    assert options["backbone"].endswith("[default: vit_small_patch16_224]")
 
 
 def test_version(th):

@@ -1,5 +1,8 @@
+import csv
+import importlib.util
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -24,40 +27,57 @@ def test_train_encode_index_query(th, pictures, hasher_file, tmp_path):
     assert info["model_digest"] == hasher.ref.digest
 
 
-def test_progress_goes_to_stderr(th, pictures, tmp_path):
-    done = th("train", pictures, "-o", tmp_path / "h.safetensors", *TINY, "--epochs", 1)
-    assert done.stdout == ""
-    assert "24 images in" in done.stderr
-    assert "loss" in done.stderr
-    assert "wrote" in done.stderr
-
-
-def test_interrupted_training_leaves_no_file(start, pictures, tmp_path):
-    process = start("train", pictures, "-o", tmp_path / "h.safetensors", *TINY, "--epochs", 100000)
+def test_interrupt_and_restart(start, th, pictures, tmp_path):
+    """Ctrl-C leaves no hasher, but a run that can go on; --restart begins anew, and ends with nothing but a log."""
+    output, folder = tmp_path / "h.safetensors", tmp_path / "h.run"
+    process = start("train", pictures, "-o", output, *TINY, "--epochs", 100000)
     for line in process.stderr:
         if "loss" in line:
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert re.search(r"^saved after step \d+; the same command goes on from there$", errors, re.MULTILINE)
     assert errors.splitlines()[-1].startswith("Error: interrupted")
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["h.run"]
+    assert {"log.csv", "checkpoint.safetensors"} <= set(os.listdir(folder))
+
+    run = [*TINY, "--epochs", 2, "--batch-size", 9, "--validation", 0.25]
+    done = th("train", pictures, "-o", output, *run, "--restart")
+    assert done.stdout == ""
+    held_out = "18 images to learn from, 6 held out"
+    for remark in ("24 images in", held_out, "36/36 images", "loss", "mAP", f"wrote {output}"):
+        assert remark in done.stderr
+    assert "going on" not in done.stderr
+    assert load_hasher(output).training["config"]["epochs"] == 2
+    assert sorted(os.listdir(tmp_path)) == ["h.run", "h.safetensors"]
+    assert not (folder / "checkpoint.safetensors").exists()
+    with (folder / "log.csv").open() as log:
+        assert [row["step"] for row in csv.DictReader(log)] == ["1", "2", "3", "4"]
+    if importlib.util.find_spec("tensorboard"):
+        assert list(folder.glob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--bits", "60"], 1, "multiple of 8"),
-        (["--backbone", "resnet18"], 1, "backbone resnet18"),
-        (["--epochs", "0"], 1, "epochs 0: must be from 1"),
-        (["--pretrained", "--weights", "{file}"], 2, "exclude each other"),
-        (["--weights", "{file}"], 1, "lacks"),
-        (["--weights", "none.safetensors"], 2, "does not exist"),
+        (["--bits", "60"], 2, "60 bits: a code has a multiple of 8"),
+        (["--epochs", "0"], 2, "'--epochs': 0 is not in the range 1<=x<=100000"),
+        (["--flip", "1.5"], 2, "'--flip': 1.5 is not in the range 0.0<=x<=1.0"),
+        (["--lr", "nan"], 2, "lr nan: must be from 1e-09 to 1.0"),
+        (["--workers", "-1"], 2, "'--workers': -1 is not in the range 0<=x<=256"),
+        (["--loss", "hinge"], 2, "'--loss': 'hinge' is not one of 'transhash', 'dch'"),
+        (["--precision", "fp8"], 2, "'--precision': 'fp8' is not one of 'auto', 'bf16', 'fp32'"),
+        (["--loss", "csq", "--gamma", "3"], 2, "gamma: nothing that the loss csq has"),
+        (["--pretrained", "--weights", "{file}"], 2, "--pretrained and --weights exclude each other"),
+        (["--weights", "none.safetensors"], 2, "'--weights': File 'none.safetensors' does not exist"),
+        (["-o", "{folder}/h.run"], 2, "--output: a name in .run is that of the run's folder"),
+        (["-o", "{folder}/none/h.safetensors"], 2, "none' does not exist"),
         (["--pretrained"], 1, "get that file elsewhere and pass --weights FILE"),
     ],
 )
-def test_misuse_gives_one_line(th, pictures, hasher_file, tmp_path, arguments, code, message):
-    given = [argument.format(file=hasher_file) for argument in arguments]
+def test_misuse_gives_one_line_and_leaves_nothing(th, pictures, hasher_file, tmp_path, arguments, code, message):
+    given = [argument.format(file=hasher_file, folder=tmp_path) for argument in arguments]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
     done = th("train", pictures, "-o", tmp_path / "h.safetensors", *TINY, *given, code=code, env=offline)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]

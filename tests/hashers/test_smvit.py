@@ -3,15 +3,44 @@ import copy
 import pytest
 import timm
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
 
 from transhash.errors import ModelError
-from transhash.hashers.architecture import Architecture
-from transhash.hashers.smvit import build, plain_backbone, split_bits
+from transhash.hashers.architecture import POOLS, Architecture
+from transhash.hashers.smvit import build, network, plain_backbone, split_bits
 
 
 def tiny(**changes):
-    settings = {"backbone": "test_vit", "image_size": 32, "patch_size": 8, "stride": 6, "groups": 2, "bits": 16}
-    return Architecture(**(settings | changes))
+    usual = {"backbone": "test_vit", "image_size": 32, "patch_size": 8, "stride": 6, "groups": 2, "bits": 16}
+    return Architecture(**(usual | changes))
+
+
+def tiny_dinov2():
+    """A random transformer built as DINOv2's with registers: layer scales, positions of patches only."""
+    sizes = {"img_size": 56, "patch_size": 14, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 0}
+    return VisionTransformer(**sizes, init_values=1e-5, reg_tokens=4, no_embed_class=True)
+
+
+def networks(**changes):
+    """A net over a plain backbone (class token, 5 x 5 patches) and one over DINOv2's (and registers, 5 x 5 too).
+
+    Every scale and shift is random, and the two streams are no longer alike, as after training.
+    """
+    torch.manual_seed(0)
+    plain = build(tiny(**changes))
+    dinov2 = network(tiny_dinov2(), tiny(image_size=56, patch_size=14, stride=10, **changes))
+    for net, leading in ((plain, 1), (dinov2, 5)):
+        for name, weight in net.named_parameters():
+            if weight.ndim == 1 or name.startswith("local_"):
+                torch.nn.init.normal_(weight, std=0.5)
+        yield net.eval(), leading
+
+
+def images_for(net, count=2):
+    side = 32 if net.prefix == 1 else 56
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("size", [32, 33, 47])
@@ -23,48 +52,102 @@ def test_number_of_patches_is_the_papers(size, stride):
     assert net(torch.randn(2, 3, size, size)).shape == (2, 16)
 
 
-@pytest.mark.parametrize(("bits", "groups"), [(8, 4), (16, 3), (64, 4), (64, 0), (1024, 5)])
-def test_bits_are_shared_half_and_half(bits, groups):
+def test_stride_is_three_quarters_of_a_patch_unless_given():
+    assert build(tiny(stride=None)).backbone.patch_embed.proj.stride == (6, 6)
+
+
+BITS_AND_GROUPS = st.integers(1, 128).flatmap(
+    lambda octets: st.tuples(st.just(8 * octets), st.integers(0, min(4 * octets, 25)))
+)
+
+
+@settings(deadline=None)
+@given(BITS_AND_GROUPS)
+def test_bits_are_shared_half_and_half(sizes):
+    bits, groups = sizes
     first, *rest = split_bits(bits, groups)
     assert first + sum(rest) == bits
     assert len(rest) == groups
     if groups:
         assert first == bits // 2
-        assert max(rest) - min(rest) <= 1
-    assert build(tiny(bits=bits, groups=groups)).eval()(torch.randn(1, 3, 32, 32)).shape == (1, bits)
+        assert 1 <= min(rest) <= max(rest) <= min(rest) + 1
+        assert rest == sorted(rest, reverse=True)  # files depend on who has one more
 
 
-def test_without_groups_or_overlap_it_is_the_plain_transformer():
-    """The global stream is timm's own class token."""
+@settings(deadline=None, max_examples=8)
+@given(BITS_AND_GROUPS, st.sampled_from(POOLS))
+def test_networks_of_any_width_have_as_many_outputs(sizes, pool):
+    bits, groups = sizes
+    with torch.device("meta"):
+        outputs = build(tiny(bits=bits, groups=groups, pool=pool))(torch.zeros(2, 3, 32, 32))
+    assert outputs.shape == (2, bits)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_without_groups_or_overlap_it_is_the_plain_transformer(pool):
+    """The global stream is timm's own output."""
     torch.manual_seed(0)
     backbone = plain_backbone(tiny()).eval()
     reference = copy.deepcopy(backbone)
-    from transhash.hashers.smvit import network
-
     images = torch.randn(3, 3, 32, 32)
-    net = network(backbone, tiny(stride=8, groups=0)).eval()
-    torch.testing.assert_close(net.features(images), reference.forward_features(images)[:, 0])
+    tokens = reference.forward_features(images)
+    expected = {"token": tokens[:, 0], "mean": tokens[:, 1:].mean(dim=1)}
+    expected["both"] = torch.cat([expected["token"], expected["mean"]], dim=1)
+    net = network(backbone, tiny(stride=8, groups=0, pool=pool)).eval()
+    torch.testing.assert_close(net.features(images), expected[pool])
 
 
-def test_local_streams_see_their_own_patches_and_the_class_token():
-    """Written out with plain loops: one shared block over class token + group, class token read out."""
-    torch.manual_seed(0)
-    net = build(tiny(groups=3)).eval()
-    images = torch.randn(2, 3, 32, 32)
-    tokens = net.backbone.forward_features(images)
-    patches = tokens[:, 1:]
-    assert patches.shape[1] == 25
-    sizes = [9, 8, 8]
-    expected = [net.global_norm(net.global_block(tokens))[:, 0]]
-    start = 0
-    for size in sizes:
-        group = torch.cat([tokens[:, :1], patches[:, start : start + size]], dim=1)
-        expected.append(net.local_norm(net.local_block(group))[:, 0])
-        start += size
-    torch.testing.assert_close(net.features(images), torch.cat(expected, dim=1))
-    heads = [net.global_head, *net.local_heads]
-    outputs = torch.cat([torch.tanh(head(stream)) for head, stream in zip(heads, expected, strict=True)], dim=1)
-    torch.testing.assert_close(net(images), outputs)
+@pytest.mark.parametrize("pool", POOLS)
+def test_streams_written_out_with_plain_loops(pool):
+    """One shared block over leading tokens + group; class token, mean of the patches, or both; a linear head."""
+    for net, leading in networks(groups=3, bits=24, pool=pool):
+        images = images_for(net)
+        for image, features, outputs in zip(images, net.features(images), net(images), strict=True):
+            tokens = net.backbone.forward_features(image[None])[0]
+            assert len(tokens) == leading + 25
+            streams = [net.global_norm(net.global_block(tokens[None]))[0]]
+            start = leading
+            for size in (9, 8, 8):
+                group = torch.cat([tokens[:leading], tokens[start : start + size]])
+                streams.append(net.local_norm(net.local_block(group[None]))[0])
+                start += size
+            expected, bits = [], []
+            for stream, head in zip(streams, [net.global_head, *net.local_heads], strict=True):
+                mean = sum(stream[leading:]) / (len(stream) - leading)
+                read = {"token": stream[0], "mean": mean, "both": torch.cat([stream[0], mean])}[pool]
+                expected.append(read)
+                bits.append(head.weight @ read + head.bias)
+            torch.testing.assert_close(features, torch.cat(expected))
+            torch.testing.assert_close(outputs, torch.cat(bits))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("groups", [0, 3])
+def test_outputs_are_the_heads_over_the_features(pool, groups):
+    for net, _ in networks(groups=groups, pool=pool):
+        images = images_for(net)
+        assert torch.equal(net.hash(net.features(images)), net(images))
+
+
+def test_heads_are_in_the_order_of_their_bits_and_outputs_are_raw():
+    net = build(tiny(bits=24, groups=3)).eval()
+    assert [head.out_features for head in net.heads] == [12, 4, 4, 4]
+    with torch.no_grad():
+        for number, head in enumerate(net.heads):
+            head.weight.zero_()
+            head.bias.fill_(10.0 * number)
+    expected = [0.0] * 12 + [10.0] * 4 + [20.0] * 4 + [30.0] * 4
+    assert net(torch.randn(1, 3, 32, 32)).tolist() == [expected]
+
+
+@pytest.mark.parametrize("groups", [0, 3])
+def test_scaled_outputs(groups):
+    for net, _ in networks(groups=groups):
+        images, scale, shift = images_for(net), 3 * torch.randn(16), torch.randn(16)
+        scale[5] = 0
+        before = net(images)
+        net.scale_outputs(scale, shift)
+        torch.testing.assert_close(net(images), before * scale + shift, atol=1e-5, rtol=1e-4)
 
 
 def test_streams_start_alike_and_do_not_share_weights():
@@ -77,15 +160,22 @@ def test_streams_start_alike_and_do_not_share_weights():
 
 @pytest.mark.parametrize(
     "backbone",
-    ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit3_small_patch16_224", "vit_small_patch14_dinov2"],
+    [
+        "vit_tiny_patch16_224",
+        "deit_tiny_patch16_224",
+        "deit3_small_patch16_224",
+        "vit_small_patch14_dinov2",
+        "vit_small_patch14_reg4_dinov2",
+    ],
 )
 def test_plain_transformers_of_timm(backbone):
     patch = int(backbone.split("patch")[1][:2])
-    architecture = Architecture(bits=32, backbone=backbone, image_size=4 * patch)
+    architecture = Architecture(bits=32, backbone=backbone, image_size=4 * patch, pool="both")
     with torch.device("meta"):
         net = build(architecture)
         outputs = net(torch.zeros(2, 3, 4 * patch, 4 * patch))
     assert outputs.shape == (2, 32)
+    assert net.prefix == (5 if "reg4" in backbone else 1)
     assert net.backbone.patch_embed.num_patches > 16
 
 
@@ -102,22 +192,35 @@ def test_positions_are_resampled_not_forgotten():
     torch.testing.assert_close(overlapping[0, 1:].mean(), reference.pos_embed[0, 1:].mean(), atol=0.01, rtol=0)
 
 
+def test_positions_of_a_constant_field_stay_constant_beside_registers():
+    """Where only patches have positions (DINOv2 with registers, DeiT III), none of them is taken for a token's."""
+    backbone = tiny_dinov2()
+    with torch.no_grad():
+        backbone.pos_embed.copy_(torch.arange(32.0).expand_as(backbone.pos_embed))
+    net = network(backbone, tiny(image_size=56, stride=10))
+    torch.testing.assert_close(net.backbone.pos_embed, torch.arange(32.0).expand(1, 25, 32))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"bits": 12}, "multiple of 8"),
+        ({"bits": 1032}, "bits 1032"),
         ({"backbone": "no_such_vit"}, "no such model"),
         ({"backbone": "hf-hub:someone/something"}, "no such model"),
         ({"backbone": "resnet18"}, "resnet18"),
-        ({"backbone": "vit_base_patch16_clip_quickgelu_224", "image_size": 4}, "image size 4"),
-        ({"image_size": 5000}, "image size 5000"),
+        ({"backbone": "test_vit2"}, "test_vit2: no plain vision transformer with a class token"),
+        ({"image_size": 4}, "image-size 4: must be from 8"),
+        ({"image_size": 5000}, "image-size 5000"),
         ({"stride": 9}, "gaps"),
         ({"stride": 0}, "stride 0"),
         ({"patch_size": 64}, "patch size 64"),
         ({"groups": 9}, "9 groups"),
         ({"groups": 30, "bits": 64, "stride": 8}, "16 patches"),
+        ({"pool": "max"}, "pool 'max': must be one of token, mean, both"),
     ],
 )
 def test_refusals(changes, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as caught:
         build(tiny(**changes))
+    assert "\n" not in str(caught.value)

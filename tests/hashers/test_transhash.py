@@ -1,18 +1,25 @@
 import json
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 
 from transhash.errors import ModelError
 from transhash.hashers import load_hasher, pretrain
-from transhash.hashers.architecture import Architecture
+from transhash.hashers.architecture import POOLS, Architecture
 from transhash.hashers.smvit import plain_backbone
-from transhash.hashers.transhash import TransHasher, start
+from transhash.hashers.transhash import Preprocessing, TransHasher, start
 
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, stride=6, groups=2)
+TRAINING = {"loss": "csq", "lr": 3e-4, "labels": ["Ä", "b"], "nested": {"epochs": 3, "gamma": None}}
 
 
 @pytest.fixture
@@ -28,19 +35,79 @@ def pictures(count=6):
     return [Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)) for _ in range(count)]
 
 
-def test_a_file_is_all_it_takes(saved):
-    hasher, path = saved
-    loaded = load_hasher(path)
+def batch_of(hasher, images):
+    return np.stack([hasher.preprocess(image) for image in images])
+
+
+@contextmanager
+def watched(hasher):
+    """Collect what goes into the network and what comes out of it."""
+    seen = []
+    hook = hasher.net.register_forward_hook(
+        lambda _, given, made: seen.append([values.float().cpu().numpy() for values in (given[0], made)])
+    )
+    yield seen
+    hook.remove()
+
+
+def refusal(path, load=load_hasher):
+    """Return the one line with which a file is refused, which names it."""
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    line = str(caught.value)
+    assert str(path) in line
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_file_is_all_it_takes(pool, tmp_path):
+    torch.manual_seed(0)
+    hasher = start(replace(TINY, pool=pool), class_names=("a", "b"))
+    hasher.training = TRAINING
+    hasher.save(tmp_path / "h.safetensors")
+    loaded = load_hasher(tmp_path / "h.safetensors")
     assert isinstance(loaded, TransHasher)
-    assert (loaded.architecture, loaded.preprocessing) == (TINY, hasher.preprocessing)
-    assert (loaded.class_names, loaded.ref) == (("a", "b"), hasher.ref)
-    batch = np.stack([hasher.preprocess(picture) for picture in pictures()])
-    assert batch.dtype == np.float32
+    assert (loaded.architecture, loaded.preprocessing) == (replace(TINY, pool=pool), hasher.preprocessing)
+    assert (loaded.class_names, loaded.training, loaded.ref) == (("a", "b"), TRAINING, hasher.ref)
+    batch = batch_of(hasher, pictures())
+    np.testing.assert_array_equal(batch_of(loaded, pictures()), batch)
+    np.testing.assert_array_equal(loaded.features(batch), hasher.features(batch))
     np.testing.assert_array_equal(loaded.encode(batch), hasher.encode(batch))
-    assert hasher.encode(batch).shape == (6, 2)
-    embeddings = loaded.embed(batch)
-    assert embeddings.shape == (6, 3 * 64)
-    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("pool", "width"), [("token", 64), ("mean", 64), ("both", 128)])
+def test_embeddings_are_the_features_at_unit_length(pool, width):
+    torch.manual_seed(0)
+    hasher = start(replace(TINY, pool=pool))
+    batch = batch_of(hasher, pictures())
+    features, embeddings = hasher.features(batch), hasher.embed(batch)
+    assert embeddings.shape == (6, 3 * width)
+    assert embeddings.dtype == np.float32
+    for vector, unit in zip(features, embeddings, strict=True):
+        np.testing.assert_allclose(unit, vector / np.sqrt((vector.astype(float) ** 2).sum()), rtol=1e-5, atol=1e-7)
+
+
+def test_codes_are_the_signs_of_the_outputs(saved):
+    hasher, _ = saved
+    with torch.no_grad():
+        hasher.net.global_head.weight[3] = 0  # an output of exactly zero gives 0
+        hasher.net.global_head.bias[3] = 0
+    with watched(hasher) as seen:
+        codes = hasher.encode(batch_of(hasher, pictures()))
+    ((_, outputs),) = seen
+    assert (codes.dtype, codes.shape) == (np.uint8, (6, 2))
+    np.testing.assert_array_equal(codes, np.packbits(outputs > 0, axis=1))
+    assert not outputs[:, 3].any()
+    assert len(np.unique(np.unpackbits(codes, axis=1)[:, 8:])) == 2
+
+
+def test_a_hasher_that_diverged_gives_one_line(saved):
+    hasher, path = saved
+    with torch.no_grad():
+        hasher.net.global_head.bias[0] = torch.nan
+    batch = batch_of(hasher, pictures(1))
+    assert "diverged" in refusal(path, lambda _: hasher.encode(batch))
 
 
 def test_digest_follows_the_weights(saved, tmp_path):
@@ -56,7 +123,9 @@ def test_preprocessing_is_a_centred_normalised_square(saved):
     hasher, _ = saved
     wide = Image.new("RGB", (90, 30), "black")
     wide.paste("white", (30, 0, 60, 30))
-    array = hasher.preprocess(wide)
+    with watched(hasher) as seen:
+        hasher.encode(batch_of(hasher, [wide]))
+    (((array,), _),) = seen
     assert array.shape == (3, 32, 32)
     mean, std = np.array(hasher.preprocessing.mean), np.array(hasher.preprocessing.std)
     np.testing.assert_allclose(array[:, 16, 16], (1 - mean) / std, rtol=1e-5)
@@ -64,39 +133,83 @@ def test_preprocessing_is_a_centred_normalised_square(saved):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20000), (20000, 1)])
-def test_preprocessing_of_extreme_shapes_stays_small(saved, size):
-    assert saved[0].preprocess(Image.new("RGB", size)).shape == (3, 32, 32)
+@pytest.mark.parametrize("crop", [1.0, 0.5, 1e-12])
+def test_preprocessing_of_extreme_shapes_stays_small(saved, size, crop):
+    hasher, _ = saved
+    hasher.preprocessing = replace(hasher.preprocessing, crop=crop)
+    batch = batch_of(hasher, [Image.new("RGB", size)])
+    assert batch.size == 3 * 32 * 32
+    assert hasher.encode(batch).shape == (1, 2)
 
 
-def rewrite(path, change_metadata=lambda config: None, change_tensors=lambda tensors: None, **metadata):
-    from safetensors import safe_open
-
+def rewrite(path, change_config=lambda config: None, change_tensors=lambda tensors: None, **metadata):
     with safe_open(path, framework="pt") as file:
         found = file.metadata()
     tensors = load_file(path)
     config = json.loads(found["config"])
-    change_metadata(config)
+    change_config(config)
     change_tensors(tensors)
     save_file(tensors, path, {**found, "config": json.dumps(config), **metadata})
 
 
+def architecture(**values):
+    return lambda path: rewrite(path, lambda config: config["architecture"].update(values))
+
+
+def preprocessing(**values):
+    return lambda path: rewrite(path, lambda config: config["preprocessing"].update(values))
+
+
+def training(value):
+    return lambda path: rewrite(path, lambda config: config.update(training=value))
+
+
+def tensors(change):
+    return lambda path: rewrite(path, change_tensors=change)
+
+
 ATTACKS = {
+    "empty": lambda p: p.write_bytes(b""),
     "text": lambda p: p.write_text("no tensors"),
     "truncated": lambda p: p.write_bytes(p.read_bytes()[:5000]),
+    "metadata of many gigabytes": lambda p: p.write_bytes((1 << 40).to_bytes(8, "little") + p.read_bytes()[8:]),
     "other safetensors": lambda p: save_file({"x": torch.zeros(1)}, p),
     "future version": lambda p: rewrite(p, version="9"),
     "config no JSON": lambda p: rewrite(p, config="{"),
-    "unknown setting": lambda p: rewrite(p, lambda c: c["architecture"].update(shell="rm")),
-    "bits no number": lambda p: rewrite(p, lambda c: c["architecture"].update(bits="16")),
-    "remote backbone": lambda p: rewrite(p, lambda c: c["architecture"].update(backbone="hf-hub:a/b")),
-    "giant backbone": lambda p: rewrite(p, lambda c: c["architecture"].update(backbone="vit_giant_patch14_dinov2")),
-    "other size": lambda p: rewrite(p, lambda c: c["architecture"].update(image_size=1024)),
-    "std of zero": lambda p: rewrite(p, lambda c: c["preprocessing"].update(std=[0, 1, 1])),
-    "tensor gone": lambda p: rewrite(p, change_tensors=lambda t: t.pop("global_head.bias")),
-    "tensor too many": lambda p: rewrite(p, change_tensors=lambda t: t.update(extra=torch.zeros(1))),
-    "tensor of another shape": lambda p: rewrite(
-        p, change_tensors=lambda t: t.update({"global_head.bias": torch.zeros(9)})
-    ),
+    "config no object": lambda p: rewrite(p, config="[]"),
+    "config too deep": lambda p: rewrite(p, config="[" * 100_000),
+    "config incomplete": lambda p: rewrite(p, lambda c: c.pop("preprocessing")),
+    "unknown setting": architecture(shell="rm"),
+    "bits no number": architecture(bits="16"),
+    "bits not a number": architecture(bits=float("nan")),
+    "bits not whole": architecture(bits=16.0),
+    "remote backbone": architecture(backbone="hf-hub:a/b"),
+    "giant backbone": architecture(backbone="vit_giant_patch14_dinov2"),
+    "other size": architecture(image_size=1024),
+    "other pool": architecture(pool="both"),
+    "unknown pool": architecture(pool="max"),
+    "pool no text": architecture(pool=["token"]),
+    "mean infinite": preprocessing(mean=[float("inf"), 0, 0]),
+    "mean not a number": preprocessing(mean=[0, float("nan"), 0]),
+    "mean beyond float32": preprocessing(mean=[0, 0, 1e300]),
+    "mean beyond any float": preprocessing(mean=[10**400, 0, 0]),
+    "mean of two": preprocessing(mean=[0, 0]),
+    "std of zero": preprocessing(std=[0, 1, 1]),
+    "std that float32 takes for zero": preprocessing(std=[1, 1e-300, 1]),
+    "std that makes pixels infinite": preprocessing(std=[1, 1e-38, 1]),
+    "std infinite": preprocessing(std=[1, 1, float("inf")]),
+    "std not a number": preprocessing(std=[float("nan"), 1, 1]),
+    "std negative": preprocessing(std=[-1, 1, 1]),
+    "crop of nothing": preprocessing(crop=0),
+    "crop not a number": preprocessing(crop=float("nan")),
+    "crop of more": preprocessing(crop=1.5),
+    "classes a number": lambda p: rewrite(p, lambda c: c.update(class_names=3)),
+    "training a number": training(3),
+    "training a text": training("csq"),
+    "training nothing": training(None),
+    "tensor gone": tensors(lambda t: t.pop("global_head.bias")),
+    "tensor too many": tensors(lambda t: t.update(extra=torch.zeros(1))),
+    "tensor of another shape": tensors(lambda t: t.update({"global_head.bias": torch.zeros(9)})),
 }
 
 
@@ -104,10 +217,59 @@ ATTACKS = {
 def test_damaged_files_give_one_line(attack, saved):
     _, path = saved
     ATTACKS[attack](path)
-    with pytest.raises(ModelError) as caught:
-        load_hasher(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "not a hasher, or a damaged one" in refusal(path)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.none() | st.floats(0, 1))
+def test_damage_anywhere_in_the_header_is_refused_or_harmless(saved, place, flip, cut):
+    """Any byte of the header changed, or the file cut anywhere: a hasher that hashes, or one line."""
+    hasher, path = saved
+    good = path.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    bad = bytearray(good[: None if cut is None else int(cut * len(good))])
+    where = int(place * header)
+    if where < len(bad):
+        bad[where] ^= flip
+    other = path.with_name("damaged.safetensors")
+    other.write_bytes(bad)
+    batch = batch_of(hasher, pictures(1))
+    try:
+        assert load_hasher(other).encode(batch).shape[0] == 1
+    except ModelError as error:
+        assert str(other) in str(error)
+        assert "\n" not in str(error)
+
+
+def test_files_without_later_fields_have_their_defaults(saved):
+    """A file from before --pool read out class tokens, and said nothing of its training."""
+    hasher, path = saved
+    rewrite(path, lambda config: (config["architecture"].pop("pool"), config.pop("training")))
+    loaded = load_hasher(path)
+    assert (loaded.architecture, loaded.training) == (TINY, {})
+    batch = batch_of(hasher, pictures())
+    np.testing.assert_array_equal(loaded.encode(batch), hasher.encode(batch))
+
+
+def test_widest_preprocessing_that_loads_stays_finite(saved):
+    hasher, path = saved
+    hasher.preprocessing = Preprocessing((1e3, -1e3, 0.0), (1e-3, 1e3, 1.0), 0.5)
+    hasher.save(path)
+    loaded = load_hasher(path)
+    assert loaded.preprocessing == hasher.preprocessing
+    with watched(loaded) as seen:
+        loaded.encode(batch_of(loaded, pictures(1)))
+    assert np.isfinite(seen[0][0]).all()
+
+
+def test_what_json_cannot_say_leaves_the_old_file(saved):
+    hasher, path = saved
+    before = path.read_bytes()
+    hasher.training = {"seed": object()}
+    with pytest.raises(TypeError):
+        hasher.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_never_replaces_another_kind_of_file(saved, tmp_path):
@@ -120,35 +282,104 @@ def test_never_replaces_another_kind_of_file(saved, tmp_path):
         assert (tmp_path / name).read_bytes() == before
 
 
-def test_starting_from_a_timm_checkpoint(tmp_path):
-    """Every tensor of the file arrives; positions are resampled when the input size differs."""
+def checkpoint(**changes):
+    """The tensors of a random timm checkpoint for TINY's backbone."""
     torch.manual_seed(1)
-    source = plain_backbone(Architecture(backbone="test_vit", image_size=64, patch_size=8))
-    state = {name: weight.half() for name, weight in source.state_dict().items()}
-    save_file(state, tmp_path / "w.safetensors")
+    usual = {"backbone": "test_vit", "image_size": 64, "patch_size": 8}
+    state = plain_backbone(Architecture(**(usual | changes))).state_dict()
+    return {name: weight.contiguous() for name, weight in state.items()}
+
+
+FORMATS = {
+    "as it is": lambda state: state,
+    "half precision": lambda state: {name: weight.half() for name, weight in state.items()},
+    "with a classifier": lambda state: state | {"head.weight": torch.zeros(9, 64), "head.bias": torch.zeros(9)},
+    "inside OpenCLIP": lambda state: {f"visual.trunk.{name}": weight for name, weight in state.items()},
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_starting_from_a_timm_checkpoint(form, tmp_path):
+    """Every tensor of the file arrives; positions are resampled where the input size or the stride differs."""
+    state = checkpoint()
+    save_file(FORMATS[form](state), tmp_path / "w.safetensors")
     hasher = start(TINY, weights=tmp_path / "w.safetensors")
-    arrived = hasher.net.state_dict()
-    torch.testing.assert_close(arrived["backbone.patch_embed.proj.weight"], state["patch_embed.proj.weight"].float())
-    torch.testing.assert_close(arrived["backbone.cls_token"], state["cls_token"].float())
-    last = len(source.blocks) - 1
-    for stream in ("global_block", "local_block"):
-        torch.testing.assert_close(
-            arrived[f"{stream}.attn.qkv.weight"], state[f"blocks.{last}.attn.qkv.weight"].float()
-        )
-    assert arrived["backbone.pos_embed"].shape == (1, 1 + 25, 64)
+    arrived = {name: weight.cpu() for name, weight in hasher.net.state_dict().items()}
+    tolerance = {"atol": 1e-3, "rtol": 1e-3} if form == "half precision" else {"atol": 1e-6, "rtol": 0}
+    for name, weight in state.items():
+        if name.startswith(("blocks.5.", "norm.")):  # the last block, and the norm after it
+            inner = name.split(".", 2)[2] if name.startswith("blocks") else name.split(".", 1)[1]
+            part = "block" if name.startswith("blocks") else "norm"
+            for stream in ("global", "local"):
+                torch.testing.assert_close(arrived[f"{stream}_{part}.{inner}"], weight, **tolerance)
+        elif name != "pos_embed":
+            torch.testing.assert_close(arrived[f"backbone.{name}"], weight, **tolerance)
+    own_size = resample_abs_pos_embed(state["pos_embed"], [4, 4], [8, 8], num_prefix_tokens=1)
+    overlapping = resample_abs_pos_embed(own_size, [5, 5], [4, 4], num_prefix_tokens=1)
+    torch.testing.assert_close(arrived["backbone.pos_embed"], overlapping, **tolerance)
+
+
+def test_patches_of_another_size_are_resampled(tmp_path):
+    """A patch embedding that sums a patch up to a mean keeps doing so at another size."""
+    state = checkpoint(image_size=64, patch_size=16)
+    state["patch_embed.proj.weight"] = torch.full((64, 3, 16, 16), 1 / 256)
+    save_file(state, tmp_path / "w.safetensors")
+    weight = start(TINY, weights=tmp_path / "w.safetensors").net.backbone.patch_embed.proj.weight.cpu()
+    assert weight.shape == (64, 3, 8, 8)
+    torch.testing.assert_close(weight.sum(dim=(2, 3)), torch.ones(64, 3), atol=0.02, rtol=0)
+
+
+SHAPES = {
+    "pos_embed": [
+        *[(), (384,), (1, 5), (1, 17), (17, 64), (1, 0, 64), (1, 1, 64), (0, 17, 64), (2, 17, 64), (1, 17, 0)],
+        *[(1, 17, 63), (1, 18, 64), (1, 16, 64), (1, 4, 4, 64), (1, 17, 64, 1), (0,), (0, 0, 0), (3, 65, 64)],
+    ],
+    "patch_embed.proj.weight": [
+        *[(), (64,), (64, 3), (64, 3, 8), (64, 3, 0, 8), (63, 3, 8, 8), (0, 3, 8, 8), (64, 4, 9, 9)],
+        *[(64, 3, 8, 8, 1), (0,), (64, 3, 8, 0)],
+    ],
+    "cls_token": [(), (64,), (1, 64), (1, 1, 9), (2, 1, 64), (0,)],
+}
+
+
+@pytest.mark.parametrize("tensor", SHAPES)
+def test_malformed_tensors_are_named_with_their_file(tensor, tmp_path):
+    path = tmp_path / "w.safetensors"
+    for shape in SHAPES[tensor]:
+        save_file(checkpoint(image_size=32) | {tensor: torch.zeros(shape)}, path)
+        line = refusal(path, lambda path: start(TINY, weights=path))
+        assert tensor in line, shape
+        assert "give a timm checkpoint" in line
 
 
 @pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        ({"cls_token": torch.zeros(1, 1, 9)}, "no weights for this backbone"),
-        ({"cls_token": torch.zeros(1, 1, 64)}, "lacks"),
-    ],
+    "name", ["model", "state_dict", "encoder", "visual.class_embedding", "visual.trunk.pos_embed"]
 )
-def test_weights_that_do_not_fit(tensors, message, tmp_path):
-    save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(ModelError, match=message):
-        start(TINY, weights=tmp_path / "w.safetensors")
+def test_names_that_timm_takes_for_other_formats(name, tmp_path):
+    save_file(checkpoint() | {name: torch.zeros(2, 2)}, tmp_path / "w.safetensors")
+    refusal(tmp_path / "w.safetensors", lambda path: start(TINY, weights=path))
+
+
+WRONG = {
+    "missing": (lambda p: None, "no weights for this backbone"),
+    "folder": (lambda p: p.mkdir(), "no weights for this backbone"),
+    "empty": (lambda p: p.write_bytes(b""), "no weights for this backbone"),
+    "pickle": (lambda p: torch.save(checkpoint(), p), "no weights for this backbone"),
+    "truncated": (lambda p: (save_file(checkpoint(), p), p.write_bytes(p.read_bytes()[:9000])), "no weights for"),
+    "no tensors": (lambda p: save_file({}, p), "lacks 78 of the backbone's tensors"),
+    "one tensor": (lambda p: save_file({"cls_token": torch.zeros(1, 1, 64)}, p), "lacks 77"),
+    "more blocks": (
+        lambda p: save_file(checkpoint() | {"blocks.6.norm1.weight": torch.ones(64)}, p),
+        r"made for another backbone, it has blocks.6.norm1.weight; choose that one with --backbone",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_files_that_are_no_weights_of_this_backbone(case, tmp_path):
+    write, message = WRONG[case]
+    write(tmp_path / "w.safetensors")
+    assert message in refusal(tmp_path / "w.safetensors", lambda path: start(TINY, weights=path))
 
 
 def test_a_backbone_that_timm_has_no_weights_for():

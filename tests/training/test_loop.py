@@ -1,46 +1,204 @@
+"""A run as a whole: it learns, repeats, counts its steps, and measures what it says it measures."""
+
+import math
+import signal
+from dataclasses import asdict
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
-from transhash import images
+from transhash import images, load_hasher
 from transhash.encoding import encode
 from transhash.errors import TrainingError
 from transhash.evaluation import evaluate
 from transhash.hashers.architecture import Architecture
-from transhash.training.config import TrainConfig
-from transhash.training.loop import train
+from transhash.hashers.transhash import plain_backbone, start
+from transhash.training.config import LOSSES, FitConfig, TrainConfig
+from transhash.training.data import Batch, hold_out, identity
+from transhash.training.learner import Learner
+from transhash.training.loop import CHECKPOINT, Watcher, train
 
-TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, stride=8, groups=2)
-RUN = TrainConfig(epochs=6, batch_size=12, lr=2e-3, crop=0.9, jitter=0.0)
+TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 
 
-def test_training_learns(pictures):
-    seen = []
-    hasher = train(images.folder(pictures), TINY, RUN, on_step=seen.append)
-    assert [step.step for step in seen] == list(range(1, seen[-1].steps + 1))
-    assert seen[-1].epoch == 6
-    assert np.mean([step.loss for step in seen[-3:]]) < np.mean([step.loss for step in seen[:3]])
-    assert hasher.class_names == ("circle", "cross", "stripe")
-    codes = encode(pictures, hasher)
-    assert evaluate(codes, codes)["mAP@all"] > 0.9
+class Seen(Watcher):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.started, self.steps, self.skipped = [], [], []
+
+    def on_start(self, *numbers):
+        self.started.append(numbers)
+
+    def on_step(self, progress):
+        self.steps.append(progress)
+
+    def on_skip(self, path, reason):
+        self.skipped.append((path, reason))
+
+
+@pytest.fixture(scope="module")
+def riddle(tmp_path_factory):
+    """24 pictures in 3 classes of two motifs each: what belongs together has to be learned."""
+    root = tmp_path_factory.mktemp("riddle")
+    rng = np.random.default_rng(0)
+    for label in "abc":
+        (root / label).mkdir()
+        for motif in range(2):
+            base = rng.integers(0, 256, (6, 6, 3)).repeat(6, axis=0).repeat(6, axis=1)
+            for number in range(4):
+                pixels = np.clip(base + rng.integers(-30, 30, base.shape), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / label / f"{motif}{number}.png")
+    return images.folder(root)
+
+
+def mean_average_precision(source, hasher):
+    codes = encode(source, hasher)
+    return evaluate(codes, codes)["mAP@all"]
+
+
+def weights(hasher):
+    return hasher.net.state_dict()
+
+
+def same(one, other, **tolerance):
+    close = (lambda a, b: torch.allclose(a, b, **tolerance)) if tolerance else torch.equal
+    return all(close(weights(one)[name], weights(other)[name]) for name in weights(one))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_training_learns(riddle, loss):
+    config = TrainConfig(
+        loss=loss, epochs=12, batch_size=12, lr=1e-3, crop=0.9, jitter=0.0, flip=0.0, validation=0, seed=1
+    )
+    torch.manual_seed(config.seed)
+    assert mean_average_precision(riddle, start(TINY)) < 0.85  # with the weights that training starts from
+    seen = Seen()
+    hasher = train(riddle, TINY, config, watcher=seen)
+    assert mean_average_precision(riddle, hasher) > 0.9
+    losses = [step.loss for step in seen.steps]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_what_a_watcher_hears(pictures):
+    seen = Seen()
+    train(images.folder(pictures), TINY, TrainConfig(epochs=3, batch_size=6, validation=0.25), watcher=seen)
+    assert seen.started == [(18, 6, 0, 9, 6)]
+    assert [(step.epoch, step.step, step.steps, step.images) for step in seen.steps] == [
+        (1 + step // 3, 1 + step, 9, 6) for step in range(9)
+    ]
+    assert [step.step for step in seen.steps if step.validation is not None] == [3, 6, 9]
+    assert all(0 <= step.validation <= 1 for step in seen.steps[2::3])
+
+
+def leave_one_out(codes):
+    """mAP of each code among all others, averaged over every order that ties allow."""
+    bits, labels = np.unpackbits(codes.codes, axis=1), [path.split(b"/")[0] for path in codes.records.paths]
+    scores = []
+    for query in range(len(bits)):
+        others = [place for place in range(len(bits)) if place != query]
+        distance = {place: int((bits[query] != bits[place]).sum()) for place in others}
+        found = []
+        for order in permutations(others):
+            if list(map(distance.get, order)) != sorted(distance.values()):
+                continue
+            hits = [rank for rank, place in enumerate(order, 1) if labels[place] == labels[query]]
+            found.append(np.mean([count / rank for count, rank in enumerate(hits, 1)]))
+        scores.append(np.mean(found))
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_validation_is_the_mean_average_precision_of_what_was_held_out(riddle, seed):
+    source = images.Source(riddle.root, [image for image in riddle.images if image.labels != ("c",)])
+    config, seen = TrainConfig(epochs=2, batch_size=5, validation=0.375, seed=seed), Seen()
+    hasher = train(source, TINY, config, watcher=seen)
+    _, held = hold_out(source, config.validation, config.seed)
+    assert len(held.images) == 6
+    assert seen.steps[-1].validation == pytest.approx(leave_one_out(encode(held, hasher)))
 
 
 def test_same_seed_same_weights(pictures):
     runs = [train(images.folder(pictures), TINY, TrainConfig(epochs=1, batch_size=12, seed=s)) for s in (5, 5, 6)]
-    weights = [run.net.state_dict() for run in runs]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not torch.equal(weights[0]["global_head.weight"], weights[2]["global_head.weight"])
+    assert same(runs[0], runs[1])
+    assert not torch.equal(weights(runs[0])["global_head.weight"], weights(runs[2])["global_head.weight"])
 
 
-def test_unreadable_images_are_left_out(pictures, tmp_path):
+def test_average_lies_within_the_weights_it_follows():
+    learner = Learner(start(TINY, class_names=("a", "b")), TrainConfig(ema=0.9, lr=1e-3), steps=6)
+    labels = torch.eye(2).repeat(2, 1)
+    followed = []
+    for step in range(6):
+        learner.step(step, [Batch(torch.randn(4, 3, 32, 32), labels, [])])
+        followed.append({name: value.clone() for name, value in learner.state.modules["net"].state_dict().items()})
+    average = weights(learner.hasher())
+    for name, value in average.items():
+        steps = torch.stack([net[name] for net in followed])
+        assert (steps.amin(0) - 1e-6 <= value).all()
+        assert (value <= steps.amax(0) + 1e-6).all()
+    assert not any(all(torch.equal(average[name], net[name]) for name in average) for net in followed)
+
+
+def test_average_becomes_the_hasher(pictures):
+    run = {"epochs": 4, "batch_size": 12, "validation": 0}
+    plain, average = (train(images.folder(pictures), TINY, TrainConfig(**run, ema=ema)) for ema in (0.0, 0.9))
+    assert not same(plain, average)
+    assert same(plain, average, atol=0.01)
+
+
+def test_accumulated_batches_make_the_step_of_a_large_one(pictures):
+    """For a loss that is a mean over images, the very gradients."""
+    found, losses = [], []
+    for size, accumulate in ((12, 1), (6, 2)):
+        seen = Seen()
+        config = TrainConfig(
+            loss="csq", epochs=3, batch_size=size, accumulate=accumulate, validation=0, precision="fp32"
+        )
+        found.append(train(images.folder(pictures), TINY, config, watcher=seen))
+        assert [(step.epoch, step.step, step.images) for step in seen.steps] == [
+            (1 + step // 2, 1 + step, 12) for step in range(6)
+        ]
+        losses.append([step.loss for step in seen.steps])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert same(*found, rtol=1e-3, atol=1e-4)
+    other = train(images.folder(pictures), TINY, TrainConfig(loss="csq", epochs=3, batch_size=6, validation=0))
+    assert not same(found[0], other, rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision(pictures):
+    seen = Seen()
+    run = {"epochs": 2, "batch_size": 12, "validation": 0}
+    half = train(images.folder(pictures), TINY, TrainConfig(precision="bf16", **run), watcher=seen)
+    assert all(math.isfinite(step.loss) for step in seen.steps)
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(half).values())
+    assert not same(half, train(images.folder(pictures), TINY, TrainConfig(precision="fp32", **run)))
+
+
+def test_a_file_says_how_its_hasher_was_trained(pictures, tmp_path):
+    source, config = images.folder(pictures), TrainConfig(epochs=1, loss="dch", gamma=7.0, validation=0.25)
+    hasher = train(source, TINY, config)
+    hasher.save(tmp_path / "h.safetensors")
+    loaded = load_hasher(tmp_path / "h.safetensors")
+    kept, _ = hold_out(source, config.validation, config.seed)
+    assert loaded.class_names == ("circle", "cross", "stripe")
+    assert loaded.training == {"config": asdict(config), "images": len(kept.images), "images_id": identity(kept)}
+    assert same(hasher, loaded)
+
+
+def test_unreadable_images_are_told_once_and_batches_stay_full(pictures, tmp_path):
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         for number in range(4):
             (tmp_path / label / f"{number}.png").write_bytes((pictures / "cross" / "0.png").read_bytes())
         (tmp_path / label / "broken.png").write_bytes(b"")
-    seen = []
-    train(images.folder(tmp_path), TINY, TrainConfig(epochs=1, batch_size=10), on_step=seen.append)
-    assert [step.images for step in seen] == [8]
+    seen = Seen()
+    train(images.folder(tmp_path), TINY, TrainConfig(epochs=3, batch_size=10), watcher=seen)
+    assert [step.images for step in seen.steps] == [10] * 3
+    assert sorted(seen.skipped) == [(b"a/broken.png", "empty file"), (b"b/broken.png", "empty file")]
 
 
 @pytest.mark.parametrize(
@@ -56,10 +214,48 @@ def test_labels_that_allow_no_training(paths, message, tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     with pytest.raises(TrainingError, match=message):
-        train(images.folder(tmp_path), TINY, RUN)
+        train(images.folder(tmp_path), TINY, TrainConfig())
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"lr": -1.0}, {"batch_size": 1}, {"gamma": 0.0}, {"flip": 2.0}])
-def test_values_out_of_range(change):
-    with pytest.raises(TrainingError, match="must be from"):
+def test_a_loss_that_is_no_number_ends_the_run(pictures, tmp_path):
+    state = {name: value.clone() for name, value in plain_backbone(TINY).state_dict().items()}
+    state["cls_token"][:] = math.nan
+    save_file(state, tmp_path / "bad.safetensors")
+    config = TrainConfig(epochs=1, batch_size=12, validation=0)
+    with pytest.raises(TrainingError, match=r"the loss diverged at step 1; lower --lr, now 0\.0003"):
+        train(images.folder(pictures), TINY, config, weights=tmp_path / "bad.safetensors", folder=tmp_path / "run")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1
+
+
+def test_signals_are_as_before_after_a_run(pictures):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    train(images.folder(pictures), TINY, TrainConfig(epochs=1))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs 0: must be from 1 to 100000"),
+        ({"lr": -1.0}, "lr -1.0: must be from"),
+        ({"lr": math.nan}, "lr nan: must be from"),
+        ({"batch_size": 1}, "batch-size 1: must be from 2"),
+        ({"gamma": 0.0}, "gamma 0.0: must be from"),
+        ({"flip": 2.0}, "flip 2.0: must be from 0.0 to 1.0"),
+        ({"validation": 0.6}, "validation 0.6: must be from"),
+        ({"seed": -1}, "seed -1: must be from 0"),
+        ({"loss": "none"}, "loss 'none': must be one of transhash, dch"),
+        ({"precision": "fp16"}, "precision 'fp16': must be one of auto, bf16, fp32"),
+        ({"loss": "csq", "gamma": 3.0}, "gamma: nothing that the loss csq has"),
+        ({"loss": "orthohash", "quantization": 1.0}, "quantization: nothing that the loss orthohash has"),
+    ],
+)
+def test_values_out_of_range(change, message):
+    with pytest.raises(TrainingError, match=message):
         TrainConfig(**change)
+
+
+def test_values_out_of_range_of_a_fit():
+    with pytest.raises(TrainingError, match="sample 1: must be from 2"):
+        FitConfig(sample=1)

@@ -8,8 +8,13 @@ from .base import Hasher
 __all__ = ["Hasher", "load_hasher"]
 
 
-def load_hasher(model: str | Path) -> Hasher:
-    """Load a hasher: ``"phash"``, or the path of a safetensors file that ``th train`` wrote.
+_FEW = 8  # images that numpy encodes before torch is loaded
+
+
+def load_hasher(model: str | Path, images: int | None = None) -> Hasher:
+    """Load a hasher: ``"phash"``, or the path of a safetensors file that ``th train`` or ``th fit`` wrote.
+
+    Where `images` says that only a few are to be encoded, it is one that does not need torch, if that can be.
 
     Raises ModelError if there is no such hasher or the file is not one.
     """
@@ -19,6 +24,12 @@ def load_hasher(model: str | Path) -> Hasher:
         return PerceptualHasher()
     if not Path(model).is_file():
         raise ModelError(f"{model}: no such hasher; give phash, or a file made by: th train")
+    if images is not None and images <= _FEW:
+        from .light_hasher import LightHasher
+
+        light = LightHasher.load(model)
+        if light:
+            return light
     from .transhash import TransHasher
 
     return TransHasher.load(model)

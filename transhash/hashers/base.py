@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the contract itself costs no import
     import numpy as np
@@ -24,4 +24,13 @@ class Hasher(Protocol):
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Turn a stack of n preprocessed images into codes (n, bits/8) uint8."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingHasher(Hasher, Protocol):
+    """A hasher whose codes are made of float embeddings, and which can give both."""
+
+    def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Turn preprocessed images into codes (n, bits/8) uint8 and embeddings (n, d) float16 of unit length."""
         ...

@@ -13,6 +13,8 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from ..errors import ModelError
 
 _FILE = "model.safetensors"
+_RESAMPLED = ("pos_embed", "patch_embed.proj.weight")  # timm fits these to the input size, whatever they are
+_UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def download(backbone: str) -> Path:
@@ -40,12 +42,14 @@ def load(backbone: Any, path: Path) -> None:
 
     Raises ModelError if the file is no safetensors file or does not fit the backbone.
     """
+    state: dict[str, Any] = {}
     try:
         state = {name: weight.float() for name, weight in load_file(path).items()}
         missing, surplus = backbone.load_state_dict(checkpoint_filter_fn(state, backbone), strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, *_UNFIT) as error:
         line = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: no weights for this backbone ({line}); give a timm checkpoint") from None
+        sizes = "".join(f"; {name} is {tuple(state[name].shape)}" for name in _RESAMPLED if name in state)
+        raise ModelError(f"{path}: no weights for this backbone ({line}{sizes}); give a timm checkpoint") from None
     foreign = [name for name in surplus if name.startswith("blocks.")]  # a head that is not needed may stand there
     if foreign:
         raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")

@@ -10,11 +10,12 @@ from typing import Any, cast
 import timm
 import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from ..errors import ModelError
 from .architecture import Architecture
+from .light import Layout
 
 
 class SMViT(nn.Module):
@@ -107,6 +108,20 @@ def build(architecture: Architecture) -> SMViT:
     Raises ModelError for a backbone that is no plain vision transformer, or settings that do not fit together.
     """
     return network(plain_backbone(architecture), architecture)
+
+
+def layout(net: SMViT) -> Layout | None:
+    """Return what `light.LightNet` needs to know of a network; None if it has parts that are not known there."""
+    block = net.global_block
+    plain = type(block) is Block and type(block.mlp.act) is nn.GELU and isinstance(net.global_norm, nn.LayerNorm)
+    if not plain or any(not isinstance(part, nn.Identity) for part in (block.mlp.norm, net.backbone.norm_pre)):
+        return None
+    return Layout(
+        block.attn.num_heads,
+        net.global_norm.eps,
+        bool(net.backbone.no_embed_class),
+        net.backbone.patch_embed.proj.stride[0],
+    )
 
 
 def plain_backbone(architecture: Architecture) -> Any:

@@ -1,43 +1,26 @@
 """The TransHash hasher: network, preprocessing, and the one safetensors file that holds both."""
 
-import json
-import math
-import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from safetensors import SafetensorError, safe_open
+from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save as serialize
 
 from .. import files
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
-from . import pretrain
+from . import pretrain, smvit
 from .architecture import Architecture
+from .header import DAMAGE, Header, Preprocessing, check_replaceable, damaged, parse
+from .precision import has_bf16
 from .smvit import SMViT, build, network, plain_backbone
-
-FORMAT = "transhash-hasher"
-VERSION = 0
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes the network's input.
-
-    Attributes:
-        mean, std: of the channels, for pixels from 0 to 1.
-        crop: side of the central square that is kept, as a part of the shorter side.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    crop: float = 1.0
 
 
 class TransHasher:
@@ -49,50 +32,62 @@ class TransHasher:
         architecture: Architecture,
         preprocessing: Preprocessing,
         class_names: tuple[str, ...] = (),
-        name: str = "",
-        digest: str = "",
         training: dict[str, Any] | None = None,
+        ref: ModelRef | None = None,
     ) -> None:
-        """Put the parts together; `name` and `digest` are those of the file, once there is one.
-
-        `training` says how the network was trained, for people to read.
-        """
+        """Put the parts together; `training` says how the network was trained, and `ref` names its file, if any."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.half = has_bf16()
         self.net = net.eval().to(self.device)
         self.architecture = architecture
         self.preprocessing = preprocessing
         self.class_names = class_names
         self.training = training or {}
-        self.ref = ModelRef(name, digest, architecture.bits)
+        self.ref = ref or ModelRef("", "", architecture.bits)
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
-        """Crop the central square, resize it (bicubic) and normalise: (3, H, W) float32."""
-        side, crop = self.architecture.image_size, self.preprocessing.crop
-        square = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC, bleed=(1 - crop) / 2)
-        pixels = np.asarray(square, dtype=np.float32) / 255
-        mean, std = (np.asarray(v, np.float32) for v in (self.preprocessing.mean, self.preprocessing.std))
-        return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+        """Cut out the central square and resize it (bicubic): (H, W, 3) uint8."""
+        return self.preprocessing.square(image, self.architecture.image_size)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
-        """Hash preprocessed images (n, 3, H, W) float32 into codes (n, bits/8) uint8."""
-        try:
-            with torch.inference_mode():
-                return pack(self.net(self._tensor(batch)).float().cpu().numpy())
-        except ValueError as error:
-            raise ModelError(f"{self.ref.name}: {error}; train it again") from error
+        """Hash preprocessed images (n, H, W, 3) uint8 into codes (n, bits/8) uint8."""
+        with self._computing():
+            return self._pack(self.net(self._pixels(batch)))
+
+    def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Return the codes of preprocessed images and the embeddings behind them, as `embed` does, in float16."""
+        with self._computing():
+            features = self.net.features(self._pixels(batch))
+            return self._pack(self.net.hash(features)), _unit(features.float().cpu().numpy()).astype(np.float16)
 
     def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return what the network reads out of its streams, before the hash heads: (n, (1 + groups) F)."""
-        with torch.inference_mode():
-            return self.net.features(self._tensor(batch)).float().cpu().numpy()
+        with self._computing():
+            return self.net.features(self._pixels(batch)).float().cpu().numpy()
 
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the float embedding behind the codes: the features, scaled to unit length."""
-        features = self.features(batch)
-        return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+        return _unit(self.features(batch))
 
-    def _tensor(self, batch: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(batch).to(self.device)
+    def _pixels(self, batch: NDArray[Any]) -> torch.Tensor:
+        """Return images (n, H, W, 3) uint8 as the network takes them: (n, 3, H, W) float32, normalised."""
+        pixels = torch.from_numpy(batch).to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
+        mean, std = (
+            torch.tensor(values, device=self.device).view(3, 1, 1) * 255
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        return pixels.sub_(mean).div_(std)
+
+    def _pack(self, outputs: torch.Tensor) -> NDArray[np.uint8]:
+        try:
+            return pack(outputs.float().cpu().numpy())
+        except ValueError as error:
+            raise ModelError(f"{self.ref.name}: {error}; train it again") from error
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            yield
 
     def save(self, path: str | Path) -> None:
         """Write weights, architecture, preprocessing and class names as one safetensors file, atomically.
@@ -101,17 +96,13 @@ class TransHasher:
         """
         path = Path(path)
         check_replaceable(path)
-        config = {
-            "architecture": asdict(self.architecture),
-            "preprocessing": asdict(self.preprocessing),
-            "class_names": self.class_names,
-            "training": self.training,
-        }
-        metadata = {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
+        header = Header(
+            self.architecture, self.preprocessing, self.class_names, self.training, smvit.layout(self.net)
+        )
         weights = {name: weight.cpu().contiguous() for name, weight in self.net.state_dict().items()}
         with files.replacing(path) as temporary:
-            temporary.write_bytes(serialize(weights, metadata))  # save_file would not name a full disk
-        self.ref = _ref(path, self.architecture.bits)
+            temporary.write_bytes(serialize(weights, header.metadata()))  # save_file would not name a full disk
+        self.ref = header.ref(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -123,22 +114,21 @@ class TransHasher:
         path = Path(path)
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                architecture, preprocessing, class_names, training = _parse(metadata)
+                header = parse(file.metadata())
                 with torch.device("meta"):
-                    net = build(architecture)
+                    net = build(header.architecture)
                 expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
                 found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
                 if expected != found:
                     name = min(expected.items() ^ found.items())[0]
                     raise ValueError(f"tensor {name}: {found.get(name)}, expected {expected.get(name)}")
                 weights = {name: file.get_tensor(name).float() for name in found}
-        except (SafetensorError, ModelError, ArithmeticError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            line = " ".join(str(error).split())[:200]
-            raise ModelError(f"{path}: not a hasher, or a damaged one ({line}); train one with: th train") from None
+        except DAMAGE as error:
+            raise damaged(path, error) from None
         net.load_state_dict(weights, assign=True)
-        ref = _ref(path, architecture.bits)
-        return cls(net, architecture, preprocessing, class_names, ref.name, ref.digest, training)
+        return cls(
+            net, header.architecture, header.preprocessing, header.class_names, header.training, header.ref(path)
+        )
 
 
 def start(
@@ -166,43 +156,5 @@ def start(
     )
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise ModelError if something other than a hasher stands at `path`."""
-    if not path.exists():
-        return
-    try:
-        with safe_open(path, framework="pt") as file:
-            ours = (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
-        ours = False
-    if not ours:
-        raise ModelError(f"{path}: exists and is not a hasher; choose another output")
-
-
-def _ref(path: Path, bits: int) -> ModelRef:
-    name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
-    return ModelRef(name, files.sha256(path), bits)
-
-
-def _parse(metadata: dict[str, str]) -> tuple[Architecture, Preprocessing, tuple[str, ...], dict[str, Any]]:
-    if metadata.get("format") != FORMAT:
-        raise ValueError("no TransHash hasher")
-    if metadata.get("version") != str(VERSION):
-        raise ValueError(f"format version {metadata.get('version')}, this TransHash reads {VERSION}")
-    config = json.loads(metadata["config"])
-    architecture = Architecture(**config["architecture"])
-    for field in fields(Architecture):
-        value = getattr(architecture, field.name)
-        if not isinstance(value, cast(type, field.type)):
-            raise ValueError(f"{field.name} is {value!r}")
-    given = config["preprocessing"]
-    mean, std, crop = _three(given["mean"]), _three(given["std"]), float(given["crop"])
-    if not (min(std) > 0 and 0 < crop <= 1 and all(map(math.isfinite, (*mean, *std)))):
-        raise ValueError("preprocessing out of range")
-    names = tuple(str(name) for name in config["class_names"])
-    return architecture, Preprocessing(mean, std, crop), names, dict(config.get("training", {}))
-
-
-def _three(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)

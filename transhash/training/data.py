@@ -1,18 +1,20 @@
 """Training images: held out or dealt into batches, decoded and augmented.
 
 All chance is a function of the seed and the place it falls: an epoch's order of (seed, epoch), an image's
-augmentation of (seed, epoch, image). A run that goes on in the middle needs no state of any generator, and the number
-of worker processes changes nothing.
+augmentation of (seed, epoch, image, turn). A run that goes on in the middle needs no state of any generator, and the
+number of worker processes changes nothing.
 """
 
 import hashlib
 import random
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -27,10 +29,11 @@ _TRIES = 100  # images of a class that are tried in place of one that cannot be 
 
 
 class Draw(NamedTuple):
-    """An image to read in an epoch."""
+    """An image to read in an epoch, where it has come `turn` times before."""
 
     epoch: int
     place: int
+    turn: int = 0
 
 
 class Sample(NamedTuple):
@@ -68,7 +71,7 @@ def class_names(source: Source) -> tuple[str, ...]:
 def hold_out(source: Source, part: float, seed: int) -> tuple[Source, Source]:
     """Return a source without, and with only, a random `part` of every class (of an image's first, if it has more).
 
-    Classes that are too small to hold out two keep all they have.
+    Classes that are too small to hold out two, and keep two, keep all they have.
     """
     rng = np.random.default_rng(seed)
     classes: dict[str, list[ImageFile]] = {}
@@ -76,9 +79,10 @@ def hold_out(source: Source, part: float, seed: int) -> tuple[Source, Source]:
         classes.setdefault(image.labels[0], []).append(image)
     held: set[int] = set()
     for name in sorted(classes):
-        count = round(part * len(classes[name]))
-        if count >= 2:
-            held |= {id(classes[name][place]) for place in rng.permutation(len(classes[name]))[:count]}
+        size = len(classes[name])
+        taken = min(round(part * size), size - 2)
+        if taken >= 2:
+            held |= {id(classes[name][place]) for place in rng.permutation(size)[:taken]}
     kept = [image for image in source.images if id(image) not in held]
     return Source(source.root, kept), Source(source.root, [image for image in source.images if id(image) in held])
 
@@ -103,6 +107,7 @@ class LabelledImages(Dataset[Sample]):
         self._source = source
         self._classes = len(names)
         self._seed = config.seed
+        self._policy = config.augment
         self.labels = [[ids[name] for name in image.labels] for image in source.images]
         self.firsts = np.array([labels[0] for labels in self.labels])
         try:
@@ -127,7 +132,7 @@ class LabelledImages(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Read and augment one image. Raises TrainingError if it and all others tried of its class are unreadable."""
-        rng = np.random.default_rng([self._seed, draw.epoch, draw.place])
+        rng = np.random.default_rng([self._seed, *draw])
         place = draw.place
         skipped: list[tuple[bytes, str]] = []
         for _ in range(_TRIES):
@@ -138,20 +143,28 @@ class LabelledImages(Dataset[Sample]):
                 skipped.append((image.path, str(error)))
                 place = int(rng.choice(np.flatnonzero(self.firsts == self.firsts[draw.place])))
                 continue
-            _seed_all(int(rng.integers(2**63)))
             labels = torch.zeros(self._classes)
             labels[self.labels[place]] = 1
-            return Sample(self._transform(picture), labels, skipped)
+            return Sample(self._augmented(picture, rng), labels, skipped)
         first = skipped[0][0].decode("utf-8", "backslashreplace")
         raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); take them out")
+
+    def _augmented(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:
+        """Return augmented pixels (3, H, W); drawn again where timm asks Pillow for a posterization to 0 bits."""
+        for _ in range(_TRIES):
+            _seed_all(int(rng.integers(2**63)))
+            with suppress(ValueError):
+                return self._transform(picture)
+        raise TrainingError(f"augment {self._policy!r}: fails on every draw; try rand-m9-mstd0.5")
 
 
 class PairedBatches(Sampler[list[Draw]]):
     """Every batch of a run, in order; each image has at least one other of its class in its batch.
 
-    Each epoch shuffles every class, cuts it into groups of two or three, and deals the shuffled groups out. An image
-    with several classes counts to its first. With `balanced`, every class is dealt as often as the mean class is
-    large: small ones repeat, large ones take turns.
+    Each epoch shuffles every class, cuts it into groups of two or three, and deals the shuffled groups out; a batch's
+    first and last image may be cut off from their groups, and the only image of a class is alone. An image with
+    several classes counts to its first. With `balanced`, every class is dealt as often as the mean class is large:
+    small ones repeat, large ones take turns.
     """
 
     def __init__(
@@ -175,10 +188,11 @@ class PairedBatches(Sampler[list[Draw]]):
         for epoch in range(first, self._config.epochs):
             dealt = self._deal(np.random.default_rng([self._config.seed, epoch]))
             for batch in range(skip if epoch == first else 0, self.per_epoch):
-                places = dealt[batch * self.size : (batch + 1) * self.size]
-                yield [Draw(epoch, int(place)) for place in places[self._share]]
+                draws = dealt[batch * self.size : (batch + 1) * self.size]
+                yield [Draw(epoch, *draw) for draw in draws[self._share].tolist()]
 
     def _deal(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """Return the places of an epoch, and how often each has come before: (n, 2)."""
         total = sum(map(len, self._classes))
         groups: list[np.ndarray[Any, Any]] = []
         for places in self._classes:
@@ -186,14 +200,25 @@ class PairedBatches(Sampler[list[Draw]]):
             rounds = [rng.permutation(places) for _ in range(-(-count // len(places)))]
             shuffled = np.concatenate(rounds)[:count]
             groups += np.array_split(shuffled, max(1, len(shuffled) // 2))
-        return np.concatenate([groups[place] for place in rng.permutation(len(groups))])
+        dealt = np.concatenate([groups[place] for place in rng.permutation(len(groups))])
+        order = np.argsort(dealt, kind="stable")
+        turns = np.empty_like(order)
+        turns[order] = np.arange(len(order)) - np.searchsorted(dealt[order], dealt[order])
+        return np.column_stack([dealt, turns])
 
 
-def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> DataLoader[Any]:
-    """Return the batches of a run, decoded in `workers` processes, or in this one if there are none."""
-    return DataLoader(
-        dataset, batch_sampler=batches, num_workers=workers, collate_fn=_collate, worker_init_fn=_ignore_interrupts
-    )
+def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Iterator[Batch]:
+    """Yield the batches of a run, decoded in `workers` processes, or in this one if there are none."""
+    try:
+        yield from DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=_ignore_interrupts,
+        )
+    except TrainingError as error:  # from a worker torch brings it with the traceback as its message
+        raise TrainingError(str(error).strip().rpartition(f"{TrainingError.__name__}: ")[2]) from None
 
 
 def _collate(samples: list[Sample]) -> Batch:

@@ -12,6 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from ..errors import TrainingError
+from ..hashers.precision import has_bf16
 from ..hashers.transhash import TransHasher
 from . import objectives, optimizer
 from .checkpoint import State
@@ -37,7 +38,7 @@ class Learner:
         self._wrapped: nn.Module = self._net
         if self.processes > 1:
             self._wrapped = self._accelerator.prepare(self._net)
-        self.half = _half_precision(config.precision)
+        self.half = has_bf16() if config.precision == "auto" else config.precision == "bf16"
 
     @property
     def processes(self) -> int:
@@ -101,18 +102,6 @@ class Learner:
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self._hasher.device.type, torch.bfloat16, enabled=self.half)
-
-
-def _half_precision(precision: str) -> bool:
-    """Return whether to compute in bfloat16: if asked to, or if the machine has instructions for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    known: dict[str, bool] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # newer than the oldest torch that we run on
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _seed(*numbers: int) -> None:

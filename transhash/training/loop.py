@@ -106,9 +106,12 @@ def train(
     hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=names)
     hasher.training = {"config": asdict(config), "images": len(kept.images), "images_id": identity(kept)}
     dataset = LabelledImages(kept, names, hasher, config)
-    per_epoch = PairedBatches(dataset.firsts, config).per_epoch
+    whole = PairedBatches(dataset.firsts, config)
+    size, per_epoch = whole.size, whole.per_epoch
     steps = max(1, config.epochs * per_epoch // config.accumulate)
     learner = Learner(hasher, config, steps)
+    if size % learner.processes:
+        raise TrainingError(f"batch-size {size}: {learner.processes} processes cannot share it evenly")
 
     path = Path(folder) / CHECKPOINT if folder else None
     run = {
@@ -127,17 +130,15 @@ def train(
 
     share = slice(learner.process, None, learner.processes)
     batches = PairedBatches(dataset.firsts, config, done * config.accumulate, share)
-    if batches.size % learner.processes:
-        raise TrainingError(f"batch-size {batches.size}: {learner.processes} processes cannot share it evenly")
     watcher = watcher if watcher and first else Watcher()
-    watcher.on_start(len(kept.images), len(held.images), done, steps, batches.size * config.accumulate)
+    watcher.on_start(len(kept.images), len(held.images), done, steps, size * config.accumulate)
     told: set[bytes] = set()
     saved = time.monotonic()
 
     with ExitStack() as stack:
         stopped = stack.enter_context(_stopping())
         log = stack.enter_context(RunLog(Path(folder), done)) if folder and first else None
-        stream = iter(loader(dataset, batches, workers))
+        stream = loader(dataset, batches, workers)
         for step in range(done, steps):
             began = time.perf_counter()
             chosen = list(islice(stream, config.accumulate))

@@ -45,11 +45,13 @@ def fit(
     Returns:
         The hasher; `TransHasher.save` writes it.
 
-    Raises TrainingError if there are too few images, or itq is asked for more bits than the features have numbers;
-    ModelError for the network's part.
+    Raises TrainingError if there are too few images, features that are no numbers, or more bits asked of itq than the
+    features have numbers; ModelError for the network's part.
     """
     if not (pretrained or weights):
         raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
+    if architecture.groups:
+        raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
     hasher = start(architecture, pretrained=pretrained, weights=weights)
     rng = np.random.default_rng(config.seed)
     places = np.sort(rng.permutation(len(source.images))[: config.sample])
@@ -57,6 +59,8 @@ def fit(
     features = _features(sample, hasher, on_batch)
     if len(features) < 2:
         raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
+    if not np.isfinite(features).all():
+        raise TrainingError("a feature is not a finite number: the weights are damaged; give others")
     planes, mean = PROJECTIONS[config.method](features, architecture.bits, config.iterations, rng)
     head = hasher.net.heads[0]
     with torch.no_grad():

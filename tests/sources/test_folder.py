@@ -1,0 +1,171 @@
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transhash.errors import SourceError
+from transhash.sources import Item, Skipped
+from transhash.sources.folder import Folder
+from transhash.sources.labels import folder_labels
+from transhash.sources.names import is_image
+
+
+def make(root, *paths):
+    for path in paths:
+        full = os.path.join(os.fsencode(root), path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        Path(os.fsdecode(full)).write_bytes(path)
+
+
+def paths(source):
+    return [item.path for item in source]
+
+
+def walked(root: bytes) -> list[bytes]:
+    """The images under a folder as `os.walk` finds them."""
+    found = []
+    for parent, folders, names in os.walk(root):
+        folders.sort()
+        found += [os.path.relpath(os.path.join(parent, name), root) for name in sorted(names) if is_image(name)]
+    return found
+
+
+PART = st.sampled_from([b"a", b"B", b"a b", b"a-", b"\xff", b"e\xcc\x81", b"0", b"~", b".h"])
+PATH = st.builds(
+    lambda folders, name, suffix: b"/".join([*(part + b"_" for part in folders), name + suffix]),
+    st.lists(PART, max_size=4),
+    PART,
+    st.sampled_from([b".png", b".JPG", b".txt", b""]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(PATH, max_size=25, unique=True))
+def test_every_image_once_in_the_order_of_os_walk(names):
+    root = tempfile.mkdtemp()
+    try:
+        make(root, *names)
+        source = Folder(root)
+        items = list(source)
+        assert items == list(source)
+        assert [item.path for item in items] == walked(os.fsencode(root))
+        assert source.count() == len(items)
+        assert source.others == len(names) - len(items)
+        for item in items:
+            status = os.stat(os.path.join(source.root, item.path))
+            assert item == Item(item.path, folder_labels(item.path), None, status.st_size, status.st_mtime_ns)
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def shared():
+    """A folder that users other than root may enter."""
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    yield root
+    shutil.rmtree(root)
+
+
+@contextmanager
+def not_as_root():
+    """Root reads everything."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def test_what_is_not_entered_is_named(shared):
+    make(shared, b"b/1.png", b"c/closed/2.png", b"c/3.png")
+    (shared / "b" / "around").symlink_to(shared)
+    (shared / "b" / "gone.png").symlink_to(shared / "nowhere.png")
+    (shared / "c" / "closed").chmod(0)
+    with not_as_root():
+        found = list(Folder(shared))
+    assert found == [
+        Skipped(b"b/around", "link to a folder: not followed"),
+        found[1],
+        Item(b"b/gone.png", ("b",)),
+        found[3],
+        Skipped(b"c/closed", "folder: Permission denied"),
+    ]
+    assert [item.path for item in found[1:4:2]] == [b"b/1.png", b"c/3.png"]
+
+
+def test_a_folder_that_cannot_be_listed(shared):
+    closed = shared / "closed"
+    closed.mkdir()
+    with pytest.raises(SourceError, match="not a folder"):
+        Folder(shared / "nowhere")
+    source = Folder(closed)
+    closed.chmod(0)
+    with not_as_root():
+        with pytest.raises(SourceError, match=r"closed: cannot be listed \(Permission denied\)"):
+            Folder(closed)
+        with pytest.raises(SourceError, match="cannot be listed"):
+            list(source)
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        ([], [], [b"a.png", b"cats/1.png", b"cats/thumbs/2.png", b"dogs/3.JPG"]),
+        (["cats/*"], [], [b"cats/1.png", b"cats/thumbs/2.png"]),
+        (["*.png"], [], [b"a.png", b"cats/1.png", b"cats/thumbs/2.png"]),
+        (["[0-9].*"], [], [b"cats/1.png", b"cats/thumbs/2.png", b"dogs/3.JPG"]),
+        (["*.raw", "a*"], [], [b"a.png", b"dogs/4.raw"]),
+        (["dogs/*"], [], [b"dogs/3.JPG"]),
+        ([], ["thumbs"], [b"a.png", b"cats/1.png", b"dogs/3.JPG"]),
+        ([], ["cats/thumbs/"], [b"a.png", b"cats/1.png", b"dogs/3.JPG"]),
+        ([], ["*.JPG", "a.*"], [b"cats/1.png", b"cats/thumbs/2.png"]),
+        (["cats/*"], ["cats/*/*"], [b"cats/1.png"]),
+        (["\udcff*"], [], []),
+    ],
+)
+def test_patterns(tmp_path, include, exclude, expected):
+    make(tmp_path, b"a.png", b"cats/1.png", b"cats/thumbs/2.png", b"dogs/3.JPG", b"dogs/4.raw", b"notes.txt")
+    source = Folder(tmp_path, include, exclude)
+    assert paths(source) == expected
+    assert source.count() == len(expected)
+
+
+def test_others_are_those_that_only_their_suffix_leaves_out(tmp_path):
+    make(tmp_path, b"a.png", b"cats/notes.txt", b"notes.txt")
+    for include, exclude, others in (([], [], 2), (["cats/*"], [], 1), ([], ["cats"], 1), (["*.txt"], [], 0)):
+        source = Folder(tmp_path, include, exclude)
+        list(source)
+        assert source.others == others
+
+
+def test_a_folder_that_is_excluded_is_not_entered(tmp_path):
+    (tmp_path / "private").mkdir(mode=0)
+    make(tmp_path, b"a.png")
+    assert paths(Folder(tmp_path, exclude=["private"])) == [b"a.png"]
+
+
+def test_a_path_longer_than_the_system_takes(tmp_path):
+    name = "d" * 250
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        os.close(os.open("1.png", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        here = below
+    os.close(here)
+    try:
+        *found, last = Folder(tmp_path)
+        assert len(found) > 10
+        assert last.reason == "folder: File name too long"
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / name], check=True)  # pytest cannot

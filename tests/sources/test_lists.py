@@ -1,0 +1,185 @@
+import csv
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from transhash.errors import SourceError
+from transhash.sources import Item
+from transhash.sources.labels import labels_of
+from transhash.sources.lists import Files, PathList
+
+FIXTURE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def listed(folder, text, name="list.txt", **how):
+    (folder / name).write_bytes(text)
+    source = PathList(folder, folder / name, **how)
+    rows = [(item.path, item.labels) for item in source]
+    assert rows == [(item.path, item.labels) for item in source]
+    assert source.count() == len(rows)
+    return rows
+
+
+def test_sizes_and_times_are_those_of_the_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"12345")
+    (tmp_path / "list.txt").write_bytes(b"a.png\ngone.png\nno\0name.png\n")
+    first, *others = PathList(tmp_path, tmp_path / "list.txt")
+    assert (first.size, first.mtime) == (5, os.stat(tmp_path / "a.png").st_mtime_ns)
+    assert others == [Item(b"gone.png"), Item(b"no\0name.png")]
+
+
+NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name)
+
+
+@FIXTURE
+@given(st.lists(NAMES, min_size=1, max_size=20))
+def test_every_name_fits_between_nul_bytes(tmp_path, names):
+    expected = [os.path.normpath(name) for name in names]
+    assert [path for path, _ in listed(tmp_path, b"\0".join(names) + b"\0", null=True)] == expected
+    assert [path for path, _ in listed(tmp_path, b"\0\0".join(names), null=True)] == expected
+
+
+def test_nul_bytes_end_any_kind_of_list(tmp_path):
+    assert listed(tmp_path, b"a/1.png 0 1\0\xef\xbb\xbfb\r\0", null=True) == [
+        (b"a/1.png 0 1", ("a",)),
+        (b"\xef\xbb\xbfb\r", ()),
+    ]
+    assert listed(tmp_path, b"a,b\0c/d,e", "list.csv", null=True) == [(b"a,b", ()), (b"c/d,e", ("c",))]
+
+
+CELLS = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=8)
+
+
+@FIXTURE
+@given(
+    st.lists(st.tuples(CELLS.filter(str.strip), st.lists(CELLS, max_size=3)), min_size=1, max_size=10), st.booleans()
+)
+def test_tables_as_the_csv_module_writes_them(tmp_path, rows, header):
+    for suffix, delimiter in ((".csv", ","), (".tsv", "\t")):
+        text = io.StringIO()
+        write = csv.writer(text, delimiter=delimiter).writerow
+        if header or rows[0][0] == "path":
+            write(["path", "label"])
+        for path, labels in rows:
+            write([path, *labels])
+        found = listed(tmp_path, text.getvalue().encode(), f"list{suffix}")
+        assert found == [(os.path.normpath(path.encode()), labels_of(labels)) for path, labels in rows]
+
+
+def test_tables_by_hand(tmp_path):
+    text = (
+        b'\xef\xbb\xbfpath,label,label2\r\n"a,1.png",cat,\r\n\r\nb/\xff.png, dog ,"my ""cat"""\r\n./c.png\npath,d,d'
+    )
+    assert listed(tmp_path, text, "List.CSV") == [
+        (b"a,1.png", ("cat",)),
+        (b"b/\xff.png", ("dog", 'my "cat"')),
+        (b"c.png", ()),
+        (b"path", ("d",)),
+    ]
+    assert listed(tmp_path, b"a.png\tl\xff\tl\\xff\n", "list.tsv") == [(b"a.png", ("l\\xff", "l\\x5cxff"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("list.txt", b"", "lists no paths; write one a line"),
+        ("list.txt", b" \n\t\r\n", "lists no paths"),
+        ("list.csv", b"path,label\n", "lists no paths"),
+        ("list.csv", b'a.png,x\n\nb.png,"y\n', "line 3: unexpected end of data"),
+        ("list.csv", b"a.png,x\n,y\n", "line 2: no path in the first cell"),
+        ("list.csv", b"a.png," + b"x" * 5000, "line 1: a label of 5000 bytes"),
+        ("list.txt", b"a.png\n" + b"x" * 70_000 + b"\n", "line 2: longer than 65,536 bytes"),
+        ("list.txt", b"a.png\n" + b"x" * 700_000, "line 2: longer than 65,536 bytes"),
+    ],
+)
+def test_broken_lists(tmp_path, name, text, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        listed(tmp_path, text, name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_list(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place, message in (
+        (tmp_path / "pipe", "not a regular file; name a text file"),
+        ("/dev/zero", "not a regular file"),
+        (tmp_path, "a folder; name a text file"),
+        (tmp_path / "nowhere", "No such file"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            PathList(tmp_path, place)
+
+
+def test_a_sparse_file_of_a_terabyte_is_refused_at_once(tmp_path):
+    with open(tmp_path / "list.txt", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SourceError, match="longer than"):
+        PathList(tmp_path, tmp_path / "list.txt")
+
+
+def test_a_list_that_changes_while_it_is_read(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"a 0 1\n" * 3)
+    source = PathList(tmp_path, tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_bytes(b"a 0 1\nb 0\n")
+    with pytest.raises(SourceError, match="line 2: changed while it was read"):
+        list(source)
+    (tmp_path / "list.txt").unlink()
+    with pytest.raises(SourceError, match="No such file"):
+        list(source)
+
+
+@pytest.mark.parametrize("text", [b"x/a.png\nb.png", b"x/a.png\0b.png\0", b"a.png 0 1\nb.png 1 1"])
+def test_standard_input_can_be_read_again(text, tmp_path, monkeypatch):
+    (tmp_path / "classes.txt").write_text("of\nanother\nlist\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    source = PathList(tmp_path, "-", null=b"\0" in text)
+    spool = source._names
+    assert source.count() == 2
+    rows = list(source)
+    assert [item.path for item in rows] == ([b"x/a.png", b"b.png"] if b"x" in text else [b"a.png", b"b.png"])
+    assert list(zip(source, source, strict=True)) == list(zip(rows, rows, strict=True))
+    assert "standard input" in source.description
+    del source
+    assert not spool.exists()
+
+
+def test_standard_input_may_be_empty_or_closed(tmp_path):
+    code = "from transhash.sources.lists import PathList; PathList('.', '-')"
+    for how in ({"stdin": subprocess.DEVNULL}, {"preexec_fn": lambda: os.close(0)}):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **how)
+        assert "SourceError: standard input: " in done.stderr
+
+
+def test_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"1")
+    source = Files([tmp_path / "a.png", "b.png"])
+    assert [item.path for item in source] == [os.fsencode(tmp_path / "a.png"), b"b.png"]
+    assert (source.root, source.count(), source.description) == (b"", 2, "2 images")
+    assert [item.size for item in Files(["a.png"], tmp_path)] == [1]
+
+
+@pytest.mark.parametrize("kind", ["plain", "multi-hot", "csv"])
+def test_memory_does_not_grow_with_the_list(kind, peak, tmp_path):
+    path = tmp_path / ("list.csv" if kind == "csv" else "list.txt")
+    tail = {"plain": "", "multi-hot": " 0 1 1", "csv": ",cat"}[kind]
+    code = """
+        import sys
+        from transhash.sources.lists import PathList
+        assert sum(1 for _ in PathList("/nowhere", sys.argv[1])) == int(sys.argv[2])
+    """
+    peaks = []
+    for count in (2_000, 60_000):
+        with open(path, "w") as file:
+            file.writelines(
+                f"folder {number % 100}/a rather long name of an image {number}.jpg{tail}\n"
+                for number in range(count)
+            )
+        peaks.append(peak(code, path, count))
+    assert peaks[1] - peaks[0] < 2_000_000

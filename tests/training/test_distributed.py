@@ -1,0 +1,123 @@
+"""Two processes that share every batch end with the weights of one that saw it whole: real torchrun, on CPUs."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--stride", 16, "--groups", 2]
+RUN = [*TINY, "--bits", 16, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
+CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+GRADIENT = """
+import torch
+import torch.distributed as dist
+from transhash.training.gather import gathered
+
+def cost(outputs):
+    return (outputs @ outputs.T).square().mean()  # every pair counts, in any order
+
+torch.manual_seed(0)
+inputs = torch.randn(6, 5)
+whole = torch.randn(5, 3, requires_grad=True)
+shared = whole.detach().clone().requires_grad_()
+outputs = inputs @ whole
+assert gathered(outputs) is outputs
+cost(outputs).backward()
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+rows = gathered(inputs[rank::2] @ shared)
+assert torch.equal(rows, torch.cat([inputs[0::2], inputs[1::2]]) @ shared)
+cost(rows).backward()
+dist.all_reduce(shared.grad)
+assert torch.allclose(shared.grad / 2, whole.grad, rtol=1e-4)  # the mean over processes, as DDP takes it
+alone, = torch.autograd.grad(cost(inputs[rank::2] @ shared), shared)
+assert not torch.allclose(alone, whole.grad, rtol=1e-2)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def torchrun(*command):
+    script = Path(sys.executable).with_name("torchrun")
+    return [str(script), "--standalone", "--nproc-per-node", "2", *map(str, command)]
+
+
+def two(*command, code=0):
+    done = subprocess.run(torchrun(*command), env={**os.environ, **CPU}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def rows(folder):
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def same(one, other):
+    one, other = load_file(one), load_file(other)
+    return one.keys() == other.keys() and all(
+        torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-4) for name in one
+    )
+
+
+def test_gathered_rows_carry_the_gradient_of_the_whole_batch(tmp_path):
+    script = tmp_path / "gradient.py"
+    script.write_text(GRADIENT)
+    two(script)
+
+
+def test_two_processes_train_what_one_does(th, command, pictures, tmp_path):
+    """OrthoHash, whose batch normalisation has to see the whole batch."""
+    run = [*RUN, "--epochs", 2, "--loss", "orthohash"]
+    th("train", pictures, "-o", tmp_path / "one.safetensors", *run, env=CPU)
+    done = two("--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *run)
+    assert done.stdout == ""
+    assert done.stderr.count("wrote ") == done.stderr.count("24 images in ") == 1
+    assert sorted(os.listdir(tmp_path)) == ["one.run", "one.safetensors", "two.run", "two.safetensors"]
+    one, both = rows(tmp_path / "one.run"), rows(tmp_path / "two.run")
+    assert [row["step"] for row in both] == [str(step) for step in range(1, 7)]
+    losses = [[float(row["loss"]) for row in found] for found in (one, both)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert same(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
+
+
+def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
+    """Ctrl-C at torchrun saves the run; the same command ends it as one process would have."""
+    run = [*RUN, "--epochs", 20]
+    train = ["--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *run]
+    process = subprocess.Popen(
+        torchrun(*train),
+        env={**os.environ, **CPU},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+    )
+    log = tmp_path / "two.run" / "log.csv"
+    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "the same command goes on from there" in errors
+    assert not (tmp_path / "two.safetensors").exists()
+    done = two(*train)
+    assert "going on after step" in done.stderr
+    assert "480/480 images" in done.stderr
+    assert [row["step"] for row in rows(tmp_path / "two.run")] == [str(step) for step in range(1, 61)]
+    th("train", pictures, "-o", tmp_path / "one.safetensors", *run, env=CPU)
+    assert same(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
+
+
+def test_a_batch_that_cannot_be_shared_evenly(command, pictures, tmp_path):
+    arguments = ["train", pictures, "-o", tmp_path / "two.safetensors", *RUN, "--batch-size", 7]
+    done = two("--no-python", *command, *arguments, code=1)
+    errors = {line for line in done.stderr.splitlines() if line.startswith("Error")}
+    assert errors == {"Error: batch-size 7: 2 processes cannot share it evenly"}
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,44 @@
+"""The codes file: packed codes, paths and labels in HDF5.
+
+    from transhash import codes
+
+    with codes.CodesWriter.create(path, model) as writer: ...     # batch by batch
+    codes.write_codes(path, some); codes.read_codes(path)         # at once
+    with codes.open_codes(path) as file: ...                      # block by block
+    codes.merge([(one, None), (other, mask)], output)             # join
+
+Format, byte by byte: ``docs/codes-format.md``.
+"""
+
+from .header import FORMAT, VERSION
+from .merging import merge
+from .reader import CodesFile, check_replaceable, is_codes_file, open_codes, open_records, read_codes
+from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_ids
+from .strings import StringTable
+from .verifying import Verified, verify
+from .writer import CodesWriter, write_codes, write_records
+
+__all__ = [
+    "FORMAT",
+    "MAX_LABELS",
+    "NO_LABEL",
+    "UNKNOWN",
+    "VERSION",
+    "Codes",
+    "CodesFile",
+    "CodesWriter",
+    "ModelRef",
+    "Records",
+    "StringTable",
+    "Verified",
+    "check_replaceable",
+    "is_codes_file",
+    "label_ids",
+    "merge",
+    "open_codes",
+    "open_records",
+    "read_codes",
+    "verify",
+    "write_codes",
+    "write_records",
+]

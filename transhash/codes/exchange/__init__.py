@@ -1,0 +1,100 @@
+"""Codes files to and from CSV, NumPy arrays and Parquet."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import CodesError
+from ..guard import Report, silent
+from ..reader import open_codes
+from ..records import ModelRef
+from ..writer import CodesWriter
+from . import csv_table, npy_table, parquet_table
+from .npy_table import Row
+from .table import Block, Table
+
+__all__ = ["SUFFIXES", "Block", "Row", "Table", "export_codes", "import_table", "open_table"]
+
+_FORMATS = {".csv": csv_table, ".npy": npy_table, ".parquet": parquet_table}
+SUFFIXES = tuple(_FORMATS)
+
+
+def export_codes(source: str | Path, target: str | Path, on_rows: Report = silent) -> int:
+    """Write a codes file as CSV, a NumPy array or Parquet, by the suffix of `target`; return the number of rows.
+
+    CSV has no embeddings, an array nothing but the codes; none has what was skipped.
+
+    Args:
+        source: the codes file.
+        target: the file to write; replaced if it is an earlier export.
+        on_rows: called with the number of rows written so far, and that of all.
+
+    Raises CodesError if the codes file is damaged, another file stands at `target`, or the format cannot hold what is
+    to be written; OSError if it cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    form = _form(target)
+    if target.exists() and not (target.is_file() and form.is_own(target)):
+        raise CodesError(f"{target}: exists and is not an earlier export; choose another output")
+    with open_codes(source, embeddings=form is parquet_table) as file:
+        form.write(file, target, on_rows)
+        return len(file)
+
+
+def open_table(path: str | Path, bits: int | None = None, rows: Iterable[Row] | None = None) -> Table:
+    """Open CSV, a NumPy array or Parquet, by its suffix, to import it.
+
+    `bits` and `rows` belong to an array: width of its codes, path and labels of every row (see `npy_table.read`).
+
+    Raises CodesError if it is not as `export_codes` writes it.
+    """
+    path = Path(path)
+    form = _form(path)
+    return npy_table.read(path, bits, rows) if form is npy_table else form.read(path)
+
+
+def import_table(
+    table: Table,
+    output: str | Path,
+    model: ModelRef,
+    root: bytes = b"",
+    on_rows: Report = silent,
+) -> int:
+    """Write the rows of a table as a codes file, and return their number.
+
+    Args:
+        table: what `open_table` opened; is used up.
+        output: codes file to write; replaces one that stands there.
+        model: what made the codes.
+        root: the folder that paths are relative to.
+        on_rows: called with the number of rows written so far, and that of all, 0 if unknown.
+
+    Raises CodesError if a row is damaged, the model has another width, or something other than a codes file stands at
+    `output`; OSError if it cannot be written.
+    """
+    output = Path(output)
+    if model.bits != table.bits:
+        raise CodesError(f"{output}: codes of {table.bits} bits, but {model.name} makes {model.bits}")
+    with CodesWriter.create(
+        output, model, root, labels=table.labels, embeddings=table.embeddings, stats=table.stats
+    ) as writer:
+        count = 0
+        for block in table.blocks:
+            writer.append(
+                block.codes,
+                block.paths,
+                block.labels,
+                embeddings=block.embeddings,
+                sizes=block.sizes,
+                mtimes=block.mtimes,
+            )
+            count += len(block.codes)
+            on_rows(count, table.count)
+    return count
+
+
+def _form(path: Path) -> Any:
+    """Return the module for a file's suffix."""
+    if path.suffix.lower() not in _FORMATS:
+        raise CodesError(f"{path}: no format for such a name; choose one that ends in {', '.join(SUFFIXES)}")
+    return _FORMATS[path.suffix.lower()]

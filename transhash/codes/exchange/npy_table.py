@@ -1,0 +1,93 @@
+"""NumPy's .npy: the codes alone, as an array."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from ... import files
+from ...errors import CodesError
+from ...packing import MAX_BITS, check_bits, pack
+from ..guard import Report
+from ..reader import CodesFile
+from ..strings import STRINGS
+from .table import Block, Table
+
+Row = tuple[bytes, tuple[str, ...]]
+
+
+def write(file: CodesFile, target: Path, on_rows: Report) -> None:
+    """Write the packed codes, (n, bits/8) uint8. Raises OSError if the file cannot be written."""
+    shape = (len(file), file.header.model.bits // 8)
+    with files.replacing(target) as temporary, temporary.open("wb") as out:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(out, header)
+        for start, block in file.blocks(embeddings=False):
+            out.write(block.codes.tobytes())
+            on_rows(start + len(block), len(file))
+
+
+def read(path: Path, bits: int | None = None, rows: Iterable[Row] | None = None) -> Table:
+    """Open an array of codes: packed, (n, bits/8) uint8, or signs, (n, bits) of any real type, 1 where positive.
+
+    Args:
+        path: the array.
+        bits: width of a code; without it uint8 is taken for packed codes, and everything else for signs.
+        rows: path and labels of every row, to be gone through twice; without them paths are the numbers of the rows.
+
+    Raises CodesError if it is no such array, or there are more or fewer `rows`.
+    """
+    array = _opened(path)
+    if array.ndim != 2 or array.dtype.kind not in "buif":
+        raise CodesError(f"{path}: holds no codes: save packed uint8 (n, bits/8), or signs (n, bits)")
+    width = array.shape[1]
+    packed = array.dtype == np.uint8 and bits in (None, 8 * width)
+    if packed and bits is None and width > 1 and array[:STRINGS].max(initial=0) <= 1 and len(array):
+        raise CodesError(f"{path}: zeros and ones: packed codes or single bits? Say how many --bits a code has")
+    try:
+        found = check_bits(8 * width if packed else width)
+    except ValueError as error:
+        raise CodesError(f"{path}: {error}") from None
+    if bits not in (None, found):
+        raise CodesError(f"{path}: {width} columns of {array.dtype} are no codes of {bits} bits")
+    most = max((len(labels) for _, labels in rows), default=0) if rows is not None else 0
+    return Table(found, _blocks(path, array, packed, rows), len(array), most)
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file is an array as `write` writes it."""
+    try:
+        array = _opened(path)
+    except CodesError:
+        return False
+    return array.dtype == np.uint8 and array.ndim == 2 and array.shape[1] <= MAX_BITS // 8
+
+
+def _opened(path: Path) -> NDArray[Any]:
+    """Return an array that stays on disk. Raises CodesError if it is none; arrays of objects are none."""
+    try:
+        return npy.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise CodesError(f"{path}: not an array that NumPy saved ({line})") from None
+
+
+def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] | None) -> Iterator[Block]:
+    named = iter(rows) if rows is not None else ((b"%d" % place, ()) for place in range(len(array)))
+    for start in range(0, len(array), STRINGS):
+        part = np.asarray(array[start : start + STRINGS])
+        some = list(islice(named, len(part)))
+        if len(some) < len(part):
+            listed = start + len(some)
+            raise CodesError(f"{path}: {len(array)} codes, but the list has {listed} paths; list one for each")
+        try:
+            codes = part if packed else pack(part)
+        except ValueError:
+            raise CodesError(f"{path}: rows {start} to {start + len(part) - 1}: not a number") from None
+        yield Block(codes, [name for name, _ in some], [labels for _, labels in some])
+    if next(named, None) is not None:
+        raise CodesError(f"{path}: {len(array)} codes, but the list has more paths; list one for each")

@@ -1,0 +1,146 @@
+"""HDF5: the only module that touches h5py. Datasets that grow, and the checks that a stranger's file needs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import files
+from ..errors import CodesError
+from ..spool import Spool
+from .strings import StringTable
+
+File = Any  # h5py.File, which has no types
+
+_CHUNK = 1 << 15  # bytes in a chunk
+_FILTERS = {"deflate", "fletcher32", "shuffle"}
+_MAX_DEFLATE = 1032  # no more than this many bytes come out of one
+_VERSION = ("v110", "v110")  # of the HDF5 library that can read the file; the first whose metadata have checksums
+DAMAGE = (OSError, OverflowError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
+
+
+@contextmanager
+def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, Spool]]:
+    """Write an HDF5 file that becomes `path` when it is complete; until then it lies in `temporary` or beside it.
+
+    Raises OSError if the disk does not take it.
+    """
+    with files.replacing(path, temporary) as part, Spool(part) as spool:
+        with h5py.File(spool, "w", libver=_VERSION) as file:
+            yield file, spool
+        spool.check()
+
+
+def check_file(path: Path) -> None:
+    """Raise CodesError if there is no such file, OSError if it may not be read: clearer than HDF5 says it."""
+    if not path.is_file():
+        raise CodesError(f"{path}: no such file; make one with: th encode IMAGES -o {path.name}")
+    with path.open("rb"):
+        pass
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[File]:
+    """Open a file for reading and turn whatever a damaged one raises into a CodesError.
+
+    The file closes with the last dataset that is still in use, not with the block.
+    """
+    try:
+        yield h5py.File(path, "r")
+    except DAMAGE as error:
+        raise CodesError(f"{path}: not a codes file, or a damaged one ({line(error)}); encode again") from error
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file begins as HDF5 does; nothing more of it is read."""
+    return path.is_file() and bool(h5py.is_hdf5(path))
+
+
+def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, ...]) -> Any:
+    """Return a dataset that holds its own data, plainly: a stranger's file may link to others or need plugins.
+
+    Raises ValueError if it does not.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name}: missing")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.dtype != dtype or found.ndim not in ndim:
+        axes = " or ".join(map(str, ndim))
+        raise ValueError(f"{name}: not a dataset of {np.dtype(dtype)} with {axes} axes")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{name}: its data lie in another file")
+    pipeline = found.id.get_create_plist()
+    filters = {pipeline.get_filter(place)[3].decode() for place in range(pipeline.get_nfilters())}
+    if not filters <= _FILTERS:
+        raise ValueError(f"{name}: stored with a filter other than {', '.join(sorted(_FILTERS))}")
+    ratio = _MAX_DEFLATE if "deflate" in filters else 1
+    if found.id.get_storage_size() * ratio < found.nbytes:
+        raise ValueError(f"{name}: {found.nbytes} bytes that are not in the file")
+    return found
+
+
+def table(file: File, name: str) -> StringTable:
+    """Return the strings `{name}s`, to be read as they are asked for. Raises ValueError if their ends are wrong."""
+    blob = dataset(file, f"{name}s", np.uint8, ndim=(1,))
+    offsets = dataset(file, f"{name}_offsets", np.uint64, ndim=(1,))
+    if len(offsets) == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != len(blob):
+        raise ValueError(f"{name}s: damaged offsets")
+    return StringTable(blob, offsets, f"{file.filename}: {name}s")
+
+
+class Column:
+    """A dataset that grows by rows."""
+
+    def __init__(
+        self, file: File, name: str, dtype: type[np.generic], width: int | None = None, *, deflated: bool = True
+    ) -> None:
+        """Create it empty: (0,), or (0, width). Codes are noise to a compressor; paths are not."""
+        columns = () if width is None else (width,)
+        self._dataset = file.create_dataset(
+            name,
+            shape=(0, *columns),
+            maxshape=(None, *columns),
+            chunks=(max(1, _CHUNK // np.dtype(dtype).itemsize // (width or 1)), *columns),
+            dtype=dtype,
+            fletcher32=True,
+            shuffle=deflated,
+            compression=1 if deflated else None,
+        )
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._count
+
+    def extend(self, rows: NDArray[Any]) -> None:
+        """Append rows."""
+        if len(rows):
+            start, self._count = self._count, self._count + len(rows)
+            self._dataset.resize(self._count, axis=0)
+            self._dataset[start:] = rows
+
+
+class Strings:
+    """A table of strings that grows."""
+
+    def __init__(self, file: File, name: str) -> None:
+        """Create it empty."""
+        self._blob = Column(file, f"{name}s", np.uint8)
+        self._offsets = Column(file, f"{name}_offsets", np.uint64)
+        self._offsets.extend(np.zeros(1, dtype=np.uint64))
+
+    def extend(self, strings: Sequence[bytes]) -> None:
+        """Append strings, each of at most 65,536 bytes."""
+        laid = StringTable.of(strings)
+        ends = laid.offsets[1:] + np.uint64(len(self._blob))
+        self._blob.extend(laid.blob)
+        self._offsets.extend(ends)
+
+
+def line(error: Exception) -> str:
+    """Return an error's message in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,84 @@
+"""The attributes of a codes file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..packing import BIT_ORDER, check_bits
+from .checksums import SEGMENT_ROWS
+from .records import ModelRef
+
+FORMAT = "transhash-codes"
+VERSION = 1
+_MAX_SEGMENT_ROWS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a codes file says of itself.
+
+    Attributes:
+        version: of the format.
+        model: what made the codes.
+        root: the folder that was encoded, as bytes.
+        segment_rows: rows under one checksum; 0 in version 0, which has none.
+        digest: identity of the content, 64 hexadecimal digits; empty in version 0.
+    """
+
+    version: int
+    model: ModelRef
+    root: bytes
+    segment_rows: int
+    digest: str
+
+
+def write(file: Any, model: ModelRef, root: bytes) -> None:
+    """Write the attributes that are known before the first row."""
+    file.attrs["format"] = FORMAT
+    file.attrs["format_version"] = VERSION
+    file.attrs["bits"] = check_bits(model.bits)
+    file.attrs["bit_order"] = BIT_ORDER
+    file.attrs["model"] = model.name
+    file.attrs["model_digest"] = model.digest
+    file.attrs["preprocessing"] = model.preprocessing
+    file.attrs["root"] = np.frombuffer(root, dtype=np.uint8)
+    file.attrs["segment_rows"] = SEGMENT_ROWS
+
+
+def read(file: Any) -> Header:
+    """Return the attributes. Raises ValueError, TypeError or KeyError if they are not those of a known version."""
+    if not claims(file):
+        raise ValueError("not a TransHash codes file")
+    version = int(file.attrs["format_version"])
+    if version not in range(VERSION + 1):
+        raise ValueError(f"format version {version}, this TransHash reads 0 to {VERSION}")
+    if _text(file, "bit_order") != BIT_ORDER:
+        raise ValueError(f"bit order {_text(file, 'bit_order')!r}")
+    bits = check_bits(int(file.attrs["bits"]))
+    model = ModelRef(
+        _text(file, "model"), _text(file, "model_digest"), bits, _text(file, "preprocessing") if version else ""
+    )
+    segment_rows = int(file.attrs["segment_rows"]) if version else 0
+    if version and not 1 <= segment_rows <= _MAX_SEGMENT_ROWS:
+        raise ValueError(f"segments of {segment_rows} rows")
+    return Header(version, model, root(file), segment_rows, _text(file, "digest") if version else "")
+
+
+def claims(file: Any) -> bool:
+    """Return whether an HDF5 file says that it is a codes file."""
+    said = file.attrs.get("format")
+    return isinstance(said, str) and said == FORMAT
+
+
+def root(file: Any) -> bytes:
+    """Return the folder that was encoded."""
+    return np.asarray(file.attrs["root"], dtype=np.uint8).tobytes()
+
+
+def _text(file: Any, name: str) -> str:
+    value = file.attrs[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    value.encode("utf-8")  # HDF5 lets any bytes pass as text
+    return value

@@ -1,0 +1,126 @@
+"""Joining codes files."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CodesError
+from .guard import Report, silent
+from .reader import open_codes
+from .records import Codes, ModelRef
+from .strings import StringTable
+from .writer import CodesWriter
+
+
+def merge(
+    inputs: Sequence[tuple[Path, NDArray[np.bool_] | None]],
+    output: Path,
+    *,
+    temporary: Path | None = None,
+    trusted: bool = False,
+    on_rows: Report = silent,
+) -> int:
+    """Join codes files of one model into one, in order, in memory that does not grow with the rows.
+
+    Returns the number of rows that were kept.
+
+    The result is that of writing all kept rows at once. Where the inputs were made of different folders, every path
+    gets that of its own in front. Sizes and times are unknown for rows that come without. What was skipped is kept
+    where all rows are.
+
+    Args:
+        inputs: one file or more, each with a mask (n,) of the rows to keep, or None for all of it.
+        output: codes file to write; may be one of the inputs. It appears when it is complete.
+        temporary: folder for the unfinished file, in the same file system; that of `output` if not given.
+        trusted: that this program wrote the inputs, or has opened them before (see `open_codes`).
+        on_rows: called with the number of rows read so far, and that of all.
+
+    Raises CodesError if an input is damaged, the models differ, only some inputs have embeddings, or something other
+    than a codes file stands at `output`; ValueError if a mask does not fit; OSError if `output` cannot be written.
+    """
+    parts = [_described(path, trusted) for path, _ in inputs]
+    roots = {part.root for part in parts}
+    root = roots.pop() if len(roots) == 1 else None
+    with CodesWriter.create(
+        output,
+        _model(parts),
+        root or b"",
+        labels=max(part.labels for part in parts),
+        embeddings=_embeddings(parts),
+        stats=any(part.stats for part in parts),
+        temporary=temporary,
+    ) as writer:
+        count = done = 0
+        total = sum(part.rows for part in parts)
+        for path, mask in inputs:
+            with open_codes(path, trusted=True) as file:  # _described opened it before
+                if mask is not None and mask.shape != (len(file),):
+                    raise ValueError(f"{path}: a mask {mask.shape} for {len(file)} rows")
+                for start, block in file.blocks():
+                    kept = block if mask is None else block.take(mask[start : start + len(block)])
+                    writer.extend(kept if root is not None else _absolute(kept))
+                    count += len(kept)
+                    done += len(block)
+                    on_rows(done, total)
+                for skipped, reason in file.skipped() if mask is None else ():
+                    writer.skip(skipped if root is not None else os.path.join(file.header.root, skipped), reason)
+    return count
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What must be known of all inputs before the first row is written."""
+
+    path: Path
+    rows: int
+    model: ModelRef
+    root: bytes
+    labels: int
+    embeddings: int
+    stats: bool
+
+
+def _described(path: Path, trusted: bool) -> _Part:
+    with open_codes(path, trusted=trusted) as file:
+        return _Part(path, len(file), file.header.model, file.header.root, file.labels, file.embeddings, file.stats)
+
+
+def _model(parts: Sequence[_Part]) -> ModelRef:
+    """Return the one model of all parts, with what it does to images if one of them says so."""
+    first, model = parts[0], parts[0].model
+    for part in parts[1:]:
+        other = part.model
+        if (other.digest, other.bits) != (model.digest, model.bits):
+            raise CodesError(
+                f"{first.path} was made by {model.name} ({model.bits} bits, digest {model.digest[:12]}), {part.path} "
+                f"by {other.name} ({other.bits} bits, digest {other.digest[:12]}): encode both with one model"
+            )
+        if model.preprocessing and other.preprocessing and model.preprocessing != other.preprocessing:
+            raise CodesError(
+                f"{first.path} and {part.path}: their images were prepared in different ways; encode one again"
+            )
+        model = replace(model, preprocessing=model.preprocessing or other.preprocessing)
+    return model
+
+
+def _embeddings(parts: Sequence[_Part]) -> int:
+    """Return the width of the embeddings that all parts have, 0 if none has any."""
+    first = parts[0]
+    for part in parts[1:]:
+        if part.embeddings != first.embeddings:
+            raise CodesError(
+                f"{first.path} has embeddings of {first.embeddings} numbers, {part.path} of {part.embeddings}: "
+                "encode both with the same, or without"
+            )
+    return first.embeddings
+
+
+def _absolute(rows: Codes) -> Codes:
+    """Return rows with paths that need no root."""
+    root = rows.records.root
+    paths = StringTable.of([os.path.join(root, path) for path in rows.records.paths])
+    return replace(rows, records=replace(rows.records, paths=paths, root=b""))

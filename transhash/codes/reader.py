@@ -1,0 +1,299 @@
+"""Reading codes files: whole, or block by block in constant memory."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CodesError
+from ..packing import BIT_ORDER
+from . import hdf5, header
+from .checksums import SIZE, LabelSums, Streams, file_digest
+from .guard import Report, guarded
+from .records import MAX_LABELS, NO_LABEL, Codes, Records
+from .strings import STRINGS
+
+MAX_WIDTH = 1 << 16  # numbers in an embedding
+_BLOCK_BYTES = 1 << 24  # of a block of rows, but for their paths
+_STRING_BYTES = 200  # that a short string takes in memory
+
+
+class CodesFile:
+    """An open codes file, whose rows are read as they are asked for; made by `open_codes`.
+
+    Attributes:
+        path: where it lies.
+        header: what it says of itself.
+        label_names: the names of the classes.
+        labels: how many labels a row has at most; 0 for a file without.
+        embeddings: how many numbers an embedding has; 0 for a file without.
+        stats: whether sizes and times of the image files are kept.
+        segments: the checksums of its segments, (S, 32) uint8; empty in version 0.
+    """
+
+    def __init__(self, file: hdf5.File, path: Path) -> None:
+        """Check the header, and that all that belongs to a row is there for every row; raises ValueError if not."""
+        self.path = path
+        self.header = header.read(file)
+        self._codes = hdf5.dataset(file, "codes", np.uint8, ndim=(2,))
+        if self._codes.shape[1] * 8 != self.header.model.bits:
+            raise ValueError(f"codes of {self._codes.shape[1] * 8} bits under a header of {self.header.model.bits}")
+        self._records = RecordsFile(file, len(self), stats=self.header.version > 0)
+        self._embeddings = _column(file, "embeddings", np.float16, len(self), 2) if self.header.version else None
+        self._skipped = hdf5.table(file, "skipped_path"), hdf5.table(file, "skipped_reason")
+        if len(self._skipped[0]) != len(self._skipped[1]):
+            raise ValueError("skipped paths and reasons differ in number")
+        self.label_names = self._records.label_names
+        self.labels = self._records.width
+        self.embeddings = 0 if self._embeddings is None else int(self._embeddings.shape[1])
+        if self.embeddings > MAX_WIDTH or (self._embeddings is not None and not self.embeddings):
+            raise ValueError(f"embeddings of {self.embeddings} numbers")
+        self.stats = self._records.stats
+        self.segments = self._checked_segments(file) if self.header.version else np.empty((0, SIZE), np.uint8)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._codes)
+
+    def read(self, start: int, stop: int, *, embeddings: bool = True) -> Codes:
+        """Return rows in memory. Raises CodesError if the file is damaged there."""
+        try:
+            vectors = self._embeddings[start:stop] if embeddings and self._embeddings is not None else None
+            records = self._records.read(start, stop)
+            return Codes(self._codes[start:stop], records, self.header.model, (), vectors)
+        except hdf5.DAMAGE as error:
+            rows = f"rows {start} to {stop - 1}"
+            raise CodesError(f"{self.path}: {rows}: damaged ({hdf5.line(error)}); encode again") from error
+
+    def blocks(
+        self, start: int = 0, stop: int | None = None, *, embeddings: bool = True
+    ) -> Iterator[tuple[int, Codes]]:
+        """Yield the first row and the codes of consecutive blocks of some thousand rows and some megabytes.
+
+        Raises CodesError at the first that is damaged.
+        """
+        width = self.header.model.bits // 8 + 4 * self.labels + (2 * self.embeddings if embeddings else 0)
+        step = max(1, min(STRINGS, _BLOCK_BYTES // width))
+        stop = len(self) if stop is None else stop
+        for first in range(start, stop, step):
+            yield first, self.read(first, min(first + step, stop), embeddings=embeddings)
+
+    def skipped(self) -> Iterator[tuple[bytes, str]]:
+        """Yield (path, reason) of what could not be encoded. Raises CodesError if that is damaged."""
+        for path, reason in zip(*self._skipped, strict=True):
+            try:
+                yield path, reason.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise CodesError(f"{self.path}: a reason is no UTF-8: damaged; encode again") from error
+
+    def whole(self, *, embeddings: bool = False) -> Codes:
+        """Return all rows: in memory, but for the paths, which are read from the file as they are asked for.
+
+        Raises CodesError if memory cannot hold them.
+        """
+        vectors = self._embeddings if embeddings else None
+        needed = self._codes.nbytes + self._records.nbytes + _STRING_BYTES * len(self._skipped[0])
+        _check_memory(needed + (0 if vectors is None else vectors.nbytes), self.path)
+        return Codes(
+            self._codes[:],
+            self._records.whole(),
+            self.header.model,
+            list(self.skipped()),
+            None if vectors is None else vectors[:],
+        )
+
+    def _checked_segments(self, file: hdf5.File) -> NDArray[np.uint8]:
+        """Return the checksums of the segments after comparing header, labels' names and skipped with the digest."""
+        wanted = -(-len(self) // self.header.segment_rows)
+        segments = hdf5.dataset(file, "segment_checksums", np.uint8, ndim=(2,))
+        if segments.shape != (wanted, SIZE):
+            raise ValueError(f"{segments.shape} checksums for {wanted} segments")
+        skipped = Streams(4)
+        for start in range(0, len(self._skipped[0]), STRINGS):
+            skipped.update_strings(*(table.take(slice(start, start + STRINGS)) for table in self._skipped))
+        found = file_digest(
+            self.header.version,
+            BIT_ORDER,
+            self.header.model,
+            self.header.root,
+            self.header.segment_rows,
+            len(self),
+            self.embeddings,
+            segments[:],
+            LabelSums(name.encode("utf-8") for name in self.label_names),
+            skipped,
+        )
+        if found != self.header.digest:
+            raise ValueError("header, label names, skipped files or checksums are not those that were written")
+        return np.asarray(segments[:])
+
+
+class RecordsFile:
+    """Paths, labels, sizes and times in an open file."""
+
+    def __init__(self, file: hdf5.File, count: int, *, stats: bool) -> None:
+        """Check that they are there for `count` rows; raises ValueError if not."""
+        self._root = header.root(file)
+        self._paths = hdf5.table(file, "path")
+        if len(self._paths) != count:
+            raise ValueError(f"{count} codes and {len(self._paths)} paths")
+        self._labels = _column(file, "labels", np.int32, count, 1, 2)
+        self._sizes = _column(file, "sizes", np.int64, count, 1) if stats else None
+        self._mtimes = _column(file, "mtimes", np.int64, count, 1) if stats else None
+        self.stats = self._sizes is not None and self._mtimes is not None
+        if (self._sizes is None) != (self._mtimes is None):
+            raise ValueError("sizes without times, or times without sizes")
+        self.width = 0
+        self.label_names: tuple[str, ...] = ()
+        if self._labels is not None:
+            self.width = 1 if self._labels.ndim == 1 else int(self._labels.shape[1])
+            if not 1 <= self.width <= MAX_LABELS:
+                raise ValueError(f"{self.width} labels a row")
+            names = hdf5.table(file, "label_name")
+            _check_memory(len(names.blob) + _STRING_BYTES * len(names), Path(file.filename))
+            self.label_names = tuple(name.decode("utf-8") for name in names)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows take in memory, but for their paths."""
+        columns = (self._labels, self._sizes, self._mtimes)
+        return sum(int(column.nbytes) for column in columns if column is not None)
+
+    def read(self, start: int, stop: int) -> Records:
+        """Return rows in memory. Raises ValueError or CodesError if they are damaged."""
+        return self._of(self._paths.take(slice(start, stop)), slice(start, stop))
+
+    def whole(self) -> Records:
+        """Return all rows: in memory, but for the paths, which are read from the file as they are asked for."""
+        return self._of(self._paths, slice(None))
+
+    def _of(self, paths: Any, rows: slice) -> Records:
+        return Records(
+            paths,
+            self._root,
+            None if self._labels is None else self._checked(self._labels[rows]),
+            self.label_names,
+            None if self._sizes is None else self._sizes[rows],
+            None if self._mtimes is None else self._mtimes[rows],
+        )
+
+    def _checked(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+        if len(labels) and not (labels.min() >= NO_LABEL and labels.max() < len(self.label_names)):
+            raise ValueError("a label has no name")
+        if labels.ndim == 2 and ((labels[:, 1:] != NO_LABEL) & (labels[:, :-1] == NO_LABEL)).any():
+            raise ValueError("a label stands behind the last of its row")
+        return labels
+
+
+@contextmanager
+def open_codes(path: str | Path, *, embeddings: bool = True, trusted: bool = False) -> Iterator[CodesFile]:
+    """Open a codes file to read its rows block by block.
+
+    Args:
+        path: the codes file.
+        embeddings: whether its embeddings will be read.
+        trusted: that this program wrote the file, or has opened it before; otherwise a child process reads all of it
+            before this one touches it (`guard`).
+
+    Raises CodesError if there is no such file, or it is no codes file, damaged, or of an unknown version.
+    """
+    path = Path(path)
+    _send_ahead(path, embeddings, trusted)
+    with hdf5.opened(path) as file:
+        found = CodesFile(file, path)
+    try:
+        yield found
+    finally:
+        file.close()
+
+
+def read_codes(path: str | Path, *, embeddings: bool = False, trusted: bool = False) -> Codes:
+    """Read a codes file: codes, labels, sizes and times into memory, paths as they are asked for.
+
+    Args:
+        path: the codes file.
+        embeddings: read these too, if there are some; they are many times larger than all the rest.
+        trusted: that this program wrote the file, or has opened it before; otherwise a child process reads all of it
+            before this one touches it (`guard`).
+
+    Raises CodesError if there is no such file, or it is no codes file, damaged, or of an unknown version.
+    """
+    path = Path(path)
+    _send_ahead(path, embeddings, trusted)
+    with hdf5.opened(path) as file:
+        return CodesFile(file, path).whole(embeddings=embeddings)
+
+
+def open_records(path: Path, count: int) -> Records:
+    """Open what `write_records` wrote for `count` rows; paths are read from the file as they are asked for.
+
+    No child process goes first, as it does for a codes file: the caller has compared the file's SHA-256.
+
+    Raises CodesError if the file is damaged.
+    """
+    with hdf5.opened(path) as file:
+        records = RecordsFile(file, count, stats=False)
+        _check_memory(records.nbytes, path)
+        return records.whole()
+
+
+def is_codes_file(path: Path) -> bool:
+    """Return whether a file says that it is a codes file."""
+    if not hdf5.is_hdf5(path):
+        return False
+    try:
+        return bool(guarded(lambda report: _claim(path), path))
+    except CodesError:
+        return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise CodesError if something other than a codes file stands at `path`."""
+    if path.exists() and not is_codes_file(path):
+        raise CodesError(f"{path}: exists and is not a codes file; choose another output")
+
+
+def _send_ahead(path: Path, embeddings: bool, trusted: bool) -> None:
+    """Let a child process read a file that may be damaged."""
+    hdf5.check_file(path)
+    if not trusted:
+        guarded(lambda report: _walk(path, embeddings, report), path)
+
+
+def _walk(path: Path, embeddings: bool, report: Report) -> str:
+    """Read all that a reader might. Raises CodesError at the first damage."""
+    with hdf5.opened(path) as file:
+        found = CodesFile(file, path)
+    for start, block in found.blocks(embeddings=embeddings):
+        report(start + len(block), len(found))
+    for _ in found.skipped():
+        pass
+    return ""
+
+
+def _claim(path: Path) -> str:
+    with hdf5.opened(path) as file:
+        return header.FORMAT if header.claims(file) else ""
+
+
+def _column(file: hdf5.File, name: str, dtype: type[np.generic], count: int, *ndim: int) -> Any:
+    """Return an optional dataset with one row for each of `count`, or None. Raises ValueError if it has others."""
+    if name not in file:
+        return None
+    found = hdf5.dataset(file, name, dtype, ndim=ndim)
+    if len(found) != count:
+        raise ValueError(f"{count} codes and {len(found)} {name}")
+    return found
+
+
+def _check_memory(needed: int, path: Path) -> None:
+    """Raise CodesError if the machine has less memory than a file asks for: a small one can ask for much."""
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise CodesError(f"{path}: needs {needed >> 30} GiB of memory, this machine has {there >> 30}; split it")

@@ -1,0 +1,120 @@
+"""Codes in memory, and what belongs to their rows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .strings import StringTable
+
+NO_LABEL = -1
+UNKNOWN = -1  # size or time of an image file
+MAX_LABELS = 1024  # of one image
+
+Rows = slice | NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """What made some codes.
+
+    Attributes:
+        name: ``phash``, or the hasher's path when the images were encoded.
+        digest: identity of the model: codes are comparable exactly if their digests are equal.
+        bits: width of its codes.
+        preprocessing: what the model does to an image before it looks at it, as JSON; empty if it was not said.
+    """
+
+    name: str
+    digest: str
+    bits: int
+    preprocessing: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """What belongs to a row besides its code.
+
+    Attributes:
+        paths: n paths as bytes, relative to `root` unless absolute.
+        root: the folder that was encoded, as bytes; empty if there was none.
+        labels: positions in `label_names`: (n,) int32 where rows have one at most, -1 for none; (n, L) int32 where
+            they have up to L, with -1 at the end of those that have fewer; None if no row has a label.
+        label_names: the names of the classes.
+        sizes: bytes of every image file, (n,) int64, -1 where it is not known; None if it is known nowhere.
+        mtimes: nanoseconds of its last change, as `sizes`.
+    """
+
+    paths: Sequence[bytes]
+    root: bytes = b""
+    labels: NDArray[np.int32] | None = None
+    label_names: tuple[str, ...] = ()
+    sizes: NDArray[np.int64] | None = None
+    mtimes: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.paths)
+
+    def path(self, row: int) -> str:
+        """Return the path of a row as the file system's functions take it."""
+        return os.fsdecode(os.path.join(self.root, self.paths[row]))
+
+    def names(self, row: int) -> tuple[str, ...]:
+        """Return the labels of a row; none, one or several."""
+        if self.labels is None:
+            return ()
+        return tuple(self.label_names[place] for place in np.atleast_1d(self.labels[row]) if place != NO_LABEL)
+
+    def take(self, which: Rows) -> "Records":
+        """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true."""
+        return replace(
+            self,
+            paths=StringTable.of(self.paths).take(which),
+            labels=None if self.labels is None else self.labels[which],
+            sizes=None if self.sizes is None else self.sizes[which],
+            mtimes=None if self.mtimes is None else self.mtimes[which],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Codes in memory, with what they belong to.
+
+    Attributes:
+        codes: (n, bits/8) uint8, packed as `transhash.packing` says.
+        records: paths and labels of the rows.
+        model: what made the codes.
+        skipped: (path, reason) of what could not be encoded.
+        embeddings: what the codes were made of, for re-ranking: (n, d) float16 of unit length; None if not kept.
+    """
+
+    codes: NDArray[np.uint8]
+    records: Records
+    model: ModelRef
+    skipped: Sequence[tuple[bytes, str]] = field(default=())
+    embeddings: NDArray[np.float16] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return len(self.codes)
+
+    def take(self, which: Rows) -> "Codes":
+        """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true; nothing skipped."""
+        embeddings = None if self.embeddings is None else self.embeddings[which]
+        return Codes(self.codes[which], self.records.take(which), self.model, (), embeddings)
+
+
+def label_ids(labels: Sequence[tuple[str, ...]], most: int, ids: dict[str, int]) -> NDArray[np.int32]:
+    """Return labels as `Records.labels` holds them: (n,) int32 if `most` is 1, else (n, most), padded with -1.
+
+    `ids` holds the positions of the names, and grows by those it lacks. Raises ValueError if a row has more labels.
+    """
+    rows = np.full((len(labels), most), NO_LABEL, dtype=np.int32)
+    for row, names in zip(rows, labels, strict=True):
+        if len(names) > most:
+            raise ValueError(f"{len(names)} labels of a row, where {most} were announced")
+        row[: len(names)] = [ids.setdefault(name, len(ids)) for name in names]
+    return rows[:, 0] if most == 1 else rows

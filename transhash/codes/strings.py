@@ -1,0 +1,93 @@
+"""Byte strings laid end to end, in memory or in a file."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CodesError
+
+MAX_STRING = 1 << 16  # bytes in one stored string
+STRINGS = 1 << 14  # strings read or written at a time
+
+
+class StringTable(Sequence[bytes]):
+    """Byte strings laid end to end: string i is `blob[offsets[i]:offsets[i + 1]]`.
+
+    Works over arrays in memory and over HDF5 datasets, of which only the asked-for slices are read, so that a
+    table may be larger than memory.
+    """
+
+    def __init__(self, blob: Any, offsets: Any, where: str = "") -> None:
+        """Take `blob` (total,) uint8, `offsets` (n + 1,) uint64 and the file's name for messages."""
+        self.blob = blob
+        self.offsets = offsets
+        self.where = where
+
+    @classmethod
+    def of(cls, strings: Sequence[bytes]) -> Self:
+        """Lay out the given strings."""
+        if isinstance(strings, cls):
+            return strings
+        offsets = np.zeros(len(strings) + 1, dtype=np.uint64)
+        np.cumsum([len(string) for string in strings], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(strings), dtype=np.uint8), offsets)
+
+    def __len__(self) -> int:
+        """Return the number of strings."""
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """Return string `index`, or the strings of a slice with step 1.
+
+        Raises CodesError if the file under the table is damaged there.
+        """
+        if isinstance(index, slice):
+            table = self.take(index)
+            block = table.blob.tobytes()
+            return [block[place:end] for place, end in pairwise(table.offsets.tolist())]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.take(slice(index % len(self), index % len(self) + 1)).blob.tobytes()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the strings, reading some thousands at a time."""
+        for start in range(0, len(self), STRINGS):
+            yield from self[start : start + STRINGS]
+
+    @property
+    def lengths(self) -> NDArray[np.uint64]:
+        """Length of every string, (n,) uint64; for a table in memory."""
+        return np.diff(self.offsets)
+
+    def take(self, which: slice | NDArray[np.bool_]) -> "StringTable":
+        """Return the strings of a slice with step 1, or where a mask (n,) is true, as a table in memory.
+
+        Raises CodesError if the file under the table is damaged there.
+        """
+        if not isinstance(which, slice):
+            table = self.take(slice(None))
+            offsets = np.zeros(int(which.sum()) + 1, dtype=np.uint64)
+            np.cumsum(table.lengths[which], out=offsets[1:])
+            return StringTable(table.blob[np.repeat(which, table.lengths.astype(np.int64))], offsets)
+        start, stop, _ = which.indices(len(self))
+        stop = max(start, stop)
+        try:
+            ends = np.asarray(self.offsets[start : stop + 1]).astype(np.int64)
+            lengths = np.diff(ends)
+            if (lengths < 0).any() or (lengths > MAX_STRING).any() or ends[-1] > len(self.blob):
+                raise CodesError(f"{self._rows(start, stop)}: damaged offsets; write the file again")
+            blob = np.asarray(self.blob[ends[0] : ends[-1]])
+        except OSError as error:
+            line = " ".join(str(error).split())
+            raise CodesError(f"{self._rows(start, stop)}: damaged ({line}); write the file again") from error
+        return StringTable(blob, (ends - ends[0]).astype(np.uint64))
+
+    def _rows(self, start: int, stop: int) -> str:
+        return f"{self.where}: rows {start} to {stop - 1}" if self.where else f"rows {start} to {stop - 1}"

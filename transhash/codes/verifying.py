@@ -1,0 +1,63 @@
+"""Comparing a codes file with its checksums."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CodesError
+from . import hdf5
+from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums
+from .guard import Report, guarded, silent
+from .reader import CodesFile
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A codes file that is what was written.
+
+    Attributes:
+        rows: how many it has.
+        digest: identity of the content; empty for version 0, which has no checksums: it could be read, nothing more.
+    """
+
+    rows: int
+    digest: str
+
+
+def verify(path: str | Path, on_rows: Report = silent) -> Verified:
+    """Read all of a codes file and compare it with its checksums.
+
+    Args:
+        path: the codes file.
+        on_rows: called with the number of rows read so far, and that of all.
+
+    Raises CodesError if there is no such file, or it is no codes file or a damaged one; names the first segment that
+    is not what was written, and its rows.
+    """
+    path = Path(path)
+    hdf5.check_file(path)
+    return Verified(*guarded(lambda report: _compare(path, report), path, on_rows))
+
+
+def _compare(path: Path, report: Report) -> tuple[int, str]:
+    with hdf5.opened(path) as file:
+        found = CodesFile(file, path)
+    names = LabelSums(name.encode("utf-8") for name in found.label_names)
+    step = found.header.segment_rows or SEGMENT_ROWS
+    for segment, start in enumerate(range(0, len(found), step)):
+        stop = min(start + step, len(found))
+        sums = SegmentSums(step)
+        try:
+            for first, block in found.blocks(start, stop):
+                sums.update(block, names)
+                report(first + len(block), len(found))
+        except CodesError as error:
+            raise CodesError(_damaged(path, segment, start, stop)) from error
+        if found.header.version and (sums.finish() != found.segments[segment]).any():
+            raise CodesError(_damaged(path, segment, start, stop))
+    for _ in found.skipped():
+        pass
+    return len(found), found.header.digest
+
+
+def _damaged(path: Path, segment: int, start: int, stop: int) -> str:
+    return f"{path}: segment {segment}, rows {start} to {stop - 1}: not what was written; encode again, or restore it"

@@ -1,0 +1,290 @@
+"""Writing codes files, batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CodesError
+from ..packing import BIT_ORDER
+from ..spool import Spool
+from . import hdf5, header
+from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
+from .reader import MAX_WIDTH, check_replaceable
+from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_ids
+from .strings import MAX_STRING, STRINGS, StringTable
+
+
+class CodesWriter:
+    """Writes a codes file batch by batch, in memory that does not grow with it; made by `CodesWriter.create`."""
+
+    def __init__(
+        self, file: hdf5.File, spool: Spool, model: ModelRef, root: bytes, labels: int, embeddings: int, stats: bool
+    ) -> None:
+        """Lay out an empty file."""
+        self._file = file
+        self._spool = spool
+        self._model = model
+        self._root = root
+        self._most = labels
+        self._width = embeddings
+        header.write(file, model, root)
+        self._codes = hdf5.Column(file, "codes", np.uint8, model.bits // 8, deflated=False)
+        self._paths = hdf5.Strings(file, "path")
+        self._labels = hdf5.Column(file, "labels", np.int32, None if labels == 1 else labels) if labels else None
+        self._embeddings = (
+            hdf5.Column(file, "embeddings", np.float16, embeddings, deflated=False) if embeddings else None
+        )
+        self._sizes = hdf5.Column(file, "sizes", np.int64) if stats else None
+        self._mtimes = hdf5.Column(file, "mtimes", np.int64) if stats else None
+        self._skipped = [hdf5.Strings(file, name) for name in ("skipped_path", "skipped_reason")]
+        self._waiting: list[tuple[bytes, bytes]] = []
+        self._label_ids: dict[str, int] = {}
+        self._label_sums = LabelSums()
+        self._segments = SegmentSums()
+        self._skipped_sums = Streams(4)
+
+    @classmethod
+    @contextmanager
+    def create(
+        cls,
+        path: Path,
+        model: ModelRef,
+        root: bytes = b"",
+        *,
+        labels: int = 0,
+        embeddings: int = 0,
+        stats: bool = False,
+        temporary: Path | None = None,
+    ) -> Iterator[Self]:
+        """Write codes of `model` to `path`.
+
+        The file appears, whole, when the block ends; if it ends with an error, what stood there stays.
+
+        Args:
+            path: the codes file; one that stands there is replaced.
+            model: what makes the codes.
+            root: the folder that the paths are relative to.
+            labels: how many labels a row has at most; 0 for a file without.
+            embeddings: how many numbers an embedding has; 0 for a file without.
+            stats: whether sizes and times of the image files are kept.
+            temporary: folder for the unfinished file, in the same file system; that of `path` if not given.
+
+        Raises CodesError if something other than a codes file stands there, or labels or embeddings are wider than
+        a codes file holds; OSError if it cannot be written.
+        """
+        check_replaceable(path)
+        if labels > MAX_LABELS:
+            raise CodesError(f"{path}: an image has {labels} labels, a codes file holds {MAX_LABELS}; take some away")
+        if embeddings > MAX_WIDTH:
+            raise CodesError(
+                f"{path}: embeddings of {embeddings} numbers, a codes file holds {MAX_WIDTH}; leave them"
+            )
+        model = replace(model, name=_utf8(model.name).decode("utf-8"))
+        with hdf5.created(path, temporary) as (file, spool):
+            writer = cls(file, spool, model, root, labels, embeddings, stats)
+            yield writer
+            writer._finish()
+
+    def append(
+        self,
+        codes: NDArray[np.uint8],
+        paths: Sequence[bytes],
+        labels: Sequence[tuple[str, ...]] | None = None,
+        *,
+        embeddings: NDArray[np.floating] | None = None,
+        sizes: NDArray[np.int64] | None = None,
+        mtimes: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Append rows.
+
+        Args:
+            codes: (n, bits/8) uint8.
+            paths: n paths, of at most 65,536 bytes.
+            labels: the labels of each row, if `create` was told that there are some.
+            embeddings: (n, d) of real numbers, kept as float16: exactly if `create` was given d.
+            sizes: (n,) bytes of the image files, -1 unknown; all unknown if not given.
+            mtimes: (n,) nanoseconds of their last change, as `sizes`.
+
+        Raises CodesError if a path or a label is longer; ValueError if these do not fit one another or what `create`
+        was told.
+        """
+        ids = label_ids(labels or [()] * len(codes), self._most, self._label_ids)
+        records = Records(paths, b"", ids if self._most else None, (), sizes, mtimes)
+        self._write(Codes(codes, records, self._model, (), embeddings))
+
+    def extend(self, rows: Codes) -> None:
+        """Append rows that are in memory, with all that belongs to them but root and model.
+
+        Raises CodesError if a path or a label is longer than 65,536 bytes; ValueError if they hold what `create` was
+        not told of, or lack the embeddings that it was told of.
+        """
+        labels = rows.records.labels
+        ids = None if labels is None else self._numbered(labels, rows.records.label_names)
+        records = Records(rows.records.paths, b"", ids, (), rows.records.sizes, rows.records.mtimes)
+        self._write(Codes(rows.codes, records, self._model, (), rows.embeddings))
+
+    def skip(self, path: bytes, reason: str) -> None:
+        """Record that `path` has no row, and why."""
+        self._waiting.append((path[:MAX_STRING], _utf8(reason[: MAX_STRING // 4])))
+        if len(self._waiting) == STRINGS:
+            self._write_skipped()
+
+    def _write(self, block: Codes) -> None:
+        """Write rows whose labels are numbers of this file. Raises ValueError if they are not what was announced."""
+        block = self._fitted(block)
+        self._take_new_names()
+        records = block.records
+        columns = (self._labels, self._embeddings, self._sizes, self._mtimes)
+        self._codes.extend(block.codes)
+        self._paths.extend(records.paths)
+        for column, rows in zip(
+            columns, (records.labels, block.embeddings, records.sizes, records.mtimes), strict=True
+        ):
+            if column is not None and rows is not None:
+                column.extend(rows)
+        self._segments.update(block, self._label_sums)
+        self._spool.check()
+
+    def _fitted(self, block: Codes) -> Codes:
+        """Return rows with exactly the columns that were announced, or raise ValueError."""
+        records, count, stats = block.records, len(block), self._sizes is not None
+        if len(records) != count:
+            raise ValueError(f"{count} codes, {len(records)} paths: every row needs one of each")
+        if block.codes.dtype != np.uint8:
+            raise ValueError(f"codes of {block.codes.dtype}: expected uint8")
+        if not stats and (records.sizes is not None or records.mtimes is not None):
+            raise ValueError("sizes and times were not announced")
+        if (block.embeddings is None) != (self._embeddings is None):
+            raise ValueError(f"embeddings of {self._width} numbers were announced")
+        paths = StringTable.of(records.paths)
+        _check_lengths("path", paths)
+        fitted = Records(
+            paths,
+            b"",
+            self._columns(records.labels, count),
+            (),
+            _known(records.sizes, count) if stats else None,
+            _known(records.mtimes, count) if stats else None,
+        )
+        vectors = None if block.embeddings is None else np.asarray(block.embeddings, dtype=np.float16)
+        if vectors is not None:
+            _check_shape("embeddings", vectors, (count, self._width))
+        _check_shape("codes", block.codes, (count, self._model.bits // 8))
+        return Codes(block.codes, fitted, self._model, (), vectors)
+
+    def _columns(self, labels: NDArray[np.int32] | None, count: int) -> NDArray[np.int32] | None:
+        """Return labels as the file has them: (n,) if a row has one at most, else (n, announced)."""
+        given = np.empty((count, 0), np.int32) if labels is None else labels.reshape(len(labels), -1)
+        if len(given) != count or (given[:, self._most :] != NO_LABEL).any():
+            raise ValueError(f"labels {given.shape}: expected ({count}, {self._most}) as announced")
+        columns = np.full((count, self._most), NO_LABEL, np.int32)
+        columns[:, : given.shape[1]] = given[:, : self._most]
+        return columns[:, 0] if self._most == 1 else columns if self._most else None
+
+    def _numbered(self, labels: NDArray[np.int32], names: tuple[str, ...]) -> NDArray[np.int32]:
+        """Return labels with the numbers that their names have here: those of their first appearance."""
+        places, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+        numbers = np.full(len(places), NO_LABEL, np.int32)
+        for place in np.argsort(first):
+            if places[place] != NO_LABEL:
+                numbers[place] = self._label_ids.setdefault(names[places[place]], len(self._label_ids))
+        return numbers[inverse].reshape(labels.shape)
+
+    def _take_new_names(self) -> None:
+        """Compute the sums of the names that came with the last rows."""
+        count = len(self._label_ids) - len(self._label_sums)
+        new = [_utf8(name) for name in islice(reversed(self._label_ids), count)][::-1]
+        _check_lengths("label", StringTable.of(new))
+        self._label_sums.extend(new)
+
+    def _write_skipped(self) -> None:
+        tables = [StringTable.of([item[side] for item in self._waiting]) for side in (0, 1)]
+        for strings, table in zip(self._skipped, tables, strict=True):
+            strings.extend(table)
+        self._skipped_sums.update_strings(*tables)
+        self._waiting.clear()
+        self._spool.check()
+
+    def _finish(self) -> None:
+        self._write_skipped()
+        if self._labels is not None:
+            _write_label_names(self._file, list(self._label_ids))
+        segments = self._segments.finish()
+        self._file.create_dataset("segment_checksums", data=segments)
+        self._file.attrs["digest"] = file_digest(
+            header.VERSION,
+            BIT_ORDER,
+            self._model,
+            self._root,
+            SEGMENT_ROWS,
+            self._segments.rows,
+            self._width,
+            segments,
+            self._label_sums,
+            self._skipped_sums,
+        )
+
+
+def write_codes(path: str | Path, codes: Codes) -> None:
+    """Write codes to a file, replacing a codes file that stands there.
+
+    Raises CodesError if something else stands there, OSError if the file cannot be written.
+    """
+    records = codes.records
+    with CodesWriter.create(
+        Path(path),
+        codes.model,
+        records.root,
+        labels=0 if records.labels is None else records.labels.reshape(len(records), -1).shape[1],
+        embeddings=0 if codes.embeddings is None else codes.embeddings.shape[1],
+        stats=records.sizes is not None or records.mtimes is not None,
+    ) as writer:
+        for start in range(0, len(codes), STRINGS):
+            writer.extend(codes.take(slice(start, start + STRINGS)))
+        for skipped, reason in codes.skipped:
+            writer.skip(skipped, reason)
+
+
+def write_records(path: Path, records: Records) -> None:
+    """Write paths and labels alone, in the layout of a codes file: what an index keeps of it."""
+    with hdf5.created(path) as (file, _):
+        file.attrs["root"] = np.frombuffer(records.root, dtype=np.uint8)
+        paths = hdf5.Strings(file, "path")
+        for start in range(0, len(records), STRINGS):
+            paths.extend(records.paths[start : start + STRINGS])
+        if records.labels is not None:
+            width = None if records.labels.ndim == 1 else records.labels.shape[1]
+            hdf5.Column(file, "labels", np.int32, width).extend(records.labels)
+            _write_label_names(file, records.label_names)
+
+
+def _write_label_names(file: hdf5.File, names: Sequence[str]) -> None:
+    hdf5.Strings(file, "label_name").extend([_utf8(name) for name in names])
+
+
+def _known(values: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+    """Return sizes or times, all unknown if they are not given. Raises ValueError if they are not one a row."""
+    known = np.full(count, UNKNOWN, np.int64) if values is None else np.asarray(values, dtype=np.int64)
+    _check_shape("sizes or times", known, (count,))
+    return known
+
+
+def _check_lengths(what: str, strings: StringTable) -> None:
+    longest = int(strings.lengths.max(initial=0))
+    if longest > MAX_STRING:
+        raise CodesError(f"a {what} of {longest:,} bytes: a codes file holds {MAX_STRING:,}; shorten it")
+
+
+def _check_shape(what: str, values: NDArray[Any], wanted: tuple[int, ...]) -> None:
+    if values.shape != wanted:
+        raise ValueError(f"{what} of shape {values.shape}: expected {wanted}")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")

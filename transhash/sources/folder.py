@@ -1,0 +1,111 @@
+"""The images under a folder."""
+
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import SourceError
+from .base import Item, Skipped, file_item
+from .labels import folder_labels
+from .names import is_image
+
+
+class Folder:
+    """The images under a folder, ordered by path: a folder's files, then what lies in its folders.
+
+    A file is an image if its name ends in one of `names.SUFFIXES`. Its label is the first folder below the root on
+    the way to it, if there is one. Links to files are followed, links to folders are not: they may lead in circles.
+
+    Patterns are those of the shell (`fnmatch`: ``*`` stands for slashes, too), with case, for the path below the root
+    or the name alone. Only files that match one of `include` are taken, and none that matches one of `exclude`; a
+    folder that is excluded is not entered. A pattern of `include` that does not end in ``*`` takes whatever it
+    matches, with the suffix of an image or not.
+
+    Attributes:
+        others: how many files the last walk passed over because their names are not those of images.
+    """
+
+    def __init__(self, root: str | Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        """Take a folder. Raises SourceError if `root` is none, or cannot be listed."""
+        self.root = os.fsencode(os.path.abspath(root))
+        self.description = f"images in {root}"
+        self.others = 0
+        self._include = [os.fsencode(pattern) for pattern in include]
+        self._exclude = [os.fsencode(pattern).rstrip(b"/") for pattern in exclude]
+        if not os.path.isdir(self.root):
+            raise SourceError(f"{root}: not a folder; name a folder of images")
+        self._list(b"")
+
+    def __iter__(self) -> Iterator[Item | Skipped]:
+        """Yield the images with their sizes and times, and the folders that were not entered."""
+        for found in self._walk():
+            yield found if isinstance(found, Skipped) else file_item(self.root, found, folder_labels(found))
+
+    def count(self) -> int:
+        """Walk the folder once, and return how many images there are, with what is skipped."""
+        return sum(1 for _ in self._walk())
+
+    def _walk(self) -> Iterator[bytes | Skipped]:
+        """Yield paths of images; in memory are no more than the names in the folders on the way to one."""
+        self.others = 0
+        pending = [b""]
+        while pending:
+            below = pending.pop()
+            try:
+                files, folders, links = self._list(below)
+            except OSError as error:
+                yield Skipped(below, f"folder: {error.strerror}")
+                continue
+            for path in links:
+                yield Skipped(path, "link to a folder: not followed")
+            for path in files:
+                if self._is_image(path):
+                    yield path
+            pending += reversed(folders)
+
+    def _list(self, below: bytes) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """Return the paths of the files, folders and links to folders in a folder, sorted, without those excluded.
+
+        Raises OSError if it cannot be listed, SourceError if it is the root.
+        """
+        files, folders, links = [], [], []
+        try:
+            with os.scandir(os.path.join(self.root, below)) as entries:
+                for entry in entries:
+                    path = os.path.join(below, entry.name)
+                    if self._exclude and _matches(path, self._exclude):
+                        continue
+                    if not _leads_to_a_folder(entry):
+                        files.append(path)
+                    elif entry.is_symlink():
+                        links.append(path)
+                    else:
+                        folders.append(path)
+        except OSError as error:
+            if below:
+                raise
+            where = os.fsdecode(self.root)
+            raise SourceError(f"{where}: cannot be listed ({error.strerror}); check its permissions") from None
+        return sorted(files), sorted(folders), sorted(links)
+
+    def _is_image(self, path: bytes) -> bool:
+        matching = [pattern for pattern in self._include if _matches(path, [pattern])]
+        if self._include and not matching:
+            return False
+        if is_image(path) or any(not pattern.endswith(b"*") for pattern in matching):
+            return True
+        self.others += 1
+        return False
+
+
+def _leads_to_a_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a folder that cannot be entered: whoever opens it says so
+        return False
+
+
+def _matches(path: bytes, patterns: list[bytes]) -> bool:
+    name = os.path.basename(path)
+    return any(fnmatchcase(path, pattern) or fnmatchcase(name, pattern) for pattern in patterns)

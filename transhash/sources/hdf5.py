@@ -1,0 +1,79 @@
+"""Images in a dataset of an HDF5 file."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import h5py
+
+from . import pixels
+from .base import Item
+from .labels import labels_of
+
+_IMAGES, _LABELS = "images", "labels"
+_MAX_CHUNK = 1 << 28  # bytes
+_MOST_NAMES = 1000  # that are looked through for the only dataset
+
+
+def count(path: str) -> int:
+    """Return how many images there are. Raises ValueError if the file holds none."""
+    with h5py.File(path, "r") as file:
+        return int(_images(file).shape[0])
+
+
+def rows(path: str, name: bytes) -> Iterator[Item]:
+    """Yield the images of the dataset ``images``, or of the only one there is besides ``labels``.
+
+    Labels are those in ``labels``: (n,) of whole numbers or text. The name of a row is ``<name>/<number>``, from 0.
+
+    Raises ValueError if the file holds no images, and whatever h5py does on a damaged one.
+    """
+    with h5py.File(path, "r") as file:
+        images = _images(file)
+        labels = _labels(file, len(images))
+        step = _step(images)
+        for start in range(0, len(images), step):
+            names = [()] * step if labels is None else [labels_of(v) for v in labels[start : start + step].tolist()]
+            for place, image in enumerate(images[start : start + step]):
+                yield Item(b"%s/%d" % (name, start + place), names[place], pixels.channels_last(image))
+
+
+def _step(images: Any) -> int:
+    """Return how many rows to read at a time: whole chunks, as each that is touched is unpacked."""
+    rows, size = pixels.at_once(images.shape), pixels.size(images.shape)
+    chunk = images.chunks or (1,)
+    return rows // chunk[0] * chunk[0] if chunk[0] <= rows else chunk[0] if chunk[0] * size <= _MAX_CHUNK else rows
+
+
+def _images(file: Any) -> Any:
+    names = [_IMAGES] if _IMAGES in file else [name for name in islice(file, _MOST_NAMES) if name != _LABELS]
+    if len(names) != 1:
+        raise ValueError(f"{len(names)} datasets, none of them called {_IMAGES}; rename that of the images")
+    images = _own(file, names[0])
+    pixels.check(images.shape, images.dtype)
+    if images.chunks and math.prod(images.chunks) > _MAX_CHUNK:
+        raise ValueError(f"{names[0]}: chunks of more than {_MAX_CHUNK:,} bytes; write it in smaller ones")
+    return images
+
+
+def _labels(file: Any, count: int) -> Any:
+    """Return the labels, or None if there are none."""
+    if _LABELS not in file:
+        return None
+    labels = _own(file, _LABELS)
+    if labels.shape != (count,) or (labels.dtype.kind not in "iu" and not h5py.check_string_dtype(labels.dtype)):
+        raise ValueError(f"{_LABELS}: {labels.shape} {labels.dtype}, not ({count},) of whole numbers or text")
+    return labels
+
+
+def _own(file: Any, name: str) -> Any:
+    """Return a dataset. Raises ValueError if it is none, or its data lie elsewhere, as a stranger may have it."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name}: leads to another place")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.shape is None:
+        raise ValueError(f"{name}: not an array")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{name}: its data lie in another file")
+    return found

@@ -1,0 +1,49 @@
+"""Labels: one text for every name or number, whatever file it comes from."""
+
+import os
+import re
+
+MAX_LABELS = 1024  # of an image, in a codes file
+MAX_LABEL = 1 << 12  # bytes of a label
+
+_LIKE_AN_ESCAPE = re.compile(rb"\\(?=x(?:5c|[89a-f][0-9a-f]))")
+
+
+def label(name: bytes) -> str:
+    r"""Return a label that can be stored as UTF-8; no two names give the same.
+
+    A byte that is not UTF-8 becomes ``\xff``. A backslash that would read as the start of such an escape, as in the
+    four characters ``\xff``, becomes ``\x5c``: ``\x5cxff``. Any other name is its own label.
+    """
+    return _LIKE_AN_ESCAPE.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
+
+
+def folder_labels(path: bytes) -> tuple[str, ...]:
+    """Return the first folder on a relative path as its label; none if there is no folder on it."""
+    first, separator, _ = path.partition(os.sep.encode())
+    return (label(first),) if separator and first not in (b"", b"..") else ()
+
+
+def labels_of(value: object) -> tuple[str, ...]:
+    """Return the labels in a field of a table or document: a name, a whole number, a list of them, or nothing.
+
+    Raises ValueError if it is anything else, or more than a codes file holds.
+    """
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    labels = tuple(dict.fromkeys(name for name in map(_text, values) if name))
+    if len(labels) > MAX_LABELS:
+        raise ValueError(f"{len(labels)} labels: an image has no more than {MAX_LABELS}")
+    return labels
+
+
+def _text(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    if not isinstance(value, bytes):
+        raise ValueError(f"a {type(value).__name__} as label: it is a name, a whole number, or a list of them")
+    text = label(value.strip())
+    if len(text.encode()) > MAX_LABEL:
+        raise ValueError(f"a label of {len(value)} bytes: it has no more than {MAX_LABEL}")
+    return text

@@ -1,0 +1,26 @@
+"""Names of files: which are those of images, and what they are called below a common folder."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+_ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
+
+
+def is_image(name: bytes) -> bool:
+    """Return whether a file's name ends in one of `SUFFIXES`, in capitals or not."""
+    return name.lower().endswith(_ENDINGS)
+
+
+def below(paths: Sequence[str | Path]) -> tuple[bytes, list[bytes]]:
+    """Return the innermost folder that some files have in common, absolute, and their paths relative to it."""
+    absolute = [os.fsencode(os.path.abspath(path)) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return root, [os.path.relpath(path, root) for path in absolute]
+
+
+def together(paths: Sequence[str | Path], kind: str) -> str:
+    """Return what some files are called in one line: by name if there is one, "3 tar archives" if there are more."""
+    return str(paths[0]) if len(paths) == 1 else f"{len(paths):,} {kind}"

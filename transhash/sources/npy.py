@@ -1,0 +1,48 @@
+"""Images in .npy files."""
+
+from collections.abc import Iterator
+from io import BufferedReader
+
+import numpy as np
+
+from . import pixels
+from .base import Item
+
+_MAX_HEADER = 10_000  # bytes, as in numpy
+
+
+def count(path: str) -> int:
+    """Return how many images there are. Raises ValueError if the file holds none."""
+    with open(path, "rb") as file:
+        return _shape(file)[0]
+
+
+def rows(path: str, name: bytes) -> Iterator[Item]:
+    """Yield the images of an array; the name of a row is ``<name>/<number>``, from 0.
+
+    The file is read, not mapped into memory: that crashes the process where the file is cut off meanwhile.
+
+    Raises ValueError if the file holds no images, or is cut off.
+    """
+    with open(path, "rb") as file:
+        shape = _shape(file)
+        size = pixels.size(shape)
+        for row in range(shape[0]):
+            data = file.read(size)
+            if len(data) < size:
+                raise ValueError(f"cut off: of {shape[0]} images there are {row}")
+            image = np.frombuffer(data, np.uint8).reshape(shape[1:])
+            yield Item(b"%s/%d" % (name, row), (), pixels.channels_last(image))
+
+
+def _shape(file: BufferedReader) -> tuple[int, ...]:
+    """Read the header. Raises ValueError if what follows are no images."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _MAX_HEADER:
+        raise ValueError("a header that is too long")  # numpy would read it first
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if by_columns:
+        raise ValueError("its rows lie scattered (Fortran order); save numpy.ascontiguousarray of it")
+    pixels.check(shape, dtype)
+    return shape

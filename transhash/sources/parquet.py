@@ -1,0 +1,156 @@
+"""Images, or paths of images, in the rows of a Parquet file."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from .base import MAX_ENCODED, Item, Skipped
+from .labels import labels_of
+
+_IMAGE = "image"
+_PATHS = ("path", "file_name")
+_LABELS = ("label", "labels")
+_MAX_PATH = 1 << 15
+_MAX_ROWS = 64  # that are read at a time,
+_AT_ONCE = 1 << 26  # or fewer, if they have more bytes than this
+_BUFFER = 1 << 20
+
+
+def count(path: str) -> int:
+    """Return how many rows there are. Raises ValueError if the file has no column for us."""
+    with open(path, "rb") as opened, parquet.ParquetFile(opened) as file:
+        _Columns(file.schema_arrow)
+        return int(file.metadata.num_rows)
+
+
+def rows(path: str, name: bytes) -> Iterator[Item | Skipped]:
+    """Yield the images of a file.
+
+    They are the bytes in the column ``image``, as such or as Hugging Face's datasets keep them (a struct of ``bytes``
+    and ``path``), or else the files that ``path`` or ``file_name`` lead to from the folder of this one. Labels are in
+    ``label`` or ``labels``: names, whole numbers, or lists of them; Hugging Face's numbers of classes become their
+    names. The name of a row is its path, if there is such a column, or else ``<name>/<number>``, from 0.
+
+    Raises ValueError if the file has no such column, and whatever pyarrow does on a damaged one.
+    """
+    with open(path, "rb") as opened, parquet.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False) as file:
+        columns = _Columns(file.schema_arrow)
+        number = 0
+        for group in range(file.num_row_groups):
+            about = file.metadata.row_group(group)
+            step = max(1, min(_MAX_ROWS, _AT_ONCE * about.num_rows // max(1, about.total_byte_size)))
+            for batch in file.iter_batches(step, [group], columns.names, use_threads=False):
+                for image, leads_to, label in columns.rows(batch):
+                    yield _item(name, number, image, leads_to, label)
+                    number += 1
+
+
+def _item(name: bytes, number: int, data: bytes | None, path: bytes | None, label: object) -> Item | Skipped:
+    row = b"%s/%d" % (name, number)
+    if data is None and not path:
+        return Skipped(row, "no image: null")
+    if len(data or b"") > MAX_ENCODED:
+        return Skipped(row, f"too large: {len(data or b'')} bytes, of which {MAX_ENCODED} are read")
+    if path and len(path) > _MAX_PATH:
+        return Skipped(row, f"path too long: {len(path)} bytes")
+    try:
+        labels = labels_of(label)
+    except ValueError as error:
+        return Skipped(row, f"no labels: {error}")
+    return Item(os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else row, labels, data)
+
+
+class _Columns:
+    """The columns of a file that matter, by name; None for those that it has not."""
+
+    def __init__(self, schema: Any) -> None:
+        """Find them. Raises ValueError if there are no images, or a column is of a type that cannot be."""
+        self.image = _first(schema, (_IMAGE,))
+        self.path = _first(schema, _PATHS)
+        self.label = _first(schema, _LABELS)
+        if self.image is None and self.path is None:
+            found = ", ".join(schema.names[:20]) or "none"
+            raise ValueError(f"no column {_IMAGE} or {' or '.join(_PATHS)}, but {found}; rename that of the images")
+        for name, fits in ((self.image, _is_image), (self.path, _is_text), (self.label, _is_label)):
+            if name is not None and not fits(schema.field(name).type):
+                raise ValueError(f"column {name}: {schema.field(name).type} is no type of one")
+        self.names = [name for name in (self.image, self.path, self.label) if name is not None]
+        self._classes = _class_names(schema, self.label)
+
+    def rows(self, batch: Any) -> Iterator[tuple[bytes | None, bytes | None, object]]:
+        """Yield image, path and labels of the rows."""
+        nothing = [None] * len(batch)
+        data, within = nothing, nothing
+        if self.image is not None:
+            images = _binary(batch.column(self.image))
+            if pa.types.is_struct(images.type):
+                fields = dict(zip([field.name for field in images.type], images.flatten(), strict=True))
+                data = _binary(fields["bytes"]).to_pylist()
+                within = _binary(fields["path"]).to_pylist() if "path" in fields else nothing
+            else:
+                data = images.to_pylist()
+        paths = _binary(batch.column(self.path)).to_pylist() if self.path is not None else nothing
+        labels = _binary(batch.column(self.label)).to_pylist() if self.label is not None else nothing
+        for image, inner, path, label in zip(data, within, paths, labels, strict=True):
+            yield image, path or (inner if image is None else None), self._named(label)
+
+    def _named(self, label: Any) -> object:
+        """Return a label with the name of its class in place of its number, if they have names."""
+        if isinstance(label, list):
+            return [self._named(one) for one in label]
+        if self._classes and isinstance(label, int):
+            return self._classes[label] if 0 <= label < len(self._classes) else None
+        return label
+
+
+def _first(schema: Any, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if schema.names.count(name) == 1), None)
+
+
+def _class_names(schema: Any, column: str | None) -> list[str]:
+    """Return the names of the classes that Hugging Face's datasets note in a file, or none."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]
+        return [str(name) for name in feature.get("feature", feature)["names"]]
+    return []
+
+
+def _is_image(kind: Any) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(_value(kind)) or pa.types.is_large_string(_value(kind)))
+
+
+def _is_label(kind: Any) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _is_label(kind.value_type)
+    return _is_text(kind) or bool(pa.types.is_integer(_value(kind)) or pa.types.is_boolean(kind))
+
+
+def _value(kind: Any) -> Any:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _binary(array: Any) -> Any:
+    """Return a column with text as bytes: that of a stranger need not be UTF-8."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _binary(array.dictionary_decode())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return array.cast(pa.large_binary())
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type):
+        return array.cast(pa.large_list(pa.large_binary()))
+    return array

@@ -1,0 +1,146 @@
+"""Tar archives of images, in the layout of WebDataset."""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from io import BufferedIOBase, BufferedReader
+from pathlib import Path
+
+from .base import MAX_ENCODED, Item, Skipped
+from .labels import labels_of
+from .names import below, is_image, together
+from .tarstream import Member, TarStream
+
+_MAX_LABELS = 1 << 20  # bytes of a file with labels
+_OVERHEAD = 1 << 10  # bytes that an image takes besides its own
+_LABELS = (b"cls", b"json")
+_FIELDS = ("label", "labels", "cls")
+_GZIP = b"\x1f\x8b"
+
+
+class Shards:
+    """The images in tar archives, gzipped or not, read as streams and never unpacked to disk.
+
+    Neighbouring members whose names are the same up to the first dot are a sample: its images have the labels in its
+    ``.cls`` (a name or number), or else in its ``.json`` (field ``label``, ``labels`` or ``cls``). A row's name is
+    ``<archive>/<member>``. Images that are no plain files, or have more than `MAX_ENCODED` bytes in a sample, are
+    skipped; so is what lies behind the place where an archive is damaged or cut off.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        """Take one archive or more, in order."""
+        self.root, self._archives = below(paths)
+        self.description = f"images in {together(paths, 'tar archives')}"
+
+    def __iter__(self) -> Iterator[Item | Skipped]:
+        """Yield the images, archive by archive."""
+        for archive in self._archives:
+            yield from self._read(archive)
+
+    def count(self) -> None:
+        """Return None: the archives would have to be read."""
+
+    def _read(self, archive: bytes) -> Iterator[Item | Skipped]:
+        sample = _Sample(b"", b"")
+        failure = None
+        try:
+            with open(os.path.join(self.root, archive), "rb") as file:
+                stream = TarStream(_inflated(file))
+                for member in stream:
+                    stem, kind = _split(member.name)
+                    if stem != sample.stem:
+                        yield from sample.items()
+                        sample = _Sample(archive, stem)
+                    reason = sample.add(member, kind, stream)
+                    if reason:
+                        yield Skipped(_row(archive, member.name), reason)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            failure = Skipped(archive, _reason(error))
+        yield from sample.items()
+        if failure:
+            yield failure
+
+
+class _Sample:
+    """Neighbouring members of an archive with the same stem."""
+
+    def __init__(self, archive: bytes, stem: bytes) -> None:
+        self.stem = stem
+        self._archive = archive
+        self._images: list[tuple[bytes, bytes]] = []
+        self._labels: dict[bytes, tuple[str, ...]] = {}
+        self._room = MAX_ENCODED
+
+    def add(self, member: Member, kind: bytes, stream: TarStream) -> str:
+        """Take a member, and return why it cannot be; nothing if it was taken, or is of no use for us.
+
+        Raises whatever the archive does.
+        """
+        if member.kind == "folder" or not (is_image(member.name) or kind in _LABELS):
+            return ""
+        if member.kind != "file":
+            return f"{member.kind} in an archive"
+        if b".." in member.name.split(b"/") or b"\0" in member.name:
+            return "name that leads out of the archive"
+        if kind in _LABELS:
+            return self._add_labels(member, kind, stream)
+        needed = member.size + len(member.name) + _OVERHEAD
+        if needed > self._room:
+            return f"too large: {member.size} bytes in a sample, of which {MAX_ENCODED} are read"
+        self._room -= needed
+        self._images.append((_row(self._archive, member.name), stream.read(member)))
+        return ""
+
+    def _add_labels(self, member: Member, kind: bytes, stream: TarStream) -> str:
+        if member.size > _MAX_LABELS:
+            return f"too large: {member.size} bytes of labels, of which {_MAX_LABELS} are read"
+        data = stream.read(member)
+        try:
+            self._labels[kind] = labels_of(data if kind == b"cls" else _field(data))
+        except ValueError as error:
+            return f"no labels: {error}"
+        return ""
+
+    def items(self) -> Iterator[Item]:
+        """Yield the images with the labels of the sample."""
+        labels = next((self._labels[kind] for kind in _LABELS if kind in self._labels), ())
+        for path, data in self._images:
+            yield Item(path, labels, data)
+
+
+def _split(name: bytes) -> tuple[bytes, bytes]:
+    """Return what the names of a sample share, and what sets a member apart, in small letters."""
+    folder, slash, base = name.rpartition(b"/")
+    stem, _, kind = base.partition(b".")
+    return folder + slash + stem, kind.lower()
+
+
+def _row(archive: bytes, name: bytes) -> bytes:
+    """Return the name of a member's row."""
+    return b"/".join([archive, *(part for part in name.split(b"/") if part not in (b"", b"."))])
+
+
+def _field(document: bytes) -> object:
+    """Return what a JSON document has in the field for labels."""
+    try:
+        fields = json.loads(document)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(fields, dict):
+        return None
+    return next((fields[name] for name in _FIELDS if name in fields), None)
+
+
+def _inflated(file: BufferedReader) -> BufferedIOBase:
+    """Return what is in a file, unpacked if it is gzipped."""
+    return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == _GZIP else file
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "archive cut off: what is missing has no rows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"damaged archive: {error}; what lies behind the damage has no rows"
