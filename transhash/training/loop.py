@@ -1,14 +1,10 @@
 """A training run: from labelled images to a hasher."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
@@ -21,6 +17,7 @@ from ..evaluation.levels import Levels, hamming_levels
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
 from ..images import Source
+from ..interrupt import stopping
 from . import checkpoint
 from .config import TrainConfig
 from .data import LabelledImages, PairedBatches, class_names, hold_out, identity, loader
@@ -136,7 +133,7 @@ def train(
     saved = time.monotonic()
 
     with ExitStack() as stack:
-        stopped = stack.enter_context(_stopping())
+        stopped = stack.enter_context(stopping())
         log = stack.enter_context(RunLog(Path(folder), done)) if folder and first else None
         stream = loader(dataset, batches, workers)
         for step in range(done, steps):
@@ -183,28 +180,3 @@ def _validate(hasher: TransHasher, held: Source) -> float | None:
     itself = np.zeros_like(levels.total)
     itself[:, 0] = 1
     return float(average_precision(Levels(levels.total - itself, levels.relevant - itself)).mean())
-
-
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Turn a first Ctrl-C or SIGTERM into a request to stop after the step; a second one interrupts at once.
-
-    An interrupt in the middle of a step would leave weights that belong to no step.
-    """
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # signals are the main thread's
-        return
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
