@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save as serialize
+from torch import nn
 
 from .. import files
 from ..codes import ModelRef
@@ -51,19 +54,19 @@ class TransHasher:
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Hash preprocessed images (n, H, W, 3) uint8 into codes (n, bits/8) uint8."""
-        with self._computing():
-            return self._pack(self.net(self._pixels(batch)))
+        with self._computing() as net:
+            return self._pack(net(self._pixels(batch)))
 
     def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
         """Return the codes of preprocessed images and the embeddings behind them, as `embed` does, in float16."""
-        with self._computing():
-            features = self.net.features(self._pixels(batch))
-            return self._pack(self.net.hash(features)), _unit(features.float().cpu().numpy()).astype(np.float16)
+        with self._computing() as net:
+            features = net.features(self._pixels(batch))
+            return self._pack(net.hash(features)), _unit(features.float().cpu().numpy()).astype(np.float16)
 
     def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return what the network reads out of its streams, before the hash heads: (n, (1 + groups) F)."""
-        with self._computing():
-            return self.net.features(self._pixels(batch)).float().cpu().numpy()
+        with self._computing() as net:
+            return net.features(self._pixels(batch)).float().cpu().numpy()
 
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the float embedding behind the codes: the features, scaled to unit length."""
@@ -85,9 +88,19 @@ class TransHasher:
             raise ModelError(f"{self.ref.name}: {error}; train it again") from error
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def _computing(self) -> Iterator[SMViT]:
+        """Yield the network, ready to run, in the arithmetic of this machine."""
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            yield
+            yield self._halved if self.half else self.net
+
+    @cached_property
+    def _halved(self) -> SMViT:
+        """The network with its matrices in bfloat16: autocast would convert them anew for every batch."""
+        net = deepcopy(self.net)
+        for module in net.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(torch.bfloat16)
+        return net
 
     def save(self, path: str | Path) -> None:
         """Write weights, architecture, preprocessing and class names as one safetensors file, atomically.

@@ -5,7 +5,6 @@ What comes back is data, framed: a line of JSON, then the bytes that it counts.
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from ..errors import SourceError
 from .base import Item, Skipped, file_item
 from .names import below, together
 
-_PATIENCE = 300  # seconds for the next row
+_PATIENCE = 120  # seconds for the next row
 _MEMORY = 1 << 32  # bytes that reading may take; Parquet's pages are as large as their writers liked
 _MAX_LINE = 1 << 25
 _EXTRAS = {"parquet": "pyarrow"}  # extras of ours and the package that each brings
@@ -76,13 +75,14 @@ class Apart:
 @contextmanager
 def _frames(task: str, reader: str, root: bytes, names: Sequence[bytes]) -> Iterator[Iterator[tuple[Frame, bytes]]]:
     """Start a process that reads files, and give what it says; it ends with the block."""
-    paths = os.pathsep.join(path for path in sys.path if path)  # not the working directory: it may be a stranger's
+    home = str(Path(__file__).parents[2])
+    paths = [home, *filter(None, sys.path)]  # not the working directory: it may be a stranger's
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", __package__, task, reader, root, *names],
+        [sys.executable, "-P", "-m", __package__, task, reader, *map(os.fsdecode, (root, *names))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **_MODEST, "PYTHONPATH": paths},
+        env={**os.environ, **_MODEST, "PYTHONPATH": os.pathsep.join(paths)},
     )
     assert process.stdout is not None
     try:
@@ -119,6 +119,7 @@ def serve() -> None:
     _limit_memory()
     for name in names:
         path = os.fsdecode(os.path.join(root, name))
+        _alarm(_PATIENCE)
         try:
             if task == "count":
                 _send({"count": module.count(path)})
@@ -129,12 +130,15 @@ def serve() -> None:
         except Exception as error:  # libraries raise anything at all on a damaged file
             reason = " ".join(str(error).split())[:300]
             _send({**_place(name), "reason": reason or type(error).__name__})
+        _alarm(0)
         _send({"end": True})
 
 
 def _limit_memory() -> None:
-    """Let this process take so much memory more than it has."""
-    with suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
+    """Let this process take so much memory more than it has, where that can be told."""
+    with suppress(ImportError, OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
+        import resource  # not everywhere
+
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         wanted = int(file.read().split()[0]) * resource.getpagesize() + _MEMORY
         limits = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]
@@ -143,9 +147,9 @@ def _limit_memory() -> None:
 
 def _send_rows(items: Iterator[Item | Skipped]) -> None:
     while True:
-        signal.alarm(_PATIENCE)  # ends the process
+        _alarm(_PATIENCE)
         item = next(items, None)
-        signal.alarm(0)
+        _alarm(0)
         if item is None:
             return
         if isinstance(item, Skipped):
@@ -159,10 +163,17 @@ def _send_rows(items: Iterator[Item | Skipped]) -> None:
             _send({**_place(item.path), **about}, item.data.tobytes())
 
 
+def _alarm(seconds: int) -> None:
+    """End this process after so many seconds, unless that is called off with none."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
 def _place(path: bytes) -> Frame:
     return {"path": path.decode("latin-1")}
 
 
 def _send(frame: Frame, data: bytes = b"") -> None:
-    sys.stdout.buffer.write(json.dumps(frame).encode() + b"\n" + data)
+    sys.stdout.buffer.write(json.dumps(frame).encode() + b"\n")
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

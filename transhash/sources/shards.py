@@ -43,7 +43,7 @@ class Shards:
         """Return None: the archives would have to be read."""
 
     def _read(self, archive: bytes) -> Iterator[Item | Skipped]:
-        sample = _Sample(b"", b"")
+        sample = _Sample(archive, b"")
         failure = None
         try:
             with open(os.path.join(self.root, archive), "rb") as file:

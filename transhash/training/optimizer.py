@@ -30,6 +30,7 @@ def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.
             for (below, matrix), parameters in groups.items()
         ],
         lr=config.lr,
+        fused=True,  # one pass over the weights: on a CPU several times as fast
     )
 
 

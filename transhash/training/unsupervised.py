@@ -66,8 +66,8 @@ def fit(
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(planes))
         head.bias.copy_(torch.from_numpy(-planes @ mean))
-    hasher.training = {"method": config.method, "images": len(features), "seed": config.seed}
-    return hasher
+    training = {"method": config.method, "images": len(features), "seed": config.seed}
+    return TransHasher(hasher.net, hasher.architecture, hasher.preprocessing, training=training)
 
 
 def itq(features: Floats, bits: int, iterations: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
