@@ -1,8 +1,8 @@
-"""Run a benchmark: ``python -m benchmarks search``, ``encode`` or ``duplicates``."""
+"""Run a benchmark: ``python -m benchmarks search``, ``encode``, ``memory``, ``floats`` or ``duplicates``."""
 
 import click
 
-from . import duplicates, encode, search
+from . import duplicates, encode, floats, memory, search
 
 
 @click.group()
@@ -12,6 +12,8 @@ def main() -> None:
 
 main.add_command(duplicates.command)
 main.add_command(encode.command)
+main.add_command(floats.command)
+main.add_command(memory.command)
 main.add_command(search.command)
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""Memory of an encoding run: its peak must not grow with the number of rows."""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transhash.codes import ModelRef
+from transhash.encoding import encode_to_file
+from transhash.sources import Item
+
+_KIB = 1024
+
+
+@click.command("memory")
+@click.option("-n", "counts", multiple=True, default=(10_000, 1_000_000), show_default=True, help="Rows; repeatable.")
+@click.option("--child", is_flag=True, hidden=True)
+def command(counts: tuple[int, ...], child: bool) -> None:
+    """Peak memory of `encode_to_file` over synthetic images and a hasher that does nothing, each in a process."""
+    if child:
+        print(json.dumps(measure(counts[0])))
+        return
+    print("| rows | peak memory, MiB | ratio to the first | rows/s |")
+    print("|---:|---:|---:|---:|")
+    first = 0.0
+    for count in counts:
+        words = [sys.executable, "-m", "benchmarks.memory", "--child", "-n", str(count)]
+        peak, rate = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        first = first or peak
+        print(f"| {count:,} | {peak / _KIB:.0f} | {peak / first:.3f} | {rate:.0f} |")
+
+
+def measure(count: int) -> tuple[int, float]:
+    """Encode `count` images and return the peak memory of this process in KiB, and rows a second."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        encode_to_file(_Squares(count), _Corner(), Path(folder) / "codes.h5", 256)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, count / (time.perf_counter() - began)
+
+
+class _Squares:
+    """Images of one colour with names as long as usual ones, and a label of a thousand."""
+
+    root = b"/photos"
+    description = "synthetic images"
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[Item]:
+        for number in range(self._count):
+            pixels = np.full((8, 8, 3), number % 256, np.uint8)
+            yield Item(
+                b"folder %04d/picture %09d.jpg" % (number // 1000, number), (f"{number % 1000}",), pixels, 1, 1
+            )
+
+    def count(self) -> int:
+        return self._count
+
+
+class _Corner:
+    """Takes the first 64 numbers of an image for its code."""
+
+    ref = ModelRef("corner", "corner", 64)
+
+    def preprocess(self, image: Image.Image) -> NDArray[Any]:
+        return np.asarray(image).ravel()[:8]
+
+    def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
+        return batch
+
+
+if __name__ == "__main__":
+    command()
