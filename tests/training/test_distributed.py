@@ -51,7 +51,7 @@ def torchrun(*command):
 
 
 def two(*command, code=0):
-    done = subprocess.run(torchrun(*command), env={**os.environ, **CPU}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(torchrun(*command), env={**os.environ, **CPU}, capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr
     return done
 
@@ -104,7 +104,7 @@ def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
     while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert "the same command goes on from there" in errors
     assert not (tmp_path / "two.safetensors").exists()
     done = two(*train)

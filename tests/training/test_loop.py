@@ -128,12 +128,17 @@ def test_same_seed_same_weights(pictures):
     assert not torch.equal(weights(runs[0])["global_head.weight"], weights(runs[2])["global_head.weight"])
 
 
-def test_average_lies_within_the_weights_it_follows():
-    learner = Learner(start(TINY, class_names=("a", "b")), TrainConfig(ema=0.9, lr=1e-3), steps=6)
-    labels = torch.eye(2).repeat(2, 1)
-    followed = []
+def learnt(config):
+    """A learner after each of six steps."""
+    learner = Learner(start(TINY, class_names=("a", "b")), config, steps=6)
     for step in range(6):
-        learner.step(step, [Batch(torch.randn(4, 3, 32, 32), labels, [])])
+        learner.step(step, [Batch(torch.randn(4, 3, 32, 32), torch.eye(2).repeat(2, 1), [])])
+        yield learner
+
+
+def test_average_lies_within_the_weights_it_follows():
+    followed = []
+    for learner in learnt(TrainConfig(ema=0.9, lr=1e-3)):
         followed.append({name: value.clone() for name, value in learner.state.modules["net"].state_dict().items()})
     average = weights(learner.hasher())
     for name, value in average.items():
@@ -141,6 +146,16 @@ def test_average_lies_within_the_weights_it_follows():
         assert (steps.amin(0) - 1e-6 <= value).all()
         assert (value <= steps.amax(0) + 1e-6).all()
     assert not any(all(torch.equal(average[name], net[name]) for name in average) for net in followed)
+
+
+def test_batch_normalisation_of_orthohash_is_folded_into_the_heads():
+    *_, learner = learnt(TrainConfig(loss="orthohash", lr=1e-3))
+    hasher, pixels = learner.hasher(), torch.randn(5, 3, 32, 32).to(learner.hasher().device)
+    net, objective = (learner.state.modules[name].eval() for name in ("net", "objective"))
+    with torch.inference_mode():
+        outputs = net(pixels)
+        assert torch.allclose(hasher.net(pixels), objective.norm(outputs), atol=1e-5)
+        assert not torch.allclose(hasher.net(pixels), outputs, atol=1e-2)
 
 
 def test_average_becomes_the_hasher(pictures):

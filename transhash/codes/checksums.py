@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .records import NO_LABEL, UNKNOWN, Codes, ModelRef
+from .records import NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
 from .strings import StringTable
 
 SEGMENT_ROWS = 1 << 16
@@ -67,7 +67,7 @@ class LabelSums:
 class SegmentSums:
     """The checksums of segments, computed from rows that come in blocks of any size."""
 
-    def __init__(self, segment_rows: int = SEGMENT_ROWS) -> None:
+    def __init__(self, segment_rows: int) -> None:
         """Start before the first row."""
         self._segment_rows = segment_rows
         self._sums: list[bytes] = []
@@ -129,7 +129,7 @@ def _row_streams(block: Codes, names: LabelSums) -> Sequence[Any]:
     records, count = block.records, len(block)
     paths = StringTable.of(records.paths)
     unknown = np.full(count, UNKNOWN, dtype="<i8")
-    labels = np.full((count, 1), NO_LABEL, np.int32) if records.labels is None else records.labels.reshape(count, -1)
+    labels = np.empty((count, 0), np.int32) if records.labels is None else label_columns(records.labels)
     there = labels != NO_LABEL
     return (
         _bytes(block.codes),

@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 
 from ..errors import CodesError
 
-PATIENCE = 10.0  # seconds to wait for a child that says nothing
+PATIENCE = 10.0  # seconds to wait for a child that says nothing, and more for a large file:
+_RATE = 20e6  # bytes a second
 _STEP = 1.0  # seconds that a message adds, up to the above
 _MEMORY = 1 << 30  # bytes that a child may take, and four times the file's size
 
@@ -46,13 +47,15 @@ def guarded(task: Task, path: Path, on_rows: Report = silent) -> Any:
 
     Raises the CodesError of the task, and one of its own if the child crashed or stood still for seconds.
     """
-    started = _start(task, path) if _FORKS else None
+    size = path.stat().st_size
+    patience = PATIENCE + size / _RATE
+    started = _start(task, path, size, patience) if _FORKS else None
     if started is None:
         return task(on_rows)
     child, pipe = started
     alive = False
     try:
-        for kind, value in _messages(pipe):
+        for kind, value in _messages(pipe, patience):
             alive = True
             if kind == "alive":
                 continue
@@ -75,7 +78,7 @@ def guarded(task: Task, path: Path, on_rows: Report = silent) -> Any:
     return task(on_rows)  # the fork itself failed
 
 
-def _start(task: Task, path: Path) -> tuple[int, int] | None:
+def _start(task: Task, path: Path, size: int, patience: float) -> tuple[int, int] | None:
     """Fork a child that runs the task, and return its id and the pipe it writes to; None if there is no room."""
     pipe, writing = os.pipe()
     try:
@@ -87,43 +90,46 @@ def _start(task: Task, path: Path) -> tuple[int, int] | None:
         os.close(writing)
         return None
     if child == 0:
-        _serve(task, path, writing)
+        _serve(task, path, size, patience, writing)
     os.close(writing)
     return child, pipe
 
 
-def _messages(pipe: int) -> Iterator[tuple[str, Any]]:
+def _messages(pipe: int, patience: float) -> Iterator[tuple[str, Any]]:
     """Yield what the child says, until it ends or says nothing for too long."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     rest = b""
-    left = PATIENCE
+    left = patience
     while left > 0:
         since = time.monotonic()
         data = os.read(pipe, 1 << 16) if poll.poll(left * 1000) else b""
+        left -= time.monotonic() - since
         if not data:
             return
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             yield tuple(json.loads(line))
-        left = min(PATIENCE, left - (time.monotonic() - since) + len(lines) * _STEP)
+        left = min(patience, left + len(lines) * _STEP)
 
 
-def _serve(task: Task, path: Path, pipe: int) -> NoReturn:
+def _serve(task: Task, path: Path, size: int, patience: float, pipe: int) -> NoReturn:
     """Run the task in the child, and end it without anything that an end of the parent would do."""
 
     def say(kind: str, value: Any) -> None:
-        signal.alarm(int(2 * PATIENCE))  # should nobody be left to end this process
+        signal.alarm(int(2 * patience) + 1)  # should nobody be left to end this process
         os.write(pipe, json.dumps((kind, value)).encode() + b"\n")
 
     try:
         gc.disable()  # what the parent has thrown away is not this process's to close
         _be_quiet()
         say("alive", None)
-        _limit_memory(_MEMORY + 4 * path.stat().st_size)
+        _limit_memory(_MEMORY + 4 * size)
         say("answer", task(lambda done, total: say("rows", (done, total))))
     except CodesError as error:
         say("damage", str(error))
+    except MemoryError:
+        say("damage", f"{path}: damaged: asks for more memory than its size explains; encode again")
     except BaseException:
         say("other", None)
     finally:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ..packing import BIT_ORDER, check_bits
-from .checksums import SEGMENT_ROWS
 from .records import ModelRef
 
 FORMAT = "transhash-codes"
@@ -33,7 +32,7 @@ class Header:
     digest: str
 
 
-def write(file: Any, model: ModelRef, root: bytes) -> None:
+def write(file: Any, model: ModelRef, root: bytes, segment_rows: int) -> None:
     """Write the attributes that are known before the first row."""
     file.attrs["format"] = FORMAT
     file.attrs["format_version"] = VERSION
@@ -43,7 +42,7 @@ def write(file: Any, model: ModelRef, root: bytes) -> None:
     file.attrs["model_digest"] = model.digest
     file.attrs["preprocessing"] = model.preprocessing
     file.attrs["root"] = np.frombuffer(root, dtype=np.uint8)
-    file.attrs["segment_rows"] = SEGMENT_ROWS
+    file.attrs["segment_rows"] = segment_rows
 
 
 def read(file: Any) -> Header:

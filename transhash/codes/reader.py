@@ -112,6 +112,7 @@ class CodesFile:
         segments = hdf5.dataset(file, "segment_checksums", np.uint8, ndim=(2,))
         if segments.shape != (wanted, SIZE):
             raise ValueError(f"{segments.shape} checksums for {wanted} segments")
+        checksums = np.asarray(segments[:])
         skipped = Streams(4)
         for start in range(0, len(self._skipped[0]), STRINGS):
             skipped.update_strings(*(table.take(slice(start, start + STRINGS)) for table in self._skipped))
@@ -123,13 +124,13 @@ class CodesFile:
             self.header.segment_rows,
             len(self),
             self.embeddings,
-            segments[:],
+            checksums,
             LabelSums(name.encode("utf-8") for name in self.label_names),
             skipped,
         )
         if found != self.header.digest:
             raise ValueError("header, label names, skipped files or checksums are not those that were written")
-        return np.asarray(segments[:])
+        return checksums
 
 
 class RecordsFile:

@@ -72,11 +72,17 @@ class Records:
         """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true."""
         return replace(
             self,
-            paths=StringTable.of(self.paths).take(which),
+            paths=_taken(self.paths, which),
             labels=None if self.labels is None else self.labels[which],
             sizes=None if self.sizes is None else self.sizes[which],
             mtimes=None if self.mtimes is None else self.mtimes[which],
         )
+
+
+def _taken(paths: Sequence[bytes], which: Rows) -> StringTable:
+    if isinstance(paths, StringTable):
+        return paths.take(which)
+    return StringTable.of(paths[which]) if isinstance(which, slice) else StringTable.of(paths).take(which)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +111,11 @@ class Codes:
         """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true; nothing skipped."""
         embeddings = None if self.embeddings is None else self.embeddings[which]
         return Codes(self.codes[which], self.records.take(which), self.model, (), embeddings)
+
+
+def label_columns(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return `Records.labels` with two axes, (n, L), also where a row has one at most."""
+    return labels if labels.ndim == 2 else labels[:, None]
 
 
 def label_ids(labels: Sequence[tuple[str, ...]], most: int, ids: dict[str, int]) -> NDArray[np.int32]:

@@ -16,7 +16,7 @@ from ..spool import Spool
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
 from .reader import MAX_WIDTH, check_replaceable
-from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_ids
+from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_columns, label_ids
 from .strings import MAX_STRING, STRINGS, StringTable
 
 
@@ -33,7 +33,7 @@ class CodesWriter:
         self._root = root
         self._most = labels
         self._width = embeddings
-        header.write(file, model, root)
+        header.write(file, model, root, SEGMENT_ROWS)
         self._codes = hdf5.Column(file, "codes", np.uint8, model.bits // 8, deflated=False)
         self._paths = hdf5.Strings(file, "path")
         self._labels = hdf5.Column(file, "labels", np.int32, None if labels == 1 else labels) if labels else None
@@ -46,7 +46,7 @@ class CodesWriter:
         self._waiting: list[tuple[bytes, bytes]] = []
         self._label_ids: dict[str, int] = {}
         self._label_sums = LabelSums()
-        self._segments = SegmentSums()
+        self._segments = SegmentSums(SEGMENT_ROWS)
         self._skipped_sums = Streams(4)
 
     @classmethod
@@ -114,9 +114,10 @@ class CodesWriter:
         Raises CodesError if a path or a label is longer; ValueError if these do not fit one another or what `create`
         was told.
         """
-        ids = label_ids(labels or [()] * len(codes), self._most, self._label_ids)
-        records = Records(paths, b"", ids if self._most else None, (), sizes, mtimes)
-        self._write(Codes(codes, records, self._model, (), embeddings))
+        with self._whole_or_not():
+            ids = label_ids(labels or [()] * len(codes), self._most, self._label_ids)
+            records = Records(paths, b"", ids if self._most else None, (), sizes, mtimes)
+            self._write(Codes(codes, records, self._model, (), embeddings))
 
     def extend(self, rows: Codes) -> None:
         """Append rows that are in memory, with all that belongs to them but root and model.
@@ -125,15 +126,26 @@ class CodesWriter:
         not told of, or lack the embeddings that it was told of.
         """
         labels = rows.records.labels
-        ids = None if labels is None else self._numbered(labels, rows.records.label_names)
-        records = Records(rows.records.paths, b"", ids, (), rows.records.sizes, rows.records.mtimes)
-        self._write(Codes(rows.codes, records, self._model, (), rows.embeddings))
+        with self._whole_or_not():
+            ids = None if labels is None else self._numbered(labels, rows.records.label_names)
+            records = Records(rows.records.paths, b"", ids, (), rows.records.sizes, rows.records.mtimes)
+            self._write(Codes(rows.codes, records, self._model, (), rows.embeddings))
 
     def skip(self, path: bytes, reason: str) -> None:
         """Record that `path` has no row, and why."""
         self._waiting.append((path[:MAX_STRING], _utf8(reason[: MAX_STRING // 4])))
         if len(self._waiting) == STRINGS:
             self._write_skipped()
+
+    @contextmanager
+    def _whole_or_not(self) -> Iterator[None]:
+        """Forget the labels of rows that are refused."""
+        try:
+            yield
+        except (CodesError, ValueError):
+            while len(self._label_ids) > len(self._label_sums):
+                self._label_ids.popitem()
+            raise
 
     def _write(self, block: Codes) -> None:
         """Write rows whose labels are numbers of this file. Raises ValueError if they are not what was announced."""
@@ -180,7 +192,7 @@ class CodesWriter:
 
     def _columns(self, labels: NDArray[np.int32] | None, count: int) -> NDArray[np.int32] | None:
         """Return labels as the file has them: (n,) if a row has one at most, else (n, announced)."""
-        given = np.empty((count, 0), np.int32) if labels is None else labels.reshape(len(labels), -1)
+        given = np.empty((count, 0), np.int32) if labels is None else label_columns(labels)
         if len(given) != count or (given[:, self._most :] != NO_LABEL).any():
             raise ValueError(f"labels {given.shape}: expected ({count}, {self._most}) as announced")
         columns = np.full((count, self._most), NO_LABEL, np.int32)
@@ -241,7 +253,7 @@ def write_codes(path: str | Path, codes: Codes) -> None:
         Path(path),
         codes.model,
         records.root,
-        labels=0 if records.labels is None else records.labels.reshape(len(records), -1).shape[1],
+        labels=0 if records.labels is None else label_columns(records.labels).shape[1],
         embeddings=0 if codes.embeddings is None else codes.embeddings.shape[1],
         stats=records.sizes is not None or records.mtimes is not None,
     ) as writer:
@@ -257,7 +269,7 @@ def write_records(path: Path, records: Records) -> None:
         file.attrs["root"] = np.frombuffer(records.root, dtype=np.uint8)
         paths = hdf5.Strings(file, "path")
         for start in range(0, len(records), STRINGS):
-            paths.extend(records.paths[start : start + STRINGS])
+            paths.extend(records.take(slice(start, start + STRINGS)).paths)
         if records.labels is not None:
             width = None if records.labels.ndim == 1 else records.labels.shape[1]
             hdf5.Column(file, "labels", np.int32, width).extend(records.labels)

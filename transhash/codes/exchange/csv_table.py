@@ -13,7 +13,7 @@ from ...errors import CodesError
 from ...packing import check_bits
 from ..guard import Report
 from ..reader import CodesFile
-from ..records import MAX_LABELS, UNKNOWN
+from ..records import MAX_LABELS, UNKNOWN, Codes, label_columns
 from ..strings import STRINGS
 from .table import Block, Table
 
@@ -97,7 +97,7 @@ def _blocks(
                 codes.append(bytes.fromhex(row[1 + labels]))
                 if len(codes[-1]) * 8 != bits or len(row[1 + labels]) * 4 != bits:
                     raise ValueError(f"a code of another width than {bits} bits")
-                numbers.append([int(cell) if cell else UNKNOWN for cell in row[2 + labels :]])
+                numbers.append([_number(cell) for cell in row[2 + labels :]])
             except ValueError as error:
                 raise CodesError(f"{path}: line {line}: {error}; {_MEND}") from None
         table = np.array(numbers, dtype=np.int64).reshape(len(some), -1)
@@ -115,11 +115,19 @@ def _label_columns(labels: int) -> list[str]:
     return ["label"] if labels == 1 else [f"label{place}" for place in range(1, labels + 1)]
 
 
-def _label_cells(file: CodesFile, block: Any) -> list[list[str]]:
+def _label_cells(file: CodesFile, block: Codes) -> list[list[str]]:
     if block.records.labels is None:
         return []
     names = [*file.label_names, ""]  # the last for -1
-    return [[names[place] for place in column] for column in block.records.labels.reshape(len(block), -1).T.tolist()]
+    return [[names[place] for place in column] for column in label_columns(block.records.labels).T.tolist()]
+
+
+def _number(cell: str) -> int:
+    """Return a size or a time. Raises ValueError if it is none."""
+    value = int(cell) if cell else UNKNOWN
+    if not UNKNOWN <= value < 1 << 63:
+        raise ValueError(f"{cell[:40]} is no size or time")
+    return value
 
 
 def _number_cells(values: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from ...errors import CodesError
 from ...packing import check_bits
 from ..guard import Report
 from ..reader import CodesFile
-from ..records import NO_LABEL, UNKNOWN, Codes, ModelRef
+from ..records import NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
 from ..strings import STRINGS
 from .table import Block, Table
 
@@ -64,10 +64,14 @@ def read(path: Path) -> Table:
         types = {name: schema.field(name).type for name in schema.names}
         if not pa.types.is_fixed_size_binary(types["code"]) or types["path"] not in (pa.string(), pa.binary()):
             raise ValueError("expected path, a string or binary, and code, binary of fixed size")
+        embeddings = int(types["embedding"].list_size) if "embedding" in types else 0
+        kinds = {"labels": pa.list_(pa.string()), "embedding": pa.list_(pa.float16(), embeddings)}
+        for name, kind in {**kinds, "size": pa.int64(), "mtime": pa.int64()}.items():
+            if types.get(name, kind) != kind:
+                raise ValueError(f"{name} of {types[name]}: expected {kind}")
         bits = check_bits(8 * int(types["code"].byte_width))
         model, root = _said((schema.metadata or {}).get(_KEY), bits)
         labels = _most(file) if "labels" in types else 0
-        embeddings = int(types["embedding"].list_size) if "embedding" in types else 0
         return Table(
             bits,
             _blocks(path, file),
@@ -127,7 +131,7 @@ def _columns(pa: Any, block: Codes, text: bool) -> list[Any]:
         pa.Array.from_buffers(pa.binary(codes.shape[1]), count, [None, pa.py_buffer(codes)]),
     ]
     if records.labels is not None:
-        labels = records.labels.reshape(count, -1)
+        labels = label_columns(records.labels)
         ends = np.concatenate([[0], np.cumsum((labels != NO_LABEL).sum(axis=1))])
         names = pa.array(records.label_names, pa.string()).take(pa.array(labels[labels != NO_LABEL]))
         columns.append(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), names))
@@ -179,7 +183,7 @@ def _block(columns: dict[str, Any]) -> Block:
         raise ValueError("a label that is null")
     vectors: NDArray[np.float16] | None = None
     if "embedding" in columns:
-        vectors = columns["embedding"].flatten().to_numpy().astype(np.float16).reshape(len(paths), -1)
+        vectors = columns["embedding"].flatten().to_numpy().reshape(len(paths), columns["embedding"].type.list_size)
     stats = [columns[name].fill_null(UNKNOWN).to_numpy() for name in ("size", "mtime") if name in columns]
     return Block(
         np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(codes), -1),
