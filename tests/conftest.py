@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
+
 Th = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parent.parent

@@ -97,7 +97,7 @@ def test_kill_during_save_leaves_the_old_index(folder):
     code = f"""
 import os, signal
 from transhash import Index, manifest
-manifest.files.replacing = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+manifest.files.replacing = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 Index.open({str(folder)!r}).save({str(folder)!r})
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9

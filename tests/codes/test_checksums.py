@@ -1,4 +1,7 @@
 import hashlib
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -73,8 +76,8 @@ def test_every_value_counts(tmp_path_factory, some, data):
 
 def test_where_one_string_ends_counts(tmp_path):
     one, other = many(2), many(2)
-    one = [type(row)(path, *list(vars(row).values())[1:]) for row, path in zip(one, (b"ab", b"c"), strict=True)]
-    other = [type(row)(path, *list(vars(row).values())[1:]) for row, path in zip(other, (b"a", b"bc"), strict=True)]
+    one = [replace(row, path=path) for row, path in zip(one, (b"ab", b"c"), strict=True)]
+    other = [replace(row, path=path) for row, path in zip(other, (b"a", b"bc"), strict=True)]
     assert digest(write(tmp_path / "one.h5", one)) != digest(write(tmp_path / "other.h5", other))
 
 
@@ -92,8 +95,18 @@ def test_the_header_counts(tmp_path, model):
     assert digest(tmp_path / "a.h5") != digest(write(tmp_path / "d.h5", many(3), skipped=[(b"x", "y")]))
 
 
+def test_names_that_are_no_text(tmp_path):
+    """Of a hasher whose path is none, and of a folder."""
+    model = ModelRef("h\udcff.safetensors", "\udcff", 64)
+    path = write(tmp_path / "c.h5", [replace(many(1)[0], labels=("\udcff",))], model=model)
+    codes = read_codes(path)
+    assert (codes.model.name, codes.model.digest) == ("h\\udcff.safetensors", "\\udcff")
+    assert codes.records.names(0) == ("\\udcff",)
+    verify(path)
+
+
 def test_what_is_not_there_is_unknown(tmp_path):
-    some = [type(row)(row.path, row.code, (), -1, -1, row.embedding) for row in many(20)]
+    some = [replace(row, labels=(), size=-1, mtime=-1) for row in many(20)]
     assert digest(write(tmp_path / "a.h5", some)) == digest(write(tmp_path / "b.h5", some, Kind(0, 3, False)))
 
 
@@ -281,9 +294,6 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 
 def test_skipping_takes_no_memory(tmp_path):
-    import subprocess
-    import sys
-
     code = f"""
 import resource
 from pathlib import Path

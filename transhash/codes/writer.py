@@ -85,7 +85,7 @@ class CodesWriter:
             raise CodesError(
                 f"{path}: embeddings of {embeddings} numbers, a codes file holds {MAX_WIDTH}; leave them"
             )
-        model = replace(model, name=_utf8(model.name).decode("utf-8"))
+        model = replace(model, name=_utf8(model.name).decode(), digest=_utf8(model.digest).decode())
         with hdf5.created(path, temporary) as (file, spool):
             writer = cls(file, spool, model, root, labels, embeddings, stats)
             yield writer

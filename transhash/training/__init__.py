@@ -1,1 +1,1 @@
-"""Training the TransHash hasher end to end: `config`, `data`, `objective`, `loop`."""
+"""Training the TransHash hasher end to end: `config`, `data`, `objectives`, `learner` (a step), `loop` (a run)."""
