@@ -17,6 +17,7 @@ from .strings import StringTable
 File = Any  # h5py.File, which has no types
 
 _CHUNK = 1 << 15  # bytes in a chunk
+_CACHE = 1 << 18  # bytes of chunks kept of a dataset; HDF5's own 8 MiB would be those of every column
 _FILTERS = {"deflate", "fletcher32", "shuffle"}
 _MAX_DEFLATE = 1032  # no more than this many bytes come out of one
 _VERSION = ("v110", "v110")  # of the HDF5 library that can read the file; the first whose metadata have checksums
@@ -30,7 +31,7 @@ def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, S
     Raises OSError if the disk does not take it.
     """
     with files.replacing(path, temporary) as part, Spool(part) as spool:
-        with h5py.File(spool, "w", libver=_VERSION) as file:
+        with h5py.File(spool, "w", libver=_VERSION, rdcc_nbytes=_CACHE) as file:
             yield file, spool
         spool.check()
 
@@ -50,7 +51,7 @@ def opened(path: Path) -> Iterator[File]:
     The file closes with the last dataset that is still in use, not with the block.
     """
     try:
-        yield h5py.File(path, "r")
+        yield h5py.File(path, "r", rdcc_nbytes=_CACHE)
     except DAMAGE as error:
         raise CodesError(f"{path}: not a codes file, or a damaged one ({line(error)}); encode again") from error
 
