@@ -24,8 +24,17 @@ def distances(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> NDArray[n
     return total
 
 
-def top_k(queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int) -> Matches:
-    """Return the min(k, n) nearest codes of each query, ordered by (distance, position)."""
+def top_k(
+    queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None = None
+) -> Matches:
+    """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
+
+    With `allowed` (n,) bool, only positions where it is true count.
+    """
+    if allowed is not None:
+        chosen = np.flatnonzero(allowed)
+        found = top_k(queries, codes[chosen], k)
+        return Matches(chosen[found.ids], found.distances)
     k = min(k, len(codes))
     best = np.empty((len(queries), 0), dtype=np.int64)
     for start, block in _blocks(queries, codes):
@@ -36,8 +45,17 @@ def top_k(queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int) -> Match
     return Matches(best & ((1 << _ID_BITS) - 1), (best >> _ID_BITS).astype(np.int32))
 
 
-def within(queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int) -> RangeMatches:
-    """Return every code at distance <= radius of each query, ordered by (distance, position)."""
+def within(
+    queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None
+) -> RangeMatches:
+    """Return every code at distance <= radius of each query, ordered by (distance, position).
+
+    With `allowed` (n,) bool, only positions where it is true count.
+    """
+    if allowed is not None:
+        chosen = np.flatnonzero(allowed)
+        inner = within(queries, codes[chosen], radius)
+        return RangeMatches(inner.offsets, chosen[inner.ids], inner.distances)
     owners, ids, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
     for start, block in _blocks(queries, codes):
         owner, position = np.nonzero(block <= radius)
