@@ -1,7 +1,7 @@
 """FAISS binary indexes with answers that do not depend on how FAISS breaks ties."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from transhash import hamming
 from transhash.backends import check_params
 from transhash.errors import BackendError
 from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
@@ -60,13 +61,47 @@ class FaissIndex:
         """Add codes (n, bits/8) uint8 behind those there are."""
         self._index.add(codes)
 
-    def search(self, queries: NDArray[np.uint8], k: int, params: Mapping[str, int] | None = None) -> Matches:
-        """Return the min(k, n) nearest codes of each query, ordered by (distance, id).
+    def remove(self, keep: NDArray[np.bool_]) -> None:
+        """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
+        if not self._ivf:
+            kept = faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
+            self._index.remove_ids(faiss.IDSelectorNot(kept))
+            return
+        ranks = np.cumsum(keep) - 1
+        for place, ids, codes in self._lists():
+            stays = keep[ids]
+            left = int(stays.sum())
+            ids[:left], codes[:left] = ranks[ids[stays]], codes[stays]
+            self._index.invlists.resize(place, left)
+        self._index.ntotal = int(keep.sum())
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8."""
+        if not self._ivf:
+            return self._codes()[start:stop].copy()
+        out = np.empty((stop - start, self.bits // 8), np.uint8)
+        for _, ids, codes in self._lists():
+            inside = (ids >= start) & (ids < stop)
+            out[ids[inside] - start] = codes[inside]
+        return out
+
+    def search(
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Matches:
+        """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
         Type ``ivf`` takes ``nprobe``; rows end in ids of -1 where the probed lists hold fewer codes.
         """
         nprobe = self._search_nprobe(params)
+        if allowed is not None:
+            return self._search_allowed(queries, k, allowed)
         k = min(k, len(self))
+        if not k:
+            return Matches(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
         if not self._ivf:  # a flat scan meets ids in order, and keeps the first of equals
             distances, ids = self._index.search(queries, k)
             return Matches(ids, distances)
@@ -83,14 +118,23 @@ class FaissIndex:
         return Matches(np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k]))
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, params: Mapping[str, int] | None = None
+        self,
+        queries: NDArray[np.uint8],
+        radius: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
-        """Return every code at distance <= radius of each query, ordered by (distance, id)."""
+        """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
         nprobe = self._search_nprobe(params)
         with self._lock:
             if self._ivf:
                 self._index.nprobe = nprobe
-            return self._within(queries, radius)
+            found = self._within(queries, radius)
+        if allowed is None:
+            return found
+        stays = allowed[found.ids]
+        owners = np.repeat(np.arange(len(queries)), np.diff(found.offsets))[stays]
+        return RangeMatches.sort(len(queries), owners, found.ids[stays], found.distances[stays])
 
     def save(self, folder: Path) -> None:
         """Write the index as FAISS's own file, which `faiss.read_index_binary` opens."""
@@ -99,8 +143,10 @@ class FaissIndex:
         storage.write(self._index, folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, mmap: bool = False) -> Self:
         """Open what `save` wrote. Raises BackendError if it does not hold together."""
+        if mmap:
+            raise BackendError("the faiss backend does not map its files yet")
         return cls(storage.read(folder))
 
     def info(self) -> dict[str, int | str]:
@@ -117,6 +163,31 @@ class FaissIndex:
             "longest_list": int(longest),
             "bytes": size + 8 * len(self) + self._index.nlist * self._index.code_size,
         }
+
+    def _codes(self) -> NDArray[np.uint8]:
+        """View the codes of a flat index."""
+        view = faiss.rev_swig_ptr(self._index.xb.data(), len(self) * self.bits // 8)
+        return view.reshape(len(self), self.bits // 8)
+
+    def _lists(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]:
+        """Yield the number, the ids and the codes of every list that holds any, as views."""
+        lists = self._index.invlists
+        for place in range(self._index.nlist):
+            size = lists.list_size(place)
+            if size:
+                codes = faiss.rev_swig_ptr(lists.get_codes(place), size * self.bits // 8)
+                yield place, faiss.rev_swig_ptr(lists.get_ids(place), size), codes.reshape(size, self.bits // 8)
+
+    def _search_allowed(self, queries: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_]) -> Matches:
+        if not self._ivf:
+            return hamming.top_k(queries, self._codes(), k, allowed)
+        chosen = np.flatnonzero(allowed)
+        codes = np.empty((len(chosen), self.bits // 8), np.uint8)
+        for _, ids, own in self._lists():
+            inside = allowed[ids]
+            codes[np.searchsorted(chosen, ids[inside])] = own[inside]
+        found = hamming.top_k(queries, codes, k)
+        return Matches(chosen[found.ids], found.distances)
 
     def _search_nprobe(self, params: Mapping[str, int] | None) -> int:
         known = ("nprobe",) if self._ivf else ()

@@ -8,6 +8,7 @@ from transhash.testing import BackendContract
 
 class TestExact(BackendContract):
     backend = ExactIndex
+    refuses = {"mmap"}
 
 
 def test_both_built_in_backends_are_found_alike():

@@ -24,10 +24,13 @@ GROUP = "transhash.backends"
 
 
 class Backend(Protocol):
-    """An index over packed codes. Ids are positions: the i-th code added has id i.
+    """An index over packed codes. Ids are positions: the i-th code has id i.
 
     Codes and queries reach a backend checked: C-contiguous uint8 of shape (n, bits/8). Parameters are those of
-    the command line (``nlist``, ``nprobe``); a backend refuses one it does not know with a `BackendError`.
+    the command line (``nlist``, ``nprobe``); a backend refuses one it does not know with a `BackendError`. An index
+    type that cannot do something raises `BackendError` with the reason and the types that can.
+
+    Searches take `allowed`, None or (n,) bool: only positions where it is true may be found.
     """
 
     types: ClassVar[tuple[str, ...]]
@@ -51,12 +54,36 @@ class Backend(Protocol):
         """Add codes (n, bits/8) uint8 behind those there are."""
         ...
 
-    def search(self, queries: NDArray[np.uint8], k: int, params: Mapping[str, int] | None = None) -> Matches:
-        """Return the min(k, n) nearest codes of each query, k >= 1, ordered by (distance, id)."""
+    def remove(self, keep: NDArray[np.bool_]) -> None:
+        """Drop the codes where `keep` (n,) is false; a code that stays has its rank among those as its new id."""
+        ...
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8.
+
+        0 <= start <= stop <= n. A call may cost a pass over the index, whatever its length: ask for many at once.
+        """
+        ...
+
+    def search(
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Matches:
+        """Return the min(k, n) nearest codes of each query, k >= 1, ordered by (distance, id).
+
+        With `allowed` n is the number of codes that may be found.
+        """
         ...
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, params: Mapping[str, int] | None = None
+        self,
+        queries: NDArray[np.uint8],
+        radius: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
         """Return every code at distance <= radius of each query, ordered by (distance, id)."""
         ...
@@ -66,8 +93,8 @@ class Backend(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Open what `save` wrote.
+    def load(cls, folder: Path, mmap: bool = False) -> Self:
+        """Open what `save` wrote; with `mmap` map it instead of reading it, as an index that cannot be changed.
 
         Lengths and checksums were verified against the manifest, but whoever made the files made the manifest
         too: raise `BackendError` for contents that do not hold together.

@@ -46,25 +46,45 @@ class ExactIndex:
         """Add codes (n, bits/8) uint8 behind those there are."""
         self._codes = np.concatenate([self._codes, codes])
 
-    def search(self, queries: NDArray[np.uint8], k: int, params: Mapping[str, int] | None = None) -> Matches:
-        """Return the min(k, n) nearest codes of each query, ordered by (distance, id)."""
+    def remove(self, keep: NDArray[np.bool_]) -> None:
+        """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
+        self._codes = self._codes[keep]
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8."""
+        return self._codes[start:stop].copy()
+
+    def search(
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Matches:
+        """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id)."""
         check_params(params, (), "the exact backend")
-        return hamming.top_k(queries, self._codes, k)
+        return hamming.top_k(queries, self._codes, k, allowed)
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, params: Mapping[str, int] | None = None
+        self,
+        queries: NDArray[np.uint8],
+        radius: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
-        """Return every code at distance <= radius of each query, ordered by (distance, id)."""
+        """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
         check_params(params, (), "the exact backend")
-        return hamming.within(queries, self._codes, radius)
+        return hamming.within(queries, self._codes, radius, allowed)
 
     def save(self, folder: Path) -> None:
         """Write the codes as one safetensors file."""
         (folder / _FILE).write_bytes(serialize({"codes": self._codes}))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Open what `save` wrote. Raises BackendError if the file does not hold codes."""
+    def load(cls, folder: Path, mmap: bool = False) -> Self:
+        """Open what `save` wrote. Raises BackendError if the file does not hold codes, or for `mmap`."""
+        if mmap:
+            raise BackendError("the exact backend does not map its file; types flat and ivf of backend faiss do")
         try:
             codes = load_file(folder / _FILE)["codes"]
         except (OSError, KeyError, SafetensorError) as error:

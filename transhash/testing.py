@@ -7,10 +7,10 @@
         backend = MyIndex
 
 Answers are compared with brute force in numpy. An approximate type names the `search_params` that make it
-exhaustive, since only then is there one right answer.
+exhaustive, since only then is there one right answer, and what it `refuses`, which it must do with a BackendError.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -32,6 +32,8 @@ class BackendContract:
     type: ClassVar[str | None] = None
     params: ClassVar[Mapping[str, int]] = {}
     search_params: ClassVar[Mapping[str, int]] = {}
+    refuses: ClassVar[Set[str]] = frozenset()
+    """Of "allowed", "mmap", "range_search", "reconstruct" and "remove", what the type cannot do."""
 
     def build(self, codes: NDArray[np.uint8]) -> Backend:
         """Build the index under test."""
@@ -51,7 +53,7 @@ class BackendContract:
 
     def test_range_search_equals_brute_force(self) -> None:
         """Everything at distance <= radius comes back, in order, and nothing else."""
-        for codes, queries in _collections():
+        for codes, queries in self._able("range_search"):
             index = self.build(codes)
             for radius in (0, 1, codes.shape[1] * 4, codes.shape[1] * 8):
                 found = index.range_search(queries, radius, self.search_params)
@@ -65,7 +67,8 @@ class BackendContract:
         codes, queries = next(_collections())
         index = self.build(codes)
         assert len(index.search(queries[:0], 3, self.search_params)) == 0
-        assert len(index.range_search(queries[:0], 3, self.search_params)) == 0
+        if "range_search" not in self.refuses:
+            assert len(index.range_search(queries[:0], 3, self.search_params)) == 0
 
     def test_add_continues_the_ids(self) -> None:
         """Codes added later have the positions behind those there were."""
@@ -76,6 +79,64 @@ class BackendContract:
             found = index.search(queries, 7, self.search_params)
             expected = hamming.top_k(queries, np.concatenate([codes, codes[::-1]]), 7)
             np.testing.assert_array_equal(found.ids, expected.ids)
+
+    def test_allowed_equals_brute_force(self) -> None:
+        """Only what is allowed comes back, as if there were nothing else."""
+        for codes, queries in self._able("allowed"):
+            index = self.build(codes)
+            for allowed in _masks(len(codes)):
+                for k in (1, len(codes) // 2 + 1, len(codes) + 5):
+                    found = index.search(queries, k, self.search_params, allowed)
+                    expected = hamming.top_k(queries, codes, k, allowed)
+                    np.testing.assert_array_equal(found.ids, expected.ids)
+                    np.testing.assert_array_equal(found.distances, expected.distances)
+                if "range_search" in self.refuses:
+                    continue
+                for radius in (0, codes.shape[1] * 4):
+                    inside = index.range_search(queries, radius, self.search_params, allowed)
+                    all_inside = hamming.within(queries, codes, radius, allowed)
+                    np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
+                    np.testing.assert_array_equal(inside.ids, all_inside.ids)
+
+    def test_remove_leaves_what_a_fresh_build_has(self) -> None:
+        """What stays is numbered anew in its order, and can be added to."""
+        for codes, queries in self._able("remove"):
+            for keep in _masks(len(codes)):
+                index = self.build(codes)
+                index.remove(keep)
+                assert len(index) == keep.sum()
+                index.add(codes[:2])
+                rest = np.concatenate([codes[keep], codes[:2]])
+                found = index.search(queries, 9, self.search_params)
+                expected = hamming.top_k(queries, rest, 9)
+                np.testing.assert_array_equal(found.ids, expected.ids)
+                np.testing.assert_array_equal(found.distances, expected.distances)
+
+    def test_reconstruct_gives_the_codes(self) -> None:
+        """The codes come back by their ids, as a copy."""
+        for codes, _ in self._able("reconstruct"):
+            index = self.build(codes)
+            index.add(codes[:1])
+            everything = np.concatenate([codes, codes[:1]])
+            for start, stop in ((0, len(codes) + 1), (len(codes) // 3, len(codes) // 2), (0, 0)):
+                part = index.reconstruct(start, stop)
+                assert part.dtype == np.uint8
+                np.testing.assert_array_equal(part, everything[start:stop])
+
+    def test_refuses_what_it_cannot_do(self) -> None:
+        """Each operation that the type lacks is a BackendError, not a wrong answer."""
+        codes, queries = next(_collections())
+        index = self.build(codes)
+        every = np.ones(len(codes), dtype=bool)
+        attempts: dict[str, Callable[[], object]] = {
+            "allowed": lambda: index.search(queries, 1, self.search_params, every),
+            "mmap": lambda: _mapped(index),
+            "range_search": lambda: index.range_search(queries, 1, self.search_params),
+            "remove": lambda: index.remove(every),
+            "reconstruct": lambda: index.reconstruct(0, 1),
+        }
+        for name in self.refuses:
+            _refuses(name, attempts[name])
 
     def test_save_and_load(self) -> None:
         """An index comes back from its folder as it was."""
@@ -89,19 +150,30 @@ class BackendContract:
                 found = loaded.search(queries, 5, self.search_params)
                 np.testing.assert_array_equal(found.ids, index.search(queries, 5, self.search_params).ids)
 
+    def test_a_mapped_index_answers_and_does_not_change(self) -> None:
+        """Answers are the same; adding and removing are refused."""
+        for codes, queries in self._able("mmap"):
+            index = self.build(codes)
+            with TemporaryDirectory() as folder:
+                index.save(Path(folder))
+                mapped = self.backend.load(Path(folder), mmap=True)
+                assert mapped.info() == index.info()
+                found = mapped.search(queries, 5, self.search_params)
+                np.testing.assert_array_equal(found.ids, index.search(queries, 5, self.search_params).ids)
+                inside = mapped.range_search(queries, codes.shape[1] * 4, self.search_params)
+                all_inside = hamming.within(queries, codes, codes.shape[1] * 4)
+                np.testing.assert_array_equal(inside.ids, all_inside.ids)
+                np.testing.assert_array_equal(mapped.reconstruct(0, len(codes)), codes)
+                _refuses("adding to a mapped index", mapped.add, codes)
+                _refuses("removing from a mapped index", mapped.remove, np.ones(len(codes), dtype=bool))
+
     def test_refuses_what_it_does_not_know(self) -> None:
         """An unknown type or parameter is a BackendError, not a guess."""
         codes, queries = next(_collections())
-        for attempt in (
-            lambda: self.backend.build(codes, type="no-such-type"),
-            lambda: self.backend.build(codes, type=self.type, params={"no_such_parameter": 1}),
-            lambda: self.build(codes).search(queries, 1, {"no_such_parameter": 1}),
-        ):
-            try:
-                attempt()
-            except BackendError:
-                continue
-            raise AssertionError("accepted what it does not know")
+        unknown = {"no_such_parameter": 1}
+        _refuses("an unknown type", self.backend.build, codes, type="no-such-type")
+        _refuses("an unknown parameter", self.backend.build, codes, type=self.type, params=unknown)
+        _refuses("an unknown search parameter", self.build(codes).search, queries, 1, unknown)
 
     def test_load_refuses_damage(self) -> None:
         """A file cut short is a BackendError."""
@@ -110,11 +182,9 @@ class BackendContract:
             self.build(codes).save(Path(folder))
             for path in (path for path in Path(folder).rglob("*") if path.is_file()):
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-            try:
-                self.backend.load(Path(folder))
-            except BackendError:
-                return
-            raise AssertionError("opened half a file")
+            _refuses("half a file", self.backend.load, Path(folder))
+            if "mmap" not in self.refuses:
+                _refuses("half a file, mapped", self.backend.load, Path(folder), mmap=True)
 
     def test_info_names_the_type(self) -> None:
         """`info` holds the type, and values that JSON can hold."""
@@ -122,6 +192,25 @@ class BackendContract:
         info = self.build(codes).info()
         assert info["type"] in self.backend.types
         assert all(isinstance(value, int | str) for value in info.values())
+
+    def _able(self, operation: str) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Yield the collections to try an operation with: none if the type refuses it."""
+        if operation not in self.refuses:
+            yield from _collections()
+
+
+def _refuses(what: str, attempt: Callable[..., object], *given: object, **named: object) -> None:
+    try:
+        attempt(*given, **named)
+    except BackendError:
+        return
+    raise AssertionError(f"did not refuse {what}")
+
+
+def _mapped(index: Backend) -> None:
+    with TemporaryDirectory() as folder:
+        index.save(Path(folder))
+        type(index).load(Path(folder), mmap=True)
 
 
 def _collections() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -133,3 +222,11 @@ def _collections() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
             codes[count // 2 :] = codes[: count - count // 2]
             codes[::5] = codes[0]
             yield codes, np.concatenate([codes[:3], rng.integers(0, 256, (5, width), dtype=np.uint8)])
+
+
+def _masks(count: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield choices of `count` codes: all, none, the last, and about half."""
+    yield np.ones(count, dtype=bool)
+    yield np.zeros(count, dtype=bool)
+    yield np.arange(count) == count - 1
+    yield np.random.default_rng(count).random(count) < 0.5

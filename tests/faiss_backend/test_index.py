@@ -17,12 +17,14 @@ from transhash.testing import BackendContract
 class TestFlat(BackendContract):
     backend = FaissIndex
     type = "flat"
+    refuses = {"mmap"}
 
 
 class TestIvf(BackendContract):
     backend = FaissIndex
     type = "ivf"
     search_params = {"nprobe": 1_000_000}
+    refuses = {"mmap"}
 
 
 @st.composite

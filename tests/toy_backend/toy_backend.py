@@ -29,17 +29,24 @@ class ToyIndex:
     def add(self, codes):
         self._rows += ToyIndex(codes)._rows
 
-    def search(self, queries, k, params=None):
+    def remove(self, keep):
+        self._rows = [row for row, stays in zip(self._rows, keep, strict=True) if stays]
+
+    def reconstruct(self, start, stop):
+        data = b"".join(row.to_bytes(self.bits // 8, "big") for row in self._rows[start:stop])
+        return np.frombuffer(data, np.uint8).reshape(stop - start, self.bits // 8)
+
+    def search(self, queries, k, params=None, allowed=None):
         check_params(params, (), "the toy backend")
-        found = [self._sorted(query)[:k] for query in queries]
-        shape = (len(queries), min(k, len(self)))
+        found = [self._sorted(query, allowed)[:k] for query in queries]
+        shape = (len(queries), min(k, len(self) if allowed is None else int(allowed.sum())))
         return Matches(
             np.array([[row for _, row in one] for one in found], np.int64).reshape(shape),
             np.array([[distance for distance, _ in one] for one in found], np.int32).reshape(shape),
         )
 
-    def range_search(self, queries, radius, params=None):
-        found = [[pair for pair in self._sorted(query) if pair[0] <= radius] for query in queries]
+    def range_search(self, queries, radius, params=None, allowed=None):
+        found = [[pair for pair in self._sorted(query, allowed) if pair[0] <= radius] for query in queries]
         owners = np.repeat(np.arange(len(queries)), [len(one) for one in found])
         distances, ids = np.array([pair for one in found for pair in one], np.int64).reshape(-1, 2).T
         return RangeMatches.sort(len(queries), owners, ids, distances)
@@ -49,7 +56,9 @@ class ToyIndex:
         (folder / "toy.txt").write_text("\n".join(lines))
 
     @classmethod
-    def load(cls, folder: Path):
+    def load(cls, folder: Path, mmap=False):
+        if mmap:
+            raise BackendError("the toy backend does not map its file")
         try:
             header, *rows = (folder / "toy.txt").read_text().splitlines()
             bits, count = map(int, header.split())
@@ -63,6 +72,7 @@ class ToyIndex:
     def info(self):
         return {"type": "toy"}
 
-    def _sorted(self, query):
+    def _sorted(self, query, allowed):
         value = int.from_bytes(query.tobytes(), "big")
-        return sorted(((row ^ value).bit_count(), place) for place, row in enumerate(self._rows))
+        pairs = (((row ^ value).bit_count(), place) for place, row in enumerate(self._rows))
+        return sorted(pair for pair in pairs if allowed is None or allowed[pair[1]])
