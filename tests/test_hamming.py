@@ -3,18 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import hamming
+from transhash import hamming, native
 
 
 @st.composite
 def collections(draw):
     """Queries and codes of one width, drawn from few values so that ties and duplicates are common."""
-    width = draw(st.integers(1, 20))
+    width = draw(st.one_of(st.integers(1, 20), st.sampled_from([8, 16, 32, 48, 64, 128])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = draw(st.sampled_from([2, 4, 256]))
     queries, codes = (
         rng.integers(0, values, (draw(st.integers(low, high)), width), dtype=np.uint8)
-        for low, high in ((0, 5), (1, 60))
+        for low, high in ((0, 5), (1, 150))
     )
     return queries, codes
 
@@ -23,6 +23,12 @@ def oracle(queries, codes):
     """Distances from unpacked bits, one by one."""
     bits = np.unpackbits(queries, axis=1)[:, None] != np.unpackbits(codes, axis=1)[None]
     return bits.sum(axis=2)
+
+
+@pytest.fixture(autouse=True, params=["", *native.isas], ids=lambda isa: isa or "numpy")
+def isa(request, monkeypatch):
+    monkeypatch.setattr(hamming, "isa", request.param)
+    return request.param
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +49,18 @@ def test_top_k_is_a_stable_sort(pair, k):
     distances = oracle(queries, codes)
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     found = hamming.top_k(queries, codes, k)
+    np.testing.assert_array_equal(found.ids, order)
+    np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
+
+
+@settings(deadline=None)
+@given(collections(), st.integers(1, 70), st.randoms(use_true_random=False))
+def test_top_k_of_what_is_allowed(pair, k, random):
+    queries, codes = pair
+    allowed = np.array([random.random() < 0.4 for _ in codes])
+    distances = np.where(allowed, oracle(queries, codes), 10_000)
+    order = np.argsort(distances, axis=1, kind="stable")[:, : min(k, int(allowed.sum()))]
+    found = hamming.top_k(queries, codes, k, allowed)
     np.testing.assert_array_equal(found.ids, order)
     np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
 
@@ -97,3 +115,77 @@ def test_counts_reach_the_far_end(bits):
     total, relevant = hamming.counts(codes[:1], codes, np.array([3], np.int32), np.array([3, 3], np.int32))
     for found in (total, relevant):
         assert found[0].nonzero()[0].tolist() == [0, bits]
+
+
+@st.composite
+def inverted_files(draw):
+    """Queries, codes, the list of each code, and which lists each query probes."""
+    queries, codes = draw(collections())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    nlist = draw(st.integers(1, 6))
+    probes = np.array([rng.permutation(nlist) for _ in queries], dtype=np.int64).reshape(len(queries), nlist)
+    probes = np.ascontiguousarray(probes[:, : draw(st.integers(1, nlist))])
+    probes[rng.random(probes.shape) < 0.1] = -1
+    return queries, codes, rng.integers(0, nlist, len(codes)), probes, rng.random(len(codes)) < 0.6
+
+
+@settings(deadline=None)
+@given(inverted_files(), st.integers(1, 70), st.integers(0, 170), st.booleans())
+def test_lists(file, k, radius, filtered):
+    queries, codes, owner, probes, allowed = file
+    order = np.random.default_rng(0).permutation(len(codes))  # lists hold ids in any order
+    members = [order[owner[order] == place] for place in range(int(probes.max(initial=0)) + 1)]
+    lists = hamming.Lists([codes[ids] for ids in members], members)
+    given_mask = allowed if filtered else None
+    nearest = hamming.top_k_lists(queries, lists, probes, k, given_mask)
+    near = hamming.within_lists(queries, lists, probes, radius, given_mask)
+    distances = oracle(queries, codes)
+    for query in range(len(queries)):
+        seen = [i for i in range(len(codes)) if owner[i] in probes[query] and (allowed[i] or not filtered)]
+        expected = sorted((int(distances[query, i]), i) for i in seen)
+        ids, bits = nearest.row(query)
+        assert list(zip(bits.tolist(), ids.tolist(), strict=True)) == expected[:k]
+        ids, bits = near.row(query)
+        assert list(zip(bits.tolist(), ids.tolist(), strict=True)) == [pair for pair in expected if pair[0] <= radius]
+
+
+@pytest.mark.parametrize("width", [*range(1, 18), 24, 25, 32, 33, 64, 100, 127, 128])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_blocks_threads_and_unaligned_memory(width, threads, monkeypatch):
+    """Sizes beyond a block, an odd address, and k from one to all."""
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(native, "_SMALL", 1000)
+    rng = np.random.default_rng(width)
+    count = 9001 if width < 17 else 2001
+    memory = np.empty(count * width + 1, np.uint8)
+    codes = memory[1:].reshape(count, width)
+    codes[:] = rng.integers(0, 256, (count, width)) & rng.integers(0, 256, (count, 1))
+    allowed = rng.random(count) < 0.3
+    queries = rng.integers(0, 256, (2, width), dtype=np.uint8)
+    many = rng.integers(0, 256, (13, width), dtype=np.uint8)
+    for asked in (queries, many):
+        distances = oracle(asked, codes)
+        order = np.argsort(distances, axis=1, kind="stable")
+        for k in (1, 100, count):
+            found = hamming.top_k(asked, codes, k)
+            np.testing.assert_array_equal(found.ids, order[:, :k])
+            np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order[:, :k], axis=1))
+        radius = int(np.median(distances))
+        near = hamming.within(asked, codes, radius, allowed)
+        for query in range(len(asked)):
+            expected = [i for i in order[query] if distances[query, i] <= radius and allowed[i]]
+            np.testing.assert_array_equal(near.row(query)[0], expected)
+
+
+def test_the_scan_refuses_what_does_not_fit():
+    if not native.isas:
+        pytest.skip("built without a C compiler")
+    codes, pairs = np.zeros((4, 8), np.uint8), np.zeros((1, 2), np.uint64)
+    table = native.Segments([codes], [np.arange(4)]).table
+    ids, distances = np.zeros(3, np.int64), np.zeros(3, np.int32)
+    with pytest.raises(ValueError, match="instruction set"):
+        native._scan.nearest("abacus", 8, codes, table, pairs, None, 1, ids, distances)
+    with pytest.raises(ValueError, match="bytes"):
+        native._scan.nearest("portable", 8, codes, table, pairs, None, 1, ids, distances)
+    with pytest.raises(ValueError, match="outside"):
+        native._scan.nearest("portable", 8, codes, table, pairs + 9, None, 1, ids, distances)

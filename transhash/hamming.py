@@ -1,14 +1,19 @@
-"""Hamming distances between packed codes, in numpy: exact, ties by position, flat in memory.
+"""Hamming distances between packed codes: exact, ties by position, flat in memory.
 
-All codes are C-contiguous uint8 of shape (n, bits/8). A distance is the number of differing bits.
+All codes are uint8 of shape (n, bits/8). A distance is the number of differing bits. The searches and counts run in the
+compiled scan (`transhash.native`) where it was built, and in numpy elsewhere, with the same answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .results import Matches, RangeMatches
+from . import native
+from .results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+
+isa = next(iter(native.isas), "")
+"""The instruction set of the compiled scan, one of `transhash.native.isas`; empty: numpy."""
 
 _BLOCK = 1 << 22  # distances computed at a time: 8 MiB of uint16
 _ROWS = 1 << 16  # codes counted at a time: what belongs to them stays in the cache
@@ -31,11 +36,13 @@ def top_k(
 
     With `allowed` (n,) bool, only positions where it is true count.
     """
+    k = min(k, len(codes) if allowed is None else int(np.count_nonzero(allowed)))
+    if isa and k:
+        return native.top_k(_contiguous(queries), _contiguous(codes), k, allowed, isa)
     if allowed is not None:
         chosen = np.flatnonzero(allowed)
         found = top_k(queries, codes[chosen], k)
         return Matches(chosen[found.ids], found.distances)
-    k = min(k, len(codes))
     best = np.empty((len(queries), 0), dtype=np.int64)
     for start, block in _blocks(queries, codes):
         positions = np.arange(start, start + block.shape[1], dtype=np.int64)
@@ -52,6 +59,8 @@ def within(
 
     With `allowed` (n,) bool, only positions where it is true count.
     """
+    if isa:
+        return native.within(_contiguous(queries), _contiguous(codes), radius, allowed, isa)
     if allowed is not None:
         chosen = np.flatnonzero(allowed)
         inner = within(queries, codes[chosen], radius)
@@ -63,6 +72,66 @@ def within(
         ids.append(position + start)
         found.append(block[owner, position])
     return RangeMatches.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(found))
+
+
+class Lists:
+    """Codes in several arrays, as an inverted file keeps them, for `top_k_lists` and `within_lists`."""
+
+    def __init__(self, codes: Sequence[NDArray[np.uint8]], ids: Sequence[NDArray[np.int64]]) -> None:
+        """Take lists of contiguous codes (n, w) uint8 and of their ids (n,) int64; nothing is copied."""
+        self.codes = codes
+        self.ids = ids
+        self.segments = native.Segments(codes, ids)
+
+
+def top_k_lists(
+    queries: NDArray[np.uint8],
+    lists: Lists,
+    probes: NDArray[np.int64],
+    k: int,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Matches:
+    """Return the `k` nearest codes of each query in the lists that it probes, ordered by (distance, id).
+
+    Args:
+        queries: (q, w) uint8.
+        lists: the codes; no id stands twice.
+        probes: (q, p) int64, numbers of lists, each once a query; -1 for none.
+        k: at least 1; rows end in ids of -1 where the lists hold fewer.
+        allowed: (highest id + 1,) bool, the ids that count; all if not given.
+    """
+    if isa:
+        return native.top_k_lists(_contiguous(queries), lists.segments, probes, k, allowed, isa)
+    found = _empty_matches(len(queries), k)
+    for query, (codes, ids) in enumerate(_gathered(queries, lists, probes, allowed)):
+        own = top_k(queries[query : query + 1], codes, k)
+        places = own.ids.shape[1]
+        found.ids[query, :places], found.distances[query, :places] = ids[own.ids[0]], own.distances[0]
+    return found
+
+
+def within_lists(
+    queries: NDArray[np.uint8],
+    lists: Lists,
+    probes: NDArray[np.int64],
+    radius: int,
+    allowed: NDArray[np.bool_] | None = None,
+) -> RangeMatches:
+    """Return every code at distance <= radius of each query in the lists that it probes, ordered by (distance, id).
+
+    Arguments as `top_k_lists`.
+    """
+    if isa:
+        return native.within_lists(_contiguous(queries), lists.segments, probes, radius, allowed, isa)
+    owners, found_ids, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for query, (codes, ids) in enumerate(_gathered(queries, lists, probes, allowed)):
+        own = within(queries[query : query + 1], codes, radius)
+        owners.append(np.full(len(own.ids), query))
+        found_ids.append(ids[own.ids])
+        distances.append(own.distances)
+    return RangeMatches.sort(
+        len(queries), np.concatenate(owners), np.concatenate(found_ids), np.concatenate(distances)
+    )
 
 
 def counts(
@@ -85,6 +154,8 @@ def counts(
     Returns:
         Two arrays (q, bits + 1) int64: codes, and relevant codes, at distance 0, 1, ... bits.
     """
+    if isa:
+        return _tallied(queries, codes, query_labels, labels)
     levels = queries.shape[1] * 8 + 1
     cell = np.uint8 if 2 * levels <= 1 << 8 else np.uint16
     table = np.zeros((len(queries), 2 * levels), dtype=np.int64)  # what is not relevant, then what is
@@ -98,6 +169,24 @@ def counts(
             table[query] += np.bincount(cells, minlength=2 * levels)
     relevant = table[:, levels:]
     return table[:, :levels] + relevant, relevant
+
+
+def _tallied(
+    queries: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    query_labels: NDArray[np.int32] | NDArray[np.uint8],
+    labels: NDArray[np.int32] | NDArray[np.uint8],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    table = np.zeros((len(queries), 2, queries.shape[1] * 8 + 1), dtype=np.int64)
+    asked = _contiguous(queries)
+    for start in range(0, len(codes), _ROWS):
+        rows = slice(start, start + _ROWS)
+
+        def hits(own: slice, rows: slice = rows) -> NDArray[np.bool_]:
+            return np.stack(list(sharing(query_labels[own], labels[rows])))
+
+        table += native.tally(asked, _contiguous(codes[rows]), hits, isa)
+    return table.sum(axis=1), table[:, 1]
 
 
 def sharing(
@@ -134,3 +223,24 @@ def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64] | NDArray[np.uint8]:
     if codes.shape[1] % 8 == 0:
         return np.ascontiguousarray(codes).view(np.uint64)
     return codes
+
+
+def _contiguous(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(codes)
+
+
+def _empty_matches(queries: int, k: int) -> Matches:
+    return Matches(np.full((queries, k), NO_ID, dtype=np.int64), np.full((queries, k), NO_DISTANCE, dtype=np.int32))
+
+
+def _gathered(
+    queries: NDArray[np.uint8], lists: Lists, probes: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield for each query the codes (m, w) and ids (m,) of the lists that it probes, in the order of their ids."""
+    for own in probes:
+        codes = [np.empty((0, queries.shape[1]), np.uint8), *(lists.codes[place] for place in own if place >= 0)]
+        ids = np.concatenate([np.empty(0, np.int64), *(lists.ids[place] for place in own if place >= 0)])
+        order = np.argsort(ids)
+        if allowed is not None:
+            order = order[allowed[ids[order]]]
+        yield np.concatenate(codes)[order], ids[order]

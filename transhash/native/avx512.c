@@ -1,0 +1,148 @@
+/* AVX-512 with VPOPCNTDQ: eight codes a vector. */
+#include "kernel.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")))
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+static int supported(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vpopcntdq");
+}
+
+INLINE __m512i distance(const uint64_t *planes, size_t stride, size_t words, const __m512i *query, __mmask8 lanes)
+{
+    __m512i bits = _mm512_setzero_si512();
+    for (size_t word = 0; word < words; word++) {
+        __m512i code = _mm512_maskz_loadu_epi64(lanes, planes + word * stride);
+        bits = _mm512_add_epi64(bits, _mm512_popcnt_epi64(_mm512_xor_si512(code, query[word])));
+    }
+    return bits;
+}
+
+INLINE void broadcast(const uint64_t *query, size_t words, __m512i *out)
+{
+    for (size_t word = 0; word < words; word++)
+        out[word] = _mm512_set1_epi64((long long)query[word]);
+}
+
+INLINE __mmask8 lanes_of(size_t left)
+{
+    return left >= 8 ? 0xff : (__mmask8)((1u << left) - 1);
+}
+
+INLINE void all_distances(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                          uint16_t *out)
+{
+    __m512i asked[MAX_WORDS];
+    broadcast(query, words, asked);
+    for (size_t place = 0; place < n; place += 8) {
+        __mmask8 lanes = lanes_of(n - place);
+        __m512i bits = distance(planes + place, stride, words, asked, lanes);
+        _mm_mask_storeu_epi16(out + place, lanes, _mm512_cvtepi64_epi16(bits));
+    }
+}
+
+INLINE size_t keep(__m512i bits, __mmask8 near, size_t place, size_t count, uint32_t *places, uint16_t *out)
+{
+    uint64_t lanes[8];
+    _mm512_storeu_si512(lanes, bits);
+    for (unsigned left = near; left; left &= left - 1, count++) {
+        unsigned lane = (unsigned)__builtin_ctz(left);
+        places[count] = (uint32_t)(place + lane);
+        out[count] = (uint16_t)lanes[lane];
+    }
+    return count;
+}
+
+INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                        uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+{
+    __m512i asked[MAX_WORDS], bound = _mm512_set1_epi64(limit);
+    size_t count = 0, place = 0;
+    broadcast(query, words, asked);
+    if (!mask) {
+        for (; place + 32 <= n; place += 32) { /* four vectors share a branch that is seldom taken */
+            __m512i bits[4];
+            __mmask8 near[4];
+            for (int part = 0; part < 4; part++) {
+                bits[part] = distance(planes + place + 8 * part, stride, words, asked, 0xff);
+                near[part] = _mm512_cmplt_epu64_mask(bits[part], bound);
+            }
+            if ((unsigned)near[0] | near[1] | near[2] | near[3])
+                for (int part = 0; part < 4; part++)
+                    count = keep(bits[part], near[part], place + 8 * (size_t)part, count, places, out);
+        }
+    }
+    for (; place < n; place += 8) {
+        __mmask8 lanes = lanes_of(n - place);
+        if (mask)
+            lanes &= mask[place / 8];
+        if (!lanes)
+            continue;
+        __m512i bits = distance(planes + place, stride, words, asked, lanes);
+        count = keep(bits, _mm512_mask_cmplt_epu64_mask(lanes, bits, bound), place, count, places, out);
+    }
+    return count;
+}
+
+/* With the number of words known, the compiler keeps the query in registers. */
+#define FOR_EVERY_WIDTH(call)                                                                                         \
+    switch (words) {                                                                                                  \
+    case 1: call(1);                                                                                                  \
+    case 2: call(2);                                                                                                  \
+    case 4: call(4);                                                                                                  \
+    default: call(words);                                                                                             \
+    }
+
+TARGET static void distances(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                             uint16_t *out)
+{
+#define CALL(words) all_distances(planes, stride, words, n, query, out); return
+    FOR_EVERY_WIDTH(CALL)
+#undef CALL
+}
+
+TARGET static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                           uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+{
+#define CALL(words) return all_below(planes, stride, words, n, query, limit, mask, places, out)
+    FOR_EVERY_WIDTH(CALL)
+#undef CALL
+}
+
+TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
+{
+    size_t place = 0;
+    if (width == 16) {
+        const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+        const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+        for (; place + 8 <= n; place += 8) {
+            __m512i low = _mm512_loadu_si512(codes + place * 16), high = _mm512_loadu_si512(codes + place * 16 + 64);
+            _mm512_storeu_si512(planes + place, _mm512_permutex2var_epi64(low, even, high));
+            _mm512_storeu_si512(planes + stride + place, _mm512_permutex2var_epi64(low, odd, high));
+        }
+    } else if (width == 32) {
+        const __m512i first = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13); /* words 0 of four codes, then words 1 */
+        const __m512i last = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
+        for (; place + 8 <= n; place += 8) {
+            const uint8_t *from = codes + place * 32;
+            __m512i a = _mm512_loadu_si512(from), b = _mm512_loadu_si512(from + 64);
+            __m512i c = _mm512_loadu_si512(from + 128), d = _mm512_loadu_si512(from + 192);
+            __m512i ab = _mm512_permutex2var_epi64(a, first, b), cd = _mm512_permutex2var_epi64(c, first, d);
+            _mm512_storeu_si512(planes + place, _mm512_shuffle_i64x2(ab, cd, 0x44));
+            _mm512_storeu_si512(planes + stride + place, _mm512_shuffle_i64x2(ab, cd, 0xee));
+            ab = _mm512_permutex2var_epi64(a, last, b), cd = _mm512_permutex2var_epi64(c, last, d);
+            _mm512_storeu_si512(planes + 2 * stride + place, _mm512_shuffle_i64x2(ab, cd, 0x44));
+            _mm512_storeu_si512(planes + 3 * stride + place, _mm512_shuffle_i64x2(ab, cd, 0xee));
+        }
+    }
+    transpose_any(codes + place * width, width, n - place, planes + place, stride);
+}
+
+const Kernel avx512_kernel = {"avx512", supported, distances, below, transpose};
+#endif

@@ -1,0 +1,41 @@
+/* What an instruction set has to offer: everything else is built on these two loops. */
+#ifndef TRANSHASH_KERNEL_H
+#define TRANSHASH_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MAX_WORDS 16 /* 1,024 bits */
+#define BLOCK_ROWS 4096 /* codes looked at in one call, at most */
+
+/* Codes lie in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several codes.
+   A code of 64 bits is its own plane, which need not be aligned. */
+typedef struct {
+    const char *name;
+    int (*supported)(void);
+
+    /* Write the distance of n codes to a query. */
+    void (*distances)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                      uint16_t *distances);
+
+    /* Write places and distances of the codes nearer than `limit`, in order, and return how many there are; of those
+       only whose bit in `mask` is set, lowest bit first, if there is one. */
+    size_t (*below)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                    uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *distances);
+
+    /* Lay n codes of `width` bytes into planes, the last word of each filled up with zeros. */
+    void (*transpose)(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride);
+} Kernel;
+
+extern const Kernel portable_kernel;
+#if defined(__GNUC__) && defined(__x86_64__)
+extern const Kernel avx2_kernel;
+extern const Kernel avx512_kernel;
+#endif
+#if defined(__ARM_NEON) && defined(__aarch64__)
+extern const Kernel neon_kernel;
+#endif
+
+void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride);
+
+#endif

@@ -1,0 +1,223 @@
+/* The Python side: arguments arrive checked by transhash/hamming.py, lengths are compared once more. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <string.h>
+
+#include "scan.h"
+
+static const Kernel *const kernels[] = {
+#if defined(__GNUC__) && defined(__x86_64__)
+    &avx512_kernel, &avx2_kernel,
+#endif
+#if defined(__ARM_NEON) && defined(__aarch64__)
+    &neon_kernel,
+#endif
+    &portable_kernel,
+};
+enum { KERNELS = sizeof kernels / sizeof *kernels };
+
+static const Kernel *find(const char *name)
+{
+    for (int place = 0; place < KERNELS; place++)
+        if (!strcmp(kernels[place]->name, name) && kernels[place]->supported())
+            return kernels[place];
+    PyErr_Format(PyExc_ValueError, "no instruction set %s here", name);
+    return NULL;
+}
+
+static PyObject *names(PyObject *module, PyObject *none)
+{
+    (void)module, (void)none;
+    PyObject *found = PyList_New(0);
+    for (int place = 0; found && place < KERNELS; place++) {
+        if (!kernels[place]->supported())
+            continue;
+        PyObject *name = PyUnicode_FromString(kernels[place]->name);
+        if (!name || PyList_Append(found, name))
+            Py_CLEAR(found);
+        Py_XDECREF(name);
+    }
+    return found;
+}
+
+/* Arrays of one call, released together. */
+typedef struct {
+    Py_buffer held[8];
+    int count;
+} Arrays;
+
+static void release(Arrays *arrays)
+{
+    while (arrays->count)
+        PyBuffer_Release(&arrays->held[--arrays->count]);
+}
+
+/* Return the memory of a contiguous array of `bytes` bytes; of any length if that is negative. */
+static void *array(Arrays *arrays, PyObject *from, Py_ssize_t bytes, int writable, Py_ssize_t *length)
+{
+    Py_buffer *view = &arrays->held[arrays->count];
+    if (PyObject_GetBuffer(from, view, writable ? PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS : PyBUF_C_CONTIGUOUS))
+        return NULL;
+    arrays->count++;
+    if (bytes >= 0 && view->len != bytes) {
+        PyErr_Format(PyExc_ValueError, "an array of %zd bytes where %zd are expected", view->len, bytes);
+        return NULL;
+    }
+    if (length)
+        *length = view->len;
+    return view->buf;
+}
+
+/* Fill a scan from (isa, width, queries, segments, pairs, allowed). */
+static int scan_of(Arrays *arrays, Scan *scan, const char *isa, Py_ssize_t width, PyObject *queries,
+                   PyObject *segments, PyObject *pairs, PyObject *allowed)
+{
+    Py_ssize_t bytes, parts, both;
+    scan->kernel = find(isa);
+    if (!scan->kernel)
+        return -1;
+    if (width < 1 || width > 8 * MAX_WORDS) {
+        PyErr_Format(PyExc_ValueError, "codes of %zd bytes", width);
+        return -1;
+    }
+    scan->width = (size_t)width;
+    scan->queries = array(arrays, queries, -1, 0, &bytes);
+    scan->segments = scan->queries ? array(arrays, segments, -1, 0, &parts) : NULL;
+    scan->pairs = scan->segments ? array(arrays, pairs, -1, 0, &both) : NULL;
+    if (!scan->pairs)
+        return -1;
+    scan->asked = (size_t)(bytes / width);
+    scan->pair_count = (size_t)both / sizeof(Pair);
+    for (size_t pair = 0; pair < scan->pair_count; pair++) {
+        if (scan->pairs[pair].segment >= (size_t)parts / sizeof(Segment) || scan->pairs[pair].query >= scan->asked) {
+            PyErr_SetString(PyExc_ValueError, "a pair outside the segments or queries");
+            return -1;
+        }
+    }
+    scan->allowed = NULL;
+    if (allowed != Py_None && !(scan->allowed = array(arrays, allowed, -1, 0, NULL)))
+        return -1;
+    return 0;
+}
+
+#define SCAN "snOOOO"
+
+static PyObject *done(Arrays *arrays, int failed)
+{
+    release(arrays);
+    if (failed)
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *nearest(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Scan scan;
+    const char *isa;
+    Py_ssize_t width, k;
+    PyObject *queries, *segments, *pairs, *allowed, *ids, *distances;
+    if (!PyArg_ParseTuple(args, SCAN "nOO", &isa, &width, &queries, &segments, &pairs, &allowed, &k, &ids, &distances))
+        return NULL;
+    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
+    if (!failed && k < 1) {
+        PyErr_SetString(PyExc_ValueError, "k must be at least 1");
+        failed = -1;
+    }
+    int64_t *id = failed ? NULL : array(&arrays, ids, (Py_ssize_t)scan.asked * k * 8, 1, NULL);
+    int32_t *distance = id ? array(&arrays, distances, (Py_ssize_t)scan.asked * k * 4, 1, NULL) : NULL;
+    failed = failed || !distance;
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = scan_nearest(&scan, (size_t)k, id, distance);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
+static PyObject *count(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Scan scan;
+    const char *isa;
+    Py_ssize_t width, radius;
+    PyObject *queries, *segments, *pairs, *allowed, *counts;
+    if (!PyArg_ParseTuple(args, SCAN "nO", &isa, &width, &queries, &segments, &pairs, &allowed, &radius, &counts))
+        return NULL;
+    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
+    int64_t *cells = failed ? NULL : array(&arrays, counts, (Py_ssize_t)scan.asked * (radius + 1) * 8, 1, NULL);
+    failed = failed || !cells;
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = scan_count(&scan, (uint32_t)radius, cells);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
+static PyObject *fill(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Scan scan;
+    const char *isa;
+    Py_ssize_t width, radius;
+    PyObject *queries, *segments, *pairs, *allowed, *cursors, *ids;
+    if (!PyArg_ParseTuple(args, SCAN "nOO", &isa, &width, &queries, &segments, &pairs, &allowed, &radius, &cursors,
+                          &ids))
+        return NULL;
+    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
+    int64_t *cells = failed ? NULL : array(&arrays, cursors, (Py_ssize_t)scan.asked * (radius + 1) * 8, 1, NULL);
+    int64_t *out = cells ? array(&arrays, ids, -1, 1, NULL) : NULL;
+    failed = failed || !out;
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = scan_fill(&scan, (uint32_t)radius, cells, out);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
+static PyObject *tally(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    const char *isa;
+    Py_ssize_t width, asked_bytes, code_bytes;
+    PyObject *queries, *codes, *hits, *table;
+    if (!PyArg_ParseTuple(args, "snOOOO", &isa, &width, &queries, &codes, &hits, &table))
+        return NULL;
+    const Kernel *kernel = find(isa);
+    int failed = !kernel;
+    if (!failed && (width < 1 || width > 8 * MAX_WORDS)) {
+        PyErr_Format(PyExc_ValueError, "codes of %zd bytes", width);
+        failed = -1;
+    }
+    const uint8_t *query = failed ? NULL : array(&arrays, queries, -1, 0, &asked_bytes);
+    const uint8_t *code = query ? array(&arrays, codes, -1, 0, &code_bytes) : NULL;
+    Py_ssize_t asked = code ? asked_bytes / width : 0, n = code ? code_bytes / width : 0;
+    const uint8_t *hit = code ? array(&arrays, hits, asked * n, 0, NULL) : NULL;
+    int64_t *cells = hit ? array(&arrays, table, asked * 2 * (8 * width + 1) * 8, 1, NULL) : NULL;
+    failed = failed || !cells;
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = scan_tally(kernel, (size_t)width, query, (size_t)asked, code, (size_t)n, hit, cells);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
+static PyMethodDef methods[] = {
+    {"names", names, METH_NOARGS, NULL},
+    {"nearest", nearest, METH_VARARGS, NULL},
+    {"count", count, METH_VARARGS, NULL},
+    {"fill", fill, METH_VARARGS, NULL},
+    {"tally", tally, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_scan", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__scan(void) { return PyModule_Create(&definition); }

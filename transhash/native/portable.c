@@ -1,0 +1,66 @@
+/* Plain C: any machine, and the tails of the others. */
+#include "kernel.h"
+
+#include <string.h>
+
+#if defined(__GNUC__)
+#define POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
+#else
+static uint32_t POPCOUNT(uint64_t x)
+{
+    x -= (x >> 1) & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (uint32_t)((x * 0x0101010101010101u) >> 56);
+}
+#endif
+
+static uint32_t distance(const uint64_t *planes, size_t stride, size_t words, size_t place, const uint64_t *query)
+{
+    uint32_t bits = 0;
+    for (size_t word = 0; word < words; word++) {
+        uint64_t code;
+        memcpy(&code, (const char *)planes + (word * stride + place) * sizeof code, sizeof code);
+        bits += POPCOUNT(code ^ query[word]);
+    }
+    return bits;
+}
+
+static int always(void) { return 1; }
+
+static void distances(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                      uint16_t *out)
+{
+    for (size_t place = 0; place < n; place++)
+        out[place] = (uint16_t)distance(planes, stride, words, place, query);
+}
+
+static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
+                    uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+{
+    size_t count = 0;
+    for (size_t place = 0; place < n; place++) {
+        uint32_t bits = distance(planes, stride, words, place, query);
+        if (bits < limit && (!mask || mask[place / 8] >> place % 8 & 1)) {
+            places[count] = (uint32_t)place;
+            out[count++] = (uint16_t)bits;
+        }
+    }
+    return count;
+}
+
+void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
+{
+    size_t full = width / 8, rest = width % 8;
+    for (size_t place = 0; place < n; place++, codes += width) {
+        for (size_t word = 0; word < full; word++)
+            memcpy(&planes[word * stride + place], codes + word * 8, 8);
+        if (rest) {
+            uint64_t last = 0;
+            memcpy(&last, codes + full * 8, rest);
+            planes[full * stride + place] = last;
+        }
+    }
+}
+
+const Kernel portable_kernel = {"portable", always, distances, below, transpose_any};
