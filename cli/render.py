@@ -5,13 +5,17 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and writes
+
+_REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for what another one met
 
 _LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
 
@@ -23,8 +27,12 @@ def safe(text: str) -> str:
 
 
 def error(message: str) -> None:
-    """Print the one line that says what went wrong."""
-    click.echo(f"Error: {safe(message)}", err=True)
+    """Print the one line that says what went wrong; torchrun prints it for a process that is not the first."""
+    said = f"Error: {safe(message)}"
+    if FIRST or not _REPORT:
+        click.echo(said, err=True)
+    else:
+        Path(_REPORT).write_text(json.dumps({"message": said, "timestamp": int(time.time())}))
 
 
 def note(message: str) -> None:

@@ -372,6 +372,14 @@ WRONG = {
         lambda p: save_file(checkpoint() | {"blocks.6.norm1.weight": torch.ones(64)}, p),
         r"made for another backbone, it has blocks.6.norm1.weight; choose that one with --backbone",
     ),
+    "not a number": (
+        lambda p: save_file(checkpoint() | {"cls_token": torch.full((1, 1, 64), float("nan"))}, p),
+        "cls_token holds NaN or infinity: the weights are damaged; give others",
+    ),
+    "infinity in half precision": (
+        lambda p: save_file(checkpoint() | {"norm.bias": torch.full((64,), float("-inf")).bfloat16()}, p),
+        "norm.bias holds NaN or infinity",
+    ),
 }
 
 

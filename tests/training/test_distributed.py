@@ -16,6 +16,8 @@ TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--str
 RUN = [*TINY, "--bits", 16, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
 CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 GRADIENT = """
+import warnings
+warnings.simplefilter("error", FutureWarning)  # as torch announces what it will take away
 import torch
 import torch.distributed as dist
 from transhash.training.gather import gathered
@@ -75,8 +77,8 @@ def test_gathered_rows_carry_the_gradient_of_the_whole_batch(tmp_path):
 
 
 def test_two_processes_train_what_one_does(th, command, pictures, tmp_path):
-    """OrthoHash, whose batch normalisation has to see the whole batch."""
-    run = [*RUN, "--epochs", 2, "--loss", "orthohash"]
+    """OrthoHash, the default, whose batch normalisation has to see the whole batch."""
+    run = [*RUN, "--epochs", 2]
     th("train", pictures, "-o", tmp_path / "one.safetensors", *run, env=CPU)
     done = two("--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *run)
     assert done.stdout == ""
@@ -91,7 +93,7 @@ def test_two_processes_train_what_one_does(th, command, pictures, tmp_path):
 
 def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
     """Ctrl-C at torchrun saves the run; the same command ends it as one process would have."""
-    run = [*RUN, "--epochs", 20]
+    run = [*RUN, "--epochs", 20, "--loss", "transhash"]
     train = ["--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *run]
     process = subprocess.Popen(
         torchrun(*train),
@@ -118,6 +120,16 @@ def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
 def test_a_batch_that_cannot_be_shared_evenly(command, pictures, tmp_path):
     arguments = ["train", pictures, "-o", tmp_path / "two.safetensors", *RUN, "--batch-size", 7]
     done = two("--no-python", *command, *arguments, code=1)
-    errors = {line for line in done.stderr.splitlines() if line.startswith("Error")}
-    assert errors == {"Error: batch-size 7: 2 processes cannot share it evenly"}
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert errors == ["Error: batch-size 7: 2 processes cannot share it evenly"]
     assert os.listdir(tmp_path) == []
+
+
+def test_what_only_another_process_meets_is_said_by_torchrun(tmp_path):
+    script = tmp_path / "fails.py"
+    script.write_text(
+        "import os, sys, time\nfrom transhash_cli import render\n"
+        "if os.environ['RANK'] == '1':\n    render.error('no room')\n    sys.exit(1)\ntime.sleep(60)"
+    )
+    done = two(script, code=1)
+    assert done.stderr.count("Error: no room") == 1

@@ -17,6 +17,7 @@ from transhash.errors import TrainingError
 from transhash.evaluation import evaluate
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import plain_backbone, start
+from transhash.images import ImageFile, Source
 from transhash.training.config import LOSSES, FitConfig, TrainConfig
 from transhash.training.data import Batch, hold_out, identity
 from transhash.training.learner import Learner
@@ -138,7 +139,7 @@ def learnt(config):
 
 def test_average_lies_within_the_weights_it_follows():
     followed = []
-    for learner in learnt(TrainConfig(ema=0.9, lr=1e-3)):
+    for learner in learnt(TrainConfig(loss="transhash", ema=0.9, lr=1e-3)):
         followed.append({name: value.clone() for name, value in learner.state.modules["net"].state_dict().items()})
     average = weights(learner.hasher())
     for name, value in average.items():
@@ -200,7 +201,11 @@ def test_a_file_says_how_its_hasher_was_trained(pictures, tmp_path):
     loaded = load_hasher(tmp_path / "h.safetensors")
     kept, _ = hold_out(source, config.validation, config.seed)
     assert loaded.class_names == ("circle", "cross", "stripe")
-    assert loaded.training == {"config": asdict(config), "images": len(kept.images), "images_id": identity(kept)}
+    assert loaded.training == {
+        "config": asdict(config) | {"layer_decay": 1.0},
+        "images": len(kept.images),
+        "images_id": identity(kept),
+    }
     assert same(hasher, loaded)
 
 
@@ -219,7 +224,7 @@ def test_unreadable_images_are_told_once_and_batches_stay_full(pictures, tmp_pat
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["a/1.png", "b.png"], "'b.png' has no label"),
+        (["a/1.png", "b.png"], "'b.png' has no label; .* or do without: th fit"),
         (["a/1.png", "a/2.png"], "2 images in 1 classes"),
         (["a/1.png", "b/1.png"], "2 images in 2 classes"),
     ],
@@ -232,10 +237,46 @@ def test_labels_that_allow_no_training(paths, message, tmp_path):
         train(images.folder(tmp_path), TINY, TrainConfig())
 
 
-def test_a_loss_that_is_no_number_ends_the_run(pictures, tmp_path):
-    state = {name: value.clone() for name, value in plain_backbone(TINY).state_dict().items()}
-    state["cls_token"][:] = math.nan
-    save_file(state, tmp_path / "bad.safetensors")
+@pytest.fixture
+def backbone():
+    """Random weights of a tiny backbone."""
+    return {name: value.clone() for name, value in plain_backbone(TINY).state_dict().items()}
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 0.75), (0.9, 0.9)])
+def test_pretrained_weights_learn_more_slowly_unless_told(pictures, backbone, tmp_path, given, used):
+    save_file(backbone, tmp_path / "w.safetensors")
+    config = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=given)
+    hasher = train(images.folder(pictures), TINY, config, weights=tmp_path / "w.safetensors")
+    assert hasher.training["config"] == asdict(config) | {"loss": "orthohash", "layer_decay": used}
+    spelled_out = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=used)
+    assert same(hasher, train(images.folder(pictures), TINY, spelled_out, weights=tmp_path / "w.safetensors"))
+
+
+def test_the_default_objective_takes_one_class_an_image(pictures):
+    paths = [image.path for image in images.folder(pictures).images]
+    several = [ImageFile(path, ("a", "b")[: 1 + number % 2]) for number, path in enumerate(paths)]
+    source, run = Source(bytes(pictures), several), {"epochs": 1, "batch_size": 12, "validation": 0}
+    with pytest.raises(TrainingError, match=r"has 2 classes; the loss orthohash takes one .* --loss transhash$"):
+        train(source, TINY, TrainConfig(**run))
+    assert train(source, TINY, TrainConfig(loss="transhash", **run)).class_names == ("a", "b")
+
+
+def test_greedyhash_takes_one_cost_for_all_of_a_data_set():
+    """Binary cross entropy where any image has several classes, also for a batch in which none has."""
+    batch = Batch(torch.randn(4, 3, 32, 32), torch.eye(2).repeat(2, 1), [])
+    costs = []
+    for several in (False, True):
+        torch.manual_seed(0)
+        config = TrainConfig(loss="greedyhash", precision="fp32")
+        learner = Learner(start(TINY, class_names=("a", "b")), config, steps=1, several=several)
+        costs.append(learner.step(0, [batch])[0])
+    assert costs[0] != pytest.approx(costs[1], rel=1e-3)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(pictures, backbone, tmp_path):
+    backbone["cls_token"][:] = 1e38
+    save_file(backbone, tmp_path / "bad.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0)
     with pytest.raises(TrainingError, match=r"the loss diverged at step 1; lower --lr, now 0\.0003"):
         train(images.folder(pictures), TINY, config, weights=tmp_path / "bad.safetensors", folder=tmp_path / "run")

@@ -25,9 +25,13 @@ OWN = {  # the settings that an objective has, and what they are if nobody gives
 each_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
-def build(loss, bits, classes, seed=0, **own):
+def build(loss, bits, classes, seed=0, several=False, **own):
     torch.manual_seed(seed)
-    return objectives.build(TrainConfig(loss=loss, **own), bits, classes)
+    return objectives.build(TrainConfig(loss=loss, **own), bits, classes, several=several)
+
+
+def has_several(y):
+    return bool((y.sum(axis=1) != 1).any())
 
 
 def one_hot(labels, classes):
@@ -103,7 +107,7 @@ def hashnet(objective, u, y, step, gamma, lam):
 
 def greedyhash(objective, u, y, step, gamma, lam):
     scores = np.sign(u) @ objective.classifier.weight.detach().numpy().T
-    if all(row.sum() == 1 for row in y):
+    if not has_several(y):
         cost = mean([cross_entropy(row, own) for row, own in zip(scores, y, strict=True)])
     else:
         cost = mean([logistic(score, bool(has)) for score, has in zip(scores.flat, y.flat, strict=True)])
@@ -159,7 +163,7 @@ def test_value_is_the_papers(loss, batch, step, data):
     chosen = {name: data.draw(st.none() | st.floats(0.1, 50), name) for name in OWN if loss in OWN[name]}
     used = [OWN[name].get(loss) if chosen.get(name) is None else chosen[name] for name in OWN]
     u, y = batch
-    objective = build(loss, u.shape[1], y.shape[1], **chosen).double()
+    objective = build(loss, u.shape[1], y.shape[1], several=has_several(y), **chosen).double()
     cost = objective(torch.from_numpy(u), torch.from_numpy(y), step)
     assert (cost.shape, cost.dtype) == ((), torch.float64)
     assert cost.item() == pytest.approx(FORMULAS[loss](objective, u, y, step, *used), rel=1e-7, abs=1e-12)
@@ -179,12 +183,12 @@ def test_gradient(loss, labels):
 def test_greedyhash_passes_gradients_straight_through(batch):
     """What reaches the outputs is the gradient at their signs: that of a linear classifier, written out."""
     u, y = batch
-    objective = build("greedyhash", u.shape[1], y.shape[1], quantization=0.7).double()
+    objective = build("greedyhash", u.shape[1], y.shape[1], several=has_several(y), quantization=0.7).double()
     outputs = torch.from_numpy(u).requires_grad_()
     objective(outputs, torch.from_numpy(y)).backward()
     weight = objective.classifier.weight.detach().numpy()
     scores = np.sign(u) @ weight.T
-    if (y.sum(axis=1) == 1).all():
+    if not has_several(y):
         errors = (np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True) - y) / len(y)
     else:
         errors = (1 / (1 + np.exp(-scores)) - y) / y.size

@@ -89,6 +89,18 @@ def test_another_run_is_refused(pictures, tmp_path):
     train(source, TINY, TrainConfig(epochs=1, batch_size=6), folder=tmp_path, restart=True)
 
 
+def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path):
+    source, old = images.folder(pictures), {"loss": "transhash", "layer_decay": 1.0}
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, TrainConfig(epochs=3, batch_size=6, **old), folder=tmp_path, watcher=StopAt(1))
+    with pytest.raises(TrainingError, match=r"another loss \(transhash, now orthohash\); go on with that, or begin"):
+        train(source, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path)
+    watcher = StopAt(2)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, TrainConfig(epochs=3, batch_size=6, loss="transhash"), folder=tmp_path, watcher=watcher)
+    assert watcher.saved == 2
+
+
 def test_damaged_checkpoints_are_refused(pictures, tmp_path):
     """Every truncation, and random bytes anywhere."""
     source, config = images.folder(pictures), TrainConfig(epochs=3, batch_size=6)

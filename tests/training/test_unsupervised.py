@@ -220,7 +220,7 @@ def test_sample_is_drawn_from_all_images_by_the_seed(weights, tmp_path):
     def drawn(seed):
         paths = []
         report = lambda _, skipped: paths.extend(item.path for item in skipped)  # noqa: E731
-        config = FitConfig(sample=5, seed=seed)
+        config = FitConfig("lsh", sample=5, seed=seed)
         line = refusal(TrainingError, images.folder(tmp_path), FLAT, config, weights=weights, on_batch=report)
         assert "0 images could be read" in line
         assert len(paths) == len(set(paths)) == 5
@@ -249,7 +249,11 @@ def test_refusals(pictures, weights, tmp_path):
     assert "--pretrained" in line
     assert "--weights FILE" in line
     wide = Architecture(bits=32, **SIZES)
-    assert "itq of 32 bits" in refusal(TrainingError, source, wide, FitConfig(), weights=weights)
+    computed = []
+    report = lambda count, _: computed.append(count)  # noqa: E731
+    line = refusal(TrainingError, source, wide, FitConfig(), weights=weights, on_batch=report)
+    assert "itq of 32 bits" in line
+    assert computed == []  # no feature was computed before it was said
     grouped = Architecture(bits=16, **(SIZES | {"groups": 2}))
     assert "2 groups" in refusal(TrainingError, source, grouped, FitConfig(), weights=weights)
     assert "damaged" not in refusal(ModelError, source, FLAT, FitConfig(), weights=tmp_path / "none.safetensors")
@@ -259,10 +263,9 @@ def test_refusals(pictures, weights, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["itq", "lsh"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_give_no_numbers(method, value, pictures, tmp_path):
+def test_weights_that_give_no_numbers(method, pictures, tmp_path):
     state = {name: weight.contiguous() for name, weight in plain_backbone(FLAT).state_dict().items()}
-    state["norm.weight"] = torch.full_like(state["norm.weight"], value)
+    state["norm.weight"] = torch.full_like(state["norm.weight"], 3e38)
     save_file(state, tmp_path / "w.safetensors")
     source = images.folder(pictures)
     line = refusal(TrainingError, source, FLAT, FitConfig(method), weights=tmp_path / "w.safetensors")

@@ -40,7 +40,7 @@ def download(backbone: str) -> Path:
 def load(backbone: Any, path: Path) -> None:
     """Load a timm checkpoint into a plain backbone; position embeddings are resampled to its input size.
 
-    Raises ModelError if the file is no safetensors file or does not fit the backbone.
+    Raises ModelError if the file is no safetensors file, does not fit the backbone, or holds what is no number.
     """
     state: dict[str, Any] = {}
     try:
@@ -55,3 +55,6 @@ def load(backbone: Any, path: Path) -> None:
         raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")
     if missing:
         raise ModelError(f"{path}: lacks {len(missing)} of the backbone's tensors, {missing[0]} for one")
+    broken = next((name for name, weight in backbone.state_dict().items() if not weight.isfinite().all()), None)
+    if broken:
+        raise ModelError(f"{path}: {broken} holds NaN or infinity: the weights are damaged; give others")

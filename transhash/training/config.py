@@ -1,6 +1,6 @@
 """Everything that decides how a hasher is trained or fitted; without torch, so that the command line can show it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import TrainingError
 from ..settings import fault, setting
@@ -15,8 +15,10 @@ LOSSES = {  # and which of γ and λ each of them has
     "orthohash": (),
     "dpn": (),
 }
+ONE_CLASS = ("orthohash",)  # those that take no image of several classes
 METHODS = ("itq", "lsh")
 PRECISIONS = ("auto", "bf16", "fp32")
+_PRETRAINED_DECAY = 0.75
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class TrainConfig:
     Raises TrainingError for a value out of range.
     """
 
-    loss: str = setting("transhash", "Objective; see docs/training.md.", of=LOSSES)
+    loss: str = setting("orthohash", "Objective; see docs/training.md.", of=LOSSES)
     gamma: float | None = setting(
         None, "Scale γ of the Cauchy distribution, in bits; the objective's own if not given.", low=1e-3, high=1e4
     )
@@ -38,8 +40,12 @@ class TrainConfig:
     accumulate: int = setting(1, "Batches whose gradients are summed for a step.", low=1, high=1000)
     balanced: bool = setting(False, "Draw every class equally often.")
     lr: float = setting(3e-4, "Peak learning rate of AdamW, for the hash heads.", low=1e-9, high=1.0)
-    layer_decay: float = setting(
-        1.0, "Factor on the learning rate from one block down to the next.", low=0.1, high=1.0
+    layer_decay: float | None = setting(
+        None,
+        "Factor on the learning rate from one block down to the next; if not given 0.75 from pretrained weights, 1 "
+        "from random ones.",
+        low=0.1,
+        high=1.0,
     )
     weight_decay: float = setting(0.05, "Weight decay of AdamW, on matrices only.", low=0.0, high=1.0)
     warmup: float = setting(
@@ -67,6 +73,12 @@ class TrainConfig:
         for name in ("gamma", "quantization"):
             if getattr(self, name) is not None and name not in LOSSES[self.loss]:
                 raise TrainingError(f"{name}: nothing that the loss {self.loss} has; leave it out")
+
+    def settled(self, *, pretrained: bool) -> "TrainConfig":
+        """Return these settings with a value for what was left to depend on the weights that a run starts from."""
+        if self.layer_decay is not None:
+            return self
+        return replace(self, layer_decay=_PRETRAINED_DECAY if pretrained else 1.0)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def class_names(source: Source) -> tuple[str, ...]:
     unlabelled = next((image for image in source.images if not image.labels), None)
     if unlabelled:
         name = unlabelled.path.decode("utf-8", "backslashreplace")
-        raise TrainingError(f"{name!r} has no label; put every image into a subfolder named after its class")
+        raise TrainingError(
+            f"{name!r} has no label; put every image into a subfolder named after its class, or do without: th fit"
+        )
     names = [name for image in source.images for name in image.labels]
     classes = sorted(set(names))
     if len(classes) < 2 or len(names) == len(classes):
@@ -66,6 +68,11 @@ def class_names(source: Source) -> tuple[str, ...]:
             "with two images or more in one of them"
         )
     return tuple(classes)
+
+
+def with_several(source: Source) -> ImageFile | None:
+    """Return the first image that has several classes, if any."""
+    return next((image for image in source.images if len(set(image.labels)) > 1), None)
 
 
 def hold_out(source: Source, part: float, seed: int) -> tuple[Source, Source]:

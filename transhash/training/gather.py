@@ -1,9 +1,10 @@
 """Several processes, one batch: torch.distributed under accelerate's care."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 
 def gathered(values: Tensor) -> Tensor:
@@ -15,4 +16,21 @@ def gathered(values: Tensor) -> Tensor:
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return values
-    return torch.cat(list(all_gather(values.contiguous())))  # type: ignore[no-untyped-call]
+    rows: Tensor = _Gathered.apply(values.contiguous())
+    return rows
+
+
+class _Gathered(torch.autograd.Function):
+    """All processes' rows; on the way back, each process's gradients summed. torch's own has been deprecated."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, values)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed.chunk(dist.get_world_size())[dist.get_rank()]

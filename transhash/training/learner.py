@@ -24,14 +24,15 @@ from .gather import gathered
 class Learner:
     """Learns from batches. Under ``torchrun`` each process sees its share, and all end with the same weights."""
 
-    def __init__(self, hasher: TransHasher, config: TrainConfig, steps: int) -> None:
-        """Train `hasher` in `steps` steps."""
+    def __init__(self, hasher: TransHasher, config: TrainConfig, steps: int, *, several: bool = False) -> None:
+        """Train `hasher` in `steps` steps, on images of which some have `several` classes, or none has."""
         self._hasher = hasher
         self._config = config
         self._steps = steps
         self._net = hasher.net.train()
         classes = len(hasher.class_names)
-        self._objective = objectives.build(config, hasher.architecture.bits, classes).to(hasher.device)
+        objective = objectives.build(config, hasher.architecture.bits, classes, several=several)
+        self._objective = objective.to(hasher.device)
         self._optimizer = optimizer.adamw(self._net, self._objective, config)
         self._average = ModelEmaV3(self._net, decay=config.ema, use_warmup=True) if config.ema else None
         self._accelerator = Accelerator(cpu=hasher.device.type == "cpu")

@@ -16,6 +16,7 @@ def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.
     the patches (Clark et al., *ELECTRA*, ICLR 2020). Weight decay falls on matrices only: not on biases, norms,
     tokens or position embeddings. Each group keeps its highest rate as ``peak``.
     """
+    decay = config.layer_decay or 1.0  # None, where no run has settled it
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in [*net.named_parameters(), *objective.named_parameters(prefix="objective")]:
         matrix = parameter.ndim > 1 and not name.endswith(("token", "pos_embed"))
@@ -24,7 +25,7 @@ def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.
         [
             {
                 "params": parameters,
-                "peak": config.lr * config.layer_decay**below,
+                "peak": config.lr * decay**below,
                 "weight_decay": config.weight_decay if matrix else 0.0,
             }
             for (below, matrix), parameters in groups.items()

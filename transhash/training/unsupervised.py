@@ -53,8 +53,11 @@ def fit(
     if architecture.groups:
         raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
     hasher = start(architecture, pretrained=pretrained, weights=weights)
+    head = hasher.net.heads[0]
     rng = np.random.default_rng(config.seed)
     places = np.sort(rng.permutation(len(source.images))[: config.sample])
+    if config.method == "itq":
+        _check_directions(architecture.bits, len(places), head.in_features)  # before the features, which take long
     sample = Source(source.root, [source.images[place] for place in places])
     features = _features(sample, hasher, on_batch)
     if len(features) < 2:
@@ -62,7 +65,6 @@ def fit(
     if not np.isfinite(features).all():
         raise TrainingError("a feature is not a finite number: the weights are damaged; give others")
     planes, mean = PROJECTIONS[config.method](features, architecture.bits, config.iterations, rng)
-    head = hasher.net.heads[0]
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(planes))
         head.bias.copy_(torch.from_numpy(-planes @ mean))
@@ -86,12 +88,7 @@ def itq(features: Floats, bits: int, iterations: int, rng: np.random.Generator) 
 
     Raises TrainingError if d or n is less than `bits`.
     """
-    if bits > min(features.shape):
-        count, width = features.shape
-        raise TrainingError(
-            f"itq of {bits} bits needs as many images and feature values; there are {count} images, "
-            f"{width} values: choose fewer bits, or --method lsh"
-        )
+    _check_directions(bits, *features.shape)
     mean = features.mean(axis=0)
     _, _, components = np.linalg.svd(features - mean, full_matrices=False)
     components = components[:bits]
@@ -117,6 +114,15 @@ def lsh(features: Floats, bits: int, iterations: int, rng: np.random.Generator) 
     STOC 2002). Arguments and result as of `itq`; `iterations` is not needed.
     """
     return rng.standard_normal((bits, features.shape[1])), features.mean(axis=0)
+
+
+def _check_directions(bits: int, count: int, width: int) -> None:
+    """Raise TrainingError unless `count` images with features of `width` numbers have `bits` principal components."""
+    if bits > min(count, width):
+        raise TrainingError(
+            f"itq of {bits} bits needs as many images and feature values; there are {count} images, "
+            f"{width} values: choose fewer bits, or --method lsh"
+        )
 
 
 PROJECTIONS: dict[str, Callable[[Floats, int, int, np.random.Generator], tuple[Floats, Floats]]] = {

@@ -12,8 +12,10 @@ from .targets import CSQ, DPN, OrthoHash
 __all__ = ["Objective", "build"]
 
 
-def build(config: TrainConfig, bits: int, classes: int) -> Objective:
+def build(config: TrainConfig, bits: int, classes: int, *, several: bool = False) -> Objective:
     """Return the objective that `config.loss` names, for codes of `bits` and labels of `classes`.
+
+    `several` says that an image may have several of them, or none.
 
     γ and λ are those of the configuration, or the objective's own. Random parts (targets, classifiers) come from
     torch's generator.
@@ -25,7 +27,7 @@ def build(config: TrainConfig, bits: int, classes: int) -> Objective:
         "dch": lambda: Cauchy(**{"gamma": 20.0, **given}),
         "dpsh": lambda: DPSH(**given),
         "hashnet": lambda: HashNet(bits),
-        "greedyhash": lambda: GreedyHash(bits, classes, **given),
+        "greedyhash": lambda: GreedyHash(bits, classes, several=several, **given),
         "csq": lambda: CSQ(bits, classes, **given),
         "orthohash": lambda: OrthoHash(bits, classes),
         "dpn": lambda: DPN(bits, classes),

@@ -10,22 +10,19 @@ class GreedyHash(Objective):
     """Su, Zhang, Han, Tian, *Greedy Hash: Towards Fast Optimization for Accurate Hash Coding in CNN*, NeurIPS 2018.
 
     A linear classifier sees sign(u), through which gradients pass as if it were not there; the cost is its cross
-    entropy (binary, a class at a time, where an image has not exactly one) plus λ times the mean of ||u| - 1|³.
+    entropy (binary, a class at a time, for data whose images have several) plus λ times the mean of ||u| - 1|³.
     """
 
-    def __init__(self, bits: int, classes: int, quantization: float = 0.1) -> None:
-        """Take the sizes and λ."""
+    def __init__(self, bits: int, classes: int, quantization: float = 0.1, *, several: bool = False) -> None:
+        """Take the sizes, λ, and whether an image may have several classes."""
         super().__init__()
         self.classifier = nn.Linear(bits, classes, bias=False)
         self.quantization = quantization
+        self._cross_entropy = F.binary_cross_entropy_with_logits if several else F.cross_entropy
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """Return the scalar cost of a batch."""
         outputs = widen(outputs)
         signs = outputs + (outputs.sign() - outputs).detach()
-        scores = self.classifier(signs)
-        if bool((labels.sum(dim=1) == 1).all()):
-            cost = F.cross_entropy(scores, labels)
-        else:
-            cost = F.binary_cross_entropy_with_logits(scores, labels)
+        cost: Tensor = self._cross_entropy(self.classifier(signs), labels)
         return cost + self.quantization * (outputs.abs() - 1).abs().pow(3).mean()
