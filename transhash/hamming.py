@@ -1,7 +1,7 @@
 """Hamming distances between packed codes: exact, ties by position, flat in memory.
 
-All codes are uint8 of shape (n, bits/8). A distance is the number of differing bits. The searches and counts run in the
-compiled scan (`transhash.native`) where it was built, and in numpy elsewhere, with the same answers.
+All codes are uint8 of shape (n, bits/8). A distance is the number of differing bits. The searches and counts run in
+the compiled scan (`transhash.native`) where it was built, and in numpy elsewhere, with the same answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -123,15 +123,13 @@ def within_lists(
     """
     if isa:
         return native.within_lists(_contiguous(queries), lists.segments, probes, radius, allowed, isa)
-    owners, found_ids, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    owners, found, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for query, (codes, ids) in enumerate(_gathered(queries, lists, probes, allowed)):
         own = within(queries[query : query + 1], codes, radius)
         owners.append(np.full(len(own.ids), query))
-        found_ids.append(ids[own.ids])
+        found.append(ids[own.ids])
         distances.append(own.distances)
-    return RangeMatches.sort(
-        len(queries), np.concatenate(owners), np.concatenate(found_ids), np.concatenate(distances)
-    )
+    return RangeMatches.sort(len(queries), np.concatenate(owners), np.concatenate(found), np.concatenate(distances))
 
 
 def counts(

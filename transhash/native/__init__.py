@@ -1,13 +1,15 @@
 """The compiled scan: distances of packed codes at the speed of memory. Only `transhash.hamming` looks in here.
 
-It is optional: an installation without a C compiler has no `_scan`, and `isas` is empty. The instruction set is chosen
-when it runs. A scan is over *segments*, arrays of consecutive codes, for *pairs* of a segment and a query; a flat index
-is one segment, an inverted file as many as it has lists. Every answer is exact, and the same on any number of threads.
+It is optional: an installation without a C compiler has no `_scan`, and `isas` is empty. The instruction set is
+chosen when it runs. A scan is over *segments*, arrays of consecutive codes, for *pairs* of a segment and a query; a
+flat index is one segment, an inverted file as many as it has lists. Every answer is exact, and the same on any number
+of threads.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,11 @@ _CANDIDATE = 10  # bytes of one
 _ID_BITS = 48  # a sort key is distance << 48 | id
 _HITS = 1 << 22  # cells of a table of queries and rows made at a time
 
-Task = Callable[[], None]
+Part = tuple[NDArray[np.uint64], NDArray[np.uint64]]
+"""What one call scans: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""
+
+Found = tuple[NDArray[np.int64], NDArray[np.int32]]
+"""Ids and distances, (q, k)."""
 
 
 class Segments:
@@ -64,28 +70,7 @@ def top_k(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> Matches:
     """Return the `k` nearest codes of each query; arguments as `transhash.hamming.top_k`, contiguous, k <= n."""
-    mask = None if allowed is None else np.packbits(allowed, bitorder="little")
-    found = Matches(*_empty(len(queries), k))
-    if len(queries) >= _ALONE * threads() or len(queries) * len(codes) < _SMALL:
-        table = _flat(codes, 0, len(codes))
-
-        def search(own: slice) -> None:
-            pairs = _all_pairs(own.stop - own.start)
-            _nearest(isa, queries[own], table, pairs, mask, k, found.ids[own], found.distances[own])
-
-        _run([lambda own=own: search(own) for own in _groups(len(queries), k)])
-        return found
-    for own in _groups(len(queries), k, 1):
-        parts = [(_flat(codes, start, stop), _empty(own.stop - own.start, k)) for start, stop in _ranges(len(codes))]
-        pairs = _all_pairs(own.stop - own.start)
-        _run(
-            [
-                lambda table=table, out=out: _nearest(isa, queries[own], table, pairs, mask, k, *out)
-                for table, out in parts
-            ]
-        )
-        _merge([out for _, out in parts], found.ids[own], found.distances[own])
-    return found
+    return _nearest(queries, k, allowed, isa, lambda own, shares: _rows(codes, own.stop - own.start, shares))
 
 
 def top_k_lists(
@@ -97,35 +82,14 @@ def top_k_lists(
     isa: str,
 ) -> Matches:
     """Return the `k` nearest codes of each query in the segments that it probes, (q, p) int64, -1 for none."""
-    mask = None if allowed is None else np.packbits(allowed, bitorder="little")
-    found = Matches(*_empty(len(queries), k))
-
-    def search(own: slice, pairs: NDArray[np.uint64], ids: NDArray[np.int64], distances: NDArray[np.int32]) -> None:
-        _nearest(isa, queries[own], segments.table, pairs, mask, k, ids, distances)
-
-    if len(queries) >= _ALONE * threads():
-        groups = _groups(len(queries), k)
-        _run(
-            [
-                lambda own=own: search(own, _probed(probes[own]), found.ids[own], found.distances[own])
-                for own in groups
-            ]
-        )
-        return found
-    for own in _groups(len(queries), k, 1):
-        parts = [(pairs, _empty(own.stop - own.start, k)) for pairs in _shares(_probed(probes[own]), segments)]
-        _run([lambda pairs=pairs, out=out: search(own, pairs, *out) for pairs, out in parts])
-        _merge([out for _, out in parts], found.ids[own], found.distances[own])
-    return found
+    return _nearest(queries, k, allowed, isa, lambda own, shares: _probed(segments, probes[own], shares))
 
 
 def within(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> RangeMatches:
     """Return all codes within a radius; arguments as `transhash.hamming.within`, contiguous."""
-    pairs = _all_pairs(len(queries))
-    parts = [(_flat(codes, start, stop), pairs) for start, stop in _ranges(len(codes), len(queries))]
-    return _within(queries, parts, radius, allowed, isa)
+    return _within(queries, _rows(codes, len(queries), threads()), radius, allowed, isa)
 
 
 def within_lists(
@@ -137,8 +101,7 @@ def within_lists(
     isa: str,
 ) -> RangeMatches:
     """Return all codes within a radius in the segments that each query probes, (q, p) int64, -1 for none."""
-    parts = [(segments.table, pairs) for pairs in _shares(_probed(probes), segments)]
-    found = _within(queries, parts, radius, allowed, isa)
+    found = _within(queries, _probed(segments, probes, threads()), radius, allowed, isa)
     owners = np.repeat(np.arange(len(queries)), np.diff(found.offsets))
     return RangeMatches.sort(len(queries), owners, found.ids, found.distances)
 
@@ -159,38 +122,55 @@ def tally(
         _scan.tally(isa, queries.shape[1], queries[own], codes, hits(own), table[own])
 
     step = max(1, _HITS // max(1, len(codes)))
-    _run([lambda own=own: count(own) for own in _slices(len(queries), step)])
+    _run([partial(count, own) for own in _slices(len(queries), step)])
     return table
 
 
-def _within(
+def _nearest(
     queries: NDArray[np.uint8],
-    parts: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]],
-    radius: int,
+    k: int,
     allowed: NDArray[np.bool_] | None,
     isa: str,
-) -> RangeMatches:
-    """Count first, then every part knows where to write: nothing is moved or sorted afterwards."""
-    width = queries.shape[1]
-    radius = min(radius, width * 8)
-    mask = None if allowed is None else np.packbits(allowed, bitorder="little")
-    counts = np.zeros((len(parts), len(queries), radius + 1), dtype=np.int64)
+    parts_of: Callable[[slice, int], list[Part]],
+) -> Matches:
+    """Search in parts: each thread takes queries if there are many, else a share of the codes.
+
+    `parts_of` returns the scan for a slice of the queries, in at most as many parts as it is told.
+    """
+    mask = _mask(allowed)
+    found = Matches(*_empty(len(queries), k))
+    many = len(queries) >= _ALONE * threads()
+    groups = _groups(len(queries), k, threads() if many else 1)
+    scans = [
+        (own, part, _empty(own.stop - own.start, k))
+        for own in groups
+        for part in parts_of(own, 1 if many else threads())
+    ]
     _run(
         [
-            lambda part=part, own=own: _scan.count(isa, width, queries, *part, mask, radius, own)
-            for part, own in zip(parts, counts, strict=True)
+            partial(_scan.nearest, isa, queries.shape[1], queries[own], *part, mask, k, *out)
+            for own, part, out in scans
         ]
     )
+    for group in groups:
+        ids, distances = _merged([out for own, _, out in scans if own == group], k)
+        found.ids[group], found.distances[group] = ids, distances
+    return found
+
+
+def _within(
+    queries: NDArray[np.uint8], parts: list[Part], radius: int, allowed: NDArray[np.bool_] | None, isa: str
+) -> RangeMatches:
+    """Count first, then every part knows where to write: nothing is moved or sorted afterwards."""
+    radius = min(radius, queries.shape[1] * 8)
+    given = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
+    counts = np.zeros((len(parts), len(queries), radius + 1), dtype=np.int64)
+    _run([partial(_scan.count, *some, own) for some, own in zip(given, counts, strict=True)])
     ordered = np.ascontiguousarray(counts.transpose(1, 2, 0)).ravel()  # query, distance, part
     starts = (np.cumsum(ordered) - ordered).reshape(len(queries), radius + 1, len(parts))
     cursors = np.ascontiguousarray(starts.transpose(2, 0, 1))
     ids = np.empty(int(ordered.sum()), dtype=np.int64)
-    _run(
-        [
-            lambda part=part, own=own: _scan.fill(isa, width, queries, *part, mask, radius, own, ids)
-            for part, own in zip(parts, cursors, strict=True)
-        ]
-    )
+    _run([partial(_scan.fill, *some, own, ids) for some, own in zip(given, cursors, strict=True)])
     levels = counts.sum(axis=0)
     offsets = np.zeros(len(queries) + 1, dtype=np.int64)
     np.cumsum(levels.sum(axis=1), out=offsets[1:])
@@ -198,39 +178,27 @@ def _within(
     return RangeMatches(offsets, ids, distances)
 
 
-def _nearest(
-    isa: str,
-    queries: NDArray[np.uint8],
-    table: NDArray[np.uint64],
-    pairs: NDArray[np.uint64],
-    mask: NDArray[np.uint8] | None,
-    k: int,
-    ids: NDArray[np.int64],
-    distances: NDArray[np.int32],
-) -> None:
-    _scan.nearest(isa, queries.shape[1], queries, table, pairs, mask, k, ids, distances)
+def _mask(allowed: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
+    return None if allowed is None else np.packbits(allowed, bitorder="little")
 
 
-def _empty(queries: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _empty(queries: int, k: int) -> Found:
     return np.full((queries, k), NO_ID, dtype=np.int64), np.full((queries, k), NO_DISTANCE, dtype=np.int32)
 
 
-def _merge(
-    parts: list[tuple[NDArray[np.int64], NDArray[np.int32]]], ids: NDArray[np.int64], distances: NDArray[np.int32]
-) -> None:
-    """Write the nearest of all parts, by (distance, id)."""
-    found, far = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
-    keys = np.where(found == NO_ID, np.iinfo(np.int64).max, far.astype(np.int64) << _ID_BITS | found)
+def _merged(parts: list[Found], k: int) -> Found:
+    """Return the `k` nearest of all parts, by (distance, id)."""
+    if len(parts) == 1:
+        return parts[0]
+    none = np.iinfo(np.int64).max
+    ids, distances = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    keys = np.where(ids == NO_ID, none, distances.astype(np.int64) << _ID_BITS | ids)
     keys.sort(axis=1)
-    best = keys[:, : ids.shape[1]]
-    filled = best != np.iinfo(np.int64).max
-    ids[:] = np.where(filled, best & ((1 << _ID_BITS) - 1), NO_ID)
-    distances[:] = np.where(filled, best >> _ID_BITS, NO_DISTANCE)
-
-
-def _flat(codes: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint64]:
-    """Return the table of one segment: rows `start` to `stop`."""
-    return np.array([[_address(codes) + start * codes.shape[1], 0, stop - start, start]], dtype=np.uint64)
+    best = keys[:, :k]
+    return (
+        np.where(best == none, NO_ID, best & ((1 << _ID_BITS) - 1)),
+        np.where(best == none, NO_DISTANCE, best >> _ID_BITS).astype(np.int32),
+    )
 
 
 def _address(array: NDArray[np.generic]) -> int:
@@ -238,47 +206,44 @@ def _address(array: NDArray[np.generic]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _all_pairs(queries: int) -> NDArray[np.uint64]:
-    """Pair the one segment with every query."""
-    return np.stack([np.zeros(queries, np.uint64), np.arange(queries, dtype=np.uint64)], axis=1)
+def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
+    """Scan all rows for all queries, in shares of about as many rows."""
+    pairs = np.stack([np.zeros(queries, np.uint64), np.arange(queries, dtype=np.uint64)], axis=1)
+    if queries * len(codes) < _SMALL:
+        shares = 1
+    step = max(1, -(-len(codes) // shares // _ALIGNED)) * _ALIGNED
+    start, width = _address(codes), codes.shape[1]
+    return [
+        (np.array([[start + rows.start * width, 0, rows.stop - rows.start, rows.start]], dtype=np.uint64), pairs)
+        for rows in _slices(len(codes), step)
+    ]
 
 
-def _probed(probes: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Pair every query with the segments that it probes, sorted by segment."""
+def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[Part]:
+    """Scan the segments that each query probes, in shares of about as many rows."""
     lists = probes.ravel()
     queries = np.repeat(np.arange(len(probes)), probes.shape[1])
     order = np.argsort(lists, kind="stable")
-    order = order[np.searchsorted(lists[order], 0) :]
-    return np.stack([lists[order], queries[order]], axis=1).astype(np.uint64)
-
-
-def _shares(pairs: NDArray[np.uint64], segments: Segments) -> list[NDArray[np.uint64]]:
-    """Divide pairs among the threads so that each has about as many codes to look at."""
-    work = np.cumsum(segments.rows[pairs[:, 0].astype(np.int64)])
+    order = order[np.searchsorted(lists[order], 0) :]  # what is negative comes first
+    pairs = np.stack([lists[order], queries[order]], axis=1).astype(np.uint64)
+    work = np.cumsum(segments.rows[lists[order]])
     if not len(work) or work[-1] < _SMALL:
-        return [pairs]
-    cuts = np.searchsorted(work, work[-1] * np.arange(1, threads()) / threads())
-    return np.split(pairs, cuts)
+        shares = 1
+    cuts = [int(np.searchsorted(work, work[-1] * share / shares)) for share in range(1, shares)]
+    return [(segments.table, part) for part in np.split(pairs, cuts)]
 
 
-def _ranges(rows: int, queries: int = 1) -> list[tuple[int, int]]:
-    """Divide rows among the threads."""
-    many = threads() if rows * queries >= _SMALL else 1
-    step = -(-rows // many // _ALIGNED) * _ALIGNED
-    return [(start, min(start + step, rows)) for start in range(0, rows, max(step, 1))]
-
-
-def _groups(queries: int, k: int, shares: int | None = None) -> list[slice]:
-    """Divide queries among the threads, in groups whose candidates fit memory."""
+def _groups(queries: int, k: int, shares: int) -> list[slice]:
+    """Divide queries into shares, or into more whose candidates fit memory."""
     most = max(1, _MEMORY // (_CANDIDATE * (2 * k + 256)))
-    return _slices(queries, max(1, min(most, -(-queries // (shares or threads())))))
+    return _slices(queries, max(1, min(most, -(-queries // shares))))
 
 
 def _slices(count: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _run(tasks: Sequence[Task]) -> None:
+def _run(tasks: Sequence[Callable[[], None]]) -> None:
     """Run tasks at once; the scan lets go of the interpreter."""
     if len(tasks) < 2 or threads() == 1:
         for task in tasks:

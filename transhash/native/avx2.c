@@ -3,6 +3,7 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
+#include <string.h>
 
 #define TARGET __attribute__((target("avx2,popcnt,bmi")))
 #define INLINE TARGET static inline __attribute__((always_inline))
@@ -95,5 +96,37 @@ TARGET static size_t below(const uint64_t *planes, size_t stride, size_t words, 
     return all_below(planes, stride, words, n, query, limit, mask, places, out);
 }
 
-const Kernel avx2_kernel = {"avx2", supported, distances, below, transpose_any};
+/* One query alone: words are counted one by one, as fast as they arrive from memory. */
+INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const uint64_t *query, uint32_t limit,
+                             uint32_t *places, uint16_t *out)
+{
+    size_t count = 0;
+    for (size_t place = 0; place < n; place++, codes += 8 * words) {
+        uint64_t bits = 0;
+        for (size_t word = 0; word < words; word++) {
+            uint64_t code;
+            memcpy(&code, codes + 8 * word, 8);
+            bits += (uint64_t)_mm_popcnt_u64(code ^ query[word]);
+        }
+        if (bits < limit) {
+            places[count] = (uint32_t)place;
+            out[count++] = (uint16_t)bits;
+        }
+    }
+    return count;
+}
+
+TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
+                                uint32_t *places, uint16_t *out)
+{
+    switch (width) {
+    case 16: return all_below_rows(codes, 2, n, query, limit, places, out);
+    case 32: return all_below_rows(codes, 4, n, query, limit, places, out);
+    default: return all_below_rows(codes, width / 8, n, query, limit, places, out);
+    }
+}
+
+static int whole(size_t width) { return width % 8 == 0; }
+
+const Kernel avx2_kernel = {"avx2", supported, distances, below, below_rows, whole, transpose_any};
 #endif

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")))
+#define UNROLLED 4 /* vectors */
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 static int supported(void)
@@ -14,14 +15,20 @@ static int supported(void)
            __builtin_cpu_supports("avx512vpopcntdq");
 }
 
-INLINE __m512i distance(const uint64_t *planes, size_t stride, size_t words, const __m512i *query, __mmask8 lanes)
+/* Add what words `from` to `to` differ by. */
+INLINE __m512i add(__m512i bits, const uint64_t *planes, size_t stride, size_t from, size_t to, const __m512i *query,
+                   __mmask8 lanes)
 {
-    __m512i bits = _mm512_setzero_si512();
-    for (size_t word = 0; word < words; word++) {
+    for (size_t word = from; word < to; word++) {
         __m512i code = _mm512_maskz_loadu_epi64(lanes, planes + word * stride);
         bits = _mm512_add_epi64(bits, _mm512_popcnt_epi64(_mm512_xor_si512(code, query[word])));
     }
     return bits;
+}
+
+INLINE __m512i distance(const uint64_t *planes, size_t stride, size_t words, const __m512i *query, __mmask8 lanes)
+{
+    return add(_mm512_setzero_si512(), planes, stride, 0, words, query, lanes);
 }
 
 INLINE void broadcast(const uint64_t *query, size_t words, __m512i *out)
@@ -59,23 +66,36 @@ INLINE size_t keep(__m512i bits, __mmask8 near, size_t place, size_t count, uint
     return count;
 }
 
+INLINE __m512i least(const __m512i *bits, size_t parts)
+{
+    __m512i found = bits[0];
+    for (size_t part = 1; part < parts; part++)
+        found = _mm512_min_epu32(found, bits[part]); /* the upper halves are zero */
+    return found;
+}
+
 INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                         uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
 {
     __m512i asked[MAX_WORDS], bound = _mm512_set1_epi64(limit);
     size_t count = 0, place = 0;
+    size_t half = words < 4 ? words : words / 2; /* of a long code, half is often too far already */
     broadcast(query, words, asked);
     if (!mask) {
-        for (; place + 32 <= n; place += 32) { /* four vectors share a branch that is seldom taken */
-            __m512i bits[4];
-            __mmask8 near[4];
-            for (int part = 0; part < 4; part++) {
-                bits[part] = distance(planes + place + 8 * part, stride, words, asked, 0xff);
-                near[part] = _mm512_cmplt_epu64_mask(bits[part], bound);
+        for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) { /* they share a branch that is seldom taken */
+            __m512i bits[UNROLLED];
+            for (size_t part = 0; part < UNROLLED; part++)
+                bits[part] = distance(planes + place + 8 * part, stride, half, asked, 0xff);
+            if (half < words) {
+                if (!_mm512_cmplt_epu64_mask(least(bits, UNROLLED), bound))
+                    continue;
+                for (size_t part = 0; part < UNROLLED; part++)
+                    bits[part] = add(bits[part], planes + place + 8 * part, stride, half, words, asked, 0xff);
             }
-            if ((unsigned)near[0] | near[1] | near[2] | near[3])
-                for (int part = 0; part < 4; part++)
-                    count = keep(bits[part], near[part], place + 8 * (size_t)part, count, places, out);
+            if (_mm512_cmplt_epu64_mask(least(bits, UNROLLED), bound))
+                for (size_t part = 0; part < UNROLLED; part++)
+                    count = keep(bits[part], _mm512_cmplt_epu64_mask(bits[part], bound), place + 8 * part, count,
+                                 places, out);
         }
     }
     for (; place < n; place += 8) {
@@ -115,6 +135,63 @@ TARGET static size_t below(const uint64_t *planes, size_t stride, size_t words, 
 #undef CALL
 }
 
+/* Distances of eight codes of two words, as they lie; in the order of `two_words`. */
+INLINE __m512i pairs(const uint8_t *codes, __m512i query)
+{
+    __m512i a = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(codes), query));
+    __m512i b = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(codes + 64), query));
+    return _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+/* Distances of eight codes of four words, as they lie; in the order of `four_words`. */
+INLINE __m512i quads(const uint8_t *codes, __m512i query)
+{
+    const __m512i low = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
+    const __m512i high = _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15);
+    __m512i ab = pairs(codes, query), cd = pairs(codes + 128, query);
+    return _mm512_add_epi64(_mm512_permutex2var_epi64(ab, low, cd), _mm512_permutex2var_epi64(ab, high, cd));
+}
+
+INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const uint64_t *query, uint32_t limit,
+                             uint32_t *places, uint16_t *out)
+{
+    const __m512i two_words = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7); /* where codes 0, 1, ... are found */
+    const __m512i four_words = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
+    const __m512i order = words == 2 ? two_words : four_words;
+    const __m512i bound = _mm512_set1_epi64(limit);
+    const __m512i asked = words == 2 ? _mm512_broadcast_i64x2(_mm_loadu_si128((const __m128i *)query))
+                                     : _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)query));
+    size_t count = 0, place = 0;
+    for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) {
+        __m512i bits[UNROLLED];
+        for (size_t part = 0; part < UNROLLED; part++) {
+            const uint8_t *from = codes + (place + 8 * part) * 8 * words;
+            bits[part] = words == 2 ? pairs(from, asked) : quads(from, asked);
+        }
+        if (!_mm512_cmplt_epu64_mask(least(bits, UNROLLED), bound))
+            continue;
+        for (size_t part = 0; part < UNROLLED; part++) {
+            __m512i sorted = _mm512_permutexvar_epi64(order, bits[part]);
+            count = keep(sorted, _mm512_cmplt_epu64_mask(sorted, bound), place + 8 * part, count, places, out);
+        }
+    }
+    size_t tail = avx2_kernel.below_rows(codes + place * 8 * words, 8 * words, n - place, query, limit, places + count,
+                                         out + count);
+    for (size_t found = count; found < count + tail; found++)
+        places[found] += (uint32_t)place;
+    return count + tail;
+}
+
+TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
+                                uint32_t *places, uint16_t *out)
+{
+    if (width == 16)
+        return all_below_rows(codes, 2, n, query, limit, places, out);
+    return all_below_rows(codes, 4, n, query, limit, places, out);
+}
+
+static int whole(size_t width) { return width == 16 || width == 32; }
+
 TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
 {
     size_t place = 0;
@@ -144,5 +221,5 @@ TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint6
     transpose_any(codes + place * width, width, n - place, planes + place, stride);
 }
 
-const Kernel avx512_kernel = {"avx512", supported, distances, below, transpose};
+const Kernel avx512_kernel = {"avx512", supported, distances, below, below_rows, whole, transpose};
 #endif

@@ -23,6 +23,12 @@ typedef struct {
     size_t (*below)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                     uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *distances);
 
+    /* The same as `below` for codes of `width` bytes as they lie, without a mask: worth it for a single query, which
+       would pay for the planes alone. NULL if there is none; `whole` says for which widths. */
+    size_t (*below_rows)(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
+                         uint32_t *places, uint16_t *distances);
+    int (*whole)(size_t width);
+
     /* Lay n codes of `width` bytes into planes, the last word of each filled up with zeros. */
     void (*transpose)(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride);
 } Kernel;

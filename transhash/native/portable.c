@@ -52,6 +52,10 @@ static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t 
 void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
 {
     size_t full = width / 8, rest = width % 8;
+    if (width == 8) {
+        memcpy(planes, codes, n * width);
+        return;
+    }
     for (size_t place = 0; place < n; place++, codes += width) {
         for (size_t word = 0; word < full; word++)
             memcpy(&planes[word * stride + place], codes + word * 8, 8);
@@ -63,4 +67,4 @@ void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *plane
     }
 }
 
-const Kernel portable_kernel = {"portable", always, distances, below, transpose_any};
+const Kernel portable_kernel = {"portable", always, distances, below, NULL, NULL, transpose_any};

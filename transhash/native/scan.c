@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLANE_BYTES 32768 /* of a block of codes: half of a first-level cache or less */
+#define PLANE_BYTES 32768 /* of a block of codes: it stays in the first-level cache */
+#define LINE 64           /* bytes of a cache line */
+#define FEW 4             /* queries that do not pay for a copy of the codes */
 
 /* A query's nearest so far. `size` places are filled; when all are, the k best stay. */
 typedef struct {
@@ -98,14 +100,17 @@ static void take(const Scan *scan, Work *work, const Segment *segment, size_t st
 /* Codes of so many words in a block: a multiple of 8, for the bits of a mask. */
 static size_t rows_of(size_t words) { return PLANE_BYTES / (8 * words) / 8 * 8; }
 
+static uint64_t *aligned(char *memory) { return (uint64_t *)(memory + (LINE - (uintptr_t)memory % LINE)); }
+
 static int run(const Scan *scan, Work *work)
 {
     size_t words = (scan->width + 7) / 8, rows = rows_of(words);
-    uint64_t *planes = malloc(PLANE_BYTES + 64);
+    char *memory = malloc(PLANE_BYTES + LINE);
+    uint64_t *planes = aligned(memory);
     uint64_t *queries = calloc(scan->asked * words + 1, sizeof *queries);
     uint32_t *places = malloc((BLOCK_ROWS + 8) * sizeof *places);
     uint16_t *distances = malloc((BLOCK_ROWS + 8) * sizeof *distances);
-    int failed = !planes || !queries || !places || !distances;
+    int failed = !memory || !queries || !places || !distances;
     for (size_t query = 0; !failed && query < scan->asked; query++)
         memcpy(queries + query * words, scan->queries + query * scan->width, scan->width);
     for (size_t first = 0, end; !failed && first < scan->pair_count; first = end) {
@@ -116,22 +121,29 @@ static int run(const Scan *scan, Work *work)
             size_t n = segment->rows - start < rows ? (size_t)(segment->rows - start) : rows;
             const uint8_t *codes = segment->codes + start * scan->width;
             const uint64_t *block = (const uint64_t *)codes;
-            if (scan->width != 8) {
+            const uint8_t *mask =
+                scan->allowed && !segment->ids ? scan->allowed + (segment->base + start) / 8 : NULL;
+            int few = end - first < FEW;
+            int as_it_lies = end - first == 1 && !mask && scan->kernel->whole && scan->kernel->whole(scan->width);
+            if (!as_it_lies && !(scan->width == 8 && few)) { /* aligned planes are read faster */
                 scan->kernel->transpose(codes, scan->width, n, planes, rows);
                 block = planes;
             }
-            const uint8_t *mask =
-                scan->allowed && !segment->ids ? scan->allowed + (segment->base + start) / 8 : NULL;
             for (size_t pair = first; pair < end; pair++) {
-                size_t query = scan->pairs[pair].query;
-                size_t count = scan->kernel->below(block, rows, words, n, queries + query * words,
-                                                   work->limits[query], mask, places, distances);
+                size_t query = scan->pairs[pair].query, count;
+                const uint64_t *own = queries + query * words;
+                if (as_it_lies)
+                    count = scan->kernel->below_rows(codes, scan->width, n, own, work->limits[query], places,
+                                                     distances);
+                else
+                    count = scan->kernel->below(block, rows, words, n, own, work->limits[query], mask, places,
+                                                distances);
                 if (count)
                     take(scan, work, segment, start, query, count, places, distances);
             }
         }
     }
-    free(planes);
+    free(memory);
     free(queries);
     free(places);
     free(distances);
@@ -219,27 +231,24 @@ int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_
                const uint8_t *hits, int64_t *table)
 {
     size_t words = (width + 7) / 8, rows = rows_of(words), levels = 8 * width + 1;
-    uint64_t *planes = malloc(PLANE_BYTES + 64);
+    char *memory = malloc(PLANE_BYTES + LINE);
+    uint64_t *planes = aligned(memory);
     uint16_t *distances = malloc((BLOCK_ROWS + 8) * sizeof *distances);
-    int failed = !planes || !distances;
+    int failed = !memory || !distances;
     for (size_t start = 0; !failed && start < n; start += rows) {
         size_t count = n - start < rows ? n - start : rows;
-        const uint64_t *block = (const uint64_t *)(codes + start * width);
-        if (width != 8) {
-            kernel->transpose(codes + start * width, width, count, planes, rows);
-            block = planes;
-        }
+        kernel->transpose(codes + start * width, width, count, planes, rows);
         for (size_t query = 0; query < asked; query++) {
             uint64_t words_of[MAX_WORDS] = {0};
             const uint8_t *own = hits + query * n + start;
             int64_t *cells = table + query * 2 * levels;
             memcpy(words_of, queries + query * width, width);
-            kernel->distances(block, rows, words, count, words_of, distances);
+            kernel->distances(planes, rows, words, count, words_of, distances);
             for (size_t place = 0; place < count; place++)
                 cells[(own[place] ? levels : 0) + distances[place]]++;
         }
     }
-    free(planes);
+    free(memory);
     free(distances);
     return failed ? -1 : 0;
 }
