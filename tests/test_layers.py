@@ -66,6 +66,7 @@ def test_nothing_imports_against_the_arrows(package, forbidden):
 PACKAGES = {  # above the core; which others each may import
     "datasets": set(),
     "evaluation": set(),
+    "gpu": set(),
     "hashers": set(),
     "training": {"evaluation", "hashers"},
 }
@@ -112,6 +113,7 @@ def test_no_imports_in_circles():
         ("huggingface_hub", ("hashers.pretrain",)),
         ("imagehash", ("hashers.phash",)),
         ("sklearn", ("datasets.digits",)),
+        ("triton", ("gpu.kernels",)),
     ],
 )
 def test_a_library_has_an_owner(library, owners):
@@ -125,7 +127,7 @@ def test_torch_is_loaded_by_networks_and_training_only():
     light = ("hashers", "hashers.architecture", "hashers.base", "training.config")
     for path in sources("transhash"):
         name = name_of(path).removeprefix("transhash.")
-        if not name.startswith(("hashers", "training")) or name in light:
+        if not name.startswith(("gpu", "hashers", "training")) or name in light:
             assert not imported(path, at_start=True) & {"torch", "timm", "accelerate"}, path
 
 

@@ -1,0 +1,72 @@
+"""Which device scans, and what to say when there is none or it is full."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from ..errors import BackendError
+
+try:
+    from . import kernels
+except ImportError as error:
+    raise BackendError(
+        f"scanning on a GPU needs Triton, which torch brings along on Linux ({error}); search on the CPU"
+    ) from None
+
+_SPARE = 1 << 30  # bytes of a GPU left to searches when it is asked whether codes fit
+
+
+def choose(name: str | None = None) -> torch.device:
+    """Return the device of a name: ``cuda`` or ``cuda:1``.
+
+    Without a name it is the current GPU. Under Triton's interpreter (``TRITON_INTERPRET=1``), which is there to test
+    the kernels, it is ``cpu``, which is refused otherwise. Raises BackendError where there is no such device.
+    """
+    try:
+        device = torch.device(name or ("cpu" if kernels.INTERPRETED else "cuda"))
+    except RuntimeError:
+        raise BackendError(f"device {name!r}: use cuda or, of several GPUs, cuda:1") from None
+    if device.type == "cpu" and kernels.INTERPRETED:
+        return device
+    if device.type != "cuda":
+        raise BackendError(f"device {device}: the GPU scan runs on CUDA devices only; search on the CPU without it")
+    if not torch.cuda.is_available():
+        raise BackendError(f"device {device}: torch {torch.__version__} finds no CUDA GPU here; search on the CPU")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise BackendError(f"device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def counts_in_hardware(device: torch.device) -> bool:
+    """Return whether the kernels may use NVIDIA's instruction that counts bits."""
+    return device.type == "cuda" and torch.version.hip is None
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the one that kernels are launched on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def check_room(device: torch.device, count: int, bytes_each: int, bits: int) -> None:
+    """Raise BackendError, saying how many codes fit, if a GPU has no room for `count` of them."""
+    if device.type != "cuda":
+        return
+    free = max(0, torch.cuda.mem_get_info(device)[0] - _SPARE)
+    if count * bytes_each > free:
+        raise BackendError(
+            f"{count} codes of {bits} bits need {count * bytes_each / 2**30:.1f} GiB on {device}; "
+            f"{free // bytes_each} fit now; search on the CPU, or split the codes"
+        )
+
+
+@contextmanager
+def searching(device: torch.device) -> Iterator[None]:
+    """Run on a device, and say in one line if its memory does not suffice."""
+    try:
+        with current(device):
+            yield
+    except torch.OutOfMemoryError:
+        raise BackendError(
+            f"{device}: out of memory while searching; ask for fewer queries at a time, a smaller k or radius"
+        ) from None

@@ -1,0 +1,86 @@
+"""A flat collection: every code is a candidate."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..results import Matches, RangeMatches
+from . import device as devices
+from . import scan
+
+
+class DeviceCodes:
+    """Codes in the memory of a GPU, searched as `transhash.hamming` searches them on the CPU, with its answers."""
+
+    def __init__(self, codes: NDArray[np.uint8], device: str | torch.device | None = None) -> None:
+        """Upload codes (n, bits/8) uint8 to a device (`transhash.gpu.choose`).
+
+        Raises BackendError if there is no such device, or if the codes do not fit.
+        """
+        self.device = device if isinstance(device, torch.device) else devices.choose(device)
+        self._store = scan.Store(codes, self.device)
+        self.bits = self._store.bits
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return self._store.count
+
+    def top_k(self, queries: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None = None) -> Matches:
+        """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
+
+        Args:
+            queries: (q, bits/8) uint8.
+            k: how many, at least 1; memory is the only limit.
+            allowed: (n,) bool; only positions where it is true are found, and counted as n.
+
+        Raises BackendError if shapes do not fit, or memory does not suffice.
+        """
+        with devices.searching(self.device):
+            k = min(k, len(self) if allowed is None else int(allowed.sum()))
+            words, mask = self._store.queries(queries), self._store.mask(allowed)
+            return scan.matches(self._tables(words, k, mask), k)
+
+    def within(
+        self, queries: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None
+    ) -> RangeMatches:
+        """Return every code at distance <= radius of each query, ordered by (distance, position).
+
+        Raises BackendError if shapes do not fit, or memory does not suffice.
+        """
+        with devices.searching(self.device):
+            words, mask = self._store.queries(queries), self._store.mask(allowed)
+            return scan.range_matches(self._ranges(words, min(radius, self.bits), mask))
+
+    def nearest(self, words: Tensor, k: int) -> Tensor:
+        """Return the positions that `top_k` finds, as (q, k) int64 on the device.
+
+        Args:
+            words: queries that are on the device, (q, words) int32.
+            k: at most n.
+        """
+        return torch.cat([ids for ids, _ in self._tables(words, k, None)])
+
+    def _tables(self, words: Tensor, k: int, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        store = self._store
+        for group in store.groups(words, store.blocks()):
+            minima, totals = store.survey(group, k, mask)
+            levels, rooms = scan.thresholds(totals, k)
+            for found in store.select(group, self._reaching(minima, levels), levels, rooms, mask):
+                yield scan.tables(found, found.slots, self.bits, len(self), k)
+
+    def _ranges(self, words: Tensor, radius: int, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        store = self._store
+        for group in store.groups(words, store.blocks()):
+            minima, _ = store.survey(group, 0, mask)
+            levels = torch.full((len(group),), radius, dtype=torch.int32, device=self.device)
+            for found in store.select(group, self._reaching(minima, levels), levels, None, mask):
+                yield found.counts, *scan.ordered(found, found.slots, self.bits, len(self))
+
+    def _reaching(self, minima: Tensor, levels: Tensor) -> scan.Items:
+        """Return the blocks that hold a code within the level of a query."""
+        owners, blocks = (minima <= levels[:, None]).nonzero(as_tuple=True)
+        starts = blocks * self._store.block
+        return scan.Items(owners.to(torch.int32), starts, torch.full_like(starts, len(self)), owners)

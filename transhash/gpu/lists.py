@@ -1,0 +1,114 @@
+"""Inverted lists: codes grouped around centroids, of which a search looks into the nearest lists only."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..results import Matches, RangeMatches
+from . import device as devices
+from . import scan
+from .flat import DeviceCodes
+
+
+class DeviceLists:
+    """A binary IVF in the memory of a GPU: exact among the codes of the probed lists, and in all if all are probed.
+
+    A query probes the lists of its nearest centroids; of centroids equally far, those that come first.
+    """
+
+    def __init__(
+        self,
+        centroids: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        codes: NDArray[np.uint8],
+        ids: NDArray[np.int64],
+        device: str | torch.device | None = None,
+    ) -> None:
+        """Upload an index to a device (`transhash.gpu.choose`).
+
+        Args:
+            centroids: (nlist, bits/8) uint8.
+            offsets: (nlist + 1,) int64; list i owns the codes from `offsets[i]` to `offsets[i + 1]`.
+            codes: (n, bits/8) uint8, list by list.
+            ids: (n,) int64, the positions of these codes: each of 0 to n - 1 once.
+            device: name of the device.
+
+        Raises BackendError if there is no such device, or if the index does not fit.
+        """
+        self._centroids = DeviceCodes(centroids, device)
+        self.device, self.bits = self._centroids.device, self._centroids.bits
+        self._store = scan.Store(codes, self.device)
+        self._order = ids
+        narrow = np.int32 if len(ids) < 1 << 31 else np.int64
+        self._ids = torch.from_numpy(ids.astype(narrow)).to(self.device)
+        self._offsets = torch.from_numpy(offsets.astype(np.int64)).to(self.device)
+        self._blocks = -(-self._offsets.diff() // self._store.block)
+        self._longest = int(self._blocks.max())
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return self._store.count
+
+    def top_k(
+        self, queries: NDArray[np.uint8], k: int, nprobe: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Matches:
+        """Return the min(k, n) nearest codes of each query in its `nprobe` lists, ordered by (distance, position).
+
+        Args:
+            queries: (q, bits/8) uint8.
+            k: how many, at least 1; rows end in ids of -1 where the lists hold fewer.
+            nprobe: lists to look into, at least 1; all of them if there are no more.
+            allowed: (n,) bool; only positions where it is true are found, and counted as n.
+
+        Raises BackendError if shapes do not fit, or memory does not suffice.
+        """
+        with devices.searching(self.device):
+            k = min(k, len(self) if allowed is None else int(allowed.sum()))
+            words, mask = self._store.queries(queries), self._mask(allowed)
+            return scan.matches(self._tables(words, k, nprobe, mask), k)
+
+    def within(
+        self, queries: NDArray[np.uint8], radius: int, nprobe: int, allowed: NDArray[np.bool_] | None = None
+    ) -> RangeMatches:
+        """Return every code at distance <= radius of each query in its `nprobe` lists, as `top_k` orders them."""
+        with devices.searching(self.device):
+            words, mask = self._store.queries(queries), self._mask(allowed)
+            return scan.range_matches(self._ranges(words, min(radius, self.bits), nprobe, mask))
+
+    def _tables(self, words: Tensor, k: int, nprobe: int, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        for group, items in self._work(words, nprobe):
+            minima, totals = self._store.survey_items(group, items, mask)
+            levels, rooms = scan.thresholds(totals, k)
+            reaching = items[minima <= levels[items.owners.to(torch.int64)]]
+            for found in self._store.select(group, reaching, levels, rooms, mask):
+                yield scan.tables(found, self._positions(found), self.bits, len(self), k)
+
+    def _ranges(
+        self, words: Tensor, radius: int, nprobe: int, mask: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for group, items in self._work(words, nprobe):
+            levels = torch.full((len(group),), radius, dtype=torch.int32, device=self.device)
+            for found in self._store.select(group, items, levels, None, mask):
+                yield found.counts, *scan.ordered(found, self._positions(found), self.bits, len(self))
+
+    def _work(self, words: Tensor, nprobe: int) -> Iterator[tuple[Tensor, scan.Items]]:
+        """Yield groups of queries with the blocks of the lists that they probe, a segment for each list."""
+        nprobe = min(nprobe, len(self._centroids))
+        for group in self._store.groups(words, nprobe * self._longest):
+            lists = self._centroids.nearest(group, nprobe).flatten()
+            blocks = self._blocks[lists]
+            segments = torch.repeat_interleave(torch.arange(len(lists), device=self.device), blocks)
+            place = torch.arange(len(segments), device=self.device) - (blocks.cumsum(0) - blocks)[segments]
+            probed = lists[segments]
+            starts = self._offsets[probed] + place * self._store.block
+            owners = (segments // nprobe).to(torch.int32)
+            yield group, scan.Items(owners, starts, self._offsets[probed + 1], segments)
+
+    def _mask(self, allowed: NDArray[np.bool_] | None) -> Tensor | None:
+        return self._store.mask(None if allowed is None else allowed[self._order])
+
+    def _positions(self, found: scan.Survivors) -> Tensor:
+        return self._ids[found.slots].to(torch.int64)

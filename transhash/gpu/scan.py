@@ -1,0 +1,323 @@
+"""The passes of an exact scan over codes in a device's memory.
+
+First the survey: every code is read once; each block of slots leaves its smallest distance, and histograms of the
+distances give each query its level, the distance of its k-th code. Then only blocks that reach the level are read
+again: their codes below the level, and the first of those at it, are counted, given places, and written there. No
+result depends on the order in which a GPU runs its programs.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import BackendError
+from ..results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from . import device as devices
+from . import kernels
+
+_BLOCK = 1024  # slots that one program scans
+_TILE = 16  # queries that one program scans them for, one after the other
+_UPLOAD = 1 << 26  # bytes of codes copied to the device at a time
+_FIRST = 1 << 16  # codes in the first launch of a survey, whose histogram bounds the level for the next
+_GROWTH = 32  # each launch takes so many times the codes of the one before
+_LAUNCH = 1 << 30  # codes in one launch at most: its counts are int32
+_CELLS = 1 << 25  # numbers held for a group of queries: their histograms, the minima of their blocks
+_SURVIVORS = 1 << 24  # codes collected and sorted at a time
+
+
+@dataclass(frozen=True)
+class Items:
+    """Blocks of slots to scan, each for one query; the order is that of queries.
+
+    Attributes:
+        owners: (m,) int32, queries.
+        starts: (m,) int64, first slots.
+        stops: (m,) int64, the ends of what may be scanned; an item ends a block behind its start at the latest.
+        segments: (m,) int64, ascending: items of a segment belong to one query, and their slots ascend.
+    """
+
+    owners: Tensor
+    starts: Tensor
+    stops: Tensor
+    segments: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.owners)
+
+    def __getitem__(self, chosen: Tensor | slice) -> "Items":
+        """Return some of the items."""
+        return Items(self.owners[chosen], self.starts[chosen], self.stops[chosen], self.segments[chosen])
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What consecutive queries found, query by query.
+
+    Attributes:
+        counts: (q,) int64, how many codes each query owns.
+        slots: (total,) int64, in no order inside a query.
+        distances: (total,) int64.
+        owners: (total,) int64, queries counted from the first of these.
+    """
+
+    counts: Tensor
+    slots: Tensor
+    distances: Tensor
+    owners: Tensor
+
+
+class Store:
+    """Codes in a device's memory, and the kernels on them. Queries and masks come from `queries` and `mask`."""
+
+    def __init__(self, codes: NDArray[np.uint8], device: torch.device) -> None:
+        """Upload codes (n, bits/8) uint8 in pieces. Raises BackendError if they do not fit."""
+        self.device = device
+        self.count, width = codes.shape
+        self.bits = width * 8
+        self.words = -(-width // 4)
+        self.block = _BLOCK
+        self._stride = (-(-self.count // _BLOCK) + 1) * _BLOCK
+        devices.check_room(device, self._stride, self.words * 4, self.bits)
+        self._codes = torch.zeros((self.words, self._stride), dtype=torch.int32, device=device)
+        rows = max(1, _UPLOAD // (self.words * 4))
+        for start in range(0, self.count, rows):
+            piece = codes[start : start + rows]
+            self._codes[:, start : start + len(piece)] = self._as_words(piece).T
+
+    def queries(self, queries: NDArray[np.uint8]) -> Tensor:
+        """Upload queries (q, bits/8) uint8 as (q, words) int32. Raises BackendError if they are of another width."""
+        if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != self.bits:
+            raise BackendError(f"queries {queries.dtype} {queries.shape}: must be uint8 (q, {self.bits // 8})")
+        return self._as_words(queries)
+
+    def mask(self, allowed: NDArray[np.bool_] | None) -> Tensor | None:
+        """Upload which slots may be found, (n,) bool, as one bit a slot. Raises BackendError for another length."""
+        if allowed is None:
+            return None
+        if allowed.shape != (self.count,):
+            raise BackendError(f"allowed {allowed.shape}: must be ({self.count},), one for each code")
+        marks = np.zeros(self._stride // 8, dtype=np.uint8)
+        marks[: -(-self.count // 8)] = np.packbits(allowed, bitorder="little")
+        return torch.from_numpy(marks).to(self.device)
+
+    def groups(self, queries: Tensor, cells: int) -> Iterator[Tensor]:
+        """Split queries so that `cells` numbers for each, and their histograms, do not outgrow the device."""
+        size = max(1, _CELLS // max(cells, self.bits + 1))
+        for start in range(0, len(queries), size):
+            yield queries[start : start + size]
+
+    def blocks(self) -> int:
+        """Return the number of blocks of all slots."""
+        return -(-self.count // self.block)
+
+    def survey(self, queries: Tensor, k: int, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scan all slots for queries (q, words); with k = 0 for minima only.
+
+        Returns:
+            The smallest distance in each block, (q, blocks) int16, and how many codes there are at each distance,
+            (q, bits + 1) int64, complete as far as the k-th nearest code of each query.
+        """
+        minima = torch.empty((len(queries), self.blocks()), dtype=torch.int16, device=self.device)
+        totals = torch.zeros((len(queries), self.bits + 1), dtype=torch.int64, device=self.device)
+        bounds = torch.full((len(queries),), self.bits if k else -1, dtype=torch.int32, device=self.device)
+        tiles = -(-len(queries) // _TILE)
+        for first, stop in _launches(self.blocks(), max(_FIRST, 4 * k) // self.block, _LAUNCH // self.block):
+            histogram = torch.zeros_like(totals, dtype=torch.int32)
+            kernels.survey_blocks[((stop - first) * tiles,)](
+                self._codes,
+                self._stride,
+                first,
+                self.count,
+                queries,
+                len(queries),
+                bounds,
+                self._codes if mask is None else mask,
+                minima,
+                self.blocks(),
+                histogram,
+                BINS=self._bins(),
+                TILE=_TILE,
+                **self._constants(mask),
+            )
+            totals += histogram
+            if k:
+                enough = totals.sum(dim=1) >= k
+                bounds = torch.where(enough, thresholds(totals, k)[0], self.bits).to(torch.int32)
+        return minima, totals
+
+    def survey_items(self, queries: Tensor, items: Items, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scan items: the smallest distance of each, (m,) int16, and the histograms of queries, as `survey` does."""
+        minima = torch.empty(len(items), dtype=torch.int16, device=self.device)
+        histogram = torch.zeros((len(queries), self.bits + 1), dtype=torch.int32, device=self.device)
+        self._launch(kernels.survey_items, queries, items, mask, minima, histogram, BINS=self._bins())
+        return minima, histogram.to(torch.int64)
+
+    def select(
+        self, queries: Tensor, items: Items, levels: Tensor, rooms: Tensor | None, mask: Tensor | None
+    ) -> Iterator[Survivors]:
+        """Yield what lies below the level of each query, and the first `rooms` codes of each segment at the level.
+
+        Args:
+            queries: (q, words) int32.
+            items: where to look; what other blocks hold is above the levels.
+            levels: (q,) int32.
+            rooms: (q,) int64, or None for all codes at the level.
+            mask: as `mask` gives it.
+
+        Survivors come for one run of queries after the other, all queries once.
+        """
+        below, at = (torch.empty(len(items), dtype=torch.int32, device=self.device) for _ in range(2))
+        self._launch(kernels.count_items, queries, items, mask, levels, below, at)
+        own = items.owners.to(torch.int64)
+        room = at.to(torch.int64)
+        if rooms is not None:
+            before = room.cumsum(0) - room
+            before -= before[torch.searchsorted(items.segments, items.segments)]
+            room = torch.minimum(room, (rooms[own] - before).clamp(min=0))
+        kept = below + room
+        counts = torch.zeros(len(queries), dtype=torch.int64, device=self.device).index_add_(0, own, kept)
+        first = 0
+        for size in _runs(counts.tolist()):
+            some = slice(*torch.searchsorted(own, torch.tensor([first, first + size], device=self.device)).tolist())
+            chosen = kept[some] > 0
+            yield self._collect(
+                queries,
+                items[some][chosen],
+                levels,
+                room[some][chosen],
+                kept[some][chosen],
+                mask,
+                counts[first : first + size],
+                first,
+            )
+            first += size
+
+    def _collect(
+        self,
+        queries: Tensor,
+        items: Items,
+        levels: Tensor,
+        room: Tensor,
+        kept: Tensor,
+        mask: Tensor | None,
+        counts: Tensor,
+        first: int,
+    ) -> Survivors:
+        total = int(counts.sum())
+        slots = torch.empty(total, dtype=torch.int64, device=self.device)
+        distances = torch.empty(total, dtype=torch.int16, device=self.device)
+        places = kept.cumsum(0) - kept
+        self._launch(kernels.collect_items, queries, items, mask, levels, room, places, slots, distances)
+        owners = torch.repeat_interleave(torch.arange(len(counts), device=self.device), counts)
+        return Survivors(counts, slots, distances.to(torch.int64), owners)
+
+    def _launch(
+        self, kernel: Any, queries: Tensor, items: Items, mask: Tensor | None, *others: Tensor, **constants: int
+    ) -> None:
+        if len(items):
+            allowed = self._codes if mask is None else mask
+            work = (items.owners, items.starts, items.stops)
+            kernel[(len(items),)](
+                self._codes, self._stride, *work, queries, allowed, *others, **constants, **self._constants(mask)
+            )
+
+    def _constants(self, mask: Tensor | None) -> dict[str, int | bool]:
+        return {
+            "enable_fp_fusion": False,  # there are no floats; Triton warns unless it is told
+            "WORDS": self.words,
+            "BITS": self.bits,
+            "BLOCK": self.block,
+            "MASKED": mask is not None,
+            "POPC": devices.counts_in_hardware(self.device),
+        }
+
+    def _bins(self) -> int:
+        return max(32, 1 << (self.bits + 1).bit_length())
+
+    def _as_words(self, codes: NDArray[np.uint8]) -> Tensor:
+        """Return codes (n, bits/8) on the device as (n, words) int32, filled up with zeros."""
+        padded = np.zeros((len(codes), self.words * 4), dtype=np.uint8)
+        padded[:, : codes.shape[1]] = codes
+        return torch.from_numpy(padded.view(np.int32)).to(self.device)
+
+
+def thresholds(totals: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the distance of the k-th nearest code of each query, and how many codes at it belong to the first k.
+
+    Args:
+        totals: (q, bits + 1) int64, codes at each distance.
+        k: how many are wanted; of fewer, all are taken.
+
+    Returns:
+        (q,) int32 and (q,) int64.
+    """
+    reached = totals.cumsum(dim=1)
+    levels = (reached < reached[:, -1:].clamp(max=k)).sum(dim=1)
+    below = (reached - totals).gather(1, levels[:, None])[:, 0]
+    return levels.to(torch.int32), k - below
+
+
+def ordered(found: Survivors, positions: Tensor, bits: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return positions and distances of survivors, both (total,) int64, by (query, distance, position)."""
+    keys = ((found.owners * (bits + 1) + found.distances) * count + positions).sort().values
+    return keys % count, keys // count % (bits + 1)
+
+
+def tables(found: Survivors, positions: Tensor, bits: int, count: int, k: int) -> tuple[Tensor, Tensor]:
+    """Return the first `k` survivors of each query as (q, k) int64 positions and (q, k) int32 distances."""
+    positions, distances = ordered(found, positions, bits, count)
+    places = torch.arange(k, device=positions.device)
+    filled = places < found.counts[:, None]
+    places = torch.where(filled, (found.counts.cumsum(0) - found.counts)[:, None] + places, 0)
+    ids = positions.new_full(filled.shape, NO_ID)
+    bits_apart = positions.new_full(filled.shape, NO_DISTANCE, dtype=torch.int32)
+    if len(positions):
+        ids = torch.where(filled, positions[places], ids)
+        bits_apart = torch.where(filled, distances[places].to(torch.int32), bits_apart)
+    return ids, bits_apart
+
+
+def matches(parts: Iterable[tuple[Tensor, Tensor]], k: int) -> Matches:
+    """Put tables of queries, one after the other, together on the host."""
+    ids, distances = [np.empty((0, k), np.int64)], [np.empty((0, k), np.int32)]
+    for part in parts:
+        ids.append(part[0].cpu().numpy())
+        distances.append(part[1].cpu().numpy())
+    return Matches(np.concatenate(ids), np.concatenate(distances))
+
+
+def range_matches(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> RangeMatches:
+    """Put counts, positions and distances of queries, one after the other, together on the host."""
+    counts, ids, distances = [np.zeros(1, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for part in parts:
+        counts.append(part[0].cpu().numpy())
+        ids.append(part[1].cpu().numpy())
+        distances.append(part[2].to(torch.int32).cpu().numpy())
+    return RangeMatches(np.concatenate(counts).cumsum(), np.concatenate(ids), np.concatenate(distances))
+
+
+def _launches(blocks: int, size: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield the blocks (first, stop) of one launch after the other, ever more of them."""
+    first = 0
+    while first < blocks:
+        stop = min(first + max(1, min(size, most)), blocks)
+        yield first, stop
+        first, size = stop, size * _GROWTH
+
+
+def _runs(counts: list[int]) -> Iterator[int]:
+    """Yield the lengths of runs of queries that find no more together than is collected at a time."""
+    size = total = 0
+    for count in counts:
+        if size and total + count > _SURVIVORS:
+            yield size
+            size = total = 0
+        size, total = size + 1, total + count
+    if size:
+        yield size
