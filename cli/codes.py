@@ -2,8 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ def verify(files: tuple[Path, ...]) -> None:
     from transhash import codes
 
     for file in files:
-        with _progress() as show:
+        with render.rows() as show:
             found = codes.verify(file, show)
         if found.digest:
             render.line(f"{file}: {found.rows} rows are what was written; digest {found.digest}")
@@ -87,7 +86,7 @@ def merge(files: tuple[Path, ...], output: Path) -> None:
     """
     from transhash import codes
 
-    with _progress() as show:
+    with render.rows() as show:
         count = codes.merge([(file, None) for file in files], output, on_rows=show)
     render.note(f"wrote {output}: {count} codes of {len(files)} files")
 
@@ -110,7 +109,7 @@ def export(file: Path, output: Path) -> None:
     _check_format(output)
     from transhash.codes import exchange
 
-    with _progress() as show:
+    with render.rows() as show:
         count = exchange.export_codes(file, output, show)
     render.note(f"wrote {output}: {count} rows, {output.stat().st_size} bytes")
 
@@ -150,21 +149,9 @@ def import_codes(
     ref = _model(model, table.bits) if model else table.model
     assert ref is not None
     folder = os.fsencode(os.path.abspath(root)) if root else table.root or b""
-    with _progress() as show:
+    with render.rows() as show:
         count = exchange.import_table(table, output, ref, folder, show)
     render.note(f"wrote {output}: {count} codes of {table.bits} bits")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show how many rows are done, and of how many once that is known."""
-    with render.progress(None, "rows") as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield show
 
 
 class _Listed:

@@ -203,7 +203,7 @@ def _example(index: Index, queries: Codes, place: int) -> tuple[Cell, list[Cell]
     (label,) = queries.records.names(place)
     ids, distances = index.search(queries.codes[place : place + 1], NEIGHBOURS).row(0)
     neighbours = [
-        Cell(_picture(index.path(row)), f"{distance}", index.records.names(int(row)) == (label,))
+        Cell(_picture(index.path(row)), f"{distance}", index.labels(row) == (label,))
         for row, distance in zip(ids, distances, strict=True)
     ]
     return Cell(_picture(queries.records.path(place)), f"digit {label}", True), neighbours

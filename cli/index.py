@@ -1,4 +1,4 @@
-"""`th index build` and `th index info`."""
+"""`th index`: build and info; see `index_edit` for the others."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,11 +6,16 @@ from pathlib import Path
 import click
 
 from . import options, render
+from .index_edit import add, merge, remove, sync, verify
 
 
 @click.group()
 def index() -> None:
-    """Build and inspect search indexes."""
+    """Build, inspect and change search indexes."""
+
+
+for command in (add, remove, sync, merge, verify):
+    index.add_command(command)
 
 
 @index.command()

@@ -10,6 +10,7 @@ from transhash.errors import TransHashError
 
 from . import render
 from .codes import codes
+from .dedup import dedup
 from .demo import demo
 from .encode import encode
 from .eval import evaluate
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (train, fit, encode, codes, index, query, evaluate, protocol, demo):
+for command in (train, fit, encode, codes, index, query, dedup, evaluate, protocol, demo):
     cli.add_command(command)
 
 

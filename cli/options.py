@@ -1,7 +1,8 @@
 """Options and argument types that commands share."""
 
+import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -57,6 +58,9 @@ EXCLUDE = click.option(
 PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
 WEIGHTS = click.option("--weights", type=EXISTING_FILE, help="Start from a timm checkpoint in safetensors.")
 NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")
+GLOB = click.option(
+    "--glob", "globs", multiple=True, metavar="PATTERN", help="Images whose paths match, as 'cats/*' or '*.png'."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -103,6 +107,23 @@ def one_start(pretrained: bool, weights: Path | None) -> None:
     """Refuse weights from two places."""
     if pretrained and weights:
         raise click.UsageError("--pretrained and --weights exclude each other")
+
+
+def lines(name: str, null: bool = False) -> Iterator[str]:
+    """Yield what a file, or standard input for ``-``, lists: its lines that are not blank, or what ends in NUL."""
+    with click.open_file(name, "rb") as file:
+        for line in file.read().split(b"\0" if null else b"\n"):
+            item = line if null else line.rstrip(b"\r")
+            if item.strip():
+                yield os.fsdecode(item)
+
+
+def ids(name: str) -> Iterator[int]:
+    """Yield the ids that a file, or standard input for ``-``, lists."""
+    for line in lines(name):
+        if not line.strip().isdecimal() or int(line) >= 1 << 63:
+            raise click.UsageError(f"{name}: {line.strip()[:40]!r} is no id; write one number a line")
+        yield int(line)
 
 
 def given(**params: int | None) -> dict[str, int]:

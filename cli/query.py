@@ -12,6 +12,7 @@ from . import options, render
 
 if TYPE_CHECKING:
     from transhash.codes import Codes
+    from transhash.filters import Mask
     from transhash.results import Matches, RangeMatches
     from transhash.search import Index
 
@@ -25,6 +26,14 @@ _COLUMNS = ("rank", "distance", "label", "path")
 @click.option("-k", type=click.IntRange(1, 1_000_000), help=f"How many matches [default: {_K}].")
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within so many bits; with -k, at most k.")
 @options.NPROBE
+@options.GLOB
+@click.option("--label", "labels", multiple=True, help="Images with this label.")
+@click.option(
+    "--ids",
+    "numbers",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Images whose ids this text file lists, one a line; - is standard input.",
+)
 @click.option("--model", help="The hasher, if it is no longer where the images were encoded with it.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -35,6 +44,9 @@ def query(
     k: int | None,
     radius: int | None,
     nprobe: int | None,
+    globs: tuple[str, ...],
+    labels: tuple[str, ...],
+    numbers: str | None,
     model: str | None,
     as_json: bool,
     as_csv: bool,
@@ -47,8 +59,10 @@ def query(
         th query photos.index cat.jpg dog.jpg -k 10
         th query photos.index cat.jpg --radius 6 --json
         th query photos.index cat.jpg --sheet matches.png
+        th query photos.index cat.jpg --glob 'cats/*' --glob 'dogs/*' --label young
 
-    Distances are differing bits; equal distances come in the order of encoding.
+    Distances are differing bits; equal distances come in the order of encoding. Of --glob, --label and --ids an image
+    must pass each that is given, by any of its values.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
@@ -61,9 +75,13 @@ def query(
 
         check_replaceable(sheet, queries)
     opened = Index.open(folder)
+    allowed = _allowed(opened, globs, labels, numbers)
     codes = _codes(queries, opened, model)
     params = options.given(nprobe=nprobe)
-    found = opened.search(codes, k or _K, params) if radius is None else opened.range_search(codes, radius, params)
+    if radius is None:
+        found: Matches | RangeMatches = opened.search(codes, k or _K, params, allowed)
+    else:
+        found = opened.range_search(codes, radius, params, allowed)
     answers = [_answer(opened, codes, found, place, k) for place in range(len(codes))]
     if as_json:
         render.document(
@@ -104,6 +122,15 @@ def _codes(queries: tuple[Path, ...], index: "Index", model: str | None) -> "Cod
     return codes
 
 
+def _allowed(index: "Index", globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None) -> "Mask | None":
+    """Return the rows that pass all filters, None if there are no filters."""
+    from transhash import filters
+
+    allowed = filters.globs(index, globs) if globs else None
+    allowed = filters.both(allowed, filters.labels(index, labels) if labels else None)
+    return filters.both(allowed, filters.ids(index, options.ids(numbers)) if numbers else None)
+
+
 def _answer(
     index: "Index", codes: "Codes", found: "Matches | RangeMatches", place: int, k: int | None
 ) -> dict[str, Any]:
@@ -115,7 +142,7 @@ def _answer(
                 "rank": rank,
                 "id": int(row),
                 "distance": int(distance),
-                "label": ", ".join(index.records.names(int(row))) or None,
+                "label": ", ".join(index.labels(row)) or None,
                 "path": index.path(row),
             }
             for rank, (row, distance) in enumerate(zip(ids[:k], distances[:k], strict=True), start=1)

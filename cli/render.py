@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,24 @@ def document(value: Any) -> None:
 def csv_rows(headers: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
     """Print CSV (RFC 4180); paths keep their very bytes."""
     out = sys.stdout.buffer
-    for row in [headers, *rows]:
-        text = io.StringIO()
-        csv.writer(text).writerow(row)
-        out.write(os.fsencode(text.getvalue()))
+    out.write(csv_line(headers))
+    for row in rows:
+        out.write(csv_line(row))
     out.flush()
+
+
+def csv_line(row: Sequence[object]) -> bytes:
+    """Return a line of CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerow(row)
+    return os.fsencode(text.getvalue())
+
+
+def paths(names: Iterable[bytes], null: bool) -> None:
+    """Print paths as they are, for other programs: one a line or, with `null`, each with a NUL byte behind it."""
+    for name in names:
+        sys.stdout.buffer.write(name + (b"\0" if null else b"\n"))
+    sys.stdout.buffer.flush()
 
 
 class _Lines(io.TextIOBase):
@@ -110,6 +123,18 @@ def progress(total: int | None, unit: str, *, quiet: bool = False) -> Iterator[A
     )
     with bar:
         yield bar
+
+
+@contextmanager
+def rows(unit: str = "rows") -> Iterator[Callable[[int, int], None]]:
+    """Show how many rows are done, and of how many once that is known."""
+    with progress(None, unit) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def skipped(names: Sequence[tuple[bytes, str]]) -> None:

@@ -8,6 +8,7 @@
     ├── TrainingError    training cannot start with these images or settings
     ├── BackendError     a backend is missing, broken or cannot do what was asked
     ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
+    ├── SelectionError   a filter, path or id names nothing in an index
     └── MismatchError    codes of different models or widths were put together
 
 A message is one line: where, what is wrong, how to mend it.
@@ -44,6 +45,10 @@ class BackendError(TransHashError):
 
 class IndexFolderError(TransHashError):
     """An index folder is damaged, foreign or of an unknown version."""
+
+
+class SelectionError(TransHashError):
+    """A filter, path or id names nothing in an index."""
 
 
 class MismatchError(TransHashError):

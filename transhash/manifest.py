@@ -20,7 +20,7 @@ from . import files
 from .errors import IndexFolderError
 
 FORMAT = "transhash-index"
-VERSION = 0
+VERSION = 1
 NAME = "manifest.json"
 
 _MAX_BYTES = 1 << 20
@@ -45,6 +45,7 @@ class Manifest:
         bits: width of a code.
         model: what made the codes: ``phash`` or a hasher's path when they were encoded.
         model_digest: identity of that model; a query must carry the same.
+        next_id: the id of the next row, above all that were ever given.
         data: name of the data folder.
         files: its files by their path in it.
         info: what the backend says of its index.
@@ -55,6 +56,7 @@ class Manifest:
     bits: int
     model: str
     model_digest: str
+    next_id: int
     data: str
     files: dict[str, StoredFile]
     info: dict[str, int | str] = field(default_factory=dict)
@@ -76,9 +78,9 @@ def read(folder: Path) -> Manifest:
         raise IndexFolderError(f"{path}: damaged ({error}); build the index again") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise IndexFolderError(f"{path}: not a TransHash manifest; name a folder made by: th index build")
-    if document.get("version") != VERSION:
+    if document.get("version") not in range(VERSION + 1):
         raise IndexFolderError(
-            f"{path}: format version {document.get('version')!r}, this TransHash reads {VERSION}; "
+            f"{path}: format version {document.get('version')!r}, this TransHash reads 0 to {VERSION}; "
             "upgrade TransHash or build the index again"
         )
     try:
@@ -89,26 +91,30 @@ def read(folder: Path) -> Manifest:
 
 def verify(folder: Path, manifest: Manifest) -> Path:
     """Check length and SHA-256 of every file and return the data folder. Raises IndexFolderError."""
-    data = folder / manifest.data
+    for problem in problems(folder, manifest):
+        raise IndexFolderError(f"{problem}; build the index again")
+    return folder / manifest.data
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield what is wrong with the files, one line for each that is not as the manifest says."""
     for name, stored in manifest.files.items():
-        path = data / name
+        path = folder / manifest.data / name
         if not path.is_file() or path.is_symlink():
-            raise IndexFolderError(f"{path}: missing; build the index again")
-        if path.stat().st_size != stored.bytes:
-            raise IndexFolderError(
-                f"{path}: {path.stat().st_size} bytes, the manifest says {stored.bytes}; build the index again"
-            )
-        if files.sha256(path) != stored.sha256:
-            raise IndexFolderError(f"{path}: contents do not match their checksum; build the index again")
-    return data
+            yield f"{path}: missing"
+        elif path.stat().st_size != stored.bytes:
+            yield f"{path}: {path.stat().st_size} bytes, the manifest says {stored.bytes}"
+        elif files.sha256(path) != stored.sha256:
+            yield f"{path}: contents do not match their checksum"
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Path]:
     """Make an index folder, unless it is there, and yield an empty data folder in it; one writer at a time.
 
-    If the block raises, what it wrote is removed and the folder is as it was. Raises IndexFolderError if something
-    other than an index stands at `folder`, which is never replaced, or if another process is writing it.
+    If the block raises, or commits nothing, what it wrote is removed and the folder is as it was. Raises
+    IndexFolderError if something other than an index stands at `folder`, which is never replaced, or if another
+    process is writing it.
     """
     existed = folder.exists()
     if existed and not replaceable(folder):
@@ -128,8 +134,9 @@ def writing(folder: Path) -> Iterator[Path]:
                 with suppress(OSError):
                     folder.rmdir()
             raise
+        committed = read(folder).data
         for entry in folder.iterdir():
-            if _DATA.fullmatch(entry.name) and entry != data:
+            if _DATA.fullmatch(entry.name) and entry.name != committed:
                 shutil.rmtree(entry, ignore_errors=True)
     finally:
         os.close(handle)
@@ -184,12 +191,17 @@ def _parse(document: dict[str, Any]) -> Manifest:
             raise ValueError(f"file name {name!r}")
     if not _DATA.fullmatch(document["data"]):
         raise ValueError(f"data folder {document['data']!r}")
+    count = int(document["count"])
+    next_id = int(document["next_id"]) if document["version"] else count
+    if not 0 <= count <= next_id < 1 << 63:
+        raise ValueError(f"{count} codes, next id {next_id}")
     return Manifest(
         backend=str(document["backend"]),
-        count=int(document["count"]),
+        count=count,
         bits=int(document["bits"]),
         model=str(document["model"]),
         model_digest=str(document["model_digest"]),
+        next_id=next_id,
         data=document["data"],
         files=stored,
         info=dict(document["info"]),

@@ -1,6 +1,9 @@
 """The second arrow: codes -> index -> matches, with the paths and the model that belong to them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
@@ -9,26 +12,50 @@ from numpy.typing import NDArray
 
 from . import backends, files, manifest
 from .backends import Backend
-from .codes import Codes, ModelRef, Records, open_records, write_records
-from .errors import BackendError, IndexFolderError, MismatchError, TransHashError
+from .codes import NO_LABEL, Codes, ModelRef, Records, open_records, write_records
+from .codes.records import label_columns
+from .errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
+from .ids import RowIds
 from .manifest import Manifest
 from .results import Matches, RangeMatches
 
 _RECORDS = "records.h5"
 _BACKEND = "backend"
+_IDS = "ids.safetensors"  # where they are not 0 to n - 1
+_KEY_BYTES = 16  # of a row when two collections are compared: rows that share a key do not occur
 
 Params = Mapping[str, int]
 
 
-class Index:
-    """A searchable collection: a backend's index, the paths and labels of its rows, and the model behind them."""
+@dataclass(frozen=True)
+class Changes:
+    """What `Index.sync` did: rows that came, rows that went, and paths whose code or labels are others now."""
 
-    def __init__(self, name: str, backend: Backend, records: Records, model: ModelRef) -> None:
+    added: int
+    removed: int
+    changed: int
+
+
+class Index:
+    """A searchable collection: a backend's index, the paths and labels of its rows, and the model behind them.
+
+    A row has an id, which it keeps as long as it is there and no other row ever gets: int64, ascending with the rows.
+
+    Attributes:
+        backend_name: name of the backend's entry point.
+        backend: what searches; it knows rows by their positions.
+        records: paths and labels of the rows, by position.
+        model: what made the codes.
+        ids: the ids of the rows.
+    """
+
+    def __init__(self, name: str, backend: Backend, records: Records, model: ModelRef, ids: RowIds) -> None:
         """Put the parts together; use `Index.build` or `Index.open` instead."""
         self.backend_name = name
         self.backend = backend
         self.records = records
         self.model = model
+        self.ids = ids
 
     @classmethod
     def build(
@@ -47,7 +74,7 @@ class Index:
         if not len(codes):
             raise MismatchError("no codes to index; encode some images first")
         built = backends.load(backend).build(np.ascontiguousarray(codes.codes), type=type, params=params or {})
-        return cls(backend, built, codes.records, codes.model)
+        return cls(backend, built, codes.records, codes.model, RowIds.first(len(codes)))
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -56,13 +83,35 @@ class Index:
         Raises IndexFolderError, BackendError or CodesError if it is damaged or its backend is not installed.
         """
         folder = Path(folder)
-        stored = manifest.read(folder)
-        try:
-            return cls._open(folder, stored)
-        except TransHashError:
-            if manifest.read(folder).data == stored.data:
-                raise
-        return cls._open(folder, manifest.read(folder))  # it was replaced while we were reading
+        while True:
+            stored = manifest.read(folder)
+            try:
+                return cls._open(folder, stored)
+            except (TransHashError, OSError):
+                if manifest.read(folder).data == stored.data:  # else it was replaced while we were reading
+                    raise
+
+    @classmethod
+    @contextmanager
+    def edit(cls, folder: str | Path) -> Iterator[Self]:
+        """Open an index folder to change it: no other process can meanwhile, and readers see all of it or nothing.
+
+            with Index.edit("photos.index") as index:
+                index.remove(filters.globs(index, ["cats/*"]))
+                index.add(transhash.read_codes("dogs.h5"))
+
+        The index is saved when the block ends, unless it ends with an error or nothing was changed.
+
+        Raises what `open` and `save` do.
+        """
+        folder = Path(folder)
+        manifest.read(folder)
+        with manifest.writing(folder) as data:
+            index = cls.open(folder)
+            before = index.ids
+            yield index
+            if index.ids is not before:
+                index._write(folder, data)
 
     @classmethod
     def _open(cls, folder: Path, stored: Manifest) -> Self:
@@ -76,7 +125,12 @@ class Index:
                 f"the manifest says {stored.count} of {stored.bits}; build the index again"
             )
         model = ModelRef(stored.model, stored.model_digest, stored.bits)
-        return cls(stored.backend, backend, open_records(data / _RECORDS, stored.count), model)
+        ids = RowIds.first(stored.count)
+        if _IDS in stored.files:
+            ids = RowIds.load(data / _IDS, stored.count, stored.next_id)
+        elif stored.next_id != stored.count:
+            raise IndexFolderError(f"{folder}: the manifest names no {_IDS}; build the index again")
+        return cls(stored.backend, backend, open_records(data / _RECORDS, stored.count), model, ids)
 
     def save(self, folder: str | Path) -> Manifest:
         """Write the index as a folder, replacing an index that stands there, and return its manifest.
@@ -86,55 +140,164 @@ class Index:
         """
         folder = Path(folder)
         with manifest.writing(folder) as data:
-            (data / _BACKEND).mkdir()
-            with files.naming(folder):
-                self.backend.save(data / _BACKEND)
+            return self._write(folder, data)
+
+    def _write(self, folder: Path, data: Path) -> Manifest:
+        (data / _BACKEND).mkdir()
+        with files.naming(folder):
+            self.backend.save(data / _BACKEND)
             write_records(data / _RECORDS, self.records)
-            stored = Manifest(
-                backend=self.backend_name,
-                count=len(self.backend),
-                bits=self.backend.bits,
-                model=self.model.name,
-                model_digest=self.model.digest,
-                data=data.name,
-                files=manifest.describe(data),
-                info=self.backend.info(),
-            )
-            manifest.commit(folder, stored)
+            if self.ids.next != len(self):
+                self.ids.save(data / _IDS)
+        stored = Manifest(
+            backend=self.backend_name,
+            count=len(self),
+            bits=self.backend.bits,
+            model=self.model.name,
+            model_digest=self.model.digest,
+            next_id=self.ids.next,
+            data=data.name,
+            files=manifest.describe(data),
+            info=self.backend.info(),
+        )
+        manifest.commit(folder, stored)
         return stored
 
     def __len__(self) -> int:
         """Return the number of codes."""
         return len(self.backend)
 
-    def search(self, queries: Codes | NDArray[np.uint8], k: int = 10, params: Params | None = None) -> Matches:
-        """Return the min(k, n) nearest rows of each query, ordered by (distance, row).
+    def search(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        k: int = 10,
+        params: Params | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Matches:
+        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id).
 
         Args:
             queries: codes with their model, or packed codes (q, bits/8) uint8 that are known to fit.
             k: how many, at least 1.
             params: the index type's search parameters, such as ``{"nprobe": 16}``.
+            allowed: the rows that may be found, (n,) bool, as `transhash.filters` makes it; all if not given.
 
-        Raises MismatchError if the queries are of another model or width.
+        Raises MismatchError if the queries are of another model or width; BackendError if the type cannot filter.
         """
         if k < 1:
             raise BackendError(f"k={k}: must be at least 1")
-        return self.backend.search(self._checked(queries), k, params or {})
+        self._check_mask(allowed)
+        found = self.backend.search(self._checked(queries), k, params or {}, allowed)
+        return Matches(self.ids.of(found.ids), found.distances)
 
     def range_search(
-        self, queries: Codes | NDArray[np.uint8], radius: int, params: Params | None = None
+        self,
+        queries: Codes | NDArray[np.uint8],
+        radius: int,
+        params: Params | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
-        """Return every row at distance <= radius of each query, ordered by (distance, row).
+        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id).
 
-        Raises MismatchError if the queries are of another model or width.
+        Arguments and errors are those of `search`.
         """
         if radius < 0:
             raise BackendError(f"radius={radius}: must not be negative")
-        return self.backend.range_search(self._checked(queries), radius, params or {})
+        self._check_mask(allowed)
+        found = self.backend.range_search(self._checked(queries), radius, params or {}, allowed)
+        return RangeMatches(found.offsets, self.ids.of(found.ids), found.distances)
 
-    def path(self, row: int) -> str:
-        """Return the path of the image at a row."""
-        return self.records.path(int(row))
+    def path(self, id: int) -> str:
+        """Return the path of the image with an id. Raises SelectionError if there is none."""
+        return self.records.path(self._row(id))
+
+    def labels(self, id: int) -> tuple[str, ...]:
+        """Return the labels of the image with an id: none, one or several. Raises SelectionError if there is none."""
+        return self.records.names(self._row(id))
+
+    def codes(self) -> Codes:
+        """Return the codes that were indexed, in memory, with what belongs to them.
+
+        Raises BackendError if the type does not keep them.
+        """
+        return Codes(self.backend.reconstruct(0, len(self)), self.records, self.model)
+
+    def add(self, codes: Codes, *, replace: bool = False) -> NDArray[np.int64]:
+        """Add rows behind those there are, in memory: `save` keeps it, or see `edit`.
+
+        Args:
+            codes: what to add.
+            replace: take away the rows whose paths come again; otherwise they are refused.
+
+        Returns the new ids, (m,) int64, above all that were ever given.
+
+        Raises MismatchError if the codes are of another model; SelectionError if a path is there already;
+        BackendError if rows must go and the type cannot remove. The index is then as it was.
+        """
+        check_same_model(codes.model, self.model, "codes", "index")
+        new = set(codes.records.full_paths())
+        again = np.fromiter((path in new for path in self.records.full_paths()), np.bool_, len(self))
+        if again.any() and not replace:
+            first = self.records.path(int(again.argmax()))
+            more = f" and {again.sum() - 1} more are" if again.sum() > 1 else " is"
+            raise SelectionError(f"{first}{more} in the index already; pass --replace, or compare: th index sync")
+        return self._change(~again, codes)
+
+    def remove(self, gone: NDArray[np.bool_]) -> None:
+        """Take away the rows where a mask (n,) is true, in memory: `save` keeps it, or see `edit`.
+
+        `transhash.filters` makes such masks of ids, paths, globs and labels. The other rows keep their ids.
+
+        Raises BackendError if the type cannot remove, SelectionError if nothing would be left.
+        """
+        self._check_mask(gone)
+        if gone.all():
+            raise SelectionError(f"all {len(self)} rows would go; an index has at least one, or delete its folder")
+        self._change(~gone)
+
+    def sync(self, codes: Codes) -> Changes:
+        """Make the index hold what `codes` hold, in memory: `save` keeps it, or see `edit`.
+
+        Rows that are in both with the same path, code and labels stay and keep their ids; others go or come.
+
+        Raises MismatchError if the codes are of another model or none; BackendError if the type cannot do it.
+        """
+        check_same_model(codes.model, self.model, "codes", "index")
+        if not len(codes):
+            raise MismatchError("no codes to sync with; delete the folder instead")
+        here, there = _keys(self.codes()), _keys(codes)
+        keep, new = np.isin(here, there), codes.take(~np.isin(there, here))
+        gone = self.records.take(~keep)
+        changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
+        self._change(keep, new)
+        return Changes(len(new) - changed, len(gone) - changed, changed)
+
+    def merge(self, others: Sequence["Index"], *, replace: bool = False) -> None:
+        """Add the rows of other indexes, in memory, with new ids, in the order given; see `add`.
+
+        Raises BackendError, too, if another's type does not keep its codes.
+        """
+        for other in others:
+            check_same_model(other.model, self.model, "an index", "the first")
+        for other in others:
+            self.add(other.codes(), replace=replace)
+
+    def _change(self, keep: NDArray[np.bool_], new: Codes | None = None) -> NDArray[np.int64]:
+        """Keep the rows where a mask is true, add others behind them, and return the ids of these."""
+        records, ids = self.records, self.ids
+        if not keep.all():
+            records, ids = records.take(keep), ids.keep(keep)
+        if new:
+            records, ids = records.join(new.records), ids.extend(len(new))
+        if not keep.all():
+            self.backend.remove(keep)
+        if new:
+            self.backend.add(np.ascontiguousarray(new.codes))
+        self.records, self.ids = records, ids
+        return ids.of(np.arange(keep.sum(), len(ids)))
+
+    def _row(self, id: int) -> int:
+        return int(self.ids.rows(np.array([id], np.int64))[0])
 
     def _checked(self, queries: Codes | NDArray[np.uint8]) -> NDArray[np.uint8]:
         if isinstance(queries, Codes):
@@ -147,6 +310,10 @@ class Index:
             )
         return np.ascontiguousarray(queries)
 
+    def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
+        if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
+            raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool, one a row")
+
 
 def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:
     """Raise MismatchError unless two sets of codes come from the same model."""
@@ -156,3 +323,15 @@ def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> No
             f"{than} by {other.name} ({other.bits} bits, digest {other.digest[:12]}): "
             "their codes cannot be compared; encode both with one model"
         )
+
+
+def _keys(codes: Codes) -> NDArray[np.bytes_]:
+    """Return what tells rows apart, (n,): a digest of path, code and labels."""
+    records = codes.records
+    names = [name.encode("utf-8", "backslashreplace") for name in records.label_names]
+    labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
+    keys = (
+        blake2b(b"\0".join([code.tobytes(), path, *(names[place] for place in own if place != NO_LABEL)]))
+        for code, path, own in zip(codes.codes, records.full_paths(), labels, strict=True)
+    )
+    return np.fromiter((key.digest()[:_KEY_BYTES] for key in keys), f"S{_KEY_BYTES}", len(codes))

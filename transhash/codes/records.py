@@ -1,13 +1,13 @@
 """Codes in memory, and what belongs to their rows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .strings import StringTable
+from .strings import STRINGS, StringTable
 
 NO_LABEL = -1
 UNKNOWN = -1  # size or time of an image file
@@ -68,6 +68,31 @@ class Records:
             return ()
         return tuple(self.label_names[place] for place in np.atleast_1d(self.labels[row]) if place != NO_LABEL)
 
+    def full_paths(self) -> Iterator[bytes]:
+        """Yield every path with the root in front, reading some thousands at a time."""
+        return (os.path.join(self.root, path) for path in self.paths)
+
+    def join(self, other: "Records") -> "Records":
+        """Return, in memory, these rows and then the others', with the labels of both.
+
+        Where the roots differ, every path gets its own in front. Sizes and times stay if both have them.
+        """
+        one, two = (self, other) if self.root == other.root else (self._rootless(), other._rootless())
+        names = {name: place for place, name in enumerate(dict.fromkeys((*self.label_names, *other.label_names)))}
+        return Records(
+            StringTable.joined([_taken(part.paths, slice(None)) for part in (one, two)]),
+            one.root,
+            _joined_labels(self, other, names),
+            tuple(names),
+            None if self.sizes is None or other.sizes is None else np.concatenate([self.sizes, other.sizes]),
+            None if self.mtimes is None or other.mtimes is None else np.concatenate([self.mtimes, other.mtimes]),
+        )
+
+    def _rootless(self) -> "Records":
+        blocks = (self.take(slice(start, start + STRINGS)) for start in range(0, len(self), STRINGS))
+        paths = StringTable.joined([StringTable.of(list(block.full_paths())) for block in blocks])
+        return replace(self, paths=paths, root=b"")
+
     def take(self, which: Rows) -> "Records":
         """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true."""
         return replace(
@@ -83,6 +108,21 @@ def _taken(paths: Sequence[bytes], which: Rows) -> StringTable:
     if isinstance(paths, StringTable):
         return paths.take(which)
     return StringTable.of(paths[which]) if isinstance(which, slice) else StringTable.of(paths).take(which)
+
+
+def _joined_labels(one: Records, two: Records, names: dict[str, int]) -> NDArray[np.int32] | None:
+    """Return the labels of both, as positions in `names`; None if neither has any."""
+    if one.labels is None and two.labels is None:
+        return None
+    parts = []
+    for part in (one, two):
+        labels = np.empty((len(part), 0), np.int32) if part.labels is None else label_columns(part.labels)
+        place = np.array([*(names[name] for name in part.label_names), NO_LABEL], np.int32)
+        parts.append(place[labels])  # of no label: the last
+    width = max(labels.shape[1] for labels in parts)
+    columns = [np.pad(labels, ((0, 0), (0, width - labels.shape[1])), constant_values=NO_LABEL) for labels in parts]
+    joined = np.concatenate(columns)
+    return joined[:, 0] if width == 1 else joined
 
 
 @dataclass(frozen=True, eq=False)

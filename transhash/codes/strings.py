@@ -72,10 +72,7 @@ class StringTable(Sequence[bytes]):
         Raises CodesError if the file under the table is damaged there.
         """
         if not isinstance(which, slice):
-            table = self.take(slice(None))
-            offsets = np.zeros(int(which.sum()) + 1, dtype=np.uint64)
-            np.cumsum(table.lengths[which], out=offsets[1:])
-            return StringTable(table.blob[np.repeat(which, table.lengths.astype(np.int64))], offsets)
+            return StringTable.joined(list(self._masked(which)))
         start, stop, _ = which.indices(len(self))
         stop = max(start, stop)
         try:
@@ -88,6 +85,24 @@ class StringTable(Sequence[bytes]):
             line = " ".join(str(error).split())
             raise CodesError(f"{self._rows(start, stop)}: damaged ({line}); write the file again") from error
         return StringTable(blob, (ends - ends[0]).astype(np.uint64))
+
+    @classmethod
+    def joined(cls, tables: Sequence["StringTable"]) -> Self:
+        """Return the strings of tables in memory, one table after the other."""
+        lengths = [table.lengths for table in tables]
+        offsets = np.zeros(sum(map(len, tables)) + 1, dtype=np.uint64)
+        np.cumsum(np.concatenate([np.empty(0, np.uint64), *lengths]), out=offsets[1:])
+        return cls(np.concatenate([np.empty(0, np.uint8), *(table.blob for table in tables)]), offsets)
+
+    def _masked(self, which: NDArray[np.bool_]) -> Iterator["StringTable"]:
+        """Yield the strings where a mask (n,) is true, reading some thousands at a time, and none without need."""
+        for start in range(0, len(self), STRINGS):
+            own = which[start : start + STRINGS]
+            if own.any():
+                table = self.take(slice(start, start + STRINGS))
+                offsets = np.zeros(int(own.sum()) + 1, dtype=np.uint64)
+                np.cumsum(table.lengths[own], out=offsets[1:])
+                yield StringTable(table.blob[np.repeat(own, table.lengths.astype(np.int64))], offsets)
 
     def _rows(self, start: int, stop: int) -> str:
         return f"{self.where}: rows {start} to {stop - 1}" if self.where else f"rows {start} to {stop - 1}"
