@@ -1,8 +1,8 @@
-"""Run a benchmark: ``python -m benchmarks search``, ``encode``, ``memory``, ``floats`` or ``duplicates``."""
+"""Run a benchmark: ``python -m benchmarks search``, ``encode``, ``memory``, ``floats``, ``duplicates`` or ``scan``."""
 
 import click
 
-from . import duplicates, encode, floats, memory, search
+from . import duplicates, encode, floats, memory, scan, search
 
 
 @click.group()
@@ -14,6 +14,7 @@ main.add_command(duplicates.command)
 main.add_command(encode.command)
 main.add_command(floats.command)
 main.add_command(memory.command)
+main.add_command(scan.command)
 main.add_command(search.command)
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""The exact scan of packed codes beside FAISS's, and beside reading the codes once."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import click
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash import hamming, native
+
+_CENTRES = 2_000
+_HALVINGS = 3  # one bit in 2³ differs from its centre
+_BATCH = 256
+
+
+@click.command("scan")
+@click.option("-n", "count", default=10_000_000, show_default=True, help="Codes.")
+@click.option("--bits", multiple=True, default=(64, 128, 256), show_default=True, help="Width; repeatable.")
+@click.option("-k", "ks", multiple=True, default=(10, 1000), show_default=True, help="Neighbours; repeatable.")
+@click.option("--rounds", default=7, show_default=True, help="Times that the methods take turns.")
+@click.option("--threads", type=int, help="Of every method [default: all cores].")
+def command(count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int, threads: int | None) -> None:
+    """Time of one query and of a batch, by the compiled scan and by `faiss.IndexBinaryFlat`, over the same memory."""
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    faiss.omp_set_num_threads(native.threads())
+    print(f"{count:,} clustered codes, {native.threads()} threads, {rounds} rounds; median (min to max)")
+    print(f"{platform.machine()}, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}: ", end="")
+    print(f"{faiss.get_compile_options().strip()}\n")
+    print("| bits | queries | k | scan, ms | FAISS, ms | FAISS / scan | G codes/s | of the read bandwidth |")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for width in bits:
+        codes, queries = clustered(count, width, _BATCH)
+        index = faiss.IndexBinaryFlat(width)
+        index.add(codes)
+        stored = faiss.rev_swig_ptr(index.xb.data(), codes.size).reshape(codes.shape)
+        del codes
+        for asked in (1, _BATCH):
+            for k in ks:
+                _compare(index, stored, queries[:asked], k, rounds)
+
+
+def clustered(count: int, bits: int, queries: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return codes (count, bits/8) and (queries, bits/8) around common centres, as those of images are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 256, (_CENTRES, bits // 8), dtype=np.uint8)
+
+    def draw(number: int) -> NDArray[np.uint8]:
+        noise = np.full((number, bits // 8), 255, dtype=np.uint8)
+        for _ in range(_HALVINGS):
+            noise &= rng.integers(0, 256, noise.shape, dtype=np.uint8)
+        return centres[rng.integers(_CENTRES, size=number)] ^ noise
+
+    return draw(count), draw(queries)
+
+
+def _compare(
+    index: faiss.IndexBinaryFlat, codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int
+) -> None:
+    ours = hamming.top_k(queries, codes, k)
+    theirs = index.search(queries, k)
+    assert (ours.ids == theirs[1]).all()
+    assert (ours.distances == theirs[0]).all()
+    times = _take_turns(
+        [
+            lambda: hamming.top_k(queries, codes, k),
+            lambda: index.search(queries, k),
+            lambda: read(codes),
+        ],
+        rounds,
+    )
+    scan, faiss_ms, _ = (
+        f"{1000 * statistics.median(own):.1f} ({1000 * min(own):.1f} to {1000 * max(own):.1f})" for own in times
+    )
+    ratio = statistics.median(other / own for own, other in zip(times[0], times[1], strict=True))
+    share = statistics.median(other / own for own, other in zip(times[0], times[2], strict=True))
+    speed = len(queries) * len(codes) / statistics.median(times[0]) / 1e9
+    bandwidth = f"{share:.2f}" if len(queries) == 1 else ""
+    print(
+        f"| {codes.shape[1] * 8} | {len(queries)} | {k} | {scan} | {faiss_ms} | {ratio:.1f} | {speed:.1f} | {bandwidth} |",
+        flush=True,
+    )
+
+
+def read(codes: NDArray[np.uint8]) -> None:
+    """Read all codes once, in as many threads as a scan has: what no scan can be faster than."""
+    words = codes.reshape(-1).view(np.uint64)
+    with ThreadPoolExecutor(native.threads()) as pool:
+        list(pool.map(np.bitwise_or.reduce, np.array_split(words, native.threads())))
+
+
+def _take_turns(calls: list[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Return the seconds of every call in every round."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, own in zip(calls, times, strict=True):
+            started = time.perf_counter()
+            call()
+            own.append(time.perf_counter() - started)
+    return times
