@@ -1,89 +1,71 @@
-"""FAISS binary indexes with answers that do not depend on how FAISS breaks ties."""
+"""The FAISS backend's entry point: checks what it is asked, and hands it to the type of the index."""
 
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import hamming
-from transhash.backends import check_params
+from transhash.backends import Knob, check_params
 from transhash.errors import BackendError
-from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from transhash.results import Matches, RangeMatches
 
 from . import storage
+from .choice import Choice, chosen, spelled
+from .flat import Flat
+from .hashing import Hash, MultiHash
+from .hnsw import Hnsw
+from .ivf import Ivf
+from .kind import Kind
 
-_POINTS_PER_LIST = 39  # FAISS asks for at least so many training points a centroid
-_SPARE = 16  # places searched beyond k, so that most ties at the k-th distance are seen at once
+_KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Hnsw, Hash, MultiHash)}
 
 
 class FaissIndex:
-    """`IndexBinaryFlat` (type ``flat``, exact) or `IndexBinaryIVF` (type ``ivf``, probes `nprobe` of `nlist`)."""
+    """A binary index of FAISS, with answers that do not depend on how FAISS breaks ties.
 
-    types: ClassVar[tuple[str, ...]] = ("flat", "ivf")
+    Types are ``flat`` (exact), ``ivf``, ``hnsw``, ``hash``, ``multihash``, and ``auto`` to choose one of them; a
+    factory string of FAISS such as ``BIVF1024`` names a type and its parameters. See ``docs/tuning.md``.
+    """
 
-    def __init__(self, index: Any) -> None:
-        """Wrap a `faiss.IndexBinaryFlat` or `faiss.IndexBinaryIVF`."""
-        self._index = index
-        self._ivf = isinstance(index, faiss.IndexBinaryIVF)
-        self._nprobe = index.nprobe if self._ivf else 0
-        self._lock = threading.Lock()  # FAISS takes nprobe of a range search from the index itself
-        self.bits = int(index.d)
+    types: ClassVar[tuple[str, ...]] = (*_KINDS, "auto")
+
+    def __init__(self, kind: Kind, mapped: bool = False, why: str = "") -> None:
+        """Put it together; use `FaissIndex.build` or `FaissIndex.load` instead."""
+        self._kind = kind
+        self._mapped = mapped
+        self.bits = kind.bits
+        self.why = why
 
     @classmethod
     def build(
         cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
     ) -> Self:
-        """Build an index of codes (n, bits/8) uint8.
-
-        Type ``ivf`` takes ``nlist`` (default: 4·√n, at most n/39) and ``nprobe`` (default: an eighth of it).
-        """
-        type = type or cls.types[0]
-        bits = codes.shape[1] * 8
-        if type == "flat":
-            check_params(params, (), "index type flat")
-            index = faiss.IndexBinaryFlat(bits)
-        elif type == "ivf":
-            index = _train_ivf(codes, check_params(params, ("nlist", "nprobe"), "index type ivf"))
-        else:
-            raise BackendError(f"the faiss backend has no index type {type!r}; it has: {', '.join(cls.types)}")
-        index.add(codes)
-        return cls(index)
+        """Build an index of codes (n, bits/8) uint8. Its attribute `why` says why type ``auto`` chose what it did."""
+        choice = _choose(codes, type or cls.types[0], dict(params or {}))
+        kind = _KINDS[choice.type]
+        built = kind.train(codes, check_params(choice.params, kind.build_params, f"index type {choice.type}"))
+        built.add(codes)
+        return cls(built, why=choice.why)
 
     def __len__(self) -> int:
         """Return the number of codes."""
-        return int(self._index.ntotal)
+        return len(self._kind)
 
     def add(self, codes: NDArray[np.uint8]) -> None:
         """Add codes (n, bits/8) uint8 behind those there are."""
-        self._index.add(codes)
+        self._check_changeable()
+        self._kind.add(codes)
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
-        if not self._ivf:
-            kept = faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
-            self._index.remove_ids(faiss.IDSelectorNot(kept))
-            return
-        ranks = np.cumsum(keep) - 1
-        for place, ids, codes in self._lists():
-            stays = keep[ids]
-            left = int(stays.sum())
-            ids[:left], codes[:left] = ranks[ids[stays]], codes[stays]
-            self._index.invlists.resize(place, left)
-        self._index.ntotal = int(keep.sum())
+        self._check_changeable()
+        self._kind.remove(keep)
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8."""
-        if not self._ivf:
-            return self._codes()[start:stop].copy()
-        out = np.empty((stop - start, self.bits // 8), np.uint8)
-        for _, ids, codes in self._lists():
-            inside = (ids >= start) & (ids < stop)
-            out[ids[inside] - start] = codes[inside]
-        return out
+        return self._kind.reconstruct(start, stop)
 
     def search(
         self,
@@ -94,28 +76,13 @@ class FaissIndex:
     ) -> Matches:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
-        Type ``ivf`` takes ``nprobe``; rows end in ids of -1 where the probed lists hold fewer codes.
+        Types ``ivf``, ``hash`` and ``multihash`` end rows in ids of -1 where they looked at fewer codes.
         """
-        nprobe = self._search_nprobe(params)
-        if allowed is not None:
-            return self._search_allowed(queries, k, allowed)
-        k = min(k, len(self))
+        effort = self._effort(params)
+        k = min(k, len(self) if allowed is None else int(allowed.sum()))
         if not k:
             return Matches(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
-        if not self._ivf:  # a flat scan meets ids in order, and keeps the first of equals
-            distances, ids = self._index.search(queries, k)
-            return Matches(ids, distances)
-        places = min(k + max(k, _SPARE), len(self))
-        with self._lock:
-            self._index.nprobe = nprobe
-            distances, ids = self._index.search(queries, places)
-            distances[ids == NO_ID] = NO_DISTANCE
-            order = np.lexsort((ids, distances), axis=1)
-            ids = np.take_along_axis(ids, order, axis=1)
-            distances = np.take_along_axis(distances, order, axis=1)
-            if places < len(self):
-                self._settle_ties(queries, k, ids, distances)
-        return Matches(np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k]))
+        return self._kind.search(queries, k, self._kind.effort if effort is None else effort, allowed)
 
     def range_search(
         self,
@@ -125,104 +92,62 @@ class FaissIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
-        nprobe = self._search_nprobe(params)
-        with self._lock:
-            if self._ivf:
-                self._index.nprobe = nprobe
-            found = self._within(queries, radius)
-        if allowed is None:
-            return found
-        stays = allowed[found.ids]
-        owners = np.repeat(np.arange(len(queries)), np.diff(found.offsets))[stays]
-        return RangeMatches.sort(len(queries), owners, found.ids[stays], found.distances[stays])
+        return self._kind.range_search(queries, radius, self._effort(params), allowed)
 
     def save(self, folder: Path) -> None:
         """Write the index as FAISS's own file, which `faiss.read_index_binary` opens."""
-        if self._ivf:
-            self._index.nprobe = self._nprobe
-        storage.write(self._index, folder)
+        storage.write(self._kind.index, folder)
 
     @classmethod
     def load(cls, folder: Path, mmap: bool = False) -> Self:
-        """Open what `save` wrote. Raises BackendError if it does not hold together."""
-        if mmap:
-            raise BackendError("the faiss backend does not map its files yet")
-        return cls(storage.read(folder))
+        """Open what `save` wrote, or a file of FAISS of these types. Raises BackendError if it is damaged.
+
+        With `mmap`, for types ``flat`` and ``ivf``, the index may be larger than memory. Its file must not be changed
+        while it is open: replace it instead, as ``th`` does.
+        """
+        return cls(storage.read(folder, tuple(_KINDS.values()), mmap), mapped=mmap)
+
+    def knob(self) -> Knob | None:
+        """Return the search parameter that trades time for recall; None for type ``flat``."""
+        return self._kind.knob
+
+    def tune(self, value: int) -> None:
+        """Make a value of the knob what searches use when they do not say; `info` tells it, and `save` keeps it."""
+        knob = self._kind.knob
+        if knob and not knob.low <= value <= knob.high:
+            raise BackendError(f"{knob.name}={value}: must be from {knob.low} to {knob.high}")
+        self._kind.tune(value)
 
     def info(self) -> dict[str, int | str]:
         """Describe the index."""
-        size = len(self) * self._index.code_size
-        if not self._ivf:
-            return {"type": "flat", "bytes": size}
-        lists = self._index.invlists
-        longest = max(lists.list_size(place) for place in range(self._index.nlist))
-        return {
-            "type": "ivf",
-            "nlist": int(self._index.nlist),
-            "nprobe": int(self._nprobe),
-            "longest_list": int(longest),
-            "bytes": size + 8 * len(self) + self._index.nlist * self._index.code_size,
-        }
+        return {"type": self._kind.name, **self._kind.details()}
 
-    def _codes(self) -> NDArray[np.uint8]:
-        """View the codes of a flat index."""
-        view = faiss.rev_swig_ptr(self._index.xb.data(), len(self) * self.bits // 8)
-        return view.reshape(len(self), self.bits // 8)
+    def _effort(self, params: Mapping[str, int] | None) -> int | None:
+        """Return what a search gives for the knob, no more than it can use."""
+        knob = self._kind.knob
+        known, least = ((knob.name,), knob.low) if knob else ((), 1)
+        given = check_params(params, known, f"searching type {self._kind.name}", least)
+        return min(given[knob.name], knob.high) if knob and given else None
 
-    def _lists(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]:
-        """Yield the number, the ids and the codes of every list that holds any, as views."""
-        lists = self._index.invlists
-        for place in range(self._index.nlist):
-            size = lists.list_size(place)
-            if size:
-                codes = faiss.rev_swig_ptr(lists.get_codes(place), size * self.bits // 8)
-                yield place, faiss.rev_swig_ptr(lists.get_ids(place), size), codes.reshape(size, self.bits // 8)
+    def _check_changeable(self) -> None:
+        if self._mapped:
+            raise BackendError("the index was opened with mmap, which only reads; open it without to change it")
 
-    def _search_allowed(self, queries: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_]) -> Matches:
-        if not self._ivf:
-            return hamming.top_k(queries, self._codes(), k, allowed)
-        chosen = np.flatnonzero(allowed)
-        codes = np.empty((len(chosen), self.bits // 8), np.uint8)
-        for _, ids, own in self._lists():
-            inside = allowed[ids]
-            codes[np.searchsorted(chosen, ids[inside])] = own[inside]
-        found = hamming.top_k(queries, codes, k)
-        return Matches(chosen[found.ids], found.distances)
 
-    def _search_nprobe(self, params: Mapping[str, int] | None) -> int:
-        known = ("nprobe",) if self._ivf else ()
-        return check_params(params, known, f"searching type {'ivf' if self._ivf else 'flat'}").get(
-            "nprobe", self._nprobe
+def _choose(codes: NDArray[np.uint8], type: str, params: dict[str, int]) -> Choice:
+    """Return the type that is meant, and all its parameters."""
+    if type in _KINDS:
+        return Choice(type, params)
+    if type == "auto":
+        recall = check_params(params, ("recall",), "index type auto").get("recall")
+        return chosen(len(codes), codes.shape[1] * 8, recall)
+    choice = spelled(type)
+    if choice is None:
+        raise BackendError(
+            f"the faiss backend has no index type {type!r}; it has: {', '.join(FaissIndex.types)}, "
+            "and FAISS's BFlat, BIVF1024, BIVF1024_HNSW32, BHNSW32, BHash16, BHash4x16 with numbers of yours"
         )
-
-    def _settle_ties(
-        self,
-        queries: NDArray[np.uint8],
-        k: int,
-        ids: NDArray[np.int64],
-        distances: NDArray[np.int32],
-    ) -> None:
-        """Put the smallest ids first where more codes tie at the k-th distance than were fetched.
-
-        Which of them FAISS's heap keeps is arbitrary: only a range search sees them all.
-        """
-        tied = distances[:, k - 1] == distances[:, -1]
-        for query in np.flatnonzero(tied & (ids[:, -1] != NO_ID)):
-            found = self._within(queries[query : query + 1], int(distances[query, k - 1]))
-            ids[query, :k], distances[query, :k] = found.ids[:k], found.distances[:k]
-
-    def _within(self, queries: NDArray[np.uint8], radius: int) -> RangeMatches:
-        bounds, distances, ids = self._index.range_search(queries, radius + 1)  # FAISS means: less than
-        owners = np.repeat(np.arange(len(queries)), np.diff(bounds.astype(np.int64)))
-        return RangeMatches.sort(len(queries), owners, ids, distances)
-
-
-def _train_ivf(codes: NDArray[np.uint8], params: dict[str, int]) -> Any:
-    nlist = params.get("nlist", max(1, min(int(4 * len(codes) ** 0.5), len(codes) // _POINTS_PER_LIST)))
-    if nlist > len(codes):
-        raise BackendError(f"nlist={nlist}: more lists than the {len(codes)} codes; choose fewer")
-    index = faiss.index_binary_factory(codes.shape[1] * 8, f"BIVF{nlist}")
-    index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
-    index.train(codes)
-    index.nprobe = min(params.get("nprobe", -(-nlist // 8)), nlist)
-    return index
+    twice = choice.params.keys() & params.keys()
+    if twice:
+        raise BackendError(f"{min(twice)}: {type} says it already; leave it out")
+    return Choice(choice.type, choice.params | params)

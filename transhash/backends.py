@@ -10,6 +10,7 @@ are the core's business (`transhash.search`): a backend stores nothing but its o
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, cast
@@ -21,6 +22,15 @@ from .errors import BackendError
 from .results import Matches, RangeMatches
 
 GROUP = "transhash.backends"
+
+
+@dataclass(frozen=True)
+class Knob:
+    """The search parameter of an approximate index that trades time for recall, and the values it takes."""
+
+    name: str
+    low: int
+    high: int
 
 
 class Backend(Protocol):
@@ -38,6 +48,9 @@ class Backend(Protocol):
 
     bits: int
     """Width of a code."""
+
+    why: str
+    """Why the backend chose the type of an index that it has just built; empty if the user chose."""
 
     @classmethod
     def build(
@@ -101,6 +114,17 @@ class Backend(Protocol):
         """
         ...
 
+    def knob(self) -> Knob | None:
+        """Return the search parameter that trades time for recall; None if every search is exact.
+
+        At its highest value a search compares all codes, or nearly so.
+        """
+        ...
+
+    def tune(self, value: int) -> None:
+        """Make a value of the knob what searches use when they do not say; `info` tells it, and `save` keeps it."""
+        ...
+
     def info(self) -> dict[str, int | str]:
         """Describe the index: ``type`` and whatever else a person would ask, JSON values only."""
         ...
@@ -129,13 +153,15 @@ def load(name: str) -> type[Backend]:
         ) from error
 
 
-def check_params(given: Mapping[str, int] | None, known: tuple[str, ...], what: str) -> dict[str, int]:
-    """Return `given` as a dict; raise BackendError for a parameter that `what` does not have."""
+def check_params(
+    given: Mapping[str, int] | None, known: tuple[str, ...], what: str, least: int = 1
+) -> dict[str, int]:
+    """Return `given` as a dict; raise BackendError for a parameter that `what` does not have, or below `least`."""
     params = dict(given or {})
     for name, value in params.items():
         if name not in known:
             can = f"it takes {', '.join(known)}" if known else "it takes none"
             raise BackendError(f"{what} has no parameter {name}; {can}")
-        if value < 1:
-            raise BackendError(f"{name}={value}: must be at least 1")
+        if value < least:
+            raise BackendError(f"{name}={value}: must be at least {least}")
     return params

@@ -22,6 +22,7 @@ class ExactIndex:
     """All codes in memory, every distance computed."""
 
     types: ClassVar[tuple[str, ...]] = ("exact",)
+    why = ""
 
     def __init__(self, codes: NDArray[np.uint8]) -> None:
         """Index codes (n, bits/8) uint8."""
@@ -92,6 +93,13 @@ class ExactIndex:
         if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] == 0:
             raise BackendError(f"{folder / _FILE}: {codes.dtype} {codes.shape} are no codes; build it again")
         return cls(codes)
+
+    def knob(self) -> None:
+        """Return None: every search is exact."""
+
+    def tune(self, value: int) -> None:
+        """Refuse: there is no knob."""
+        raise BackendError("the exact backend has nothing to tune: every search is exact")
 
     def info(self) -> dict[str, int | str]:
         """Describe the index."""

@@ -1,30 +1,13 @@
-import tempfile
-from pathlib import Path
-
 import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faiss_backend import FaissIndex
+from faiss_backend import FaissIndex, choice
 from faiss_backend.storage import FILE
 from transhash import hamming
 from transhash.errors import BackendError
-from transhash.testing import BackendContract
-
-
-class TestFlat(BackendContract):
-    backend = FaissIndex
-    type = "flat"
-    refuses = {"mmap"}
-
-
-class TestIvf(BackendContract):
-    backend = FaissIndex
-    type = "ivf"
-    search_params = {"nprobe": 1_000_000}
-    refuses = {"mmap"}
 
 
 @st.composite
@@ -36,34 +19,40 @@ def collections(draw):
     return tuple(rng.integers(0, values, (draw(st.integers(1, n)), width), dtype=np.uint8) for n in (300, 6))
 
 
-@settings(deadline=None, max_examples=60)
-@given(collections(), st.sampled_from(["flat", "ivf"]), st.integers(1, 320), st.integers(0, 100), st.data())
+THOROUGH = {"flat": {}, "ivf": {"nprobe": 9}, "hnsw": {"ef": 300}, "hash": {"nflip": 32}, "multihash": {"nflip": 32}}
+
+
+@settings(deadline=None, max_examples=80)
+@given(collections(), st.sampled_from([*THOROUGH]), st.integers(1, 320), st.integers(0, 100), st.data())
 def test_agrees_with_numpy_ties_included(pair, kind, k, radius, data):
     codes, queries = pair
     params = {"nlist": data.draw(st.integers(1, min(9, len(codes))))} if kind == "ivf" else {}
-    every = {"nprobe": 9} if kind == "ivf" else {}
+    every = THOROUGH[kind]
     index = FaissIndex.build(codes, type=kind, params=params)
     found, expected = index.search(queries, k, every), hamming.top_k(queries, codes, k)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.distances, expected.distances)
+    if kind == "hnsw":
+        return
     inside, all_inside = index.range_search(queries, radius, every), hamming.within(queries, codes, radius)
     np.testing.assert_array_equal(inside.ids, all_inside.ids)
     np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
 
 
-@settings(deadline=None, max_examples=30)
-@given(collections(), st.integers(1, 50), st.integers(1, 4))
-def test_few_probes_give_an_ordered_subset(pair, k, nprobe):
+@settings(deadline=None, max_examples=60)
+@given(collections(), st.sampled_from(["ivf", "hash", "multihash"]), st.integers(1, 50), st.integers(1, 4))
+def test_few_probes_give_an_ordered_subset(pair, kind, k, effort):
     codes, queries = pair
-    index = FaissIndex.build(codes, type="ivf", params={"nlist": min(5, len(codes))})
-    found = index.search(queries, k, {"nprobe": nprobe})
+    index = FaissIndex.build(codes, type=kind)
+    few = {index.knob().name: effort}
+    found = index.search(queries, k, few)
     distances = hamming.distances(queries, codes)
     for query in range(len(queries)):
         ids, own = found.row(query)
         assert (own == distances[query][ids]).all()
         pairs = list(zip(own.tolist(), ids.tolist(), strict=True))
         assert pairs == sorted(set(pairs))
-        inside = index.range_search(queries[query : query + 1], int(own.max(initial=0)), {"nprobe": nprobe})
+        inside = index.range_search(queries[query : query + 1], int(own.max(initial=0)), few)
         np.testing.assert_array_equal(inside.ids[: len(ids)], ids)
 
 
@@ -99,12 +88,96 @@ def test_search_parameters_do_not_stick():
     assert index.info()["nprobe"] == 2
 
 
+@settings(deadline=None, max_examples=40)
+@given(collections(), st.integers(0, 100), st.sampled_from([2, 3, 4]))
+def test_multihash_misses_nothing_within_a_radius(pair, radius, nhash):
+    codes, queries = pair
+    found = FaissIndex.build(codes, type="multihash", params={"nhash": nhash}).range_search(queries, radius)
+    expected = hamming.within(queries, codes, radius)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    collections(),
+    st.integers(1, 30),
+    st.sampled_from(["ivf", "hnsw"]),
+    st.sets(st.integers(0, 299)),
+    st.integers(1, 3),
+)
+def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, effort):
+    """However few are allowed, and wherever they are, there are as many answers as there can be."""
+    codes, queries = pair
+    allowed = np.isin(np.arange(len(codes)), list(chosen))
+    index = FaissIndex.build(codes, type=kind)
+    found = index.search(queries, k, {index.knob().name: effort}, allowed)
+    assert found.ids.shape == (len(queries), min(k, allowed.sum()))
+    assert allowed[found.ids].all()
+    for query, (ids, own) in enumerate(zip(found.ids, found.distances, strict=True)):
+        assert (own == hamming.distances(queries[query : query + 1], codes)[0][ids]).all()
+        assert [*zip(own, ids, strict=True)] == sorted({*zip(own, ids, strict=True)})
+
+
+def clustered(count, seed=0, bits=64):
+    """Codes near to one of some centres each, as those of a trained hasher are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.random((max(1, count // 100), bits)) < 0.5
+    flips = rng.random((count, bits)) < 0.06
+    return np.packbits(centres[rng.integers(0, len(centres), count)] ^ flips, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "hash", "multihash"])
+def test_defaults_find_most_neighbours(kind):
+    codes = clustered(20_100)
+    queries, codes = codes[:100], codes[100:]
+    index = FaissIndex.build(codes, type=kind)
+    found, expected = index.search(queries, 10), hamming.top_k(queries, codes, 10)
+    recall = (found.distances <= expected.distances[:, -1:]).mean()
+    assert recall > (0.9 if kind in ("ivf", "hnsw") else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("factory", "info"),
+    [
+        ("BFlat", {"type": "flat"}),
+        ("BIVF7", {"type": "ivf", "nlist": 7}),
+        ("BIVF7_HNSW4", {"type": "ivf", "nlist": 7}),
+        ("BHNSW8", {"type": "hnsw", "M": 8}),
+        ("BHash12", {"type": "hash", "b": 12}),
+        ("BHash4x9", {"type": "multihash", "nhash": 4, "b": 9}),
+    ],
+)
+def test_factory_strings_name_type_and_parameters(factory, info):
+    index = FaissIndex.build(clustered(300), type=factory)
+    assert index.info().items() >= info.items()
+
+
+def test_auto_says_why():
+    few = FaissIndex.build(clustered(100), type="auto")
+    assert few.info()["type"] == "flat"
+    assert "milliseconds" in few.why
+    assert choice.chosen(10**8, 64, None).type == "ivf"
+    assert "--recall 0.9" in choice.chosen(10**8, 64, 90).why
+    assert choice.chosen(10**8, 64, 100).type == "flat"
+    assert not FaissIndex.build(clustered(100), type="flat").why
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "message"),
     [
-        ("hnsw", {}, "it has: flat, ivf"),
+        ("lsh", {}, "it has: flat, ivf, hnsw, hash, multihash, auto, and FAISS's BFlat"),
+        ("IDMap,BFlat", {}, "no index type"),
+        ("BIVF4", {"nlist": 4}, "nlist: BIVF4 says it already"),
+        ("BIVF0", {}, "must be at least 1"),
+        ("BHash4x17", {}, "at most the 64 bits"),
         ("flat", {"nlist": 3}, "no parameter nlist"),
         ("ivf", {"nlist": 11}, "10 codes"),
+        ("ivf", {"M": 1}, "M=1: must be from 2"),
+        ("hnsw", {"M": 1000}, "M=1000: must be from 2"),
+        ("hash", {"b": 33}, "b must be from 1 to 32"),
+        ("hash", {"b": 4, "nflip": 5}, "nflip=5: must be from 0 to b=4"),
+        ("auto", {"recall": 101}, "at most 100"),
     ],
 )
 def test_refusals(kind, params, message):
@@ -112,51 +185,14 @@ def test_refusals(kind, params, message):
         FaissIndex.build(np.zeros((10, 8), np.uint8), type=kind, params=params)
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
-def test_mutated_files_open_soundly_or_not_at_all(kind):
-    """No mutant may crash the process, hang it, or take gigabytes; what opens must search."""
-    codes = np.random.default_rng(0).integers(0, 256, (200, 8), dtype=np.uint8)
-    rng = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        FaissIndex.build(codes, type=kind).save(folder)
-        whole = np.frombuffer((folder / FILE).read_bytes(), np.uint8)
-        refused = 0
-        for attempt in range(400):
-            mutant = whole.copy()
-            if attempt % 4 == 0:
-                mutant = mutant[: rng.integers(len(mutant))]
-            elif attempt % 4 == 1:
-                place = rng.integers(0, len(mutant) - 8)
-                mutant[place : place + 8] = np.frombuffer(
-                    np.uint64(rng.choice([0, 1, 2**31, 2**62])).tobytes(), np.uint8
-                )
-            else:
-                mutant[rng.integers(0, 120, 2)] = rng.integers(0, 256, 2)
-            (folder / FILE).write_bytes(mutant.tobytes())
-            try:
-                index = FaissIndex.load(folder)
-            except BackendError as error:
-                refused += 1
-                assert "\n" not in str(error)
-                continue
-            ids = index.search(np.zeros((3, index.bits // 8), np.uint8), 10).ids
-            assert ids.max(initial=-1) < len(index)
-        assert 100 < refused < 400
-
-
-def test_centroids_in_another_index_are_refused(tmp_path):
-    """A graph has links that a stranger can point anywhere."""
-    codes = np.random.default_rng(0).integers(0, 256, (200, 8), dtype=np.uint8)
-    index = faiss.index_binary_factory(64, "BIVF8_HNSW4")
-    index.train(codes)
-    index.add(codes)
-    faiss.write_index_binary(index, str(tmp_path / FILE))
-    with pytest.raises(BackendError, match="not flat"):
-        FaissIndex.load(tmp_path)
-
-
-def test_other_faiss_indexes_are_refused(tmp_path):
-    faiss.write_index_binary(faiss.IndexBinaryHNSW(64, 8), str(tmp_path / FILE))
-    with pytest.raises(BackendError, match="IndexBinaryHNSW"):
-        FaissIndex.load(tmp_path)
+def test_what_a_type_cannot_do_names_those_that_can():
+    codes = clustered(50)
+    for kind, attempt in (
+        ("hnsw", lambda index: index.range_search(codes, 3)),
+        ("hnsw", lambda index: index.remove(np.ones(50, bool))),
+        ("hash", lambda index: index.search(codes, 3, None, np.ones(50, bool))),
+        ("hash", lambda index: index.reconstruct(0, 1)),
+        ("flat", lambda index: index.search(codes, 3, {"nprobe": 1})),
+    ):
+        with pytest.raises(BackendError, match=r"types that can: .*flat|it takes none"):
+            attempt(FaissIndex.build(codes, type=kind))

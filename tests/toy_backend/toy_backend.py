@@ -11,6 +11,7 @@ from transhash.results import Matches, RangeMatches
 
 class ToyIndex:
     types = ("toy",)
+    why = ""
 
     def __init__(self, codes):
         self._rows = [int.from_bytes(row.tobytes(), "big") for row in codes]
@@ -68,6 +69,12 @@ class ToyIndex:
         except (OSError, ValueError, OverflowError) as error:
             raise BackendError(f"{folder}: damaged ({error}); build it again") from None
         return cls(np.frombuffer(data, np.uint8).reshape(count, bits // 8))
+
+    def knob(self):
+        return None
+
+    def tune(self, value):
+        raise BackendError("the toy backend has nothing to tune")
 
     def info(self):
         return {"type": "toy"}

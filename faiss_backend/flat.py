@@ -1,0 +1,97 @@
+"""Type flat: every code is compared with every query."""
+
+from pathlib import Path
+from typing import Self
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash import hamming
+from transhash.results import Matches, RangeMatches
+
+from .kind import Kind, Mask, stored_codes, within
+from .layout import FLAT, Header, Walk
+
+
+class Flat(Kind):
+    """`faiss.IndexBinaryFlat`, exact."""
+
+    name = "flat"
+    magic = FLAT
+
+    @classmethod
+    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+        """Return an empty index."""
+        return cls(faiss.IndexBinaryFlat(codes.shape[1] * 8))
+
+    @classmethod
+    def map(cls, path: Path) -> "Flat":
+        """Map the codes of a file."""
+        with path.open("rb") as file:
+            header = Walk(file).whole()
+        return MappedFlat(path, header)
+
+    def check(self) -> None:
+        """There is nothing but codes."""
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """View the codes (n, bits/8) uint8."""
+        return stored_codes(self.index)
+
+    def remove(self, keep: NDArray[np.bool_]) -> None:
+        """Drop the codes where `keep` (n,) is false."""
+        kept = faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
+        self.index.remove_ids(faiss.IDSelectorNot(kept))
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`."""
+        return np.array(self.codes[start:stop])
+
+    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+        """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
+        if allowed is not None:
+            return hamming.top_k(queries, self.codes, k, allowed)
+        distances, ids = self.index.search(
+            queries, k
+        )  # a flat scan meets ids in order, and keeps the first of equals
+        return Matches(ids, distances)
+
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+    ) -> RangeMatches:
+        """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
+        if allowed is not None:
+            return hamming.within(queries, self.codes, radius, allowed)
+        return within(self.index, queries, radius)
+
+
+class MappedFlat(Flat):
+    """The codes of a file, of which as much is in memory as the system has room for."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        """Map a file whose layout was checked."""
+        super().__init__(faiss.IndexBinaryFlat(header.bits))
+        width = header.bits // 8
+        whole = np.memmap(path, np.uint8, "r")
+        self._codes = whole[len(whole) - header.count * width :].reshape(header.count, width)
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return len(self._codes)
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """View the codes (n, bits/8) uint8."""
+        return self._codes
+
+    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+        """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
+        return hamming.top_k(queries, self._codes, k, allowed)
+
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+    ) -> RangeMatches:
+        """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
+        return hamming.within(queries, self._codes, radius, allowed)

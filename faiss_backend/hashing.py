@@ -1,0 +1,227 @@
+"""Types hash and multihash: codes in buckets by some of their bits, of which a query looks into those nearby."""
+
+from math import comb
+from typing import Self
+
+import faiss
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from transhash import hamming
+from transhash.backends import Knob
+from transhash.errors import BackendError
+from transhash.results import Matches, RangeMatches
+
+from .kind import Bucketed, Mask, stored_codes
+from .layout import FLAT, HASH, MULTI_HASH, Header, Walk
+
+_MOST_BITS = 32  # that name a bucket
+
+
+class _Hashing(Bucketed):
+    """What both have in common. A search looks into the buckets up to `nflip` bits from the query's own.
+
+    FAISS's readers are not used: from a file come the codes alone, and the buckets are filled anew, which takes as
+    long and cannot be led astray.
+    """
+
+    attribute = "nflip"
+
+    def check(self) -> None:
+        """The buckets are our own."""
+
+    @property
+    def tables(self) -> int:
+        """Number of hash tables."""
+        return 1
+
+    @property
+    def knob(self) -> Knob:
+        """Bits by which a bucket may differ from the query's own."""
+        return Knob("nflip", 0, int(self.index.b))
+
+    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+        """Return the `k` nearest codes of each query in the buckets; ids of -1 where they hold fewer."""
+        self._refuse_filter(allowed)
+        return super().search(queries, k, effort, None)
+
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+    ) -> RangeMatches:
+        """Return the codes at distance <= radius of each query.
+
+        Two codes at that distance differ by at most radius/tables bits in one of the tables at least. Unless the user
+        says otherwise so many are flipped, and no code is missed; but never more than make as many buckets as there
+        are codes.
+        """
+        self._refuse_filter(allowed)
+        if effort is None:
+            effort = max(self.effort, min(radius // self.tables, self._affordable_flips()))
+        return super().range_search(queries, radius, effort, None)
+
+    def _affordable_flips(self) -> int:
+        """Return how many bits can be flipped before there are more buckets to look into than codes."""
+        b = self.knob.high
+        return max(flips for flips in range(b + 1) if _buckets(b, flips) <= max(1, len(self)))
+
+    def details(self) -> dict[str, int | str]:
+        """Return the parameters, and how many buckets hold any code."""
+        return {"b": int(self.index.b), "nflip": self.effort, "buckets": int(self.index.hashtable_size())}
+
+    def _refuse_filter(self, allowed: Mask | None) -> None:
+        if allowed is not None:
+            self._refuse("search under a filter", "FAISS takes none for it", "flat, ivf, hnsw")
+
+
+class Hash(_Hashing):
+    """`faiss.IndexBinaryHash`: one table, by the first `b` bits."""
+
+    name = "hash"
+    magic = HASH
+    build_params = ("b", "nflip")
+
+    @classmethod
+    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+        """Return an empty index; by default with one bucket for four codes."""
+        bits = codes.shape[1] * 8
+        return cls._make(bits, params.get("b", min(_bits_of(len(codes)), bits)), params.get("nflip", 2))
+
+    @classmethod
+    def _make(cls, bits: int, b: int, nflip: int) -> Self:
+        _check_parameters(bits, 1, b, nflip)
+        index = faiss.IndexBinaryHash(bits, b)
+        index.nflip = nflip
+        return cls(index)
+
+    @classmethod
+    def read(cls, walk: Walk) -> Self:
+        """Read a file of FAISS. Raises ValueError if it does not hold together."""
+        header, b, nflip = walk.header(), walk.number("<i4"), walk.number("<i4")
+        kind = cls._make(header.bits, b, nflip)
+        kind.add(_codes_of_buckets(walk, header, b))
+        return kind
+
+
+class MultiHash(_Hashing):
+    """`faiss.IndexBinaryMultiHash`: `nhash` tables, the first by the first `b` bits, the second by the next."""
+
+    name = "multihash"
+    magic = MULTI_HASH
+    build_params = ("nhash", "b", "nflip")
+
+    @classmethod
+    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+        """Return an empty index; by default with a table for 16 bits, and one bucket for four codes in each."""
+        bits = codes.shape[1] * 8
+        nhash = params.get("nhash", min(8, max(2, bits // 16)))
+        return cls._make(
+            bits, nhash, params.get("b", min(_bits_of(len(codes)), bits // nhash)), params.get("nflip", 1)
+        )
+
+    @classmethod
+    def _make(cls, bits: int, nhash: int, b: int, nflip: int) -> Self:
+        _check_parameters(bits, nhash, b, nflip)
+        index = faiss.IndexBinaryMultiHash(bits, nhash, b)
+        index.nflip = nflip
+        return cls(index)
+
+    @classmethod
+    def read(cls, walk: Walk) -> Self:
+        """Read a file of FAISS. Raises ValueError if it does not hold together."""
+        header = walk.header()
+        if walk.index(FLAT) != Header(FLAT, header.bits, header.count):
+            raise ValueError("codes missing")
+        end = walk.file.tell()
+        b, nhash, nflip = walk.number("<i4"), walk.number("<i4"), walk.number("<i4")
+        kind = cls._make(header.bits, nhash, b, nflip)
+        for _ in range(nhash):
+            walk.skip(12)  # bits of an id, number of buckets
+            walk.skip_vector(1)
+        walk.end()
+        walk.file.seek(end - header.count * header.bits // 8)
+        codes = walk.read(header.count * header.bits // 8)
+        kind.add(codes.reshape(header.count, header.bits // 8))
+        return kind
+
+    @property
+    def tables(self) -> int:
+        """Number of hash tables."""
+        return int(self.index.nhash)
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """View the codes (n, bits/8) uint8."""
+        return stored_codes(self.index.storage)
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`."""
+        return np.array(self.codes[start:stop])
+
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+    ) -> RangeMatches:
+        """Return the codes at distance <= radius of each query: all, unless the user says how many bits to flip."""
+        if effort is None and allowed is None and radius // self.tables > self._affordable_flips():
+            return hamming.within(queries, self.codes, radius)
+        return super().range_search(queries, radius, effort, allowed)
+
+    def details(self) -> dict[str, int | str]:
+        """Return the parameters, and how many buckets hold any code."""
+        return {"nhash": self.tables, **super().details()}
+
+
+def _check_parameters(bits: int, nhash: int, b: int, nflip: int) -> None:
+    if not 1 <= b <= _MOST_BITS or not 1 <= nhash * b <= bits:
+        raise BackendError(
+            f"nhash={nhash}, b={b}: b must be from 1 to {_MOST_BITS}, and nhash·b at most the {bits} bits of a code"
+        )
+    if not 0 <= nflip <= b:
+        raise BackendError(f"nflip={nflip}: must be from 0 to b={b}")
+
+
+def _bits_of(count: int) -> int:
+    """Return how many bits make a bucket for four of so many codes."""
+    return min(max(4, count.bit_length() - 2), _MOST_BITS)
+
+
+def _buckets(b: int, nflip: int) -> int:
+    """Return how many values of `b` bits are at most `nflip` bits from one."""
+    return sum(comb(b, flips) for flips in range(nflip + 1))
+
+
+def _codes_of_buckets(walk: Walk, header: Header, b: int) -> NDArray[np.uint8]:
+    """Read the buckets of a `faiss.IndexBinaryHash`: the codes (n, bits/8) by their ids.
+
+    A table of bit strings tells the value and the number of codes of each bucket; then, for one after the other, come
+    vectors of ids and of codes.
+    """
+    buckets, size_bits, table = walk.number("<u8"), walk.number("<i4"), walk.read(walk.number("<u8"))
+    width, each = header.bits // 8, b + size_bits
+    if not 0 <= size_bits <= 48 or buckets > header.count or len(table) != (buckets * each + 7) // 8:
+        raise ValueError("buckets missing")
+    strings = np.unpackbits(table, count=buckets * each, bitorder="little").reshape(buckets, each)
+    sizes = strings[:, b:] @ (1 << np.arange(size_bits, dtype=np.int64))
+    if sizes.max(initial=0) > header.count or sizes.sum() != header.count:
+        raise ValueError("the buckets hold another number of codes")
+    records = walk.read(16 * buckets + (8 + width) * header.count)
+    walk.end()
+    if not header.count:
+        return np.empty((0, width), np.uint8)
+    starts = np.cumsum(16 + (8 + width) * sizes) - (16 + (8 + width) * sizes)
+    ranks = np.arange(header.count) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each code in its bucket
+    words = sliding_window_view(records, 8)
+    lengths = np.stack([_numbers(words, starts), _numbers(words, starts + 8 + 8 * sizes)], axis=1)
+    if not np.array_equal(lengths, np.stack([sizes, sizes * width], axis=1)):
+        raise ValueError("the buckets have other lengths than their table says")
+    ids = _numbers(words, np.repeat(starts + 8, sizes) + 8 * ranks)
+    if ids.min() < 0 or ids.max() >= header.count or len(np.unique(ids)) < header.count:
+        raise ValueError("an id outside the index, or twice")
+    codes = np.empty((header.count, width), np.uint8)
+    codes[ids] = sliding_window_view(records, width)[np.repeat(starts + 16 + 8 * sizes, sizes) + width * ranks]
+    return codes
+
+
+def _numbers(words: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the 64-bit numbers that begin at some bytes."""
+    return words[places].view("<i8")[:, 0]

@@ -1,0 +1,116 @@
+"""The layout of FAISS's files, checked before FAISS reads or maps one: its readers trust the lengths they find.
+
+Every vector in a file is a 64-bit count and so many elements. Here they are stepped over, and must end where the file
+ends; what the elements say is checked afterwards, by the type.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLAT, IVF, HNSW, HASH, MULTI_HASH = b"IBxF", b"IBwF", b"IBHf", b"IBHh", b"IBHm"  # how their files begin
+
+_NO_DIRECT_MAP = 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """How a file of FAISS begins: which type it holds, width and number of the codes."""
+
+    magic: bytes
+    bits: int
+    count: int
+
+
+class Walk:
+    """A walk over a file of FAISS. Every step raises ValueError if it leads outside the file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Start at the first byte."""
+        self.file = file
+        self.size = os.fstat(file.fileno()).st_size
+        file.seek(0)
+
+    def read(self, count: int) -> NDArray[np.uint8]:
+        """Read `count` bytes."""
+        if not 0 <= count <= self.size - self.file.tell():
+            raise ValueError("it ends too early")
+        return np.frombuffer(self.file.read(count), np.uint8)
+
+    def number(self, code: str) -> int:
+        """Read a number of a numpy type such as ``<i4``."""
+        return int(self.read(np.dtype(code).itemsize).view(code)[0])
+
+    def skip(self, count: int, width: int = 1) -> None:
+        """Step over `count` elements of `width` bytes."""
+        if not 0 <= count * width <= self.size - self.file.tell():
+            raise ValueError("it ends too early")
+        self.file.seek(count * width, os.SEEK_CUR)
+
+    def skip_vector(self, width: int) -> None:
+        """Step over a vector of elements of `width` bytes."""
+        self.skip(self.number("<u8"), width)
+
+    def header(self) -> Header:
+        """Read how an index begins."""
+        magic = self.read(4).tobytes()
+        bits, width, count = self.number("<i4"), self.number("<i4"), self.number("<i8")
+        self.skip(5)  # is it trained, and the metric
+        if not (8 <= bits <= 1024 and bits % 8 == 0 and width == bits // 8):
+            raise ValueError(f"codes of {bits} bits")
+        if not 0 <= count <= self.size:
+            raise ValueError(f"{count} codes in {self.size} bytes")
+        return Header(magic, bits, count)
+
+    def index(self, *types: bytes) -> Header:
+        """Step over an index of one of some types."""
+        header = self.header()
+        if header.magic not in types:
+            raise ValueError(f"it holds an index of type {header.magic!r}")
+        if header.magic == FLAT:
+            if self.number("<u8") != header.count * header.bits // 8:
+                raise ValueError("codes missing")
+            self.skip(header.count, header.bits // 8)
+        elif header.magic == IVF:
+            self._lists(header)
+        else:
+            for width in (8, 4, 4, 8, 4):  # probabilities, neighbours a level, levels, offsets, neighbours
+                self.skip_vector(width)
+            self.skip(5, 4)  # entry point, highest level, two efs, one that nobody uses
+            if self.index(FLAT) != Header(FLAT, header.bits, header.count):
+                raise ValueError("a graph without its codes")
+        return header
+
+    def whole(self) -> Header:
+        """Step over a flat, IVF or HNSW index, which must be all that the file holds."""
+        header = self.index(FLAT, IVF, HNSW)
+        self.end()
+        return header
+
+    def end(self) -> None:
+        """Raise ValueError unless this is the end of the file."""
+        if self.file.tell() != self.size:
+            raise ValueError("something follows its end")
+
+    def _lists(self, header: Header) -> None:
+        nlist, _ = self.number("<u8"), self.number("<u8")
+        centroids = self.index(FLAT, HNSW)
+        if (centroids.bits, centroids.count) != (header.bits, nlist):
+            raise ValueError("centroids missing")
+        if self.number("u1") != _NO_DIRECT_MAP or self.number("<u8"):
+            raise ValueError("it holds a direct map")
+        kind, lists, width = self.read(4).tobytes(), self.number("<u8"), self.number("<u8")
+        if (kind, lists, width) != (b"ilar", nlist, header.bits // 8) or nlist > self.size:
+            raise ValueError("inverted lists missing")
+        form, sizes = self.read(4).tobytes(), self.read(8 * self.number("<u8")).view("<u8")
+        if form == b"sprs" and len(sizes) % 2 == 0 and (sizes[::2] < nlist).all():
+            listed, sizes = sizes, np.zeros(nlist, np.uint64)
+            sizes[listed[::2].astype(np.int64)] = listed[1::2]
+        elif form != b"full" or len(sizes) != nlist:
+            raise ValueError("lengths of the inverted lists missing")
+        if sizes.max(initial=0) > header.count or int(sizes.sum()) != header.count:
+            raise ValueError("the inverted lists hold another number of codes")
+        self.skip(header.count, width + 8)
