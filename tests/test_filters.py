@@ -3,7 +3,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transhash import Codes, Index, filters, hamming
@@ -115,6 +115,7 @@ def test_what_matches_nothing_is_an_error():
     assert filters.both(None, one) is one
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 16), st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("backend", ["exact", "faiss"])
 def test_a_filtered_search_equals_a_search_in_what_is_left(backend, count, k, radius, seed):
