@@ -11,13 +11,18 @@ import click
 from . import options, render
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from transhash.codes import Codes
     from transhash.filters import Mask
     from transhash.results import Matches, RangeMatches
     from transhash.search import Index
 
 _K = 10
-_COLUMNS = ("rank", "distance", "label", "path")
+_COLUMNS = ("rank", "score", "distance", "label", "path")
+_DIGITS = 4  # of a score
+_ORDERS = ("asymmetric", "embeddings")
 
 
 @click.command()
@@ -34,6 +39,22 @@ _COLUMNS = ("rank", "distance", "label", "path")
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="Images whose ids this text file lists, one a line; - is standard input.",
 )
+@click.option(
+    "--rerank",
+    "order",
+    type=click.Choice(_ORDERS),
+    help="Put the nearest codes into a finer order: by the query's outputs before they are bits, or by embeddings.",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(1, 1_000_000),
+    help="How many of the nearest codes --rerank looks at [default: ten times -k, 100 at least].",
+)
+@click.option(
+    "--embeddings",
+    type=options.EXISTING_FILE,
+    help="Codes file with the embeddings of what is in the INDEX, for --rerank embeddings.",
+)
 @click.option("--model", help="The hasher, if it is no longer where the images were encoded with it.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -47,6 +68,9 @@ def query(
     globs: tuple[str, ...],
     labels: tuple[str, ...],
     numbers: str | None,
+    order: str | None,
+    candidates: int | None,
+    embeddings: Path | None,
     model: str | None,
     as_json: bool,
     as_csv: bool,
@@ -60,13 +84,16 @@ def query(
         th query photos.index cat.jpg --radius 6 --json
         th query photos.index cat.jpg --sheet matches.png
         th query photos.index cat.jpg --glob 'cats/*' --glob 'dogs/*' --label young
+        th query photos.index cat.jpg --rerank asymmetric
 
     Distances are differing bits; equal distances come in the order of encoding. Of --glob, --label and --ids an image
     must pass each that is given, by any of its values.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    _check_order(order, candidates, embeddings, radius)
 
+    from transhash import rerank
     from transhash.codes import is_codes_file
     from transhash.search import Index
 
@@ -76,21 +103,29 @@ def query(
         check_replaceable(sheet, queries)
     opened = Index.open(folder)
     allowed = _allowed(opened, globs, labels, numbers)
-    codes = _codes(queries, opened, model)
+    codes, values = _codes(queries, opened, model, order)
     params = options.given(nprobe=nprobe)
-    if radius is None:
-        found: Matches | RangeMatches = opened.search(codes, k or _K, params, allowed)
+    best = k or _K
+    if radius is not None:
+        found: Matches | RangeMatches = opened.range_search(codes, radius, params, allowed)
+    elif values is None:
+        found = opened.search(codes, best, params, allowed)
     else:
-        found = opened.range_search(codes, radius, params, allowed)
+        wide = opened.search(codes, max(best, candidates or rerank.candidates(best)), params, allowed)
+        if embeddings:
+            found = rerank.by_embeddings(opened, wide, values, embeddings).first(best)
+        else:
+            found = rerank.by_outputs(opened, wide, values).first(best)
     answers = [_answer(opened, codes, found, place, k) for place in range(len(codes))]
+    columns = [column for column in _COLUMNS if order or column != "score"]
     if as_json:
         render.document(
             {"index": str(folder), "bits": opened.model.bits, "k": k, "radius": radius, "queries": answers}
         )
     elif as_csv:
-        render.csv_rows(("query", *_COLUMNS), _rows(answers))
+        render.csv_rows(("query", *columns), _rows(answers, columns))
     else:
-        _tables(answers)
+        _tables(answers, columns)
     if sheet:
         from .sheet import draw
 
@@ -100,8 +135,23 @@ def query(
         sys.exit(1)
 
 
-def _codes(queries: tuple[Path, ...], index: "Index", model: str | None) -> "Codes":
-    """Read a codes file, or encode image files with the index's own model."""
+def _check_order(order: str | None, candidates: int | None, embeddings: Path | None, radius: int | None) -> None:
+    """Fail unless the options about re-ranking go together."""
+    if radius is not None and order:
+        raise click.UsageError("--radius and --rerank exclude each other: candidates are the nearest codes")
+    if candidates and not order:
+        raise click.UsageError("--candidates belongs to --rerank")
+    if embeddings and order != "embeddings":
+        raise click.UsageError("--embeddings belongs to --rerank embeddings")
+    if order == "embeddings" and not embeddings:
+        raise click.UsageError("--rerank embeddings needs --embeddings FILE: codes from th encode --embeddings")
+
+
+def _codes(
+    queries: tuple[Path, ...], index: "Index", model: str | None, order: str | None
+) -> "tuple[Codes, NDArray[np.floating] | None]":
+    """Read a codes file, or encode image files with the index's own model; beside them is what `order` goes by."""
+    from transhash import rerank
     from transhash.codes import is_codes_file, read_codes
     from transhash.encoding import encode
     from transhash.errors import ModelError
@@ -111,15 +161,27 @@ def _codes(queries: tuple[Path, ...], index: "Index", model: str | None) -> "Cod
     if is_codes_file(queries[0]):
         if len(queries) > 1 or model:
             raise click.UsageError("a codes file is queried alone, and brings its model")
-        return read_codes(queries[0])
+        if order == "asymmetric":
+            raise click.UsageError("a codes file has no real-valued outputs: query with images, or by embeddings")
+        codes = read_codes(queries[0], embeddings=order is not None)
+        if order and codes.embeddings is None:
+            raise click.UsageError(f"{queries[0]}: holds no embeddings; encode with --embeddings")
+        return codes, codes.embeddings
     name = model or index.model.name
+    if name == "phash" and order:
+        raise ModelError("phash has neither real-valued outputs nor embeddings to order by; a trained hasher has")
     if name != "phash" and not os.path.isfile(name):
         raise ModelError(f"{name}: the hasher of this index is not there; pass --model FILE")
     hasher = load_hasher(name, len(queries))
     check_same_model(hasher.ref, index.model, "queries", "index")
-    codes = encode(queries, hasher)
+    values: NDArray[np.floating] | None
+    if order == "asymmetric":
+        codes, values = rerank.encode(queries, hasher)
+    else:
+        codes = encode(queries, hasher, embeddings=order is not None)
+        values = codes.embeddings
     render.skipped(codes.skipped)
-    return codes
+    return codes, values
 
 
 def _allowed(index: "Index", globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None) -> "Mask | None":
@@ -135,12 +197,14 @@ def _answer(
     index: "Index", codes: "Codes", found: "Matches | RangeMatches", place: int, k: int | None
 ) -> dict[str, Any]:
     ids, distances = found.row(place)
+    scores = getattr(found, "scores", None)
     return {
         "query": codes.records.path(place),
         "matches": [
             {
                 "rank": rank,
                 "id": int(row),
+                **({} if scores is None else {"score": round(float(scores[place, rank - 1]), _DIGITS)}),
                 "distance": int(distance),
                 "label": ", ".join(index.labels(row)) or None,
                 "path": index.path(row),
@@ -150,21 +214,21 @@ def _answer(
     }
 
 
-def _rows(answers: list[dict[str, Any]]) -> Iterator[list[object]]:
+def _rows(answers: list[dict[str, Any]], columns: list[str]) -> Iterator[list[object]]:
     for answer in answers:
         for match in answer["matches"]:
-            yield [answer["query"], *(match[column] for column in _COLUMNS)]
+            yield [answer["query"], *(match[column] for column in columns)]
 
 
-def _tables(answers: list[dict[str, Any]]) -> None:
+def _tables(answers: list[dict[str, Any]], columns: list[str]) -> None:
     for answer in answers:
         render.line(answer["query"])
         labelled = any(match["label"] is not None for match in answer["matches"])
-        columns = [column for column in _COLUMNS if labelled or column != "label"]
+        shown = [column for column in columns if labelled or column != "label"]
         rows = [
-            [match[column] if match[column] is not None else "" for column in columns] for match in answer["matches"]
+            [match[column] if match[column] is not None else "" for column in shown] for match in answer["matches"]
         ]
         if rows:
-            render.table(columns, rows, indent="  ")
+            render.table(shown, rows, indent="  ")
         else:
             render.line("  no matches")

@@ -69,6 +69,17 @@ class CodesFile:
             rows = f"rows {start} to {stop - 1}"
             raise CodesError(f"{self.path}: {rows}: damaged ({hdf5.line(error)}); encode again") from error
 
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the embeddings of some rows, (m, d), of a file that has them. Raises CodesError if it is damaged."""
+        assert self._embeddings is not None
+        found = np.empty((len(rows), self.embeddings), np.float16)
+        try:
+            for place in np.argsort(rows):  # in the order of the file, so that no chunk is read twice
+                found[place] = self._embeddings[rows[place]]
+        except hdf5.DAMAGE as error:
+            raise CodesError(f"{self.path}: embeddings: damaged ({hdf5.line(error)}); encode again") from error
+        return found
+
     def blocks(
         self, start: int = 0, stop: int | None = None, *, embeddings: bool = True
     ) -> Iterator[tuple[int, Codes]]:

@@ -28,6 +28,15 @@ class Hasher(Protocol):
 
 
 @runtime_checkable
+class OutputHasher(Hasher, Protocol):
+    """A hasher whose codes are the signs of real-valued outputs, and which can give those."""
+
+    def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn preprocessed images into outputs (n, bits), which `transhash.packing.pack` makes codes of."""
+        ...
+
+
+@runtime_checkable
 class EmbeddingHasher(Hasher, Protocol):
     """A hasher whose codes are made of float embeddings, and which can give both."""
 

@@ -24,6 +24,11 @@ _KNOWN = re.compile(
 )
 
 
+def unit(features: Floats) -> Floats:
+    """Return features (n, d) scaled to length 1; of length 0 as they are."""
+    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+
+
 @dataclass(frozen=True)
 class Layout:
     """What the names and shapes of its tensors do not say of a network.
@@ -69,16 +74,25 @@ class LightNet:
 
     def __call__(self, images: Floats) -> Floats:
         """Map images (n, 3, H, W) to outputs (n, bits), whose signs are the code."""
+        return self.hash(self.features(images))
+
+    def features(self, images: Floats) -> Floats:
+        """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
         tokens = self._tokens(images)
         for name in self._blocks:
             tokens = self._block(tokens, name)
-        outputs = [self._linear(self._stream(tokens, "global"), "global_head")]
+        streams = [self._stream(tokens, "global")]
         if self._groups:
             prefix, patches = np.split(tokens, [self._prefix], axis=1)
-            for place, group in enumerate(np.array_split(patches, self._groups, axis=1)):
-                local = self._stream(np.concatenate([prefix, group], axis=1), "local")
-                outputs.append(self._linear(local, f"local_heads.{place}"))
-        return np.concatenate(outputs, axis=1)
+            for group in np.array_split(patches, self._groups, axis=1):
+                streams.append(self._stream(np.concatenate([prefix, group], axis=1), "local"))
+        return np.concatenate(streams, axis=1)
+
+    def hash(self, features: Floats) -> Floats:
+        """Map features (n, (1 + K) F) to outputs (n, bits), whose signs are the code."""
+        heads = ["global_head", *(f"local_heads.{place}" for place in range(self._groups))]
+        streams = np.split(features, len(heads), axis=1)
+        return np.concatenate([self._linear(*pair) for pair in zip(streams, heads, strict=True)], axis=1)
 
     def _tokens(self, images: Floats) -> Floats:
         """Return patches, led by the class token, with their positions: (n, prefix + N, D)."""

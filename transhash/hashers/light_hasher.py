@@ -1,5 +1,7 @@
 """A trained hasher without torch: slower on many images, much sooner ready for one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +14,7 @@ from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
 from .header import DAMAGE, Header, damaged, parse
-from .light import LightNet
+from .light import Floats, LightNet, unit
 
 
 class LightHasher:
@@ -30,15 +32,39 @@ class LightHasher:
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Hash preprocessed images (n, H, W, 3) uint8 into codes (n, bits/8) uint8."""
+        with self._blamed():
+            return pack(self.outputs(batch))
+
+    def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the outputs of preprocessed images, (n, bits), whose signs are the codes."""
+        with self._blamed():
+            return self._hashed(self._features(batch))
+
+    def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Return the codes of preprocessed images and the embeddings behind them, of unit length, in float16."""
+        with self._blamed():
+            features = self._features(batch)
+            return pack(self._hashed(features)), unit(features).astype(np.float16)
+
+    def _features(self, batch: NDArray[Any]) -> Floats:
+        """Return what the network reads out, an image at a time: attention takes memory."""
         mean, std = (
             np.array(v, np.float32) * 255 for v in (self._header.preprocessing.mean, self._header.preprocessing.std)
         )
         pixels = ((batch.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
+        return np.concatenate([self._net.features(pixels[place : place + 1]) for place in range(len(pixels))])
+
+    def _hashed(self, features: Floats) -> Floats:
+        outputs = self._net.hash(features)
+        if outputs.shape[1] != self.ref.bits:
+            raise ValueError(f"{outputs.shape[1]} outputs for {self.ref.bits} bits")
+        return outputs
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Say whose fault it is if tensors do not fit together, or give no numbers."""
         try:
-            outputs = np.concatenate([self._net(pixels[place : place + 1]) for place in range(len(pixels))])
-            if outputs.shape[1] != self.ref.bits:
-                raise ValueError(f"{outputs.shape[1]} outputs for {self.ref.bits} bits")
-            return pack(outputs)
+            yield
         except (ValueError, KeyError, IndexError) as error:
             raise ModelError(f"{self.ref.name}: {error}; train it again") from error
 

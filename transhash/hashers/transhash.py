@@ -22,6 +22,7 @@ from ..packing import pack
 from . import pretrain, smvit
 from .architecture import Architecture
 from .header import DAMAGE, Header, Preprocessing, check_replaceable, damaged, parse
+from .light import unit
 from .precision import has_bf16
 from .smvit import SMViT, build, network, plain_backbone
 
@@ -54,14 +55,19 @@ class TransHasher:
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Hash preprocessed images (n, H, W, 3) uint8 into codes (n, bits/8) uint8."""
+        return self._pack(self.outputs(batch))
+
+    def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the outputs of preprocessed images, (n, bits), whose signs are the codes."""
         with self._computing() as net:
-            return self._pack(net(self._pixels(batch)))
+            return net(self._pixels(batch)).float().cpu().numpy()
 
     def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
         """Return the codes of preprocessed images and the embeddings behind them, as `embed` does, in float16."""
         with self._computing() as net:
             features = net.features(self._pixels(batch))
-            return self._pack(net.hash(features)), _unit(features.float().cpu().numpy()).astype(np.float16)
+            outputs = net.hash(features).float().cpu().numpy()
+            return self._pack(outputs), unit(features.float().cpu().numpy()).astype(np.float16)
 
     def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return what the network reads out of its streams, before the hash heads: (n, (1 + groups) F)."""
@@ -70,7 +76,7 @@ class TransHasher:
 
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the float embedding behind the codes: the features, scaled to unit length."""
-        return _unit(self.features(batch))
+        return unit(self.features(batch))
 
     def _pixels(self, batch: NDArray[Any]) -> torch.Tensor:
         """Return images (n, H, W, 3) uint8 as the network takes them: (n, 3, H, W) float32, normalised."""
@@ -81,9 +87,9 @@ class TransHasher:
         )
         return pixels.sub_(mean).div_(std)
 
-    def _pack(self, outputs: torch.Tensor) -> NDArray[np.uint8]:
+    def _pack(self, outputs: NDArray[np.float32]) -> NDArray[np.uint8]:
         try:
-            return pack(outputs.float().cpu().numpy())
+            return pack(outputs)
         except ValueError as error:
             raise ModelError(f"{self.ref.name}: {error}; train it again") from error
 
@@ -167,7 +173,3 @@ def start(
         Preprocessing(tuple(config["mean"]), tuple(config["std"])),
         class_names,
     )
-
-
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)

@@ -1,0 +1,77 @@
+"""The embeddings of some images, out of a codes file: by their paths, and few at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CodesError
+from . import hdf5
+from .guard import Report, guarded
+from .reader import CodesFile
+from .records import ModelRef
+
+MISSING = -1
+_REPORTED = 256  # embeddings read between two reports
+
+
+class Vectors:
+    """Embeddings in an open codes file; made by `open_vectors`.
+
+    Attributes:
+        model: what made them.
+        rows: the row of each path that was asked for, (m,) int64; -1 of one that the file does not have.
+    """
+
+    def __init__(self, file: CodesFile, rows: NDArray[np.int64]) -> None:
+        """Take an open file, and the rows that were found in it."""
+        self._file = file
+        self.model: ModelRef = file.header.model
+        self.rows = rows
+
+    def read(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the embeddings of the paths at some places of what was asked for, none of them missing: (p, d).
+
+        Raises CodesError if the file is damaged there.
+        """
+        return self._file.vectors(self.rows[places])
+
+
+@contextmanager
+def open_vectors(path: str | Path, names: Sequence[bytes]) -> Iterator[Vectors]:
+    """Open a codes file for the embeddings of the images at some paths, each with its root in front.
+
+    A child process reads what this one will, first (`guard`).
+
+    Raises CodesError if there is no such file, or it is no codes file, damaged, or holds no embeddings.
+    """
+    path = Path(path)
+    hdf5.check_file(path)
+    rows = guarded(lambda report: _locate(path, names, report), path)
+    with hdf5.opened(path) as file:
+        found = CodesFile(file, path)
+    try:
+        yield Vectors(found, np.array(rows, np.int64))
+    finally:
+        file.close()
+
+
+def _locate(path: Path, names: Sequence[bytes], report: Report) -> list[int]:
+    """Return the row of each path, and read all embeddings that belong to them."""
+    with hdf5.opened(path) as file:
+        found = CodesFile(file, path)
+    if not found.embeddings:
+        raise CodesError(f"{path}: holds no embeddings; encode the images again, with --embeddings")
+    rows = dict.fromkeys(names, MISSING)
+    for start, block in found.blocks(embeddings=False):
+        for row, name in enumerate(block.records.full_paths(), start):
+            if name in rows:
+                rows[name] = row
+        report(start + len(block), len(found))
+    there = np.array([row for row in rows.values() if row != MISSING], np.int64)
+    for start in range(0, len(there), _REPORTED):
+        found.vectors(there[start : start + _REPORTED])
+        report(len(found), len(found))
+    return [rows[name] for name in names]

@@ -1,0 +1,238 @@
+"""Better answers from the same bytes: the nearest codes of a search, put into a finer order.
+
+    from transhash import rerank
+
+    codes, outputs = rerank.encode(["cat.jpg"], hasher)
+    found = index.search(codes, 100)
+    matches = rerank.by_outputs(index, found, outputs).first(10)
+
+A code says on which side of a plane an image lies, and not how far from it. Of the query that is known: the
+*asymmetric* score weighs each of its bits by the output behind it (Gordo, Perronnin, Gong & Lazebnik, *Asymmetric
+Distances for Binary Embeddings*, TPAMI 2014), and nothing more is stored. Where embeddings were kept beside the
+codes, their *cosine* takes both sides as they are.
+
+Equal scores are ordered by (distance, id). Equal codes get equal scores, to the last bit.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import encoding
+from .codes import Codes
+from .codes.vectors import MISSING, open_vectors
+from .errors import MismatchError, ModelError
+from .hashers.base import Hasher, OutputHasher
+from .packing import pack, unpack
+from .results import NO_ID, Matches
+from .search import Index, check_same_model
+from .sources.base import ImageSource
+
+_SPAN = 1 << 28  # bytes of codes that are taken from an index at a time
+_HELD = 1 << 28  # bytes of embeddings that are in memory at a time
+_BYTES = unpack(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64)  # the signs in each byte, (256, 8)
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredMatches(Matches):
+    """Matches of each query ordered by (score, the highest first; distance; id).
+
+    Attributes:
+        scores: (q, k) float64, from -1 to 1; -inf where the id is -1.
+    """
+
+    scores: Scores
+
+    def first(self, k: int) -> "ScoredMatches":
+        """Return the first `k` of each query."""
+        return ScoredMatches(self.ids[:, :k], self.distances[:, :k], self.scores[:, :k])
+
+
+def candidates(k: int) -> int:
+    """Return how many of the nearest codes to put in order for the best `k`: ten times as many, 100 at least."""
+    return max(10 * k, 100)
+
+
+def encode(
+    source: str | Path | Iterable[str | Path] | ImageSource, hasher: Hasher
+) -> tuple[Codes, NDArray[np.float32]]:
+    """Encode images as `transhash.encode` does, and return their real-valued outputs (n, bits) beside the codes.
+
+    Raises ModelError if the hasher has no such outputs, as phash has none; SourceError if no image could be read.
+    """
+    if not isinstance(hasher, OutputHasher):
+        raise ModelError(f"{hasher.ref.name} has no real-valued output to order by; a trained hasher has")
+    keeping = _Keeping(hasher)
+    codes = encoding.encode(source, keeping)
+    return codes, np.concatenate(keeping.outputs)
+
+
+def asymmetric(found: Matches, outputs: NDArray[np.floating], codes: NDArray[np.uint8]) -> ScoredMatches:
+    """Order matches by the agreement of the query's outputs with the stored bits.
+
+    The score is Σ u_j b_j / Σ |u_j| over the bits, where u are the outputs and b = ±1: 1 for the query's own code.
+
+    Args:
+        found: matches, whose ids are rows of `codes`.
+        outputs: of the queries, (q, bits).
+        codes: (n, bits/8) uint8.
+
+    Raises MismatchError if the shapes do not fit, or an output is not finite.
+    """
+    _check(found, outputs, codes.shape[1] * 8)
+    return _ordered(found, lambda query, rows: asymmetric_scores(outputs[query], codes[rows]))
+
+
+def asymmetric_scores(output: NDArray[np.floating], codes: NDArray[np.uint8]) -> Scores:
+    """Return the asymmetric score of one query's output (bits,) with codes (n, bits/8) uint8: (n,)."""
+    weights = output.astype(np.float64)
+    weights /= max(float(np.abs(weights).sum()), np.finfo(np.float64).tiny)
+    table = weights.reshape(-1, 8) @ _BYTES.T  # what each byte of a code adds, for its 256 values
+    scores = np.zeros(len(codes))
+    for place in range(codes.shape[1]):  # a sum in one order, whatever else is scored
+        scores += table[place, codes[:, place]]
+    return scores
+
+
+def cosine(found: Matches, queries: NDArray[np.floating], embeddings: NDArray[np.floating]) -> ScoredMatches:
+    """Order matches by the cosine of float embeddings.
+
+    Args:
+        found: matches, whose ids are rows of `embeddings`.
+        queries: embeddings of the queries, (q, d).
+        embeddings: (n, d).
+
+    Raises MismatchError if the shapes do not fit, or an embedding is not finite.
+    """
+    _check(found, queries, embeddings.shape[1])
+    return _ordered(found, lambda query, rows: cosine_scores(queries[query], embeddings[rows]))
+
+
+def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating]) -> Scores:
+    """Return the cosine of one embedding (d,) with others (n, d): (n,).
+
+    Raises MismatchError if one of these is not finite.
+    """
+    scores = (_unit(embeddings) * _unit(query[None])).sum(axis=1, dtype=np.float64)
+    if not np.isfinite(scores).all():
+        raise MismatchError("an embedding holds NaN or infinity; encode the images again")
+    return scores
+
+
+def by_outputs(index: Index, found: Matches, outputs: NDArray[np.floating]) -> ScoredMatches:
+    """Order what `Index.search` found by the outputs (q, bits) of the queries; codes come from the index.
+
+    Raises BackendError if the index type does not give codes back; else as `asymmetric` does.
+    """
+    ids = _ids(found)
+    codes = _codes(index, ids)
+    return _named(asymmetric(_numbered(found, ids), outputs, codes), ids)
+
+
+def by_embeddings(
+    index: Index, found: Matches, queries: NDArray[np.floating], embeddings: str | Path
+) -> ScoredMatches:
+    """Order what `Index.search` found by embeddings: those of the queries, (q, d), and those of a codes file.
+
+    Images are found in the file by their paths. It is read anew in every call.
+
+    Raises CodesError if there is no such file, or it is damaged or holds no embeddings; MismatchError if it is of
+    another model than the index, lacks one of the images, or its embeddings are of another width.
+    """
+    ids = _ids(found)
+    chosen = np.zeros(len(index), np.bool_)
+    chosen[index.ids.rows(ids)] = True
+    names = list(index.records.take(chosen).full_paths())
+    with open_vectors(embeddings, names) as stored:
+        check_same_model(stored.model, index.model, f"{embeddings}", "the index")
+        missing = np.flatnonzero(stored.rows == MISSING)
+        if len(missing):
+            raise MismatchError(
+                f"{embeddings}: has no row for {len(missing)} of {len(ids)} candidates, "
+                f"{os.fsdecode(names[missing[0]])} for one; encode what is in the index, with --embeddings"
+            )
+        step = max(1, _HELD // max(1, queries.itemsize * queries.shape[1] * found.ids.shape[1]))
+        parts = []
+        for start in range(0, max(1, len(found)), step):
+            own = Matches(found.ids[start : start + step], found.distances[start : start + step])
+            few = _ids(own)
+            vectors = stored.read(np.searchsorted(ids, few))
+            parts.append(_named(cosine(_numbered(own, few), queries[start : start + step], vectors), few))
+    return ScoredMatches(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+    )
+
+
+class _Keeping:
+    """A hasher that keeps the outputs of what it encodes, in order."""
+
+    def __init__(self, hasher: OutputHasher) -> None:
+        self._hasher = hasher
+        self.ref = hasher.ref
+        self.preprocess = hasher.preprocess
+        self.outputs = [np.empty((0, hasher.ref.bits), np.float32)]
+
+    def encode(self, batch: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Return the codes of a batch."""
+        self.outputs.append(self._hasher.outputs(batch))
+        return pack(self.outputs[-1])
+
+
+def _ordered(found: Matches, score: Callable[[int, NDArray[np.int64]], Scores]) -> ScoredMatches:
+    """Order matches by what `score` says of a query, by its place, and of rows (m,)."""
+    scores = np.full(found.ids.shape, -np.inf)
+    for query, ids in enumerate(found.ids):
+        filled = ids != NO_ID
+        scores[query, filled] = score(query, ids[filled])
+    order = np.lexsort((found.ids, found.distances, -scores), axis=1)
+    return ScoredMatches(*(np.take_along_axis(part, order, 1) for part in (found.ids, found.distances, scores)))
+
+
+def _check(found: Matches, queries: NDArray[np.floating], width: int) -> None:
+    if queries.shape != (len(found), width):
+        raise MismatchError(f"{queries.shape} numbers of the queries, where ({len(found)}, {width}) are needed")
+    if not np.isfinite(queries).all():
+        raise MismatchError("a query's number is NaN or infinite: the hasher has diverged, train it again")
+
+
+def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    wide = vectors.astype(np.float32)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True).clip(1e-12)
+
+
+def _ids(found: Matches) -> NDArray[np.int64]:
+    """Return every id that was found, once, ascending."""
+    ids = np.unique(found.ids)
+    return ids[ids != NO_ID]
+
+
+def _numbered(found: Matches, ids: NDArray[np.int64]) -> Matches:
+    """Return matches with the places of their ids among `ids`, which ascend, so that they are ordered alike."""
+    return Matches(np.where(found.ids == NO_ID, NO_ID, np.searchsorted(ids, found.ids)), found.distances)
+
+
+def _named(ranked: ScoredMatches, ids: NDArray[np.int64]) -> ScoredMatches:
+    """Undo `_numbered`."""
+    return ScoredMatches(np.append(ids, NO_ID)[ranked.ids], ranked.distances, ranked.scores)
+
+
+def _codes(index: Index, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the codes of ascending ids, by stretches: for one code a backend may pass over all it has."""
+    rows, width = index.ids.rows(ids), index.model.bits // 8
+    codes = np.empty((len(rows), width), np.uint8)
+    start = 0
+    while start < len(rows):
+        first = int(rows[start])
+        stop = int(np.searchsorted(rows, first + _SPAN // width))
+        stretch = index.backend.reconstruct(first, int(rows[stop - 1]) + 1)
+        codes[start:stop] = stretch[rows[start:stop] - first]
+        start = stop
+    return codes
