@@ -183,6 +183,22 @@ def test_what_a_type_cannot_do_is_refused_before_anything_is_written(tmp_path):
     assert len(Index.open(tmp_path / "i")) == 51
 
 
+def test_tuning_is_an_edit(tmp_path):
+    Index.build(numbered(0, 50), type="ivf", params={"nlist": 5}).save(tmp_path / "i")
+    with Index.edit(tmp_path / "i") as index:
+        index.backend.tune(4)
+    assert manifest.read(tmp_path / "i").info["nprobe"] == 4
+
+
+def test_a_mapped_index_answers_and_is_not_changed(folder):
+    index = Index.open(folder, mmap=True)
+    assert index.search(numbered(7, 8), 1).ids.tolist() == [[7]]
+    for change in (lambda: index.add(numbered(50, 51)), lambda: index.remove(filters.ids(index, [7]))):
+        with pytest.raises(BackendError, match="mmap"):
+            change()
+        assert len(index) == len(index.records) == len(index.ids) == 50
+
+
 def test_only_an_index_is_edited(tmp_path):
     with pytest.raises(IndexFolderError, match="not an index folder"), Index.edit(tmp_path):
         pass

@@ -77,16 +77,21 @@ class Index:
         return cls(backend, built, codes.records, codes.model, RowIds.first(len(codes)))
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path, mmap: bool = False) -> Self:
         """Open an index folder after checking every file's length and checksum.
 
-        Raises IndexFolderError, BackendError or CodesError if it is damaged or its backend is not installed.
+        Args:
+            folder: what `save` wrote.
+            mmap: map the codes instead of reading them: they may be more than memory holds, and cannot be changed.
+
+        Raises IndexFolderError, BackendError or CodesError if it is damaged, its backend is not installed, or cannot
+        map it.
         """
         folder = Path(folder)
         while True:
             stored = manifest.read(folder)
             try:
-                return cls._open(folder, stored)
+                return cls._open(folder, stored, mmap)
             except (TransHashError, OSError):
                 if manifest.read(folder).data == stored.data:  # else it was replaced while we were reading
                     raise
@@ -108,17 +113,17 @@ class Index:
         manifest.read(folder)
         with manifest.writing(folder) as data:
             index = cls.open(folder)
-            before = index.ids
+            before, said = index.ids, index.backend.info()
             yield index
-            if index.ids is not before:
+            if index.ids is not before or index.backend.info() != said:
                 index._write(folder, data)
 
     @classmethod
-    def _open(cls, folder: Path, stored: Manifest) -> Self:
+    def _open(cls, folder: Path, stored: Manifest, mmap: bool) -> Self:
         data = manifest.verify(folder, stored)
         if _RECORDS not in stored.files:
             raise IndexFolderError(f"{folder}: the manifest names no {_RECORDS}; build the index again")
-        backend = backends.load(stored.backend).load(data / _BACKEND)
+        backend = backends.load(stored.backend).load(data / _BACKEND, mmap)
         if (len(backend), backend.bits) != (stored.count, stored.bits):
             raise IndexFolderError(
                 f"{folder}: holds {len(backend)} codes of {backend.bits} bits, "
