@@ -1,0 +1,91 @@
+"""The backend ``triton`` keeps the contract."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from transhash import backends, testing
+from transhash.errors import BackendError
+from transhash.gpu import backend as module
+from transhash.gpu.backend import TritonIndex
+from transhash.testing import BackendContract
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """The interpreter is slow, and the tests of `DeviceCodes` try all widths."""
+    monkeypatch.setattr(testing, "_collections", small_collections)
+
+
+def small_collections():
+    rng = np.random.default_rng(0)
+    for count in (1, 90):
+        codes = rng.integers(0, 4, (count, 3), dtype=np.uint8)
+        yield codes, np.concatenate([codes[:1], rng.integers(0, 256, (2, 3), dtype=np.uint8)])
+
+
+class TestFlat(BackendContract):
+    backend = TritonIndex
+    refuses = {"mmap"}
+
+
+class TestIvf(BackendContract):
+    backend = TritonIndex
+    type = "ivf"
+    search_params = {"nprobe": 1 << 20}
+    refuses = {"mmap"}
+
+
+def test_is_found_by_its_name():
+    assert backends.load("triton") is TritonIndex
+
+
+def test_lists_gather_what_is_alike():
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 256, (5, 8), dtype=np.uint8)
+    labels = rng.integers(0, 5, 500)
+    codes = centres[labels] ^ np.packbits(rng.random((500, 64)) < 0.05, axis=1)
+    cells = module._divided(codes, {"nlist": 5})
+    again = module._divided(codes, {"nlist": 5})
+    np.testing.assert_array_equal(cells.lists, again.lists)
+    assert len(set(zip(labels.tolist(), cells.lists.tolist(), strict=True))) <= 7
+    assert cells.nprobe == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codes": np.zeros((4, 2), np.int8)},
+        {"codes": np.zeros((4, 0), np.uint8)},
+        {"codes": np.zeros((4, 129), np.uint8)},
+        {"lists": np.array([0, 1, 2, 3], np.int32)},
+        {"lists": np.array([0, 1, -1, 0], np.int32)},
+        {"lists": np.array([0, 1, 0], np.int32)},
+        {"centroids": np.zeros((3, 1), np.uint8)},
+        {"centroids": np.zeros((0, 2), np.uint8)},
+        {"nprobe": np.array([4])},
+        {"nprobe": np.array([0])},
+        {"more": np.array([0])},
+    ],
+)
+def test_a_strangers_file_is_refused(change, tmp_path):
+    whole = {
+        "codes": np.zeros((4, 2), np.uint8),
+        "centroids": np.zeros((3, 2), np.uint8),
+        "lists": np.array([0, 1, 2, 0], np.int32),
+        "nprobe": np.array([2]),
+    }
+    save_file(whole, tmp_path / "codes.safetensors")
+    assert len(TritonIndex.load(tmp_path)) == 4
+    save_file(whole | change, tmp_path / "codes.safetensors")
+    with pytest.raises(BackendError, match="build the index again"):
+        TritonIndex.load(tmp_path)
+
+
+def test_a_filter_is_filled_from_further_lists():
+    codes = np.array([[0, 0], [0, 1], [255, 255], [255, 254], [255, 252]], np.uint8)
+    index = TritonIndex(codes, module.Cells(codes[[0, 2]], np.array([0, 0, 1, 1, 1], np.int32), 1))
+    allowed = np.array([False, True, True, False, True])
+    assert index.search(codes[:1], 2).ids.tolist() == [[0, 1]]
+    assert index.search(codes[:1], 3).ids.tolist() == [[0, 1, -1]]
+    assert index.search(codes[:1], 3, None, allowed).ids.tolist() == [[1, 4, 2]]

@@ -1,0 +1,255 @@
+"""The backend ``triton``: indexes that are built on the CPU and searched on a GPU."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
+
+from .. import hamming
+from ..backends import Knob, check_params
+from ..errors import BackendError
+from ..results import NO_ID, Matches, RangeMatches
+from .device import choose
+from .flat import DeviceCodes
+from .lists import DeviceLists
+
+_FILE = "codes.safetensors"
+_POINTS_PER_LIST = 39  # what FAISS asks for, so that defaults agree
+_SAMPLE = 64  # codes a list that centroids are trained on
+_ROUNDS = 10
+
+
+@dataclass
+class Cells:
+    """How type ``ivf`` divides its codes.
+
+    Attributes:
+        centroids: (nlist, bits/8) uint8.
+        lists: (n,) int32, the list of each code.
+        nprobe: lists that a search looks into when it does not say.
+    """
+
+    centroids: NDArray[np.uint8]
+    lists: NDArray[np.int32]
+    nprobe: int
+
+
+class TritonIndex:
+    """Codes that `DeviceCodes` (type ``flat``, exact) or `DeviceLists` (type ``ivf``) searches.
+
+    They go to the device (`transhash.gpu.choose`) with the first search; building and saving need none.
+    """
+
+    types: ClassVar[tuple[str, ...]] = ("flat", "ivf")
+    why = ""
+
+    def __init__(
+        self, codes: NDArray[np.uint8], cells: Cells | None = None, device: torch.device | None = None
+    ) -> None:
+        """Put an index together; use `TritonIndex.build` or `TritonIndex.load` instead."""
+        self._codes = codes
+        self._cells = cells
+        self._device = device
+        self.bits = codes.shape[1] * 8
+
+    @classmethod
+    def build(
+        cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
+    ) -> Self:
+        """Build an index of codes (n, bits/8) uint8.
+
+        Type ``ivf`` takes ``nlist`` (default: 4·√n, at most n/39) and ``nprobe`` (default: an eighth of it).
+        """
+        if type not in (None, *cls.types):
+            raise BackendError(f"the triton backend has no index type {type!r}; it has: {', '.join(cls.types)}")
+        known = ("nlist", "nprobe") if type == "ivf" else ()
+        given = check_params(params, known, f"index type {type or cls.types[0]}")
+        return cls(codes, _divided(codes, given) if type == "ivf" else None)
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return len(self._codes)
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Add codes (n, bits/8) uint8 behind those there are."""
+        self._codes = np.concatenate([self._codes, codes])
+        if self._cells:
+            self._cells.lists = np.concatenate([self._cells.lists, _nearest(codes, self._cells.centroids)])
+        self.__dict__.pop("_scanned", None)
+
+    def remove(self, keep: NDArray[np.bool_]) -> None:
+        """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
+        self._codes = self._codes[keep]
+        if self._cells:
+            self._cells.lists = self._cells.lists[keep]
+        self.__dict__.pop("_scanned", None)
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8."""
+        return self._codes[start:stop].copy()
+
+    def search(
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Matches:
+        """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
+
+        Type ``ivf`` takes ``nprobe``; rows end in ids of -1 where the probed lists hold fewer codes. With `allowed`
+        it looks into more of them until there are enough.
+        """
+        nprobe = self._nprobe(params)
+        if isinstance(self._scanned, DeviceCodes):
+            return self._scanned.top_k(queries, k, allowed)
+        found = self._scanned.top_k(queries, k, nprobe, allowed)
+        if allowed is None or not found.ids.shape[1]:
+            return found
+        while len(short := np.flatnonzero(found.ids[:, -1] == NO_ID)):
+            nprobe *= 4
+            more = self._scanned.top_k(queries[short], k, nprobe, allowed)
+            found.ids[short], found.distances[short] = more.ids, more.distances
+        return found
+
+    def range_search(
+        self,
+        queries: NDArray[np.uint8],
+        radius: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> RangeMatches:
+        """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
+        nprobe = self._nprobe(params)
+        if isinstance(self._scanned, DeviceCodes):
+            return self._scanned.within(queries, radius, allowed)
+        return self._scanned.within(queries, radius, nprobe, allowed)
+
+    def save(self, folder: Path) -> None:
+        """Write codes, and centroids and lists where there are some, as one safetensors file."""
+        arrays: dict[str, NDArray[np.generic]] = {"codes": self._codes}
+        if self._cells:
+            arrays |= {"centroids": self._cells.centroids, "lists": self._cells.lists}
+            arrays["nprobe"] = np.array([self._cells.nprobe])
+        (folder / _FILE).write_bytes(serialize(arrays))
+
+    @classmethod
+    def load(cls, folder: Path, mmap: bool = False) -> Self:
+        """Open what `save` wrote. Raises BackendError if it does not hold together, or for `mmap`."""
+        if mmap:
+            raise BackendError("the triton backend does not map its file; types flat and ivf of backend faiss do")
+        path = folder / _FILE
+        try:
+            arrays = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise BackendError(f"{path}: holds no codes ({error}); build the index again") from error
+        problem = _problem(arrays)
+        if problem:
+            raise BackendError(f"{path}: {problem}; build the index again")
+        if "lists" not in arrays:
+            return cls(arrays["codes"])
+        return cls(arrays["codes"], Cells(arrays["centroids"], arrays["lists"], int(arrays["nprobe"][0])))
+
+    def knob(self) -> Knob | None:
+        """Return ``nprobe`` for type ``ivf``; None for type ``flat``, which is exact."""
+        return Knob("nprobe", 1, len(self._cells.centroids)) if self._cells else None
+
+    def tune(self, value: int) -> None:
+        """Make `value` lists what a search looks into when it does not say. Raises BackendError for type ``flat``."""
+        if not self._cells:
+            raise BackendError("index type flat is exact: there is nothing to tune")
+        if not 1 <= value <= len(self._cells.centroids):
+            raise BackendError(f"nprobe={value}: must be from 1 to {len(self._cells.centroids)}")
+        self._cells.nprobe = value
+
+    def info(self) -> dict[str, int | str]:
+        """Describe the index; ``bytes`` are those on the device."""
+        words = -(-self.bits // 32) * 4
+        if not self._cells:
+            return {"type": "flat", "bytes": len(self) * words}
+        nlist = len(self._cells.centroids)
+        return {
+            "type": "ivf",
+            "nlist": nlist,
+            "nprobe": self._cells.nprobe,
+            "longest_list": int(np.bincount(self._cells.lists, minlength=nlist).max()),
+            "bytes": len(self) * (words + 4) + nlist * words,
+        }
+
+    @cached_property
+    def _scanned(self) -> DeviceCodes | DeviceLists:
+        device = self._device or choose()
+        if not self._cells:
+            return DeviceCodes(self._codes, device)
+        order = np.argsort(self._cells.lists, kind="stable")
+        sizes = np.bincount(self._cells.lists, minlength=len(self._cells.centroids))
+        offsets = np.concatenate([[0], sizes.cumsum()])
+        return DeviceLists(self._cells.centroids, offsets, self._codes[order], order, device)
+
+    def _nprobe(self, params: Mapping[str, int] | None) -> int:
+        known = ("nprobe",) if self._cells else ()
+        given = check_params(params, known, f"searching type {'ivf' if self._cells else 'flat'}")
+        return given.get("nprobe", self._cells.nprobe if self._cells else 0)
+
+
+def _divided(codes: NDArray[np.uint8], params: dict[str, int]) -> Cells:
+    nlist = params.get("nlist", max(1, min(int(4 * len(codes) ** 0.5), len(codes) // _POINTS_PER_LIST)))
+    if nlist > len(codes):
+        raise BackendError(f"nlist={nlist}: more lists than the {len(codes)} codes; choose fewer")
+    rng = np.random.default_rng(0)
+    sample = codes[np.sort(rng.choice(len(codes), min(len(codes), nlist * _SAMPLE), replace=False))]
+    centroids = _trained(sample, sample[rng.choice(len(sample), nlist, replace=False)])
+    return Cells(centroids, _nearest(codes, centroids), min(params.get("nprobe", -(-nlist // 8)), nlist))
+
+
+def _trained(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Move centroids (nlist, bits/8) to the majority of each bit among their codes, a few times."""
+    for _ in range(_ROUNDS):
+        lists = _nearest(codes, centroids)
+        order = np.argsort(lists, kind="stable")
+        used, starts, sizes = np.unique(lists[order], return_index=True, return_counts=True)
+        sums = np.add.reduceat(np.unpackbits(codes[order], axis=1), starts, axis=0, dtype=np.int32)
+        moved = centroids.copy()
+        moved[used] = np.packbits(2 * sums > sizes[:, None], axis=1)
+        if (moved == centroids).all():
+            break
+        centroids = moved
+    return centroids
+
+
+def _nearest(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[np.int32]:
+    return hamming.top_k(codes, centroids, 1).ids[:, 0].astype(np.int32)
+
+
+def _problem(arrays: dict[str, NDArray[np.generic]]) -> str | None:
+    """Say what is wrong with the arrays of a file, or None."""
+    codes = arrays.get("codes", np.empty(0))
+    if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= 128:
+        return f"{codes.dtype} {codes.shape} are no codes"
+    if arrays.keys() == {"codes"}:
+        return None
+    if arrays.keys() != {"codes", "centroids", "lists", "nprobe"}:
+        return f"it holds {', '.join(sorted(arrays))}"
+    centroids, lists, nprobe = arrays["centroids"], arrays["lists"], arrays["nprobe"]
+    if (
+        centroids.dtype != np.uint8
+        or centroids.ndim != 2
+        or centroids.shape[1] != codes.shape[1]
+        or not len(centroids)
+    ):
+        return f"{centroids.dtype} {centroids.shape} are no centroids"
+    if lists.dtype != np.int32 or lists.shape != (len(codes),):
+        return f"{lists.dtype} {lists.shape} are no lists"
+    if lists.min(initial=0) < 0 or lists.max(initial=0) >= len(centroids):
+        return "a list that has no centroid"
+    if nprobe.dtype != np.int64 or nprobe.shape != (1,) or not 1 <= nprobe[0] <= len(centroids):
+        return "nprobe outside the lists"
+    return None
