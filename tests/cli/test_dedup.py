@@ -1,0 +1,91 @@
+import csv
+import io
+import json
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def photos(th, pictures, tmp_path_factory):
+    """Three photos, one of them also as a copy with an odd name, and as a smaller picture."""
+    root = tmp_path_factory.mktemp("photos")
+    (root / "photos").mkdir()
+    for label in ("circle", "cross", "stripe"):
+        shutil.copy(pictures / label / "0.png", root / "photos" / f"{label}.png")
+    shutil.copy(root / "photos" / "cross.png", os.fsencode(root / "photos") + b"/dup\n \xff.png")
+    Image.open(root / "photos" / "cross.png").resize((36, 36)).save(root / "photos" / "small.png")
+    th("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=root)
+    th("index", "build", "c.h5", "-o", "i", cwd=root)
+    return root
+
+
+SUMMARY = "1 clusters of 3 images within 6 bits: 2 could go, "
+
+
+def test_json_and_files_agree(th, photos, tmp_path):
+    document = json.loads(th("dedup", "i", "--radius", 6, "--json", cwd=photos).stdout)
+    (cluster,) = document["clusters"]
+    images = cluster["images"]
+    assert [os.path.basename(os.fsencode(image["path"])) for image in images] == [
+        b"cross.png",
+        b"dup\n \xff.png",
+        b"small.png",
+    ]
+    assert [image["id"] for image in images] == [1, 2, 3]
+    assert [image["bytes"] for image in images] == [os.path.getsize(image["path"]) for image in images]
+    assert images[0]["distance"] == images[1]["distance"] == 0
+    assert (document["clusters"], document["spare"]) == ([cluster], 2)
+    assert document["spare_bytes"] == sum(image["bytes"] for image in images[1:])
+    for _ in range(2):  # the second replaces the first
+        done = th("dedup", "i", "--radius", 6, "-o", tmp_path / "d.jsonl", cwd=photos)
+        assert SUMMARY in done.stderr
+        assert done.stdout == ""
+        th("dedup", "c.h5", "--radius", 6, "-o", tmp_path / "d.csv", cwd=photos)
+    assert [json.loads(line) for line in (tmp_path / "d.jsonl").read_text().splitlines()] == [cluster]
+    text = (tmp_path / "d.csv").read_bytes().decode("utf-8", "surrogateescape")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert rows == [{"cluster": "1", **{name: str(value) for name, value in image.items()}} for image in images]
+
+
+def test_table(th, photos):
+    done = th("dedup", "i", "--radius", 6, cwd=photos)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["cluster", "id", "1", "2", "3"]
+    assert "dup\\n \\udcff.png" in done.stdout
+    assert SUMMARY in done.stderr
+    done = th("dedup", "i", "--radius", 0, cwd=photos)
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_what_could_go_is_removed_from_the_index(th, command, photos, tmp_path):
+    import subprocess
+
+    shutil.copytree(photos / "i", tmp_path / "i")
+    dedup = [*command, "dedup", tmp_path / "i", "--radius", "6", "--spare", "-0"]
+    spare = subprocess.run(dedup, capture_output=True, check=True).stdout
+    assert [os.path.basename(path) for path in spare.split(b"\0")] == [b"dup\n \xff.png", b"small.png", b""]
+    remove = [*command, "index", "remove", tmp_path / "i", "--list", "-", "-0"]
+    done = subprocess.run(remove, input=spare, capture_output=True, check=True)
+    assert done.stderr.endswith(b"removed 2 images; 3 now\n")
+    done = th("dedup", "i", "--radius", 6, cwd=tmp_path)
+    assert (done.stdout, done.stderr.splitlines()[-1]) == ("", "no two images are within 6 bits")
+    assert len(list((photos / "photos").iterdir())) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["i", "--radius", "2", "-o", "d.txt"], 2, "choose one that ends in .csv or .jsonl"),
+        (["i", "--radius", "2", "-o", "precious.csv"], 2, "exists and holds no clusters"),
+        (["i", "--radius", "2", "--json", "--spare"], 2, "exclude each other"),
+        (["photos", "--radius", "2"], 1, "not an index folder"),
+    ],
+)
+def test_mistakes_are_one_line(th, photos, arguments, code, message):
+    (photos / "precious.csv").write_text("name\n")
+    done = th("dedup", *arguments, cwd=photos, code=code)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (photos / "precious.csv").read_text() == "name\n"
