@@ -1,4 +1,4 @@
-"""Run a benchmark: ``python -m benchmarks search``, ``encode``, ``memory``, ``floats``, ``duplicates`` or ``scan``."""
+"""Run a benchmark: ``python -m benchmarks NAME``; without a name, they are listed."""
 
 import click
 

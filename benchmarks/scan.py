@@ -83,7 +83,8 @@ def _compare(
     speed = len(queries) * len(codes) / statistics.median(times[0]) / 1e9
     bandwidth = f"{share:.2f}" if len(queries) == 1 else ""
     print(
-        f"| {codes.shape[1] * 8} | {len(queries)} | {k} | {scan} | {faiss_ms} | {ratio:.1f} | {speed:.1f} | {bandwidth} |",
+        f"| {codes.shape[1] * 8} | {len(queries)} | {k} | {scan} | {faiss_ms} "
+        f"| {ratio:.1f} | {speed:.1f} | {bandwidth} |",
         flush=True,
     )
 
