@@ -47,7 +47,7 @@ def dedup(images: Path, radius: int, output: Path | None, spare: bool, null: boo
     from transhash.search import Index
 
     opened: Index | Codes = read_codes(images) if is_codes_file(images) else Index.open(images)
-    with render.rows("different codes") as show:
+    with render.rows("codes") as show:
         clusters = list(dedup.clusters(opened, radius, show))
     found = [_described(number, cluster) for number, cluster in enumerate(clusters, 1)]
     summary = _summary(clusters)
@@ -63,9 +63,10 @@ def dedup(images: Path, radius: int, output: Path | None, spare: bool, null: boo
     if not clusters:
         render.note(f"no two images are within {radius} bits")
         return
+    size = f", {summary['spare_bytes'] / 1e6:.1f} MB" if summary["spare_bytes"] else ""
     render.note(
         f"{summary['clusters']} clusters of {summary['images']} images within {radius} bits: "
-        f"{summary['spare']} could go, {summary['spare_bytes'] / 1e6:.1f} MB"
+        f"{summary['spare']} could go{size}"
     )
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +142,17 @@ def test_ids_survive_on_disk_and_are_never_given_again(folder):
             index.path(gone)
         with pytest.raises(SelectionError, match=f"id {gone}: not in the index"):
             index.labels(gone)
+
+
+def test_the_example_of_the_format_reads_them(folder, monkeypatch):
+    with Index.edit(folder) as index:
+        index.remove(np.arange(50) % 7 < 3)
+        index.add(numbered(60, 62))
+    text = (Path(__file__).parent.parent / "docs" / "index-format.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(folder.parent)
+    scope: dict = {}
+    exec(text.split("```python\n")[1].split("```")[0], scope)
+    np.testing.assert_array_equal(scope["ids"], index.ids.of(np.arange(len(index))))
 
 
 def test_version_0_opens_and_can_be_edited(folder):
