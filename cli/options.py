@@ -1,6 +1,7 @@
 """Options and argument types that commands share."""
 
 import os
+import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
@@ -33,6 +34,12 @@ class Output(click.Path):
         return super().convert(path, param, ctx)
 
 
+def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", value):
+        raise click.BadParameter(f"{value!r}: choose cpu, cuda, cuda:0 or another number, or auto")
+    return value
+
+
 IMAGES = click.argument("images", type=EXISTING_FOLDER)
 LIST = click.option(
     "--list",
@@ -58,8 +65,21 @@ EXCLUDE = click.option(
 PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
 WEIGHTS = click.option("--weights", type=EXISTING_FILE, help="Start from a timm checkpoint in safetensors.")
 NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")
+EF = click.option("--ef", type=click.IntRange(1, 1 << 20), help="Codes that a search of type hnsw keeps in sight.")
+NFLIP = click.option(
+    "--nflip",
+    type=click.IntRange(0, 24),
+    help="Bits by which the buckets of types hash and multihash may differ from the query's.",
+)
 GLOB = click.option(
     "--glob", "globs", multiple=True, metavar="PATTERN", help="Images whose paths match, as 'cats/*' or '*.png'."
+)
+DEVICE = click.option(
+    "--device",
+    callback=_device,
+    default="cpu",
+    show_default=True,
+    help="Where to search an index of type flat or ivf: cpu, a GPU (cuda, cuda:1), or auto: a GPU if there is one.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 

@@ -31,6 +31,8 @@ _ORDERS = ("asymmetric", "embeddings")
 @click.option("-k", type=click.IntRange(1, 1_000_000), help=f"How many matches [default: {_K}].")
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within so many bits; with -k, at most k.")
 @options.NPROBE
+@options.EF
+@options.NFLIP
 @options.GLOB
 @click.option("--label", "labels", multiple=True, help="Images with this label.")
 @click.option(
@@ -55,6 +57,7 @@ _ORDERS = ("asymmetric", "embeddings")
     type=options.EXISTING_FILE,
     help="Codes file with the embeddings of what is in the INDEX, for --rerank embeddings.",
 )
+@options.DEVICE
 @click.option("--model", help="The hasher, if it is no longer where the images were encoded with it.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -65,12 +68,15 @@ def query(
     k: int | None,
     radius: int | None,
     nprobe: int | None,
+    ef: int | None,
+    nflip: int | None,
     globs: tuple[str, ...],
     labels: tuple[str, ...],
     numbers: str | None,
     order: str | None,
     candidates: int | None,
     embeddings: Path | None,
+    device: str,
     model: str | None,
     as_json: bool,
     as_csv: bool,
@@ -102,9 +108,11 @@ def query(
 
         check_replaceable(sheet, queries)
     opened = Index.open(folder)
+    if device != "cpu":
+        _to_gpu(opened, device)
     allowed = _allowed(opened, globs, labels, numbers)
     codes, values = _codes(queries, opened, model, order)
-    params = options.given(nprobe=nprobe)
+    params = options.given(nprobe=nprobe, ef=ef, nflip=nflip)
     best = k or _K
     if radius is not None:
         found: Matches | RangeMatches = opened.range_search(codes, radius, params, allowed)
@@ -133,6 +141,19 @@ def query(
         render.note(f"wrote {sheet}")
     if codes.skipped and not is_codes_file(queries[0]):
         sys.exit(1)
+
+
+def _to_gpu(index: "Index", device: str) -> None:
+    """Search on a GPU from now on; where that cannot be, on the CPU, which is said unless it was left open."""
+    from transhash.errors import BackendError
+
+    try:
+        from transhash.gpu.backend import TritonIndex
+
+        index.backend = TritonIndex.of(index.backend, None if device == "auto" else device)
+    except BackendError as error:
+        if device != "auto":
+            render.note(f"{error}; searching on the CPU")
 
 
 def _check_order(order: str | None, candidates: int | None, embeddings: Path | None, radius: int | None) -> None:

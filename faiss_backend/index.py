@@ -11,7 +11,7 @@ from transhash.backends import Knob, check_params
 from transhash.errors import BackendError
 from transhash.results import Matches, RangeMatches
 
-from . import storage
+from . import gpu, storage
 from .choice import Choice, chosen, spelled
 from .flat import Flat
 from .hashing import Hash, MultiHash
@@ -106,6 +106,10 @@ class FaissIndex:
         while it is open: replace it instead, as ``th`` does.
         """
         return cls(storage.read(folder, tuple(_KINDS.values()), mmap), mapped=mmap)
+
+    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+        """Return the centroids of type ``ivf``, (nlist, bits/8), and the list of each code, (n,); None for others."""
+        return gpu.cells(self._kind.index) if isinstance(self._kind, Ivf) else None
 
     def knob(self) -> Knob | None:
         """Return the search parameter that trades time for recall; None for type ``flat``."""

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from .. import hamming
-from ..backends import Knob, check_params
+from ..backends import Backend, Knob, check_params
 from ..errors import BackendError
 from ..results import NO_ID, Matches, RangeMatches
 from .device import choose
@@ -42,6 +41,15 @@ class Cells:
     nprobe: int
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """A backend whose indexes of type ``ivf`` a GPU can take over; its `info` then holds ``nprobe``."""
+
+    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+        """Return centroids (nlist, bits/8) uint8 and the list of each code (n,) int32; None for other types."""
+        ...
+
+
 class TritonIndex:
     """Codes that `DeviceCodes` (type ``flat``, exact) or `DeviceLists` (type ``ivf``) searches.
 
@@ -58,6 +66,7 @@ class TritonIndex:
         self._codes = codes
         self._cells = cells
         self._device = device
+        self._uploaded: DeviceCodes | DeviceLists | None = None
         self.bits = codes.shape[1] * 8
 
     @classmethod
@@ -74,6 +83,23 @@ class TritonIndex:
         given = check_params(params, known, f"index type {type or cls.types[0]}")
         return cls(codes, _divided(codes, given) if type == "ivf" else None)
 
+    @classmethod
+    def of(cls, backend: Backend, device: str | None = None) -> Self:
+        """Copy an index of any backend to a device (`transhash.gpu.choose`), where it gives the same answers.
+
+        Types are ``exact`` and ``flat``, and ``ivf`` of a backend that is `Divided`.
+
+        Raises BackendError for other types, or if there is no such device or no room on it.
+        """
+        chosen, info = choose(device), backend.info()
+        parts = backend.cells() if isinstance(backend, Divided) else None
+        if parts is None and info["type"] not in ("exact", "flat"):
+            raise BackendError(f"index type {info['type']} does not run on a GPU; types that do: flat, ivf")
+        cells = Cells(*parts, int(info["nprobe"])) if parts else None
+        index = cls(backend.reconstruct(0, len(backend)), cells, chosen)
+        index._scanned()
+        return index
+
     def __len__(self) -> int:
         """Return the number of codes."""
         return len(self._codes)
@@ -83,14 +109,14 @@ class TritonIndex:
         self._codes = np.concatenate([self._codes, codes])
         if self._cells:
             self._cells.lists = np.concatenate([self._cells.lists, _nearest(codes, self._cells.centroids)])
-        self.__dict__.pop("_scanned", None)
+        self._uploaded = None
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
         self._codes = self._codes[keep]
         if self._cells:
             self._cells.lists = self._cells.lists[keep]
-        self.__dict__.pop("_scanned", None)
+        self._uploaded = None
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8."""
@@ -108,15 +134,15 @@ class TritonIndex:
         Type ``ivf`` takes ``nprobe``; rows end in ids of -1 where the probed lists hold fewer codes. With `allowed`
         it looks into more of them until there are enough.
         """
-        nprobe = self._nprobe(params)
-        if isinstance(self._scanned, DeviceCodes):
-            return self._scanned.top_k(queries, k, allowed)
-        found = self._scanned.top_k(queries, k, nprobe, allowed)
+        nprobe, scanned = self._nprobe(params), self._scanned()
+        if isinstance(scanned, DeviceCodes):
+            return scanned.top_k(queries, k, allowed)
+        found = scanned.top_k(queries, k, nprobe, allowed)
         if allowed is None or not found.ids.shape[1]:
             return found
         while len(short := np.flatnonzero(found.ids[:, -1] == NO_ID)):
             nprobe *= 4
-            more = self._scanned.top_k(queries[short], k, nprobe, allowed)
+            more = scanned.top_k(queries[short], k, nprobe, allowed)
             found.ids[short], found.distances[short] = more.ids, more.distances
         return found
 
@@ -128,10 +154,10 @@ class TritonIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
-        nprobe = self._nprobe(params)
-        if isinstance(self._scanned, DeviceCodes):
-            return self._scanned.within(queries, radius, allowed)
-        return self._scanned.within(queries, radius, nprobe, allowed)
+        nprobe, scanned = self._nprobe(params), self._scanned()
+        if isinstance(scanned, DeviceCodes):
+            return scanned.within(queries, radius, allowed)
+        return scanned.within(queries, radius, nprobe, allowed)
 
     def save(self, folder: Path) -> None:
         """Write codes, and centroids and lists where there are some, as one safetensors file."""
@@ -157,6 +183,10 @@ class TritonIndex:
         if "lists" not in arrays:
             return cls(arrays["codes"])
         return cls(arrays["codes"], Cells(arrays["centroids"], arrays["lists"], int(arrays["nprobe"][0])))
+
+    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+        """Return the centroids of type ``ivf``, (nlist, bits/8), and the list of each code, (n,); None for others."""
+        return (self._cells.centroids, self._cells.lists) if self._cells else None
 
     def knob(self) -> Knob | None:
         """Return ``nprobe`` for type ``ivf``; None for type ``flat``, which is exact."""
@@ -184,9 +214,12 @@ class TritonIndex:
             "bytes": len(self) * (words + 4) + nlist * words,
         }
 
-    @cached_property
     def _scanned(self) -> DeviceCodes | DeviceLists:
-        device = self._device or choose()
+        if self._uploaded is None:
+            self._uploaded = self._upload(self._device or choose())
+        return self._uploaded
+
+    def _upload(self, device: torch.device) -> DeviceCodes | DeviceLists:
         if not self._cells:
             return DeviceCodes(self._codes, device)
         order = np.argsort(self._cells.lists, kind="stable")

@@ -10,9 +10,7 @@ from ..errors import BackendError
 try:
     from . import kernels
 except ImportError as error:
-    raise BackendError(
-        f"scanning on a GPU needs Triton, which torch brings along on Linux ({error}); search on the CPU"
-    ) from None
+    raise BackendError(f"scanning on a GPU needs Triton, which torch brings along on Linux ({error})") from None
 
 _SPARE = 1 << 30  # bytes of a GPU left to searches when it is asked whether codes fit
 
@@ -30,9 +28,9 @@ def choose(name: str | None = None) -> torch.device:
     if device.type == "cpu" and kernels.INTERPRETED:
         return device
     if device.type != "cuda":
-        raise BackendError(f"device {device}: the GPU scan runs on CUDA devices only; search on the CPU without it")
+        raise BackendError(f"device {device}: the GPU scan runs on CUDA devices only")
     if not torch.cuda.is_available():
-        raise BackendError(f"device {device}: torch {torch.__version__} finds no CUDA GPU here; search on the CPU")
+        raise BackendError(f"device {device}: torch {torch.__version__} finds no CUDA GPU")
     if (device.index or 0) >= torch.cuda.device_count():
         raise BackendError(f"device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
@@ -56,7 +54,7 @@ def check_room(device: torch.device, count: int, bytes_each: int, bits: int) -> 
     if count * bytes_each > free:
         raise BackendError(
             f"{count} codes of {bits} bits need {count * bytes_each / 2**30:.1f} GiB on {device}; "
-            f"{free // bytes_each} fit now; search on the CPU, or split the codes"
+            f"{free // bytes_each} fit now"
         )
 
 
