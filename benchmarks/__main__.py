@@ -2,7 +2,7 @@
 
 import click
 
-from . import duplicates, encode, floats, memory, scan, search
+from . import duplicates, encode, floats, gpu, memory, rerank, scan, search
 
 
 @click.group()
@@ -13,7 +13,9 @@ def main() -> None:
 main.add_command(duplicates.command)
 main.add_command(encode.command)
 main.add_command(floats.command)
+main.add_command(gpu.command)
 main.add_command(memory.command)
+main.add_command(rerank.command)
 main.add_command(scan.command)
 main.add_command(search.command)
 
