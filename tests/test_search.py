@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transhash import Codes, Index, manifest
 from transhash.codes import ModelRef, Records
@@ -175,6 +177,39 @@ def test_damaged_folders_give_one_line(attack, folder):
     with pytest.raises(TransHashError) as caught:
         Index.open(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """An index with files of every kind."""
+    folder = tmp_path_factory.mktemp("edited") / "i"
+    index = Index.build(some_codes())
+    index.remove(np.arange(50) % 7 == 3)
+    index.save(folder)
+    return folder
+
+
+PIECES = st.sampled_from([b"", b"0", b"9", b"-", b"null", b"[", b"1e9", b'"', b"\xff", b"\0"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 3), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), PIECES), min_size=1, max_size=3))
+def test_random_damage_gives_one_line(edited, which, damages):
+    """Pieces of a file cut out, put in or replaced. What opens all the same is the index: blanks in its manifest."""
+    path = sorted(path for path in edited.rglob("*") if path.is_file())[which]
+    before = path.read_bytes()
+    data = before
+    for where, length, piece in damages:
+        start = int(where * len(data))
+        data = data[:start] + piece + data[start + length :]
+    try:
+        path.write_bytes(data)
+        index = Index.open(edited)
+        assert [index.path(id) for id in index.ids.of(np.arange(len(index)))]
+    except TransHashError as error:
+        assert "\n" not in str(error)
+    finally:
+        path.write_bytes(before)
 
 
 def test_records_of_another_length(folder):

@@ -138,4 +138,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _example(index: "Index") -> str:
-    return f"paths look like {os.fsdecode(index.records.paths[0])!r} in {os.fsdecode(index.records.root)!r}"
+    root = f" in {os.fsdecode(index.records.root)!r}" if index.records.root else ""
+    return f"paths look like {os.fsdecode(index.records.paths[0])!r}{root}"
