@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transhash.encoding import BATCH_SIZE, encode_to_file
 from transhash.hashers.architecture import Architecture
+from transhash.hashers.precision import has_bf16
 from transhash.hashers.transhash import TransHasher, start
 from transhash.sources.folder import Folder
 
@@ -31,6 +32,7 @@ def command(photos: Path, count: int, backbone: str, image_size: int, rounds: in
     """Images a second from files to codes, as a part of the bare model's."""
     patch = timm.create_model(backbone, pretrained=False).patch_embed.patch_size[0]
     hasher = start(Architecture(64, backbone, image_size, stride=patch, groups=0))
+    hasher.bf16 = has_bf16()
     with tempfile.TemporaryDirectory() as folder:
         names = repeated(photos, Path(folder), count)
         ready = pixels(names[: 4 * BATCH_SIZE], hasher)
@@ -48,7 +50,7 @@ def command(photos: Path, count: int, backbone: str, image_size: int, rounds: in
                 done = method()
                 rates[name].append(done / (time.perf_counter() - began))
     print(
-        f"{count} photos, {backbone} at {image_size} px, {'bf16' if hasher.half else 'fp32'}, batches of {BATCH_SIZE}"
+        f"{count} photos, {backbone} at {image_size} px, {'bf16' if hasher.bf16 else 'fp32'}, batches of {BATCH_SIZE}"
     )
     print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, timm {timm.__version__}"
@@ -80,10 +82,10 @@ def forward(hasher: TransHasher, batches: list[np.ndarray[Any, Any]], count: int
     """Run the network over normalised tensors that lie in memory, and nothing else."""
     tensors = [torch.from_numpy(batch).permute(0, 3, 1, 2).float().sub(128).div(64).contiguous() for batch in batches]
     done = 0
-    with torch.inference_mode(), torch.autocast(hasher.device.type, torch.bfloat16, enabled=hasher.half):
+    with hasher.computing() as net:
         while done < count:
             images = tensors[done // BATCH_SIZE % len(tensors)][: count - done]
-            hasher.net(images.to(hasher.device)).float().cpu()
+            net(images.to(hasher.device)).float().cpu()
             done += len(images)
     return done
 
@@ -94,7 +96,7 @@ def by_hand(hasher: TransHasher, names: list[Path]) -> int:
     config |= {"input_size": (3, hasher.architecture.image_size, hasher.architecture.image_size), "crop_pct": 1.0}
     dataset = _Photos(names, timm.data.create_transform(**config))
     codes = []
-    with torch.inference_mode(), torch.autocast(hasher.device.type, torch.bfloat16, enabled=hasher.half):
+    with torch.inference_mode(), torch.autocast(hasher.device.type, torch.bfloat16, enabled=hasher.bf16):
         for batch in DataLoader(dataset, BATCH_SIZE, num_workers=min(2, torch.get_num_threads())):
             codes.append(np.packbits(hasher.net(batch.to(hasher.device)).float().cpu().numpy() > 0, axis=1))
     return sum(map(len, codes))

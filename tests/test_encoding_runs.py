@@ -204,7 +204,7 @@ def test_append_to_codes_of_another_model(folder, tmp_path, hasher_file):
     output = tmp_path / "c.h5"
     encode_to_file(Folder(folder), load_hasher(hasher_file), output)
     shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
-    with pytest.raises(CodesError, match="encode both with one model"):
+    with pytest.raises(CodesError, match="encode into another file"):
         encode_to_file(Folder(folder), PHASH, output, append=True)
     assert len(paths(output)) == 24
 

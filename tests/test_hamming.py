@@ -156,7 +156,7 @@ def test_blocks_threads_and_unaligned_memory(width, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(native, "_SMALL", 1000)
     rng = np.random.default_rng(width)
-    count = 9001 if width < 17 else 2001
+    count = 5001 if width < 17 else 1201
     memory = np.empty(count * width + 1, np.uint8)
     codes = memory[1:].reshape(count, width)
     codes[:] = rng.integers(0, 256, (count, width)) & rng.integers(0, 256, (count, 1))

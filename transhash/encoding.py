@@ -119,9 +119,15 @@ def encode_to_file(
     check_replaceable(output)
     began = time.perf_counter()
     append = append or sync
-    run = {"model": hasher.ref.digest, "embeddings": embeddings, "append": append, "sync": sync}
+    run = {
+        "model": hasher.ref.digest,
+        "preparation": hasher.ref.preprocessing,
+        "embeddings": embeddings,
+        "append": append,
+        "sync": sync,
+    }
     with Parts.open(output, run, append=append, restart=restart) as parts, stopping() as stopped:
-        known = Inventory(parts.base, source.root) if parts.base else None
+        known = Inventory(parts.base, source.root, hasher.ref) if parts.base else None
         items = parts.beyond(known.new(source, sync=sync) if known else iter(source))
         summary = Summary(resumed=parts.rows)
         on_resume(parts.rows + parts.skips)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import UNKNOWN, open_codes
+from .codes import UNKNOWN, ModelRef, open_codes
 from .errors import CodesError
 from .sources.base import Item, Skipped
 
@@ -22,11 +22,20 @@ class Inventory:
         seen: which rows' images came by, (n,) bool.
     """
 
-    def __init__(self, path: Path, root: bytes) -> None:
-        """Read the rows of a codes file. Raises CodesError if it was made of another folder than `root`."""
+    def __init__(self, path: Path, root: bytes, model: ModelRef) -> None:
+        """Read the rows of a codes file.
+
+        Raises CodesError if it was made of another folder than `root`, or by another model or arithmetic.
+        """
         keys: list[bytes] = []
         stats: list[NDArray[np.int64]] = []
         with open_codes(path) as file:
+            before = file.header.model
+            if (before.digest, before.preprocessing or model.preprocessing) != (model.digest, model.preprocessing):
+                raise CodesError(
+                    f"{path}: was made by {before.name} (digest {before.digest[:12]}, {before.preprocessing}), not by "
+                    f"{model.name} (digest {model.digest[:12]}, {model.preprocessing}); encode into another file"
+                )
             if file.header.root != root:
                 there = file.header.root.decode("utf-8", "backslashreplace") or "a list"
                 raise CodesError(f"{path}: was made of {there}; append to it from there, or choose another output")

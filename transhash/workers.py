@@ -69,7 +69,8 @@ def encode(
         return
     context = get_context("spawn")
     number = context.Value("i", 0)
-    with ProcessPoolExecutor(processes, context, _begin, (hasher.ref.name, _threads(processes), number)) as pool:
+    given = (hasher.ref.name, getattr(hasher, "bf16", False), _threads(processes), number)
+    with ProcessPoolExecutor(processes, context, _begin, given) as pool:
         chunks = iter(lambda: list(islice(items, batch_size)), [])
         try:
             yield from _ahead(pool, chunks, 3 * processes, _encode_chunk, root, embeddings)
@@ -136,7 +137,7 @@ def _threads(processes: int) -> int:
 _PROCESS: dict[str, Any] = {}  # what a process of the pool keeps between chunks
 
 
-def _begin(model: str, threads: int, number: Any) -> None:
+def _begin(model: str, bf16: bool, threads: int, number: Any) -> None:
     """Set up a process of the pool: the hasher, on the next GPU if there are some, and threads to decode."""
     import torch
 
@@ -147,7 +148,7 @@ def _begin(model: str, threads: int, number: Any) -> None:
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())
-    _PROCESS["hasher"] = load_hasher(model)
+    _PROCESS["hasher"] = load_hasher(model, bf16=bf16)
     _PROCESS["pool"] = ThreadPoolExecutor(threads)
 
 

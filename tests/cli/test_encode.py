@@ -207,6 +207,7 @@ def test_a_warning_where_codes_collapse(th, tmp_path):
         (["photos", "-o", "c.h5", "--model", "note.txt"], 1, "not a hasher"),
         (["empty", "-o", "c.h5", "--model", "phash"], 1, "no images in it"),
         (["photos", "-o", "c.h5", "--model", "phash", "--batch-size", "0"], 2, "--batch-size"),
+        (["photos", "-o", "c.h5", "--model", "phash", "--bf16"], 1, "leave out --bf16"),
     ],
 )
 def test_misuse_gives_one_line(th, pictures, tmp_path, arguments, code, message):

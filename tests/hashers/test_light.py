@@ -16,6 +16,7 @@ from transhash.hashers import load_hasher
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.light import LightNet
 from transhash.hashers.light_hasher import LightHasher
+from transhash.hashers.precision import has_bf16
 from transhash.hashers.smvit import layout, network, plain_backbone
 from transhash.hashers.transhash import TransHasher, start
 
@@ -56,7 +57,6 @@ def saved(tmp_path):
 
 def test_codes_are_those_of_torch(saved):
     light, full = load_hasher(saved, images=1), TransHasher.load(saved)
-    full.half = False
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(200)]
     batch = np.stack([light.preprocess(picture) for picture in pictures])
@@ -64,6 +64,17 @@ def test_codes_are_those_of_torch(saved):
     differing = np.unpackbits(light.encode(batch) ^ full.encode(batch)).sum()
     assert differing <= 1  # of 3,200: an output may lie on zero
     assert light.ref == full.ref
+
+
+def test_outputs_and_embeddings_are_those_of_torch(saved):
+    light, full = load_hasher(saved, images=1), TransHasher.load(saved)
+    batch = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(light.outputs(batch), full.outputs(batch), atol=1e-4)
+    for one, other in zip(light.encode_both(batch), full.encode_both(batch), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    vectors = light.encode_both(batch)[1].astype(np.float32)
+    np.testing.assert_allclose(vectors, full.embed(batch), atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
 
 
 def test_few_images_do_not_load_torch(saved):
@@ -111,3 +122,17 @@ def test_a_strangers_file(saved, tmp_path, change):
     with pytest.raises(ModelError) as caught:
         load_hasher(tmp_path / "odd.safetensors", images=1).encode(np.zeros((1, 32, 32, 3), np.uint8))
     assert "\n" not in str(caught.value)
+
+
+def test_bfloat16_is_asked_for_and_named(saved):
+    if not has_bf16():
+        with pytest.raises(ModelError, match="leave out --bf16"):
+            load_hasher(saved, bf16=True)
+        return
+    half, full = load_hasher(saved, images=1, bf16=True), load_hasher(saved)
+    assert isinstance(half, TransHasher)
+    batch = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(half.outputs(batch), full.outputs(batch), atol=0.05)
+    assert (half.outputs(batch) != full.outputs(batch)).any()
+    assert "bf16" in half.ref.preprocessing
+    assert "bf16" not in full.ref.preprocessing

@@ -62,10 +62,12 @@ class Header:
         """Return the metadata of a safetensors file."""
         return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(asdict(self))}
 
-    def ref(self, path: Path) -> ModelRef:
-        """Return the identity of the hasher in the file at `path`."""
+    def ref(self, path: Path, precision: str | None = None) -> ModelRef:
+        """Return the identity of the hasher in the file at `path`, with its arithmetic if that is not float32."""
         name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
         prepared = {"size": self.architecture.image_size, **asdict(self.preprocessing)}
+        if precision:
+            prepared["precision"] = precision
         return ModelRef(name, files.sha256(path), self.architecture.bits, json.dumps(prepared))
 
 

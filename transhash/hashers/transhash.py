@@ -38,10 +38,17 @@ class TransHasher:
         class_names: tuple[str, ...] = (),
         training: dict[str, Any] | None = None,
         ref: ModelRef | None = None,
+        bf16: bool = False,
     ) -> None:
-        """Put the parts together; `training` says how the network was trained, and `ref` names its file, if any."""
+        """Put the parts together.
+
+        `training` says how the network was trained, `ref` names its file, if any, and `bf16` lets it compute in
+        bfloat16. Raises ModelError if this machine cannot do that.
+        """
+        if bf16 and not has_bf16():
+            raise ModelError("neither processor nor GPU has instructions for bfloat16; leave out --bf16")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.half = has_bf16()
+        self.bf16 = bf16
         self.net = net.eval().to(self.device)
         self.architecture = architecture
         self.preprocessing = preprocessing
@@ -59,19 +66,19 @@ class TransHasher:
 
     def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the outputs of preprocessed images, (n, bits), whose signs are the codes."""
-        with self._computing() as net:
+        with self.computing() as net:
             return net(self._pixels(batch)).float().cpu().numpy()
 
     def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
         """Return the codes of preprocessed images and the embeddings behind them, as `embed` does, in float16."""
-        with self._computing() as net:
+        with self.computing() as net:
             features = net.features(self._pixels(batch))
             outputs = net.hash(features).float().cpu().numpy()
             return self._pack(outputs), unit(features.float().cpu().numpy()).astype(np.float16)
 
     def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return what the network reads out of its streams, before the hash heads: (n, (1 + groups) F)."""
-        with self._computing() as net:
+        with self.computing() as net:
             return net.features(self._pixels(batch)).float().cpu().numpy()
 
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -94,10 +101,10 @@ class TransHasher:
             raise ModelError(f"{self.ref.name}: {error}; train it again") from error
 
     @contextmanager
-    def _computing(self) -> Iterator[SMViT]:
-        """Yield the network, ready to run, in the arithmetic of this machine."""
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            yield self._halved if self.half else self.net
+    def computing(self) -> Iterator[SMViT]:
+        """Yield the network, ready to run: in float32, in which every batch size gives the same bits, or bfloat16."""
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            yield self._halved if self.bf16 else self.net
 
     @cached_property
     def _halved(self) -> SMViT:
@@ -124,8 +131,8 @@ class TransHasher:
         self.ref = header.ref(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
+    def load(cls, path: str | Path, bf16: bool = False) -> Self:
+        """Read what `save` wrote, to compute in bfloat16 or float32.
 
         The network is laid out without memory first and compared with the file's tensors by name and shape, so
         that a stranger's file cannot make it larger than the file is. Raises ModelError if anything is amiss.
@@ -145,9 +152,8 @@ class TransHasher:
         except DAMAGE as error:
             raise damaged(path, error) from None
         net.load_state_dict(weights, assign=True)
-        return cls(
-            net, header.architecture, header.preprocessing, header.class_names, header.training, header.ref(path)
-        )
+        ref = header.ref(path, "bf16" if bf16 else None)
+        return cls(net, header.architecture, header.preprocessing, header.class_names, header.training, ref, bf16)
 
 
 def start(
