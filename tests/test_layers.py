@@ -100,7 +100,9 @@ def test_objectives_know_nothing_of_the_run():
 
 
 def test_no_imports_in_circles():
-    graph = {name_of(path): within(path) for path in sources("transhash")}
+    graph = {
+        name_of(path): within(path) - {name_of(path)} for path in sources("transhash")
+    }  # compiled parts of itself
     assert graph["transhash.training.loop"] > {"transhash.encoding", "transhash.training.learner"}
     TopologicalSorter(graph).prepare()  # raises CycleError
 

@@ -60,7 +60,7 @@ def check_room(device: torch.device, count: int, bytes_each: int, bits: int) -> 
 
 @contextmanager
 def searching(device: torch.device) -> Iterator[None]:
-    """Run on a device, and say in one line if its memory does not suffice."""
+    """Run on a device, and say in one line if its memory does not suffice, or the kernels cannot be started."""
     try:
         with current(device):
             yield
@@ -68,3 +68,7 @@ def searching(device: torch.device) -> Iterator[None]:
         raise BackendError(
             f"{device}: out of memory while searching; ask for fewer queries at a time, a smaller k or radius"
         ) from None
+    except RuntimeError as error:
+        if "C compiler" not in str(error):
+            raise
+        raise BackendError(f"{device}: Triton needs a C compiler such as gcc to start kernels") from None

@@ -81,6 +81,6 @@ class DeviceCodes:
 
     def _reaching(self, minima: Tensor, levels: Tensor) -> scan.Items:
         """Return the blocks that hold a code within the level of a query."""
-        owners, blocks = (minima <= levels[:, None]).nonzero(as_tuple=True)
+        owners, blocks = (minima <= levels[:, None]).nonzero().T.contiguous()
         starts = blocks * self._store.block
         return scan.Items(owners.to(torch.int32), starts, torch.full_like(starts, len(self)), owners)

@@ -26,7 +26,7 @@ _UPLOAD = 1 << 26  # bytes of codes copied to the device at a time
 _FIRST = 1 << 16  # codes in the first launch of a survey, whose histogram bounds the level for the next
 _GROWTH = 32  # each launch takes so many times the codes of the one before
 _LAUNCH = 1 << 30  # codes in one launch at most: its counts are int32
-_CELLS = 1 << 25  # numbers held for a group of queries: their histograms, the minima of their blocks
+_CELLS = 1 << 24  # numbers held for a group of queries: their histograms, the minima of their blocks
 _SURVIVORS = 1 << 24  # codes collected and sorted at a time
 
 
@@ -154,9 +154,14 @@ class Store:
     def survey_items(self, queries: Tensor, items: Items, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Scan items: the smallest distance of each, (m,) int16, and the histograms of queries, as `survey` does."""
         minima = torch.empty(len(items), dtype=torch.int16, device=self.device)
-        histogram = torch.zeros((len(queries), self.bits + 1), dtype=torch.int32, device=self.device)
-        self._launch(kernels.survey_items, queries, items, mask, minima, histogram, BINS=self._bins())
-        return minima, histogram.to(torch.int64)
+        totals = torch.zeros((len(queries), self.bits + 1), dtype=torch.int64, device=self.device)
+        size = _LAUNCH // self.block
+        for start in range(0, len(items), size):
+            some = slice(start, start + size)
+            histogram = torch.zeros_like(totals, dtype=torch.int32)
+            self._launch(kernels.survey_items, queries, items[some], mask, minima[some], histogram, BINS=self._bins())
+            totals += histogram
+        return minima, totals
 
     def select(
         self, queries: Tensor, items: Items, levels: Tensor, rooms: Tensor | None, mask: Tensor | None
