@@ -32,10 +32,8 @@ class Inventory:
         with open_codes(path) as file:
             before = file.header.model
             if (before.digest, before.preprocessing or model.preprocessing) != (model.digest, model.preprocessing):
-                raise CodesError(
-                    f"{path}: was made by {before.name} (digest {before.digest[:12]}, {before.preprocessing}), not by "
-                    f"{model.name} (digest {model.digest[:12]}, {model.preprocessing}); encode into another file"
-                )
+                one, other = (f"{ref.name} ({ref.digest[:12]}, {ref.preprocessing})" for ref in (before, model))
+                raise CodesError(f"{path}: was made by {one}, not by {other}; encode into another file")
             if file.header.root != root:
                 there = file.header.root.decode("utf-8", "backslashreplace") or "a list"
                 raise CodesError(f"{path}: was made of {there}; append to it from there, or choose another output")
