@@ -91,13 +91,12 @@ def asymmetric(found: Matches, outputs: NDArray[np.floating], codes: NDArray[np.
 
 def asymmetric_scores(output: NDArray[np.floating], codes: NDArray[np.uint8]) -> Scores:
     """Return the asymmetric score of one query's output (bits,) with codes (n, bits/8) uint8: (n,)."""
-    weights = output.astype(np.float64)
-    weights /= max(float(np.abs(weights).sum()), np.finfo(np.float64).tiny)
-    table = weights.reshape(-1, 8) @ _BYTES.T  # what each byte of a code adds, for its 256 values
+    wide = output.astype(np.float64)
+    table = wide.reshape(-1, 8) @ _BYTES.T  # what each byte of a code adds, for its 256 values
     scores = np.zeros(len(codes))
     for place in range(codes.shape[1]):  # a sum in one order, whatever else is scored
         scores += table[place, codes[:, place]]
-    return scores
+    return scores / max(float(np.abs(wide).sum()), np.finfo(np.float64).tiny)
 
 
 def cosine(found: Matches, queries: NDArray[np.floating], embeddings: NDArray[np.floating]) -> ScoredMatches:
@@ -119,10 +118,9 @@ def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating])
 
     Raises MismatchError if one of these is not finite.
     """
-    scores = (_unit(embeddings) * _unit(query[None])).sum(axis=1, dtype=np.float64)
-    if not np.isfinite(scores).all():
+    if not (np.isfinite(query).all() and np.isfinite(embeddings).all()):
         raise MismatchError("an embedding holds NaN or infinity; encode the images again")
-    return scores
+    return (_unit(embeddings) * _unit(query[None])).sum(axis=1, dtype=np.float64)
 
 
 def by_outputs(index: Index, found: Matches, outputs: NDArray[np.floating]) -> ScoredMatches:

@@ -144,6 +144,21 @@ def test_scores_without_ties(seed, depth):
         assert found[query] == pytest.approx(plain_ap(ranking, depth), abs=1e-12)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_equal_scores_are_one_level(seed, values):
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.integers(0, values, (3, 20)) / 8, rng.integers(-1, 2, 20).astype(np.int32)
+    found = score_levels(scores, np.array([0, 1, 0], np.int32), labels)
+    for query, label in enumerate((0, 1, 0)):
+        expected = [
+            (int((scores[query] == score).sum()), int(((scores[query] == score) & (labels == label)).sum()))
+            for score in sorted(set(scores[query]), reverse=True)
+        ]
+        pairs = list(zip(found.total[query].tolist(), found.relevant[query].tolist(), strict=True))
+        assert pairs == expected + [(0, 0)] * (20 - len(expected))
+
+
 def codes_of(rng, count, names, labels, digest="d"):
     codes = rng.integers(0, 4, (count, 1), dtype=np.uint8)
     return Codes(codes, Records([b"x"] * count, labels=labels, label_names=names), ModelRef("m", digest, 8))

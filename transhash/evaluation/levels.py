@@ -36,12 +36,13 @@ def hamming_levels(queries: Codes, database: Codes) -> Levels:
 
 
 def score_levels(scores: NDArray[np.floating], query_labels: Labels, labels: Labels) -> Levels:
-    """Rank a database by real-valued scores (q, n), highest first; equal scores by position.
+    """Rank a database by real-valued scores (q, n), highest first; equal scores of a query are one level.
 
     Labels are as `transhash.hamming.counts` takes them.
     """
-    order = np.argsort(-scores, axis=1, kind="stable")
-    relevant = np.zeros(scores.shape, dtype=np.int64)
+    total, relevant = np.zeros((2, *scores.shape), dtype=np.int64)
     for query, hits in enumerate(hamming.sharing(query_labels, labels)):
-        relevant[query] = hits[order[query]]
-    return Levels(np.ones_like(relevant), relevant)
+        _, level, sizes = np.unique(-scores[query], return_inverse=True, return_counts=True)
+        total[query, : len(sizes)] = sizes
+        relevant[query, : len(sizes)] = np.bincount(level[hits], minlength=len(sizes))
+    return Levels(total, relevant)
