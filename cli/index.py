@@ -1,4 +1,4 @@
-"""`th index`: build and info; see `index_edit` for the others."""
+"""`th index`: build and info; see `index_edit` and `tune` for the others."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,14 +7,17 @@ import click
 
 from . import options, render
 from .index_edit import add, merge, remove, sync, verify
+from .tune import tune
+
+_NUMBER = click.IntRange(1, 1 << 24)
 
 
 @click.group()
 def index() -> None:
-    """Build, inspect and change search indexes."""
+    """Build, inspect, tune and change search indexes."""
 
 
-for command in (add, remove, sync, merge, verify):
+for command in (tune, add, remove, sync, merge, verify):
     index.add_command(command)
 
 
@@ -22,22 +25,43 @@ for command in (add, remove, sync, merge, verify):
 @click.argument("codes", type=options.EXISTING_FILE)
 @click.option("-o", "--output", type=options.Output(), required=True, help="Index to write (a folder).")
 @click.option("--backend", default="faiss", show_default=True, help="An installed search backend.")
-@click.option("--type", "kind", help="The backend's index type; faiss has flat (exact, default) and ivf (faster).")
-@click.option("--nlist", type=click.IntRange(min=1), help="Lists of type ivf [default: 4·√n, at most n/39].")
+@click.option(
+    "--type",
+    "kind",
+    metavar="TYPE",
+    help="The backend's index type. Those of faiss: flat (exact, default), ivf, hnsw, hash, multihash, auto to have "
+    "one chosen, or what FAISS's index factory calls it, as BIVF1024.",
+)
+@click.option("--recall", type=click.FloatRange(0.01, 1), help="For type auto: the share of neighbours to find.")
+@click.option("--nlist", type=_NUMBER, help="Lists of type ivf [default: 4·√n, at most n/39].")
 @options.NPROBE
-def build(codes: Path, output: Path, backend: str, kind: str | None, nlist: int | None, nprobe: int | None) -> None:
+@click.option("--M", "M", type=_NUMBER, help="Links of a node of type hnsw [default: 16], or a centroid of type ivf.")
+@click.option("--ef-construction", type=_NUMBER, help="Nodes in sight when type hnsw is built [default: 100].")
+@options.EF
+@click.option("--nhash", type=_NUMBER, help="Tables of type multihash [default: one for 16 bits].")
+@click.option("--b", type=_NUMBER, help="Bits that name a bucket of types hash and multihash [default: log₂ of n/4].")
+@options.NFLIP
+def build(
+    codes: Path, output: Path, backend: str, kind: str | None, recall: float | None, **params: int | None
+) -> None:
     """Build a search index of the CODES file.
 
     \b
     Examples:
         th index build codes.h5 -o photos.index
         th index build codes.h5 -o photos.index --type ivf --nlist 1024 --nprobe 32
+        th index build codes.h5 -o photos.index --type auto --recall 0.9
+
+    Which type is for what: docs/tuning.md. th index tune sets the last of the parameters of a type for a recall.
     """
     from transhash.codes import read_codes
     from transhash.search import Index
 
-    built = Index.build(read_codes(codes), backend, kind, options.given(nlist=nlist, nprobe=nprobe))
+    percent = None if recall is None else max(1, round(100 * recall))
+    built = Index.build(read_codes(codes), backend, kind, options.given(recall=percent, **params))
     stored = built.save(output)
+    if built.backend.why:
+        render.note(f"type {stored.info['type']}: {built.backend.why}")
     size = sum(file.bytes for file in stored.files.values())
     render.note(
         f"wrote {output}: {backend} {stored.info.get('type', '')}, {stored.count} codes of {stored.bits} bits, "

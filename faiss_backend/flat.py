@@ -51,18 +51,16 @@ class Flat(Kind):
 
     def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
-        if allowed is not None:
+        if hamming.isa or allowed is not None:
             return hamming.top_k(queries, self.codes, k, allowed)
-        distances, ids = self.index.search(
-            queries, k
-        )  # a flat scan meets ids in order, and keeps the first of equals
+        distances, ids = self.index.search(queries, k)  # it meets ids in order, and keeps the first of equals
         return Matches(ids, distances)
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
-        if allowed is not None:
+        if hamming.isa or allowed is not None:
             return hamming.within(queries, self.codes, radius, allowed)
         return within(self.index, queries, radius)
 

@@ -16,7 +16,7 @@ from transhash.results import Matches, RangeMatches
 from .kind import Bucketed, Mask, stored_codes
 from .layout import FLAT, HASH, MULTI_HASH, Header, Walk
 
-_MOST_BITS = 32  # that name a bucket
+_MOST_BITS = 24  # that name a bucket: each value of them can still be tried
 
 
 class _Hashing(Bucketed):
@@ -153,6 +153,13 @@ class MultiHash(_Hashing):
     def codes(self) -> NDArray[np.uint8]:
         """View the codes (n, bits/8) uint8."""
         return stored_codes(self.index.storage)
+
+    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+        """Return the `k` nearest codes of each query in the buckets; of all codes if every bit may be flipped."""
+        self._refuse_filter(allowed)
+        if effort == self.knob.high:
+            return hamming.top_k(queries, self.codes, k)
+        return super().search(queries, k, effort, None)
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`."""

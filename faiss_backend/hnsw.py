@@ -15,6 +15,7 @@ from .kind import SPARE, Kind, Mask, ordered, stored_codes
 from .layout import HNSW
 
 _EF = 64
+_LEAST_EF = 16  # FAISS's own; a search for k keeps k + SPARE in sight anyway
 _EF_CONSTRUCTION = 100
 _M = 16
 _MOST_LINKS = 256  # of a node on one level: more is no use, and takes memory for every code
@@ -34,6 +35,8 @@ class Hnsw(Kind):
         index = faiss.IndexBinaryHNSW(codes.shape[1] * 8, checked_links(params.get("M", _M)))
         index.hnsw.efConstruction = params.get("ef_construction", _EF_CONSTRUCTION)
         index.hnsw.efSearch = params.get("ef", _EF)
+        if max(index.hnsw.efConstruction, index.hnsw.efSearch) > _MOST_EF:
+            raise BackendError(f"ef and ef_construction: must be at most {_MOST_EF}")
         return cls(index)
 
     def check(self) -> None:
@@ -43,7 +46,7 @@ class Hnsw(Kind):
     @property
     def knob(self) -> Knob:
         """Codes that a search keeps in sight."""
-        return Knob("ef", 1, len(self))
+        return Knob("ef", min(_LEAST_EF, len(self)), len(self))
 
     @property
     def effort(self) -> int:
@@ -121,7 +124,7 @@ def check_graph(index: Any) -> None:
         raise ValueError("a graph with strange numbers of links")
     if hnsw.assign_probas.size() != len(on_level) or not 1 <= hnsw.efConstruction <= _MOST_EF:
         raise ValueError("a graph with strange parameters")
-    if not 1 <= hnsw.efSearch <= _MOST_EF:
+    if not 1 <= hnsw.efSearch <= max(_MOST_EF, count):
         raise ValueError(f"ef={hnsw.efSearch}")
     if len(levels) != count or (count and not 1 <= levels.min() <= levels.max() <= len(on_level)):
         raise ValueError("a graph with strange levels")

@@ -1,8 +1,7 @@
 """Type ivf: codes in lists by their nearest centroid, of which a query is compared with the nearest `nprobe`."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import faiss
 import numpy as np
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 from transhash import hamming
 from transhash.backends import Knob
 from transhash.errors import BackendError
-from transhash.results import NO_DISTANCE, NO_ID, Matches
+from transhash.results import NO_ID, Matches, RangeMatches
 
 from .hnsw import check_graph, checked_links
-from .kind import Bucketed, Mask
+from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, Walk
 
+_PROBES = 1 << 23  # numbers of lists to probe that are kept at once
 _POINTS_PER_LIST = 39  # FAISS asks for at least so many training points a centroid
 
 
@@ -27,6 +27,11 @@ class Ivf(Bucketed):
     magic = IVF
     build_params = ("nlist", "M", "nprobe")
     attribute = "nprobe"
+
+    def __init__(self, index: Any) -> None:
+        """Wrap an index of FAISS."""
+        super().__init__(index)
+        self._lists: hamming.Lists | None = None
 
     @classmethod
     def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
@@ -55,11 +60,11 @@ class Ivf(Bucketed):
         index, quantizer = self.index, faiss.downcast_IndexBinary(self.index.quantizer)
         if type(quantizer) is faiss.IndexBinaryHNSW:
             check_graph(quantizer)
-        if not index.is_trained or not 1 <= index.nprobe <= index.nlist:
-            raise ValueError("untrained")
+        if not 1 <= index.nprobe <= index.nlist:
+            raise ValueError(f"nprobe={index.nprobe} of {index.nlist} lists")
         seen = np.zeros(len(self), np.bool_)
-        for _, ids, _ in self._lists():
-            if ids.min() < 0 or ids.max() >= len(self):
+        for ids in self.lists.ids:
+            if len(ids) and (ids.min() < 0 or ids.max() >= len(self)):
                 raise ValueError("an id outside the index")
             seen[ids] = True
         if not seen.all():  # there are as many places as ids
@@ -70,20 +75,34 @@ class Ivf(Bucketed):
         """Lists that a search looks into."""
         return Knob("nprobe", 1, int(self.index.nlist))
 
+    @property
+    def lists(self) -> hamming.Lists:
+        """View the ids and codes of all lists; until something is added or removed."""
+        if self._lists is None:
+            ids, codes = zip(*(self._list(place) for place in range(self.index.nlist)), strict=True)
+            self._lists = hamming.Lists(codes, ids)
+        return self._lists
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Add codes (n, bits/8) uint8 behind those there are."""
+        self._lists = None
+        super().add(codes)
+
     def remove(self, keep: Mask) -> None:
         """Drop the codes where `keep` (n,) is false."""
         ranks = np.cumsum(keep) - 1
-        for place, ids, codes in self._lists():
+        for place, (ids, codes) in enumerate(zip(self.lists.ids, self.lists.codes, strict=True)):
             stays = keep[ids]
             left = int(stays.sum())
             ids[:left], codes[:left] = ranks[ids[stays]], codes[stays]
             self.index.invlists.resize(place, left)
         self.index.ntotal = int(keep.sum())
+        self._lists = None
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`; looks into every list."""
         out = np.empty((stop - start, self.bits // 8), np.uint8)
-        for _, ids, codes in self._lists():
+        for ids, codes in zip(self.lists.ids, self.lists.codes, strict=True):
             inside = (ids >= start) & (ids < stop)
             out[ids[inside] - start] = codes[inside]
         return out
@@ -94,51 +113,54 @@ class Ivf(Bucketed):
         Without `allowed` rows end in ids of -1 where these lists hold fewer; with it more lists are probed until k
         codes are found.
         """
-        if allowed is None:
+        if allowed is None and not hamming.isa:
             return super().search(queries, k, effort, None)
-        return self._filtered(queries, k, effort, allowed)
+        parts = [
+            hamming.top_k_lists(some, self.lists, self._probes(some, effort), k, allowed)
+            for some in _blocks(queries, effort)
+        ]
+        ids = np.concatenate([part.ids for part in parts])
+        found = Matches(ids, np.concatenate([part.distances for part in parts]))
+        short = np.flatnonzero(found.ids[:, -1] == NO_ID)
+        if allowed is not None and len(short) and effort < self.index.nlist:
+            more = self.search(queries[short], k, min(4 * effort, int(self.index.nlist)), allowed)
+            found.ids[short], found.distances[short] = more.ids, more.distances
+        return found
+
+    def range_search(
+        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+    ) -> RangeMatches:
+        """Return every allowed code at distance <= radius of each query in the lists that are probed."""
+        if not hamming.isa:
+            return super().range_search(queries, radius, effort, allowed)
+        effort = self.effort if effort is None else effort
+        parts = [
+            hamming.within_lists(some, self.lists, self._probes(some, effort), radius, allowed)
+            for some in _blocks(queries, effort)
+        ]
+        ids = np.concatenate([part.ids for part in parts])
+        distances = np.concatenate([part.distances for part in parts])
+        counts = np.concatenate([[0], *(np.diff(part.offsets) for part in parts)])
+        return RangeMatches(np.cumsum(counts), ids, distances)
 
     def details(self) -> dict[str, int | str]:
         """Return the parameters, the imbalance and the size."""
-        sizes = np.array([self.index.invlists.list_size(place) for place in range(self.index.nlist)])
+        sizes = [len(ids) for ids in self.lists.ids]
         return {
             "nlist": len(sizes),
             "nprobe": self.effort,
-            "longest_list": int(sizes.max()),
+            "longest_list": max(sizes),
             "bytes": len(self) * (self.bits // 8 + 8) + len(sizes) * self.bits // 8,
         }
 
-    def _filtered(self, queries: NDArray[np.uint8], k: int, nprobe: int, allowed: Mask) -> Matches:
-        ids = np.full((len(queries), k), NO_ID, np.int64)
-        distances = np.full((len(queries), k), NO_DISTANCE, np.int32)
-        pending = np.arange(len(queries))
-        while len(pending):
-            _, probes = self.index.quantizer.search(queries[pending], nprobe)
-            for query, places in zip(pending, probes, strict=True):
-                among, codes = self._allowed_of(places, allowed)
-                found = hamming.top_k(queries[query : query + 1], codes, k)
-                filled = found.ids.shape[1]
-                ids[query, :filled], distances[query, :filled] = among[found.ids[0]], found.distances[0]
-            if nprobe == self.index.nlist:
-                break
-            pending = pending[ids[pending, -1] == NO_ID]
-            nprobe = min(4 * nprobe, int(self.index.nlist))
-        return Matches(ids, distances)
-
-    def _allowed_of(self, places: NDArray[np.int64], allowed: Mask) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return what is allowed of some lists, ordered by id: ids (m,) and codes (m, bits/8)."""
-        lists = [self._list(place) for place in places.tolist() if place >= 0]  # a graph may not find them all
-        ids, codes = np.concatenate([ids for ids, _ in lists]), np.concatenate([codes for _, codes in lists])
-        chosen = np.flatnonzero(allowed[ids])
-        chosen = chosen[np.argsort(ids[chosen])]
-        return ids[chosen], codes[chosen]
-
-    def _lists(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]:
-        """Yield number, ids and codes of every list that holds any, as views."""
-        for place in range(self.index.nlist):
-            ids, codes = self._list(place)
-            if len(ids):
-                yield place, ids, codes
+    def _probes(self, queries: NDArray[np.uint8], nprobe: int) -> NDArray[np.int64]:
+        """Return the lists whose centroids are nearest to each query, (q, nprobe); -1 where a graph finds no more."""
+        if nprobe == self.index.nlist:
+            return np.tile(np.arange(nprobe), (len(queries), 1))
+        centroids = faiss.downcast_IndexBinary(self.index.quantizer)
+        if type(centroids) is faiss.IndexBinaryFlat:
+            return hamming.top_k(queries, stored_codes(centroids), nprobe).ids
+        return centroids.search(queries, nprobe)[1]
 
     def _list(self, place: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """View ids (m,) and codes (m, bits/8) of a list."""
@@ -148,3 +170,9 @@ class Ivf(Bucketed):
             return np.empty(0, np.int64), np.empty((0, width), np.uint8)
         codes = faiss.rev_swig_ptr(lists.get_codes(place), size * width).reshape(size, width)
         return faiss.rev_swig_ptr(lists.get_ids(place), size), codes
+
+
+def _blocks(queries: NDArray[np.uint8], nprobe: int) -> list[NDArray[np.uint8]]:
+    """Cut queries into blocks, at least one, so that what they probe takes little memory."""
+    size = max(1, _PROBES // nprobe)
+    return [queries[start : start + size] for start in range(0, max(1, len(queries)), size)]

@@ -58,9 +58,11 @@ class Walk:
         """Read how an index begins."""
         magic = self.read(4).tobytes()
         bits, width, count = self.number("<i4"), self.number("<i4"), self.number("<i8")
-        self.skip(5)  # is it trained, and the metric
+        trained, _ = self.number("u1"), self.number("<i4")
         if not (8 <= bits <= 1024 and bits % 8 == 0 and width == bits // 8):
             raise ValueError(f"codes of {bits} bits")
+        if trained != 1:
+            raise ValueError("it is not trained")
         if not 0 <= count <= self.size:
             raise ValueError(f"{count} codes in {self.size} bytes")
         return Header(magic, bits, count)

@@ -7,7 +7,7 @@ from transhash_cli.main import cli
 COMMANDS = ["train", "fit", "encode", "index build", "index info", "query", "eval", "demo"]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
 COMMANDS += ["codes info", "codes verify", "codes merge", "codes export", "codes import"]
-COMMANDS += ["index add", "index remove", "index sync", "index merge", "index verify", "dedup"]
+COMMANDS += ["index add", "index remove", "index sync", "index merge", "index verify", "index tune", "dedup"]
 
 
 def test_commands_are_all_that_there_are():

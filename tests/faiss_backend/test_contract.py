@@ -1,7 +1,16 @@
 """Every type keeps the contract; with its effort at the highest its answers are those of brute force."""
 
+import pytest
+
 from faiss_backend import FaissIndex
+from transhash import hamming
 from transhash.testing import BackendContract
+
+
+class WithoutKernel:
+    @pytest.fixture(autouse=True)
+    def no_compiled_scan(self, monkeypatch):
+        monkeypatch.setattr(hamming, "isa", "")
 
 
 class TestFlat(BackendContract):
@@ -9,10 +18,18 @@ class TestFlat(BackendContract):
     type = "flat"
 
 
+class TestFlatOfFaiss(WithoutKernel, TestFlat):
+    pass
+
+
 class TestIvf(BackendContract):
     backend = FaissIndex
     type = "ivf"
     search_params = {"nprobe": 1_000_000}
+
+
+class TestIvfOfFaiss(WithoutKernel, TestIvf):
+    pass
 
 
 class TestIvfOverGraph(BackendContract):

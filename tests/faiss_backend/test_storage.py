@@ -34,11 +34,11 @@ for attempt in range(500):
         mutant = mutant[: rng.integers(len(mutant))]
     elif attempt % 5 == 1:
         place = rng.integers(0, end - 8)
-        number = rng.choice([0, 1, 2**31 - 1, 2**31, 2**62, 2**64 - 1])
-        mutant[place : place + 8] = np.frombuffer(np.uint64(number).tobytes(), np.uint8)
+        number = rng.choice(np.array([0, 1, 2**31 - 1, 2**31, 2**62, 2**64 - 1], np.uint64))
+        mutant[place : place + 8] = np.frombuffer(number.tobytes(), np.uint8)
     elif attempt % 5 == 2:
         place = rng.integers(0, end - 4)
-        mutant[place : place + 4] = np.frombuffer(np.int32(rng.choice([-2, -1, 0, 7, 2**30])).tobytes(), np.uint8)
+        mutant[place : place + 4] = rng.choice(np.array([-2, -1, 0, 7, 2**30], np.int32)).view((np.uint8, 4))
     else:
         mutant[rng.integers(4 * (attempt % 3 > 0), end, 2)] = rng.integers(0, 256, 2)
     (folder / FILE).write_bytes(mutant.tobytes())
