@@ -28,7 +28,7 @@ from .search import Index
 _QUERIES = 1 << 9  # of a tile,
 _CODES = 1 << 13  # among so many: all pairs of a tile fit into memory
 _EDGES = 1 << 22  # pairs kept before they are merged
-_GROUP = 1 << 8  # codes that should agree in a part, on average, so that calls are few
+_GROUP = 1 << 9  # codes that should agree in a part, on average, so that calls are few
 
 Rows = NDArray[np.int64]
 
@@ -78,14 +78,14 @@ def clusters(images: Index | Codes, radius: int, on_rows: Report = silent) -> It
     paths = [os.fsdecode(path) for path in members.full_paths()]
     sizes = np.fromiter(map(_size, paths), np.int64) if members.sizes is None else members.sizes
     _, first, cluster = np.unique(links[rows], return_index=True, return_inverse=True)
-    order = np.lexsort((rows, first[cluster], -counts[links[rows]]))
-    for start, stop in pairwise(_bounds(cluster[order])):
-        own = order[start:stop]
-        best = own[sizes[own].argmax()]
-        distances = hamming.distances(codes.codes[rows[best], None], codes.codes[rows[own]])[0].astype(np.int32)
-        place = np.lexsort((own, distances, own != best))
-        own = own[place]
-        yield Cluster(ids.of(rows[own]), distances[place], sizes[own], [paths[member] for member in own])
+    rank = np.lexsort((first, -counts[links[rows[first]]])).argsort()[cluster]  # of each member's cluster
+    best = np.lexsort((-sizes, rank))[_bounds(np.sort(rank))[:-1]][rank]
+    own = codes.codes[rows]
+    distances = np.bitwise_count(own ^ own[best]).sum(axis=1, dtype=np.int32)
+    order = np.lexsort((distances, np.arange(len(rows)) != best, rank))
+    for start, stop in pairwise(_bounds(rank[order])):
+        some = order[start:stop]
+        yield Cluster(ids.of(rows[some]), distances[some], sizes[some], [paths[member] for member in some])
 
 
 def components(codes: NDArray[np.uint8], radius: int, on_rows: Report = silent) -> Rows:
@@ -97,12 +97,13 @@ def components(codes: NDArray[np.uint8], radius: int, on_rows: Report = silent) 
     unique, place = np.unique(np.ascontiguousarray(codes).view(f"S{width}")[:, 0], return_inverse=True)
     labels = np.arange(len(unique))
     waiting: list[Rows] = []
+    held = 0
     for pairs in _pairs(unique.view(np.uint8).reshape(-1, width), radius, on_rows):
         linked = labels[pairs]
         waiting.append(linked[:, linked[0] != linked[1]])
-        if sum(pairs.shape[1] for pairs in waiting) > max(_EDGES, len(unique)):
-            labels = _merged(labels, waiting)
-            waiting = []
+        held += waiting[-1].shape[1]
+        if held > max(_EDGES, len(unique)):
+            labels, waiting, held = _merged(labels, waiting), [], 0
     return _merged(labels, waiting)[place]
 
 
