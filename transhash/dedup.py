@@ -78,8 +78,8 @@ def clusters(images: Index | Codes, radius: int, on_rows: Report = silent) -> It
     paths = [os.fsdecode(path) for path in members.full_paths()]
     sizes = np.fromiter(map(_size, paths), np.int64) if members.sizes is None else members.sizes
     _, first, cluster = np.unique(links[rows], return_index=True, return_inverse=True)
-    rank = np.lexsort((first, -counts[links[rows[first]]])).argsort()[cluster]  # of each member's cluster
-    best = np.lexsort((-sizes, rank))[_bounds(np.sort(rank))[:-1]][rank]
+    rank = np.lexsort((first, -counts[links[rows[first]]])).argsort()[cluster]  # of every member's cluster
+    best = np.lexsort((-sizes, rank))[_bounds(np.sort(rank))[:-1]][rank]  # its representative: the first by size
     own = codes.codes[rows]
     distances = np.bitwise_count(own ^ own[best]).sum(axis=1, dtype=np.int32)
     order = np.lexsort((distances, np.arange(len(rows)) != best, rank))
