@@ -85,7 +85,7 @@ def survey_blocks(
     MASKED: tl.constexpr,
     POPC: tl.constexpr,
 ):
-    """Scan a block of slots for a tile of queries: its smallest distance, and its histogram where that is in bounds.
+    """Scan a block of slots for a tile of queries: its smallest distance, and its histogram if that is below a bound.
 
     The grid is one program for each block from number `first` on and each tile, tiles running faster, so that
     programs that read the same block run at about the same time.
@@ -102,7 +102,7 @@ def survey_blocks(
         )
         nearest = tl.min(distances, axis=0)
         tl.store(minima + query * blocks + block, nearest.to(tl.int16))
-        if nearest <= tl.load(bounds + query):
+        if nearest < tl.load(bounds + query):
             add_histogram(histogram + query * (BITS + 1), distances, BITS, BINS)
 
 

@@ -121,11 +121,11 @@ class Store:
 
         Returns:
             The smallest distance in each block, (q, blocks) int16, and how many codes there are at each distance,
-            (q, bits + 1) int64, complete as far as the k-th nearest code of each query.
+            (q, bits + 1) int64: all codes nearer than the k-th of a query, and with those at its distance at least k.
         """
         minima = torch.empty((len(queries), self.blocks()), dtype=torch.int16, device=self.device)
         totals = torch.zeros((len(queries), self.bits + 1), dtype=torch.int64, device=self.device)
-        bounds = torch.full((len(queries),), self.bits if k else -1, dtype=torch.int32, device=self.device)
+        bounds = torch.full((len(queries),), self.bits + 1 if k else 0, dtype=torch.int32, device=self.device)
         tiles = -(-len(queries) // _TILE)
         for first, stop in _launches(self.blocks(), max(_FIRST, 4 * k) // self.block, _LAUNCH // self.block):
             histogram = torch.zeros_like(totals, dtype=torch.int32)
@@ -148,7 +148,7 @@ class Store:
             totals += histogram
             if k:
                 enough = totals.sum(dim=1) >= k
-                bounds = torch.where(enough, thresholds(totals, k)[0], self.bits).to(torch.int32)
+                bounds = torch.where(enough, thresholds(totals, k)[0], self.bits + 1).to(torch.int32)
         return minima, totals
 
     def survey_items(self, queries: Tensor, items: Items, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -90,6 +90,12 @@ def test_ties_are_cut_in_the_middle_of_a_block():
         check_top_k(codes[:1], codes, k)
 
 
+def test_a_bound_is_drawn_from_k_codes_only():
+    """The first launch finds one code; those that fill the row lie further away than that."""
+    codes = np.repeat(np.array([[0, 0], [255, 255]], dtype=np.uint8), 65, axis=0)
+    check_top_k(codes[:1], codes, 3, (np.arange(130) == 0) | (np.arange(130) > 65))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("bits", [32, 64, 256, 1024])
 def test_as_on_the_cpu_at_size(bits, monkeypatch):
