@@ -2,7 +2,7 @@
 
 import click
 
-from . import duplicates, encode, floats, gpu, memory, rerank, scan, search
+from . import duplicates, encode, floats, gpu, memory, rerank, scan, search, types
 
 
 @click.group()
@@ -18,6 +18,7 @@ main.add_command(memory.command)
 main.add_command(rerank.command)
 main.add_command(scan.command)
 main.add_command(search.command)
+main.add_command(types.command)
 
 if __name__ == "__main__":
     main()

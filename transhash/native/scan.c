@@ -6,6 +6,7 @@
 #define PLANE_BYTES 32768 /* of a block of codes: it stays in the first-level cache */
 #define LINE 64           /* bytes of a cache line */
 #define FEW 4             /* queries that do not pay for a copy of the codes */
+#define FIRST_ROWS 64     /* blocks begin small: nearly all codes of the first are candidates */
 
 /* A query's nearest so far. `size` places are filled; when all are, the k best stay. */
 typedef struct {
@@ -117,8 +118,9 @@ static int run(const Scan *scan, Work *work)
         const Segment *segment = &scan->segments[scan->pairs[first].segment];
         for (end = first + 1; end < scan->pair_count && scan->pairs[end].segment == scan->pairs[first].segment;)
             end++;
-        for (size_t start = 0; start < segment->rows; start += rows) {
-            size_t n = segment->rows - start < rows ? (size_t)(segment->rows - start) : rows;
+        size_t most = first == 0 && work->action == NEAREST && rows > FIRST_ROWS ? FIRST_ROWS : rows;
+        for (size_t start = 0, n; start < segment->rows; start += n, most = 4 * most < rows ? 4 * most : rows) {
+            n = segment->rows - start < most ? (size_t)(segment->rows - start) : most;
             const uint8_t *codes = segment->codes + start * scan->width;
             const uint64_t *block = (const uint64_t *)codes;
             const uint8_t *mask =
@@ -140,6 +142,8 @@ static int run(const Scan *scan, Work *work)
                                                 distances);
                 if (count)
                     take(scan, work, segment, start, query, count, places, distances);
+                if (most < rows && work->candidates[query].size > work->k)
+                    work->limits[query] = prune(work, &work->candidates[query]);
             }
         }
     }
