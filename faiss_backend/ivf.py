@@ -12,10 +12,12 @@ from transhash.backends import Knob
 from transhash.errors import BackendError
 from transhash.results import NO_ID, Matches, RangeMatches
 
+from . import centroids
 from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, Walk
 
+_MANY = 4096  # lists, from which on FAISS, which clusters codes as floats, takes minutes and then hours
 _PROBES = 1 << 23  # numbers of lists to probe that are kept at once
 _POINTS_PER_LIST = 39  # FAISS asks for at least so many training points a centroid
 
@@ -39,9 +41,14 @@ class Ivf(Bucketed):
         nlist = params.get("nlist", max(1, min(int(4 * len(codes) ** 0.5), len(codes) // _POINTS_PER_LIST)))
         if nlist > len(codes):
             raise BackendError(f"nlist={nlist}: more lists than the {len(codes)} codes; choose fewer")
-        graph = f"_HNSW{checked_links(params['M'])}" if "M" in params else ""
-        index = faiss.index_binary_factory(codes.shape[1] * 8, f"BIVF{nlist}{graph}")
+        bits = codes.shape[1] * 8
+        quantizer = faiss.IndexBinaryHNSW(bits, checked_links(params["M"])) if "M" in params else None
+        quantizer = quantizer or faiss.IndexBinaryFlat(bits)
+        if nlist > _MANY:
+            quantizer.add(centroids.train(codes, nlist))
+        index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
         index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
+        index.cp.max_points_per_centroid = centroids.POINTS_PER_LIST
         index.train(codes)
         index.nprobe = min(params.get("nprobe", -(-nlist // 8)), nlist)
         return cls(index)
@@ -86,7 +93,10 @@ class Ivf(Bucketed):
     def add(self, codes: NDArray[np.uint8]) -> None:
         """Add codes (n, bits/8) uint8 behind those there are."""
         self._lists = None
-        super().add(codes)
+        for start in range(0, len(codes), _PROBES):
+            some = codes[start : start + _PROBES]
+            places = np.ascontiguousarray(self._probes(some, 1)[:, 0])
+            self.index.add_core(len(some), faiss.swig_ptr(some), None, faiss.swig_ptr(places))
 
     def remove(self, keep: Mask) -> None:
         """Drop the codes where `keep` (n,) is false."""
@@ -157,10 +167,10 @@ class Ivf(Bucketed):
         """Return the lists whose centroids are nearest to each query, (q, nprobe); -1 where a graph finds no more."""
         if nprobe == self.index.nlist:
             return np.tile(np.arange(nprobe), (len(queries), 1))
-        centroids = faiss.downcast_IndexBinary(self.index.quantizer)
-        if type(centroids) is faiss.IndexBinaryFlat:
-            return hamming.top_k(queries, stored_codes(centroids), nprobe).ids
-        return centroids.search(queries, nprobe)[1]
+        quantizer = faiss.downcast_IndexBinary(self.index.quantizer)
+        if hamming.isa and type(quantizer) is faiss.IndexBinaryFlat:
+            return hamming.top_k(queries, stored_codes(quantizer), nprobe).ids
+        return quantizer.search(queries, nprobe)[1]
 
     def _list(self, place: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """View ids (m,) and codes (m, bits/8) of a list."""
