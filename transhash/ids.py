@@ -16,7 +16,9 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, eq=False)
 class RowIds:
-    """Ascending ids of the rows 0 to count - 1, at least one, as stretches of consecutive ones: 16 bytes a stretch, not 8 a row.
+    """Ascending ids of the rows 0 to count - 1, at least one.
+
+    Kept as stretches of consecutive ids: 16 bytes a stretch, not 8 a row.
 
     Attributes:
         starts: first row of each stretch, (s,) int64, ascending from 0.
