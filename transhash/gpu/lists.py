@@ -40,10 +40,10 @@ class DeviceLists:
         """
         self._centroids = DeviceCodes(centroids, device)
         self.device, self.bits = self._centroids.device, self._centroids.bits
-        self._store = scan.Store(codes, self.device)
+        narrow = ids.astype(np.int32 if len(ids) < 1 << 31 else np.int64)
+        self._store = scan.Store(codes, self.device, narrow.itemsize)
         self._order = ids
-        narrow = np.int32 if len(ids) < 1 << 31 else np.int64
-        self._ids = torch.from_numpy(ids.astype(narrow)).to(self.device)
+        self._ids = torch.from_numpy(narrow).to(self.device)
         self._offsets = torch.from_numpy(offsets.astype(np.int64)).to(self.device)
         self._blocks = -(-self._offsets.diff() // self._store.block)
         self._longest = int(self._blocks.max())
@@ -108,7 +108,9 @@ class DeviceLists:
             yield group, scan.Items(owners, starts, self._offsets[probed + 1], segments)
 
     def _mask(self, allowed: NDArray[np.bool_] | None) -> Tensor | None:
-        return self._store.mask(None if allowed is None else allowed[self._order])
+        if allowed is not None and allowed.shape == (len(self),):
+            allowed = allowed[self._order]
+        return self._store.mask(allowed)
 
     def _positions(self, found: scan.Survivors) -> Tensor:
         return self._ids[found.slots].to(torch.int64)

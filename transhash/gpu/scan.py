@@ -75,15 +75,18 @@ class Survivors:
 class Store:
     """Codes in a device's memory, and the kernels on them. Queries and masks come from `queries` and `mask`."""
 
-    def __init__(self, codes: NDArray[np.uint8], device: torch.device) -> None:
-        """Upload codes (n, bits/8) uint8 in pieces. Raises BackendError if they do not fit."""
+    def __init__(self, codes: NDArray[np.uint8], device: torch.device, beside: int = 0) -> None:
+        """Upload codes (n, bits/8) uint8 in pieces.
+
+        Raises BackendError if they do not fit, with `beside` bytes for each code that the caller will upload.
+        """
         self.device = device
         self.count, width = codes.shape
         self.bits = width * 8
         self.words = -(-width // 4)
         self.block = _BLOCK
         self._stride = (-(-self.count // _BLOCK) + 1) * _BLOCK
-        devices.check_room(device, self._stride, self.words * 4, self.bits)
+        devices.check_room(device, self._stride, self.words * 4 + beside, self.bits)
         self._codes = torch.zeros((self.words, self._stride), dtype=torch.int32, device=device)
         rows = max(1, _UPLOAD // (self.words * 4))
         for start in range(0, self.count, rows):

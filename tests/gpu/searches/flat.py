@@ -96,6 +96,11 @@ def test_a_bound_is_drawn_from_k_codes_only():
     check_top_k(codes[:1], codes, 3, (np.arange(130) == 0) | (np.arange(130) > 65))
 
 
+def test_codes_as_far_away_as_can_be():
+    codes = np.full((40, 3), 255, dtype=np.uint8)
+    check_top_k(~codes[:1], codes, 35)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("bits", [32, 64, 256, 1024])
 def test_as_on_the_cpu_at_size(bits, monkeypatch):
