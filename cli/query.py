@@ -58,6 +58,7 @@ _ORDERS = ("asymmetric", "embeddings")
     help="Codes file with the embeddings of what is in the INDEX, for --rerank embeddings.",
 )
 @options.DEVICE
+@click.option("--mmap", is_flag=True, help="Map the INDEX instead of reading it: it may be larger than memory.")
 @click.option("--model", help="The hasher, if it is no longer where the images were encoded with it.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -77,6 +78,7 @@ def query(
     candidates: int | None,
     embeddings: Path | None,
     device: str,
+    mmap: bool,
     model: str | None,
     as_json: bool,
     as_csv: bool,
@@ -107,7 +109,7 @@ def query(
         from .sheet import check_replaceable
 
         check_replaceable(sheet, queries)
-    opened = Index.open(folder)
+    opened = Index.open(folder, mmap)
     if device != "cpu":
         _to_gpu(opened, device)
     allowed = _allowed(opened, globs, labels, numbers)

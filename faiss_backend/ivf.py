@@ -58,7 +58,8 @@ class Ivf(Bucketed):
         """Map a file: the lists are in memory as far as the system has room, their ids are read once."""
         with path.open("rb") as file:
             Walk(file).whole()
-        kind = cls(faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC))
+            same = f"/dev/fd/{file.fileno()}"  # what was checked, whatever bytes its name has
+            kind = cls(faiss.read_index_binary(same, faiss.IO_FLAG_MMAP_IFC))
         kind.check()
         return kind
 

@@ -1,5 +1,6 @@
 """Files that a stranger made, or a disk damaged: opened soundly or not at all, and never with a crash."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_faiss_opens_our_files_and_we_open_its(factory, tmp_path):
     again = FaissIndex.load(tmp_path)
     assert again.info() == ours.info()
     np.testing.assert_array_equal(again.search(codes, 5).ids, ours.search(codes, 5).ids)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_paths_may_be_of_any_bytes(kind, tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff \n")
+    folder.mkdir()
+    codes = build(folder, kind)
+    for mmap in (False, True):
+        assert (FaissIndex.load(folder, mmap).search(codes, 1).distances == 0).all()
 
 
 def test_an_index_of_another_type_is_refused(tmp_path):
