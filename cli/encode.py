@@ -33,6 +33,11 @@ _ENOUGH = 100  # of so many or more
 @click.option(
     "--processes", type=click.IntRange(1, 256), help="Processes that encode; one for each GPU if not given, else one."
 )
+@click.option(
+    "--shard",
+    type=options.Shard(),
+    help="Encode one of N shares, I from 0 to N - 1: one on each machine, then th codes merge.",
+)
 @click.option("--dry-run", is_flag=True, help="Count the images and show the first ones; encode nothing.")
 @click.option("--log-json", is_flag=True, help="Report progress and result as lines of JSON on stderr.")
 def encode(
@@ -50,6 +55,7 @@ def encode(
     bf16: bool,
     batch_size: int,
     processes: int | None,
+    shard: tuple[int, int] | None,
     dry_run: bool,
     log_json: bool,
 ) -> None:
@@ -61,6 +67,7 @@ def encode(
         th encode ~/Pictures -o codes.h5 --model phash --sync
         find . -name '*.jpg' -print0 | th encode . --list - -0 -o codes.h5 --model phash
         th encode shards/*.tar -o codes.h5 --model hasher.safetensors --embeddings
+        th encode photos/ -o codes.3.h5 --model hasher.safetensors --shard 3/16
 
     A file that cannot be read is skipped and named with the reason. The first folder on the way to an image is its
     label, unless the list, table or archive gives others.
@@ -71,6 +78,8 @@ def encode(
     from transhash import sources
 
     found = sources.open_source(images, names=names, include=include, exclude=exclude, null=null)
+    if shard:
+        found = sources.Share(found, *shard)
     if dry_run:
         _show(found)
         return

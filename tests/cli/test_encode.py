@@ -208,6 +208,7 @@ def test_a_warning_where_codes_collapse(th, tmp_path):
         (["empty", "-o", "c.h5", "--model", "phash"], 1, "no images in it"),
         (["photos", "-o", "c.h5", "--model", "phash", "--batch-size", "0"], 2, "--batch-size"),
         (["photos", "-o", "c.h5", "--model", "phash", "--bf16"], 1, "leave out --bf16"),
+        (["photos", "-o", "c.h5", "--model", "phash", "--shard", "4/4"], 2, "I from 0 to N - 1"),
     ],
 )
 def test_misuse_gives_one_line(th, pictures, tmp_path, arguments, code, message):
@@ -242,3 +243,17 @@ def test_full_disk_leaves_nothing(command, th, pictures, tmp_path, what, blocks)
     assert str(tmp_path / "out") in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_shares_of_a_folder_make_the_whole(th, pictures, tmp_path):
+    (pictures / "broken.png").write_bytes(b"no image")
+    th("encode", pictures, "-o", tmp_path / "whole.h5", "--model", "phash")
+    shares = [tmp_path / f"{number}.h5" for number in range(3)]
+    for number, output in enumerate(shares):
+        th("encode", pictures, "-o", output, "--model", "phash", "--shard", f"{number}/3")
+    th("codes", "merge", *shares, "-o", tmp_path / "merged.h5")
+    whole, merged = (read_codes(tmp_path / name) for name in ("whole.h5", "merged.h5"))
+    rows = [dict(zip(codes.records.paths, codes.codes.tolist(), strict=True)) for codes in (whole, merged)]
+    assert rows[0] == rows[1]
+    assert merged.skipped == whole.skipped
+    assert len(merged) == len(whole) == 24

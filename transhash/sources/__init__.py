@@ -12,8 +12,9 @@ from .folder import Folder
 from .lists import STDIN, Files, PathList
 from .names import is_image
 from .shards import Shards
+from .share import Share
 
-__all__ = ["ImageSource", "Item", "Skipped", "open_source"]
+__all__ = ["ImageSource", "Item", "Share", "Skipped", "open_source"]
 
 _KINDS = {
     ".tar": "tar",
