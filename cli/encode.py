@@ -35,7 +35,8 @@ _ENOUGH = 100  # of so many or more
 )
 @click.option(
     "--shard",
-    type=options.Shard(),
+    callback=options.share,
+    metavar="I/N",
     help="Encode one of N shares, I from 0 to N - 1: one on each machine, then th codes merge.",
 )
 @click.option("--dry-run", is_flag=True, help="Count the images and show the first ones; encode nothing.")

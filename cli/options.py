@@ -40,17 +40,14 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-class Shard(click.ParamType[tuple[int, int]]):
-    """One of several shares, spelled I/N with I from 0 to N - 1."""
-
-    name = "I/N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return (I, N), or fail."""
-        number, slash, shares = str(value).partition("/")
-        if not (slash and number.isdecimal() and shares.isdecimal() and int(number) < int(shares)):
-            self.fail(f"{value!r}: give I/N with I from 0 to N - 1, such as 0/4", param, ctx)
-        return int(number), int(shares)
+def share(context: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read one of several shares, spelled I/N with I from 0 to N - 1, as (I, N)."""
+    if value is None:
+        return None
+    number, slash, shares = value.partition("/")
+    if not (slash and number.isdecimal() and shares.isdecimal() and int(number) < int(shares)):
+        raise click.BadParameter(f"{value!r}: give I/N with I from 0 to N - 1, such as 0/4")
+    return int(number), int(shares)
 
 
 IMAGES = click.argument("images", type=EXISTING_FOLDER)
