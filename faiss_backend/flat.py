@@ -11,7 +11,7 @@ from transhash import hamming
 from transhash.results import Matches, RangeMatches
 
 from .kind import Kind, Mask, stored_codes, within
-from .layout import FLAT, Header, Walk
+from .layout import FLAT, Walk
 
 
 class Flat(Kind):
@@ -30,7 +30,9 @@ class Flat(Kind):
         """Map the codes of a file."""
         with path.open("rb") as file:
             header = Walk(file).whole()
-        return MappedFlat(path, header)
+            whole = np.memmap(file, np.uint8, "r")
+        width = header.bits // 8
+        return MappedFlat(whole[len(whole) - header.count * width :].reshape(header.count, width))
 
     def check(self) -> None:
         """There is nothing but codes."""
@@ -51,7 +53,7 @@ class Flat(Kind):
 
     def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
-        if hamming.isa or allowed is not None:
+        if not self._by_faiss(allowed):
             return hamming.top_k(queries, self.codes, k, allowed)
         distances, ids = self.index.search(queries, k)  # it meets ids in order, and keeps the first of equals
         return Matches(ids, distances)
@@ -60,20 +62,22 @@ class Flat(Kind):
         self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
-        if hamming.isa or allowed is not None:
+        if not self._by_faiss(allowed):
             return hamming.within(queries, self.codes, radius, allowed)
         return within(self.index, queries, radius)
 
+    def _by_faiss(self, allowed: Mask | None) -> bool:
+        """Return whether FAISS searches: where there is no compiled scan, no filter, and the file is not mapped."""
+        return not hamming.isa and allowed is None and self.index.ntotal == len(self)
+
 
 class MappedFlat(Flat):
-    """The codes of a file, of which as much is in memory as the system has room for."""
+    """The codes of a file, of which as much is in memory as the system has room for; FAISS has none of them."""
 
-    def __init__(self, path: Path, header: Header) -> None:
-        """Map a file whose layout was checked."""
-        super().__init__(faiss.IndexBinaryFlat(header.bits))
-        width = header.bits // 8
-        whole = np.memmap(path, np.uint8, "r")
-        self._codes = whole[len(whole) - header.count * width :].reshape(header.count, width)
+    def __init__(self, codes: NDArray[np.uint8]) -> None:
+        """Take codes (n, bits/8) uint8."""
+        super().__init__(faiss.IndexBinaryFlat(codes.shape[1] * 8))
+        self._codes = codes
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -83,13 +87,3 @@ class MappedFlat(Flat):
     def codes(self) -> NDArray[np.uint8]:
         """View the codes (n, bits/8) uint8."""
         return self._codes
-
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
-        """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
-        return hamming.top_k(queries, self._codes, k, allowed)
-
-    def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
-    ) -> RangeMatches:
-        """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
-        return hamming.within(queries, self._codes, radius, allowed)

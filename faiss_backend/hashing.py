@@ -85,7 +85,8 @@ class Hash(_Hashing):
     def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
         """Return an empty index; by default with one bucket for four codes."""
         bits = codes.shape[1] * 8
-        return cls._make(bits, params.get("b", min(_bits_of(len(codes)), bits)), params.get("nflip", 2))
+        b = params.get("b", min(_bits_of(len(codes)), bits))
+        return cls._make(bits, b, params.get("nflip", min(2, b)))
 
     @classmethod
     def _make(cls, bits: int, b: int, nflip: int) -> Self:

@@ -145,6 +145,7 @@ def test_defaults_find_most_neighbours(kind):
         ("BIVF7_HNSW4", {"type": "ivf", "nlist": 7}),
         ("BHNSW8", {"type": "hnsw", "M": 8}),
         ("BHash12", {"type": "hash", "b": 12}),
+        ("BHash1", {"type": "hash", "b": 1, "nflip": 1}),
         ("BHash4x9", {"type": "multihash", "nhash": 4, "b": 9}),
     ],
 )
