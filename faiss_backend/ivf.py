@@ -21,6 +21,8 @@ _MANY = 4096  # lists, from which on FAISS, which clusters codes as floats, take
 _PROBES = 1 << 23  # numbers of lists to probe that are kept at once
 _POINTS_PER_LIST = 39  # FAISS asks for at least so many training points a centroid
 
+Places = tuple[NDArray[Any], NDArray[np.int64]]
+
 
 class Ivf(Bucketed):
     """`faiss.IndexBinaryIVF`; with parameter `M` the centroids are found through a graph."""
@@ -33,7 +35,12 @@ class Ivf(Bucketed):
     def __init__(self, index: Any) -> None:
         """Wrap an index of FAISS."""
         super().__init__(index)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what holds only until something is added or removed."""
         self._lists: hamming.Lists | None = None
+        self._where: Places | None = None
 
     @classmethod
     def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
@@ -85,7 +92,7 @@ class Ivf(Bucketed):
 
     @property
     def lists(self) -> hamming.Lists:
-        """View the ids and codes of all lists; until something is added or removed."""
+        """View the ids and codes of all lists."""
         if self._lists is None:
             ids, codes = zip(*(self._list(place) for place in range(self.index.nlist)), strict=True)
             self._lists = hamming.Lists(codes, ids)
@@ -93,7 +100,7 @@ class Ivf(Bucketed):
 
     def add(self, codes: NDArray[np.uint8]) -> None:
         """Add codes (n, bits/8) uint8 behind those there are."""
-        self._lists = None
+        self._forget()
         for start in range(0, len(codes), _PROBES):
             some = codes[start : start + _PROBES]
             places = np.ascontiguousarray(self._probes(some, 1)[:, 0])
@@ -108,14 +115,22 @@ class Ivf(Bucketed):
             ids[:left], codes[:left] = ranks[ids[stays]], codes[stays]
             self.index.invlists.resize(place, left)
         self.index.ntotal = int(keep.sum())
-        self._lists = None
+        self._forget()
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return a copy of the codes with ids `start` to `stop`; looks into every list."""
+        """Return a copy of the codes with ids `start` to `stop`; for less than all of them learns where each is."""
         out = np.empty((stop - start, self.bits // 8), np.uint8)
-        for ids, codes in zip(self.lists.ids, self.lists.codes, strict=True):
-            inside = (ids >= start) & (ids < stop)
-            out[ids[inside] - start] = codes[inside]
+        if len(out) == len(self):
+            for ids, codes in zip(self.lists.ids, self.lists.codes, strict=True):
+                out[ids] = codes
+        elif len(out):
+            places, ends = self._places()
+            own = places[start:stop].astype(np.int64)
+            lists = np.searchsorted(ends, own, side="right")
+            order = np.argsort(lists, kind="stable")
+            for rows in np.split(order, np.flatnonzero(np.diff(lists[order])) + 1):
+                codes = self.lists.codes[lists[rows[0]]]
+                out[rows] = codes[own[rows] - ends[lists[rows[0]]] + len(codes)]
         return out
 
     def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
@@ -163,6 +178,16 @@ class Ivf(Bucketed):
             "longest_list": max(sizes),
             "bytes": len(self) * (self.bits // 8 + 8) + len(sizes) * self.bits // 8,
         }
+
+    def _places(self) -> Places:
+        """Return where each code is, (n,), counting through the lists in their order, and where each list ends."""
+        if self._where is None:
+            ends = np.cumsum([len(ids) for ids in self.lists.ids])
+            places: NDArray[Any] = np.empty(len(self), np.uint32 if len(self) < 1 << 32 else np.uint64)
+            for ids, end in zip(self.lists.ids, ends, strict=True):
+                places[ids] = np.arange(end - len(ids), end)
+            self._where = (places, ends)
+        return self._where
 
     def _probes(self, queries: NDArray[np.uint8], nprobe: int) -> NDArray[np.int64]:
         """Return the lists whose centroids are nearest to each query, (q, nprobe); -1 where a graph finds no more."""

@@ -119,6 +119,21 @@ def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, effort):
         assert [*zip(own, ids, strict=True)] == sorted({*zip(own, ids, strict=True)})
 
 
+@settings(deadline=None, max_examples=60)
+@given(collections(), st.integers(0, 300), st.integers(0, 300), st.integers(0, 2**32 - 1))
+def test_codes_come_back_from_lists_after_any_change(pair, one, other, seed):
+    codes, more = pair
+    index = FaissIndex.build(codes, type="ivf", params={"nlist": min(5, len(codes))})
+    for _ in range(2):
+        start, stop = sorted(min(place, len(codes)) for place in (one, other))
+        np.testing.assert_array_equal(index.reconstruct(start, stop), codes[start:stop])
+        keep = np.random.default_rng(seed).random(len(codes)) < 0.7
+        index.remove(keep)
+        index.add(more)
+        codes = np.concatenate([codes[keep], more])
+    np.testing.assert_array_equal(index.reconstruct(0, len(codes)), codes)
+
+
 def clustered(count, seed=0, bits=64):
     """Codes near to one of some centres each, as those of a trained hasher are."""
     rng = np.random.default_rng(seed)
