@@ -88,8 +88,11 @@ class Hnsw(Kind):
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
     ) -> RangeMatches:
-        """Refuse."""
-        self._refuse("search by radius", "its edges lead to the nearest codes only", "flat, ivf, hash, multihash")
+        """Return every allowed code at distance <= radius of each query.
+
+        All are compared: the graph leads to the nearest codes only.
+        """
+        return hamming.within(queries, self.codes, radius, allowed)
 
     def details(self) -> dict[str, int | str]:
         """Return the parameters and the size."""

@@ -43,7 +43,7 @@ class TestHnsw(BackendContract):
     backend = FaissIndex
     type = "hnsw"
     search_params = {"ef": 1_000_000}
-    refuses = {"mmap", "range_search", "remove"}
+    refuses = {"mmap", "remove"}
 
 
 class TestHash(BackendContract):

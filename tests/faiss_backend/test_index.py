@@ -32,8 +32,6 @@ def test_agrees_with_numpy_ties_included(pair, kind, k, radius, data):
     found, expected = index.search(queries, k, every), hamming.top_k(queries, codes, k)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.distances, expected.distances)
-    if kind == "hnsw":
-        return
     inside, all_inside = index.range_search(queries, radius, every), hamming.within(queries, codes, radius)
     np.testing.assert_array_equal(inside.ids, all_inside.ids)
     np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
@@ -204,7 +202,6 @@ def test_refusals(kind, params, message):
 def test_what_a_type_cannot_do_names_those_that_can():
     codes = clustered(50)
     for kind, attempt in (
-        ("hnsw", lambda index: index.range_search(codes, 3)),
         ("hnsw", lambda index: index.remove(np.ones(50, bool))),
         ("hash", lambda index: index.search(codes, 3, None, np.ones(50, bool))),
         ("hash", lambda index: index.reconstruct(0, 1)),
