@@ -246,11 +246,13 @@ def test_full_disk_leaves_nothing(command, th, pictures, tmp_path, what, blocks)
 
 
 def test_shares_of_a_folder_make_the_whole(th, pictures, tmp_path):
-    (pictures / "broken.png").write_bytes(b"no image")
-    th("encode", pictures, "-o", tmp_path / "whole.h5", "--model", "phash")
+    folder = tmp_path / "photos"
+    shutil.copytree(pictures, folder)
+    (folder / "broken.png").write_bytes(b"no image")
+    th("encode", folder, "-o", tmp_path / "whole.h5", "--model", "phash")
     shares = [tmp_path / f"{number}.h5" for number in range(3)]
     for number, output in enumerate(shares):
-        th("encode", pictures, "-o", output, "--model", "phash", "--shard", f"{number}/3")
+        th("encode", folder, "-o", output, "--model", "phash", "--shard", f"{number}/3")
     th("codes", "merge", *shares, "-o", tmp_path / "merged.h5")
     whole, merged = (read_codes(tmp_path / name) for name in ("whole.h5", "merged.h5"))
     rows = [dict(zip(codes.records.paths, codes.codes.tolist(), strict=True)) for codes in (whole, merged)]
