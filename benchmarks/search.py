@@ -1,5 +1,6 @@
 """Search: 64-bit codes beside the float embeddings they stand for, same rows, same queries, one thread each."""
 
+import os
 import platform
 import statistics
 import time
@@ -43,6 +44,7 @@ class Row:
 @click.option("--seed", default=0, show_default=True, help="Seed of the data.")
 def command(count: int, dim: int, queries: int, seed: int) -> None:
     """Latency of one query, in turn for every method, query by query."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # of our scan
     faiss.omp_set_num_threads(1)
     database, asked = clustered(count, dim, queries, seed)
     rows = compare(database, asked)

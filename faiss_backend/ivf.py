@@ -44,7 +44,10 @@ class Ivf(Bucketed):
 
     @classmethod
     def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
-        """Return an empty index whose lists suit the codes; by default 4·√n of them, and an eighth is probed."""
+        """Return an empty index whose lists suit the codes.
+
+        By default there are 4·√n of them, and one in 32 is probed, but 8 or more.
+        """
         nlist = params.get("nlist", max(1, min(int(4 * len(codes) ** 0.5), len(codes) // _POINTS_PER_LIST)))
         if nlist > len(codes):
             raise BackendError(f"nlist={nlist}: more lists than the {len(codes)} codes; choose fewer")
@@ -57,7 +60,7 @@ class Ivf(Bucketed):
         index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
         index.cp.max_points_per_centroid = centroids.POINTS_PER_LIST
         index.train(codes)
-        index.nprobe = min(params.get("nprobe", -(-nlist // 8)), nlist)
+        index.nprobe = min(params.get("nprobe", max(8, -(-nlist // 32))), nlist)
         return cls(index)
 
     @classmethod

@@ -75,7 +75,8 @@ class TritonIndex:
     ) -> Self:
         """Build an index of codes (n, bits/8) uint8.
 
-        Type ``ivf`` takes ``nlist`` (default: 4·√n, at most n/39) and ``nprobe`` (default: an eighth of it).
+        Type ``ivf`` takes ``nlist`` (default: 4·√n, at most n/39) and ``nprobe`` (default: one in 32 of them, but 8
+        or more).
         """
         if type not in (None, *cls.types):
             raise BackendError(f"the triton backend has no index type {type!r}; it has: {', '.join(cls.types)}")
@@ -240,7 +241,7 @@ def _divided(codes: NDArray[np.uint8], params: dict[str, int]) -> Cells:
     rng = np.random.default_rng(0)
     sample = codes[np.sort(rng.choice(len(codes), min(len(codes), nlist * _SAMPLE), replace=False))]
     centroids = _trained(sample, sample[rng.choice(len(sample), nlist, replace=False)])
-    return Cells(centroids, _nearest(codes, centroids), min(params.get("nprobe", -(-nlist // 8)), nlist))
+    return Cells(centroids, _nearest(codes, centroids), min(params.get("nprobe", max(8, -(-nlist // 32))), nlist))
 
 
 def _trained(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[np.uint8]:
