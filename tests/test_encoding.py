@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transhash import images
+from transhash import images, workers
 from transhash.codes import read_codes
 from transhash.encoding import encode, encode_to_file
 from transhash.errors import SourceError
 from transhash.hashers import load_hasher
+from transhash.sources.base import Item
 
 
 def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
@@ -61,3 +62,22 @@ def test_nothing_to_encode(tmp_path):
     assert not (tmp_path / "c.h5").exists()
     with pytest.raises(SourceError, match="not a folder"):
         encode(tmp_path / "nowhere", hasher)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_large_images_are_not_taken_far_ahead(monkeypatch, processes):
+    """A hundred images of 64 kB, of which 256 kB may be waiting: few are taken before the first come out."""
+    monkeypatch.setattr(workers, "_HELD", 1 << 18)
+    taken = 0
+
+    def items():
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield Item(b"%d" % number, (), np.full((256, 256), number, np.uint8))
+
+    batches = workers.encode(items(), b"", load_hasher("phash"), 1, processes=processes)
+    first = next(batches)
+    assert taken <= 8
+    rest = list(batches)
+    assert [item.path for batch in (first, *rest) for item in batch.items] == [b"%d" % n for n in range(100)]

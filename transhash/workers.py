@@ -21,6 +21,7 @@ from .hashers.base import EmbeddingHasher, Hasher
 from .sources.base import Item, Skipped
 
 BATCH_SIZE = 32
+_HELD = 1 << 28  # bytes of images that are taken ahead, if there are several
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,8 @@ def encode(
     number = context.Value("i", 0)
     given = (hasher.ref.name, getattr(hasher, "bf16", False), _threads(processes), number)
     with ProcessPoolExecutor(processes, context, _begin, given) as pool:
-        chunks = iter(lambda: list(islice(items, batch_size)), [])
         try:
-            yield from _ahead(pool, chunks, 3 * processes, _encode_chunk, root, embeddings)
+            yield from _ahead(pool, _chunks(items, batch_size), 3 * processes, _encode_chunk, root, embeddings)
         except BrokenProcessPool:
             raise ModelError(f"one of {processes} encoding processes died; give fewer --processes") from None
 
@@ -89,17 +89,42 @@ def devices(hasher: Hasher) -> int:
 
 
 def _ahead(pool: Executor, given: Iterator[Any], ahead: int, work: Any, *fixed: Any) -> Iterator[Any]:
-    """Yield work(item, *fixed) for every item, in order, with a bounded number of them under way."""
-    pending: deque[Future[Any]] = deque()
+    """Yield work(item, *fixed) for every item, in order, with a bounded number of them, and bytes, under way."""
+    pending: deque[tuple[Future[Any], int]] = deque()
+    held = 0
     try:
         for item in given:
-            pending.append(pool.submit(work, item, *fixed))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
+            size = _held(item)
+            pending.append((pool.submit(work, item, *fixed), size))
+            held += size
+            while len(pending) > ahead or (held > _HELD and len(pending) > 1):
+                done, size = pending.popleft()
+                held -= size
+                yield done.result()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _chunks(items: Iterator[Item | Skipped], most: int) -> Iterator[list[Item | Skipped]]:
+    """Yield items in lists of at most `most`, or of fewer large ones."""
+    chunk: list[Item | Skipped] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == most or _held(chunk) > _HELD // 4:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _held(given: Any) -> int:
+    """Return how many bytes an item, or a list of items, brings along."""
+    if isinstance(given, list):
+        return sum(map(_held, given))
+    data = getattr(given, "data", None)
+    return 0 if data is None else len(data) if isinstance(data, bytes) else int(data.nbytes)
 
 
 def _read(item: Item | Skipped, root: bytes, hasher: Hasher) -> tuple[Item, NDArray[Any]] | Skipped:
