@@ -189,3 +189,22 @@ def test_the_scan_refuses_what_does_not_fit():
         native._scan.nearest("portable", 8, codes, table, pairs, None, 1, ids, distances)
     with pytest.raises(ValueError, match="outside"):
         native._scan.nearest("portable", 8, codes, table, pairs + 9, None, 1, ids, distances)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    codes = np.zeros((100, 4), np.uint8)
+
+    def nearest(queries, codes, allowed=None):
+        return hamming.top_k(queries, codes, 3, allowed)
+
+    def near(queries, codes, allowed=None):
+        return hamming.within(queries, codes, 3, allowed)
+
+    lists = hamming.Lists([codes], [np.arange(100)])
+    for search in (nearest, near):
+        with pytest.raises(ValueError, match="not of one width"):
+            search(np.zeros((1, 8), np.uint8), codes)
+        with pytest.raises(ValueError, match="for 100 codes"):
+            search(codes[:1], codes, np.ones(9, bool))
+    with pytest.raises(ValueError, match="not of one width"):
+        hamming.top_k_lists(np.zeros((1, 8), np.uint8), lists, np.zeros((1, 1), np.int64), 3)

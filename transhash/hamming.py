@@ -34,8 +34,9 @@ def top_k(
 ) -> Matches:
     """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
 
-    With `allowed` (n,) bool, only positions where it is true count.
+    With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
     """
+    _check_shapes(queries, codes, allowed)
     k = min(k, len(codes) if allowed is None else int(np.count_nonzero(allowed)))
     if isa and k:
         return native.top_k(_contiguous(queries), _contiguous(codes), k, allowed, isa)
@@ -57,8 +58,9 @@ def within(
 ) -> RangeMatches:
     """Return every code at distance <= radius of each query, ordered by (distance, position).
 
-    With `allowed` (n,) bool, only positions where it is true count.
+    With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
     """
+    _check_shapes(queries, codes, allowed)
     if isa:
         return native.within(_contiguous(queries), _contiguous(codes), radius, allowed, isa)
     if allowed is not None:
@@ -100,6 +102,7 @@ def top_k_lists(
         k: at least 1; rows end in ids of -1 where the lists hold fewer.
         allowed: (highest id + 1,) bool, the ids that count; all if not given.
     """
+    _check_shapes(queries, lists.codes[0])
     if isa:
         return native.top_k_lists(_contiguous(queries), lists.segments, probes, k, allowed, isa)
     found = _empty_matches(len(queries), k)
@@ -121,6 +124,7 @@ def within_lists(
 
     Arguments as `top_k_lists`.
     """
+    _check_shapes(queries, lists.codes[0])
     if isa:
         return native.within_lists(_contiguous(queries), lists.segments, probes, radius, allowed, isa)
     owners, found, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
@@ -152,6 +156,7 @@ def counts(
     Returns:
         Two arrays (q, bits + 1) int64: codes, and relevant codes, at distance 0, 1, ... bits.
     """
+    _check_shapes(queries, codes)
     if isa:
         return _tallied(queries, codes, query_labels, labels)
     levels = queries.shape[1] * 8 + 1
@@ -221,6 +226,16 @@ def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64] | NDArray[np.uint8]:
     if codes.shape[1] % 8 == 0:
         return np.ascontiguousarray(codes).view(np.uint64)
     return codes
+
+
+def _check_shapes(
+    queries: NDArray[np.uint8], codes: NDArray[np.uint8], allowed: NDArray[np.bool_] | None = None
+) -> None:
+    """Raise ValueError unless the compiled scan, which sees bare memory, may read it."""
+    if queries.ndim != 2 or codes.ndim != 2 or queries.shape[1] != codes.shape[1]:
+        raise ValueError(f"queries {queries.shape} and codes {codes.shape} are not of one width")
+    if allowed is not None and allowed.shape != (len(codes),):
+        raise ValueError(f"a mask {allowed.shape} for {len(codes)} codes")
 
 
 def _contiguous(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
