@@ -9,7 +9,8 @@
     ├── BackendError     a backend is missing, broken or cannot do what was asked
     ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
     ├── SelectionError   a filter, path or id names nothing in an index
-    └── MismatchError    codes of different models or widths were put together
+    ├── MismatchError    codes of different models or widths were put together
+    └── ResultsError     a results file is damaged or foreign
 
 A message is one line: where, what is wrong, how to mend it.
 """
@@ -53,3 +54,7 @@ class SelectionError(TransHashError):
 
 class MismatchError(TransHashError):
     """Codes of different models or widths were put together."""
+
+
+class ResultsError(TransHashError):
+    """A results file is damaged or foreign."""
