@@ -7,19 +7,16 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import hamming
+from transhash import clustering, hamming
 from transhash.backends import Knob
-from transhash.errors import BackendError
 from transhash.results import NO_ID, Matches, RangeMatches
 
-from . import centroids
 from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, Walk
 
 _MANY = 4096  # lists, from which on FAISS, which clusters codes as floats, takes minutes and then hours
 _PROBES = 1 << 23  # numbers of lists to probe that are kept at once
-_POINTS_PER_LIST = 39  # FAISS asks for at least so many training points a centroid
 
 Places = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -44,23 +41,18 @@ class Ivf(Bucketed):
 
     @classmethod
     def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
-        """Return an empty index whose lists suit the codes.
-
-        By default there are 4·√n of them, and one in 32 is probed, but 8 or more.
-        """
-        nlist = params.get("nlist", max(1, min(int(4 * len(codes) ** 0.5), len(codes) // _POINTS_PER_LIST)))
-        if nlist > len(codes):
-            raise BackendError(f"nlist={nlist}: more lists than the {len(codes)} codes; choose fewer")
+        """Return an empty index whose lists suit the codes; numbers by default are those of `clustering.plan`."""
+        nlist, nprobe = clustering.plan(len(codes), params.get("nlist"), params.get("nprobe"))
         bits = codes.shape[1] * 8
         quantizer = faiss.IndexBinaryHNSW(bits, checked_links(params["M"])) if "M" in params else None
         quantizer = quantizer or faiss.IndexBinaryFlat(bits)
         if nlist > _MANY:
-            quantizer.add(centroids.train(codes, nlist))
+            quantizer.add(clustering.centroids(codes, nlist))
         index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
         index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
-        index.cp.max_points_per_centroid = centroids.POINTS_PER_LIST
+        index.cp.max_points_per_centroid = clustering.POINTS_PER_LIST
         index.train(codes)
-        index.nprobe = min(params.get("nprobe", max(8, -(-nlist // 32))), nlist)
+        index.nprobe = nprobe
         return cls(index)
 
     @classmethod

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
-from .. import hamming
+from .. import clustering, hamming
 from ..backends import Backend, Knob, check_params
 from ..errors import BackendError
 from ..results import NO_ID, Matches, RangeMatches
@@ -21,9 +21,6 @@ from .flat import DeviceCodes
 from .lists import DeviceLists
 
 _FILE = "codes.safetensors"
-_POINTS_PER_LIST = 39  # what FAISS asks for, so that defaults agree
-_SAMPLE = 64  # codes a list that centroids are trained on
-_ROUNDS = 10
 
 
 @dataclass
@@ -75,8 +72,7 @@ class TritonIndex:
     ) -> Self:
         """Build an index of codes (n, bits/8) uint8.
 
-        Type ``ivf`` takes ``nlist`` (default: 4·√n, at most n/39) and ``nprobe`` (default: one in 32 of them, but 8
-        or more).
+        Type ``ivf`` takes ``nlist`` and ``nprobe``, by default those of `clustering.plan`.
         """
         if type not in (None, *cls.types):
             raise BackendError(f"the triton backend has no index type {type!r}; it has: {', '.join(cls.types)}")
@@ -235,28 +231,9 @@ class TritonIndex:
 
 
 def _divided(codes: NDArray[np.uint8], params: dict[str, int]) -> Cells:
-    nlist = params.get("nlist", max(1, min(int(4 * len(codes) ** 0.5), len(codes) // _POINTS_PER_LIST)))
-    if nlist > len(codes):
-        raise BackendError(f"nlist={nlist}: more lists than the {len(codes)} codes; choose fewer")
-    rng = np.random.default_rng(0)
-    sample = codes[np.sort(rng.choice(len(codes), min(len(codes), nlist * _SAMPLE), replace=False))]
-    centroids = _trained(sample, sample[rng.choice(len(sample), nlist, replace=False)])
-    return Cells(centroids, _nearest(codes, centroids), min(params.get("nprobe", max(8, -(-nlist // 32))), nlist))
-
-
-def _trained(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Move centroids (nlist, bits/8) to the majority of each bit among their codes, a few times."""
-    for _ in range(_ROUNDS):
-        lists = _nearest(codes, centroids)
-        order = np.argsort(lists, kind="stable")
-        used, starts, sizes = np.unique(lists[order], return_index=True, return_counts=True)
-        sums = np.add.reduceat(np.unpackbits(codes[order], axis=1), starts, axis=0, dtype=np.int32)
-        moved = centroids.copy()
-        moved[used] = np.packbits(2 * sums > sizes[:, None], axis=1)
-        if (moved == centroids).all():
-            break
-        centroids = moved
-    return centroids
+    nlist, nprobe = clustering.plan(len(codes), params.get("nlist"), params.get("nprobe"))
+    centroids = clustering.centroids(codes, nlist)
+    return Cells(centroids, _nearest(codes, centroids), nprobe)
 
 
 def _nearest(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[np.int32]:

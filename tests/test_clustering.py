@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faiss_backend import FaissIndex, centroids, ivf
-from transhash import hamming
+from faiss_backend import FaissIndex, ivf
+from transhash import clustering, hamming
+from transhash.errors import BackendError
 
 
 @settings(deadline=None, max_examples=60)
@@ -13,7 +14,7 @@ def test_majorities_are_those_of_a_plain_count(count, nlist, width, seed):
     rng = np.random.default_rng(seed)
     points, before = (rng.integers(0, 256, (rows, width), dtype=np.uint8) for rows in (count, nlist))
     lists = rng.integers(0, nlist, count)
-    found = np.unpackbits(centroids._majorities(points, lists, before), axis=1)
+    found = np.unpackbits(clustering._majorities(points, lists, before), axis=1)
     for place in range(nlist):
         own, old = np.unpackbits(points[lists == place], axis=1), np.unpackbits(before[place])
         ones, zeros = (own == 1).sum(axis=0), (own == 0).sum(axis=0)
@@ -25,9 +26,9 @@ def test_sums_do_not_depend_on_how_many_are_made_at_once(monkeypatch):
     rng = np.random.default_rng(0)
     points, before = (rng.integers(0, 256, (rows, 4), dtype=np.uint8) for rows in (500, 7))
     lists = rng.integers(0, 7, 500)
-    whole = centroids._majorities(points, lists, before)
-    monkeypatch.setattr(centroids, "_BITS", 32 * 11)
-    np.testing.assert_array_equal(centroids._majorities(points, lists, before), whole)
+    whole = clustering._majorities(points, lists, before)
+    monkeypatch.setattr(clustering, "_BITS", 32 * 11)
+    np.testing.assert_array_equal(clustering._majorities(points, lists, before), whole)
 
 
 @pytest.mark.parametrize("params", [{"nlist": 60}, {"nlist": 60, "M": 8}])
@@ -49,5 +50,14 @@ def test_lists_fit_about_as_well_as_those_of_faiss(params, monkeypatch):
 
 def test_as_many_lists_as_codes():
     codes = np.arange(5, dtype=np.uint8)[:, None]
-    np.testing.assert_array_equal(np.sort(centroids.train(codes, 5), axis=0), codes)
-    assert centroids.train(np.zeros((9, 2), np.uint8), 4).shape == (4, 2)
+    np.testing.assert_array_equal(np.sort(clustering.centroids(codes, 5), axis=0), codes)
+    assert clustering.centroids(np.zeros((9, 2), np.uint8), 4).shape == (4, 2)
+
+
+def test_by_default_lists_hold_enough_codes_and_some_are_probed():
+    assert clustering.plan(1) == (1, 1)
+    assert clustering.plan(39 * 20) == (20, 8)
+    assert clustering.plan(10_000_000) == (12_649, 396)
+    assert clustering.plan(100, nlist=5, nprobe=9) == (5, 5)
+    with pytest.raises(BackendError, match="nlist=101"):
+        clustering.plan(100, nlist=101)
