@@ -1,19 +1,27 @@
 """What a measurement leaves: a results file of JSON lines, from which every table and plot is drawn.
 
 The first line of a run says what ran where (`Run`); then every row of a table (`Row`), every line of a plot
-(`Curve`) and everything that could not be measured (`Skipped`) is a line of its own, written as soon as it is known,
-so that a run that was interrupted goes on behind its last whole line. Format: ``docs/results-format.md``.
+(`Curve`), everything that could not be measured (`Skipped`) and every query shown with its answers (`Example`) is
+a line of its own, written as soon as it is known, so that a run that was interrupted goes on behind its last whole
+line.
+Format: ``docs/results-format.md``.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import ResultsError
+from . import check
 
+FAMILIES = ("codes", "float", "peer")
+
+_MAX_FILE = 1 << 28
 _MAX_LINE = 1 << 24
+_START = b'{"record": '
 
 
 @dataclass(frozen=True)
@@ -101,36 +109,138 @@ class Skipped:
     reason: str
 
 
-Record = Run | Row | Curve | Skipped
-_KINDS: dict[str, type[Record]] = {"run": Run, "row": Row, "curve": Curve, "skipped": Skipped}
+@dataclass(frozen=True)
+class Picture:
+    """An image of an example.
+
+    Attributes:
+        name: its path, or what else names it.
+        caption: what stands below it, such as ``distance 3``.
+        right: whether it shares a label with the query; true of the query itself.
+        image: a JPEG, PNG or WebP file in base64; empty if there is none to show.
+    """
+
+    name: str
+    caption: str
+    right: bool = True
+    image: str = ""
+
+    @property
+    def source(self) -> str:
+        """The image as a data URI."""
+        return f"data:image/{check.image_kind(self.image)};base64,{self.image}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query with what a method found for it, nearest first; `title` says why it is shown."""
+
+    run: str
+    dataset: str
+    method: str
+    title: str
+    query: Picture
+    matches: list[Picture]
+
+
+Record = Run | Row | Curve | Skipped | Example
+_KINDS: dict[str, type[Record]] = {"run": Run, "row": Row, "curve": Curve, "skipped": Skipped, "example": Example}
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Write records behind those of a results file, which is made if it is not there."""
+    """Write records behind the last whole line of a results file, which is made if it is not there.
+
+    Raises ResultsError if something else stands there.
+    """
     lines = [json.dumps({"record": type(record).__name__.lower(), **asdict(record)}) + "\n" for record in records]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
+    with path.open("ab+") as file:
+        _cut(file, path)
+        file.write("".join(lines).encode())
 
 
 def read(path: Path) -> Iterator[Record]:
     """Yield the records of a results file; a last line that was cut short is left out.
 
-    Raises ResultsError for a file that is none.
+    Nothing in the file is trusted: every field has its type and a size that a page can hold, every number is finite,
+    and every record belongs to a run before it. Raises ResultsError for a file that is none.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), ""), 1):
-            if not line.endswith("\n"):
+    if path.stat().st_size > _MAX_FILE:
+        raise ResultsError(f"{path}: over {_MAX_FILE >> 20} MiB; no results file is as large")
+    runs = set()
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), b""), 1):
+            if not line.endswith(b"\n") and len(line) < _MAX_LINE:
                 return
             try:
-                document = json.loads(line)
-                yield _record(_KINDS[document.pop("record")], document)
-            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-                raise ResultsError(f"{path}, line {number}: no record of a results file ({error!r})") from None
+                record = _record(line)
+                runs |= {record.id} if isinstance(record, Run) else set()
+                if not isinstance(record, Run) and record.run not in runs:
+                    raise ValueError(f"no run {check.short(record.run)} stands before it")
+            except (RecursionError, ValueError) as error:
+                raise ResultsError(f"{path}, line {number}: no record of a results file: {error}") from None
+            yield record
 
 
-def _record(kind: type[Record], document: dict[str, Any]) -> Record:
-    if kind is Row:
-        document["values"] = {name: Figure(**figure) for name, figure in document["values"].items()}
-    if kind is Curve:
-        document["points"] = [(float(x), float(y)) for x, y in document["points"]]
-    return kind(**document)
+def _cut(file: BinaryIO, path: Path) -> None:
+    """Take away a last line that was cut short."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - _MAX_LINE))
+    last = file.read().rpartition(b"\n")[2]
+    if last[: len(_START)] != _START[: len(last)]:
+        raise ResultsError(f"{path}: exists and is no results file; choose another output")
+    file.truncate(end - len(last))
+
+
+def _record(line: bytes) -> Record:
+    if len(line) >= _MAX_LINE:
+        raise ValueError(f"over {_MAX_LINE >> 20} MiB long")
+    document = json.loads(line)
+    name = check.instance(dict, document).pop("record", None)
+    if not isinstance(name, str) or name not in _KINDS:
+        raise ValueError(f"record is {check.short(name)}; there are: {', '.join(_KINDS)}")
+    return _made(_KINDS[name], document)
+
+
+def _made(kind: type[Any], document: Any) -> Any:
+    """Build a dataclass from an object that has its fields, and no others; ValueError says which are wrong."""
+    known = {entry.name: entry for entry in fields(kind)}
+    if unknown := check.instance(dict, document).keys() - known.keys():
+        raise ValueError(f"{check.short(min(unknown))} is no field of {kind.__name__.lower()}")
+    for name, entry in known.items():
+        if name not in document and entry.default is MISSING and entry.default_factory is MISSING:
+            raise ValueError(f"{kind.__name__.lower()} without {name}")
+    values = {}
+    for name, value in document.items():
+        try:
+            values[name] = _CHECKS.get(name, check.text)(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return kind(**values)
+
+
+def _family(value: Any) -> str:
+    if value not in FAMILIES:
+        raise ValueError(f"{check.short(value)}; there are: {', '.join(FAMILIES)}")
+    return str(value)
+
+
+def _figures(value: Any) -> dict[str, Figure]:
+    return {check.text(name): _made(Figure, part) for name, part in check.instance(dict, value).items()}
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "family": _family,
+    "machine": check.settings,
+    "settings": check.settings,
+    "versions": check.texts,
+    "params": check.params,
+    "values": _figures,
+    "points": check.points,
+    "image": check.image,
+    "right": lambda value: check.instance(bool, value),
+    "query": lambda value: _made(Picture, value),
+    "matches": lambda value: [_made(Picture, picture) for picture in check.instance(list, value)],
+    "value": check.number,
+    "low": check.optional_number,
+    "high": check.optional_number,
+}
