@@ -54,14 +54,14 @@ def build(
 
     Which type is for what: docs/tuning.md. th index tune sets the last of the parameters of a type for a recall.
     """
-    from transhash.codes import read_codes
-    from transhash.search import Index
+    from transhash import search
 
     percent = None if recall is None else max(1, round(100 * recall))
-    built = Index.build(read_codes(codes), backend, kind, options.given(recall=percent, **params))
-    stored = built.save(output)
-    if built.backend.why:
-        render.note(f"type {stored.info['type']}: {built.backend.why}")
+    with render.rows("codes") as report:
+        built = search.build(codes, output, backend, kind, options.given(recall=percent, **params), report)
+    stored = built.manifest
+    if built.why:
+        render.note(f"type {stored.info['type']}: {built.why}")
     size = sum(file.bytes for file in stored.files.values())
     render.note(
         f"wrote {output}: {backend} {stored.info.get('type', '')}, {stored.count} codes of {stored.bits} bits, "

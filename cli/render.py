@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,13 @@ def progress(total: int | None, unit: str, *, quiet: bool = False) -> Iterator[A
 @contextmanager
 def rows(unit: str = "rows") -> Iterator[Callable[[int, int], None]]:
     """Show how many rows are done, and of how many once that is known."""
-    with progress(None, unit) as bar:
+    with ExitStack() as stack:
+        bar: Any = None
 
         def show(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = stack.enter_context(progress(total or None, unit))
             bar.total = total or None
             bar.update(done - bar.n)
 

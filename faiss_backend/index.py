@@ -1,13 +1,13 @@
 """The FAISS backend's entry point: checks what it is asked, and hands it to the type of the index."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.backends import Knob, check_params
+from transhash.backends import CodeRows, Knob, check_params
 from transhash.errors import BackendError
 from transhash.results import Matches, RangeMatches
 
@@ -18,6 +18,7 @@ from .hashing import Hash, MultiHash
 from .hnsw import Hnsw
 from .ivf import Ivf
 from .kind import Kind
+from .streaming import write_flat, write_ivf
 
 _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Hnsw, Hash, MultiHash)}
 
@@ -43,11 +44,36 @@ class FaissIndex:
         cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
     ) -> Self:
         """Build an index of codes (n, bits/8) uint8. Its attribute `why` says why type ``auto`` chose what it did."""
-        choice = _choose(codes, type or cls.types[0], dict(params or {}))
+        choice = _choose(codes.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         built = kind.train(codes, check_params(choice.params, kind.build_params, f"index type {choice.type}"))
         built.add(codes)
         return cls(built, why=choice.why)
+
+    @classmethod
+    def stream(
+        cls,
+        rows: CodeRows,
+        folder: Path,
+        *,
+        type: str | None = None,
+        params: Mapping[str, int] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> Self | None:
+        """Write an index of types ``flat`` and ``ivf`` to a folder as `build` and `save` do, and open it mapped.
+
+        Neither the codes nor the index have to fit into memory. None for other types, which are built in memory.
+        """
+        choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
+        kind = _KINDS[choice.type]
+        given = check_params(choice.params, kind.build_params, f"index type {choice.type}")
+        if kind is Flat:
+            write_flat(rows, folder / storage.FILE, advance)
+        elif kind is Ivf:
+            write_ivf(rows, given, folder / storage.FILE, advance)
+        else:
+            return None
+        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, why=choice.why)
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -138,13 +164,13 @@ class FaissIndex:
             raise BackendError("the index was opened with mmap, which only reads; open it without to change it")
 
 
-def _choose(codes: NDArray[np.uint8], type: str, params: dict[str, int]) -> Choice:
-    """Return the type that is meant, and all its parameters."""
+def _choose(shape: tuple[int, ...], type: str, params: dict[str, int]) -> Choice:
+    """Return the type that is meant for codes of a shape (n, bits/8), and all its parameters."""
     if type in _KINDS:
         return Choice(type, params)
     if type == "auto":
         recall = check_params(params, ("recall",), "index type auto").get("recall")
-        return chosen(len(codes), codes.shape[1] * 8, recall)
+        return chosen(shape[0], shape[1] * 8, recall)
     choice = spelled(type)
     if choice is None:
         raise BackendError(

@@ -98,8 +98,12 @@ class Ivf(Bucketed):
         self._forget()
         for start in range(0, len(codes), _PROBES):
             some = codes[start : start + _PROBES]
-            places = np.ascontiguousarray(self._probes(some, 1)[:, 0])
+            places = self.nearest(some)
             self.index.add_core(len(some), faiss.swig_ptr(some), None, faiss.swig_ptr(places))
+
+    def nearest(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the list (n,) of each code, by its centroid."""
+        return np.ascontiguousarray(self._probes(codes, 1)[:, 0])
 
     def remove(self, keep: Mask) -> None:
         """Drop the codes where `keep` (n,) is false."""

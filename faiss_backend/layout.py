@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 FLAT, IVF, HNSW, HASH, MULTI_HASH = b"IBxF", b"IBwF", b"IBHf", b"IBHh", b"IBHm"  # how their files begin
 
 _NO_DIRECT_MAP = 0
+_COUNT_AT = 12  # behind magic, width in bits, width in bytes
+_NO_LISTS = b"sprs" + bytes(8)  # how FAISS ends the file of an ivf index without codes
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,21 @@ class Walk:
         if sizes.max(initial=0) > header.count or int(sizes.sum()) != header.count:
             raise ValueError("the inverted lists hold another number of codes")
         self.skip(header.count, width + 8)
+
+
+def flat_head(empty: bytes, count: int) -> bytes:
+    """Return how the file of a flat index of `count` codes begins, which follow, from the file of an empty one."""
+    width = int.from_bytes(empty[8:12], "little")
+    return _counted(empty, count)[:-8] + (count * width).to_bytes(8, "little")
+
+
+def ivf_head(empty: bytes, sizes: NDArray[np.int64]) -> bytes:
+    """Return how the file of an ivf index begins, from that of an empty one: codes and ids of every list follow."""
+    if not empty.endswith(_NO_LISTS):
+        raise ValueError("no file of an empty ivf index")
+    listed = b"full" + len(sizes).to_bytes(8, "little") + sizes.astype("<u8").tobytes()
+    return _counted(empty, int(sizes.sum())).removesuffix(_NO_LISTS) + listed
+
+
+def _counted(empty: bytes, count: int) -> bytes:
+    return empty[:_COUNT_AT] + count.to_bytes(8, "little") + empty[_COUNT_AT + 8 :]

@@ -80,7 +80,7 @@ def test_several_labels_a_row(tmp_path_factory, rows):
     assert [read.records.names(row) for row in range(len(rows))] == rows
     write_codes(folder / "again.h5", read)
     assert_same(read_codes(folder / "again.h5"), read)
-    write_records(folder / "records.h5", read.records)
+    write_records(folder / "records.h5", read.records.blocks())
     np.testing.assert_array_equal(open_records(folder / "records.h5", len(rows)).labels, read.records.labels)
 
 

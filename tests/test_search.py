@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import Codes, Index, manifest
-from transhash.codes import ModelRef, Records
+from transhash import Codes, Index, manifest, search
+from transhash.codes import ModelRef, Records, read_codes, write_codes
 from transhash.errors import BackendError, CodesError, IndexFolderError, MismatchError, TransHashError
 
 MODEL = ModelRef("phash", "digest-a", 64)
@@ -40,6 +41,42 @@ def test_save_and_open(backend, tmp_path):
     assert os.fsencode(index.path(7)) == b"/photos/photo \xff 7.jpg"
     assert index.records.names(7) == ("dog",)
     assert len(index.range_search(codes.codes[:3], 64).ids) == 150
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(300) % 2, np.arange(600).reshape(300, 2) % 2])
+@pytest.mark.parametrize(
+    ("backend", "kind"), [("faiss", "flat"), ("faiss", "ivf"), ("faiss", "auto"), ("faiss", "hnsw"), ("exact", None)]
+)
+def test_building_from_a_file_is_building_from_memory(backend, kind, labels, tmp_path):
+    codes = some_codes(300)
+    records = replace(codes.records, labels=None if labels is None else labels.astype(np.int32))
+    write_codes(tmp_path / "codes.h5", replace(codes, records=records))
+    told = []
+    built = search.build(tmp_path / "codes.h5", tmp_path / "i", backend, kind, report=lambda *done: told.append(done))
+    if kind in ("flat", "ivf", "auto"):
+        assert told[-1] == (300, 300)
+    expected = Index.build(read_codes(tmp_path / "codes.h5"), backend, kind)
+    assert built.why == expected.backend.why
+    assert replace(built.manifest, data="", files={}) == replace(expected.save(tmp_path / "j"), data="", files={})
+    index = Index.open(tmp_path / "i")
+    assert [index.path(row) for row in range(300)] == [expected.path(row) for row in range(300)]
+    assert [index.labels(row) for row in range(300)] == [expected.labels(row) for row in range(300)]
+    np.testing.assert_array_equal(index.search(codes, 5).ids, expected.search(codes, 5).ids)
+
+
+def test_a_build_that_fails_leaves_what_was_there(folder, tmp_path):
+    write_codes(tmp_path / "codes.h5", some_codes(40_000))
+    whole = (tmp_path / "codes.h5").read_bytes()
+    (tmp_path / "codes.h5").write_bytes(whole[: len(whole) // 2])
+    for target in (folder, tmp_path / "new.index"):
+        with pytest.raises(CodesError, match=r"codes\.h5"):
+            search.build(tmp_path / "codes.h5", target)
+    write_codes(tmp_path / "none.h5", some_codes(0))
+    with pytest.raises(MismatchError, match="no codes"):
+        search.build(tmp_path / "none.h5", tmp_path / "new.index")
+    assert not (tmp_path / "new.index").exists()
+    assert len(Index.open(folder)) == 50
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_refuses_codes_of_another_model(folder):

@@ -9,11 +9,11 @@ The core hands it codes and gets positions back. Paths, labels, the model's dige
 are the core's business (`transhash.search`): a backend stores nothing but its own index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, cast
+from typing import ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,44 @@ class Backend(Protocol):
 
     def info(self) -> dict[str, int | str]:
         """Describe the index: ``type`` and whatever else a person would ask, JSON values only."""
+        ...
+
+
+class CodeRows(Protocol):
+    """Packed codes that may be more than memory holds: (n, bits/8) uint8, of which slices are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, bits/8)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        ...
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        """Return the codes of a slice with step 1, in memory."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend that can build an index in its folder, in memory that does not grow with the codes."""
+
+    @classmethod
+    def stream(
+        cls,
+        rows: CodeRows,
+        folder: Path,
+        *,
+        type: str | None = None,
+        params: Mapping[str, int] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> Backend | None:
+        """Write what `build` and `save` would, and open it mapped; None for types that are built in memory only.
+
+        Meanwhile `advance` is told how many codes were done since it was told last.
+        """
         ...
 
 

@@ -1,6 +1,6 @@
 """The second arrow: codes -> index -> matches, with the paths and the model that belong to them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import backends, files, manifest
-from .backends import Backend
-from .codes import NO_LABEL, Codes, ModelRef, Records, open_records, write_records
+from .backends import Backend, Streaming
+from .codes import NO_LABEL, Codes, ModelRef, Records, open_codes, open_records, write_records
 from .codes.records import label_columns
 from .errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
 from .ids import RowIds
@@ -34,6 +34,14 @@ class Changes:
     added: int
     removed: int
     changed: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `build` made: the folder's manifest, and why the backend chose the type; empty if the user chose."""
+
+    manifest: Manifest
+    why: str
 
 
 class Index:
@@ -71,8 +79,7 @@ class Index:
 
         Raises BackendError if the backend is missing or refuses; MismatchError if there are no codes.
         """
-        if not len(codes):
-            raise MismatchError("no codes to index; encode some images first")
+        _check_any(codes)
         built = backends.load(backend).build(np.ascontiguousarray(codes.codes), type=type, params=params or {})
         return cls(backend, built, codes.records, codes.model, RowIds.first(len(codes)))
 
@@ -148,25 +155,13 @@ class Index:
             return self._write(folder, data)
 
     def _write(self, folder: Path, data: Path) -> Manifest:
-        (data / _BACKEND).mkdir()
+        (data / _BACKEND).mkdir(exist_ok=True)
         with files.naming(folder):
             self.backend.save(data / _BACKEND)
-            write_records(data / _RECORDS, self.records)
+            write_records(data / _RECORDS, self.records.blocks())
             if self.ids.next != len(self):
                 self.ids.save(data / _IDS)
-        stored = Manifest(
-            backend=self.backend_name,
-            count=len(self),
-            bits=self.backend.bits,
-            model=self.model.name,
-            model_digest=self.model.digest,
-            next_id=self.ids.next,
-            data=data.name,
-            files=manifest.describe(data),
-            info=self.backend.info(),
-        )
-        manifest.commit(folder, stored)
-        return stored
+        return _commit(folder, data, self.backend_name, self.backend, self.model, self.ids.next)
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -318,6 +313,63 @@ class Index:
     def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
         if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
             raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool, one a row")
+
+
+def build(
+    codes: str | Path,
+    folder: str | Path,
+    backend: str = "faiss",
+    type: str | None = None,
+    params: Params | None = None,
+    report: Callable[[int, int], object] = lambda done, total: None,
+) -> Built:
+    """Build an index folder of a codes file, for types that can in memory that does not grow with it.
+
+    Arguments are those of `Index.build` and `Index.save`, which do the same for codes in memory. `report` is told how
+    many rows are done, and of how many.
+
+    Raises what these do, and CodesError for a damaged file.
+    """
+    folder, kind, done = Path(folder), backends.load(backend), 0
+    with manifest.writing(folder) as data, open_codes(codes, embeddings=False) as file:
+        _check_any(file)
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            report(done, len(file))
+
+        if issubclass(kind, Streaming):
+            with files.naming(folder):
+                (data / _BACKEND).mkdir()
+                built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
+                if built:
+                    write_records(data / _RECORDS, file.records())
+                    return Built(_commit(folder, data, backend, built, file.header.model, len(file)), built.why)
+        index = Index.build(file.whole(), backend, type, params)
+        return Built(index._write(folder, data), index.backend.why)
+
+
+def _check_any(codes: Sized) -> None:
+    if not len(codes):
+        raise MismatchError("no codes to index; encode some images first")
+
+
+def _commit(folder: Path, data: Path, name: str, backend: Backend, model: ModelRef, next_id: int) -> Manifest:
+    """Make a data folder that is complete the index."""
+    stored = Manifest(
+        backend=name,
+        count=len(backend),
+        bits=backend.bits,
+        model=model.name,
+        model_digest=model.digest,
+        next_id=next_id,
+        data=data.name,
+        files=manifest.describe(data),
+        info=backend.info(),
+    )
+    manifest.commit(folder, stored)
+    return stored
 
 
 def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:

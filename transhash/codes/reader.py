@@ -25,6 +25,8 @@ _STRING_BYTES = 200  # that a short string takes in memory
 class CodesFile:
     """An open codes file, whose rows are read as they are asked for; made by `open_codes`.
 
+    It is the `transhash.backends.CodeRows` of its codes.
+
     Attributes:
         path: where it lies.
         header: what it says of itself.
@@ -59,6 +61,27 @@ class CodesFile:
         """Return the number of rows."""
         return len(self._codes)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the codes, (n, bits/8)."""
+        return self._codes.shape
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        """Return the codes, without their records, of a slice with step 1. Raises CodesError if they are damaged."""
+        try:
+            return self._codes[rows]
+        except hdf5.DAMAGE as error:
+            raise self._damaged(rows.start, rows.stop, error) from error
+
+    def records(self) -> Iterator[Records]:
+        """Yield what belongs to the rows of consecutive blocks. Raises CodesError if it is damaged."""
+        for start in range(0, len(self), STRINGS):
+            stop = min(start + STRINGS, len(self))
+            try:
+                yield self._records.read(start, stop)
+            except hdf5.DAMAGE as error:
+                raise self._damaged(start, stop, error) from error
+
     def read(self, start: int, stop: int, *, embeddings: bool = True) -> Codes:
         """Return rows in memory. Raises CodesError if the file is damaged there."""
         try:
@@ -66,8 +89,7 @@ class CodesFile:
             records = self._records.read(start, stop)
             return Codes(self._codes[start:stop], records, self.header.model, (), vectors)
         except hdf5.DAMAGE as error:
-            rows = f"rows {start} to {stop - 1}"
-            raise CodesError(f"{self.path}: {rows}: damaged ({hdf5.line(error)}); encode again") from error
+            raise self._damaged(start, stop, error) from error
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """Return the embeddings of some rows, (m, d), of a file that has them. Raises CodesError if it is damaged."""
@@ -116,6 +138,9 @@ class CodesFile:
             list(self.skipped()),
             None if vectors is None else vectors[:],
         )
+
+    def _damaged(self, start: int, stop: int, error: Exception) -> CodesError:
+        return CodesError(f"{self.path}: rows {start} to {stop - 1}: damaged ({hdf5.line(error)}); encode again")
 
     def _checked_segments(self, file: hdf5.File) -> NDArray[np.uint8]:
         """Return the checksums of the segments after comparing header, labels' names and skipped with the digest."""

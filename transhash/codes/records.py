@@ -62,6 +62,11 @@ class Records:
         """Return the path of a row as the file system's functions take it."""
         return os.fsdecode(os.path.join(self.root, self.paths[row]))
 
+    def blocks(self) -> Iterator["Records"]:
+        """Yield consecutive blocks of rows, in memory; one if there are no rows."""
+        for start in range(0, max(1, len(self)), STRINGS):
+            yield self.take(slice(start, start + STRINGS))
+
     def names(self, row: int) -> tuple[str, ...]:
         """Return the labels of a row; none, one or several."""
         if self.labels is None:
@@ -89,8 +94,7 @@ class Records:
         )
 
     def _rootless(self) -> "Records":
-        blocks = (self.take(slice(start, start + STRINGS)) for start in range(0, len(self), STRINGS))
-        paths = StringTable.joined([StringTable.of(list(block.full_paths())) for block in blocks])
+        paths = StringTable.joined([StringTable.of(list(block.full_paths())) for block in self.blocks()])
         return replace(self, paths=paths, root=b"")
 
     def take(self, which: Rows) -> "Records":

@@ -1,9 +1,9 @@
 """Writing codes files, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -263,17 +263,23 @@ def write_codes(path: str | Path, codes: Codes) -> None:
             writer.skip(skipped, reason)
 
 
-def write_records(path: Path, records: Records) -> None:
-    """Write paths and labels alone, in the layout of a codes file: what an index keeps of it."""
+def write_records(path: Path, blocks: Iterable[Records]) -> None:
+    """Write paths and labels alone, in the layout of a codes file: what an index keeps of it.
+
+    Blocks of rows, one at least, that are the same but for the rows: of one root, with the same names of labels.
+    """
+    blocks = iter(blocks)
+    first = next(blocks)
     with hdf5.created(path) as (file, _):
-        file.attrs["root"] = np.frombuffer(records.root, dtype=np.uint8)
-        paths = hdf5.Strings(file, "path")
-        for start in range(0, len(records), STRINGS):
-            paths.extend(records.take(slice(start, start + STRINGS)).paths)
-        if records.labels is not None:
-            width = None if records.labels.ndim == 1 else records.labels.shape[1]
-            hdf5.Column(file, "labels", np.int32, width).extend(records.labels)
-            _write_label_names(file, records.label_names)
+        file.attrs["root"] = np.frombuffer(first.root, dtype=np.uint8)
+        paths, labels = hdf5.Strings(file, "path"), None
+        if first.labels is not None:
+            _write_label_names(file, first.label_names)
+            labels = hdf5.Column(file, "labels", np.int32, None if first.labels.ndim == 1 else first.labels.shape[1])
+        for block in chain([first], blocks):
+            paths.extend(block.paths)
+            if labels is not None and block.labels is not None:
+                labels.extend(block.labels)
 
 
 def _write_label_names(file: hdf5.File, names: Sequence[str]) -> None:

@@ -1,0 +1,83 @@
+"""An index that is written part by part is the one that is built in memory."""
+
+from unittest.mock import patch
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faiss_backend import FaissIndex, storage, streaming
+from transhash import clustering, hamming
+
+
+def collection(seed, count, width):
+    return np.random.default_rng(seed).integers(0, 8, (count, width), dtype=np.uint8)
+
+
+class Slices:
+    """Codes that only slices can be taken of."""
+
+    def __init__(self, codes):
+        self._codes = codes
+        self.shape = codes.shape
+
+    def __len__(self):
+        return len(self._codes)
+
+    def __getitem__(self, rows):
+        assert rows.stop - rows.start <= streaming._BLOCK_ROWS
+        return self._codes[rows]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 700),
+    st.sampled_from([1, 3, 8, 128]),
+    st.sampled_from([("flat", {}), ("ivf", {}), ("ivf", {"nlist": 9, "nprobe": 2}), ("ivf", {"nlist": 5, "M": 4})]),
+    st.sampled_from([1, 7, 256, 1000]),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_file_is_the_one_that_is_built_in_memory(tmp_path_factory, count, width, kind, block, seed):
+    name, params = kind
+    codes, params = (
+        collection(seed, count, width),
+        {**params, **({"nlist": min(params["nlist"], count)} if "nlist" in params else {})},
+    )
+    built, streamed = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("streamed")
+    FaissIndex.build(codes, type=name, params=params).save(built)
+    told = []
+    with patch.object(streaming, "_BLOCK_ROWS", block):
+        FaissIndex.stream(Slices(codes), streamed, type=name, params=params, advance=told.append)
+    assert sum(told) == count
+    assert [path.name for path in streamed.iterdir()] == [storage.FILE]
+    sampled = count > clustering.POINTS_PER_LIST * clustering.plan(count, params.get("nlist"))[0]  # others than there
+    if name == "flat" or not (sampled or "M" in params):
+        assert (streamed / storage.FILE).read_bytes() == (built / storage.FILE).read_bytes()
+    plain = faiss.read_index_binary(str(streamed / storage.FILE))
+    if name == "ivf":
+        plain.nprobe = plain.nlist
+    queries = codes[:9]
+    exact = hamming.top_k(queries, codes, 5)
+    np.testing.assert_array_equal(plain.search(queries, exact.ids.shape[1])[0], exact.distances)
+
+
+def test_lists_are_those_of_the_nearest_centroids(tmp_path):
+    codes = collection(0, 5000, 8)
+    with patch.object(streaming, "_BLOCK_ROWS", 999):
+        index = FaissIndex.stream(codes, tmp_path, type="ivf", params={"nlist": 20})
+    centroids, lists = index.cells()
+    np.testing.assert_array_equal(lists, hamming.top_k(codes, centroids, 1).ids[:, 0])
+    np.testing.assert_array_equal(index.reconstruct(0, 5000), codes)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "hash", "multihash", "BHNSW8"])
+def test_other_types_are_built_in_memory(kind, tmp_path):
+    assert FaissIndex.stream(collection(0, 50, 8), tmp_path, type=kind) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_why_a_type_was_chosen_is_told(tmp_path):
+    codes = collection(0, 50, 8)
+    assert FaissIndex.stream(codes, tmp_path, type="auto").why == FaissIndex.build(codes, type="auto").why
