@@ -158,12 +158,13 @@ def append(path: Path, records: Iterable[Record]) -> None:
         file.write("".join(lines).encode())
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(path: str | Path) -> Iterator[Record]:
     """Yield the records of a results file; a last line that was cut short is left out.
 
     Nothing in the file is trusted: every field has its type and a size that a page can hold, every number is finite,
     and every record belongs to a run before it. Raises ResultsError for a file that is none.
     """
+    path = Path(path)
     if path.stat().st_size > _MAX_FILE:
         raise ResultsError(f"{path}: over {_MAX_FILE >> 20} MiB; no results file is as large")
     runs = set()
@@ -184,9 +185,11 @@ def read(path: Path) -> Iterator[Record]:
 def _cut(file: BinaryIO, path: Path) -> None:
     """Take away a last line that was cut short."""
     end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(len(_START))
     file.seek(max(0, end - _MAX_LINE))
     last = file.read().rpartition(b"\n")[2]
-    if last[: len(_START)] != _START[: len(last)]:
+    if any(part[: len(_START)] != _START[: len(part)] for part in (start, last)):
         raise ResultsError(f"{path}: exists and is no results file; choose another output")
     file.truncate(end - len(last))
 
@@ -201,7 +204,7 @@ def _record(line: bytes) -> Record:
     return _made(_KINDS[name], document)
 
 
-def _made(kind: type[Any], document: Any) -> Any:
+def _made(kind: Any, document: Any) -> Any:
     """Build a dataclass from an object that has its fields, and no others; ValueError says which are wrong."""
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := check.instance(dict, document).keys() - known.keys():
@@ -211,8 +214,9 @@ def _made(kind: type[Any], document: Any) -> Any:
             raise ValueError(f"{kind.__name__.lower()} without {name}")
     values = {}
     for name, value in document.items():
+        checked: Callable[[Any], Any] = _CHECKS.get(name, check.text)
         try:
-            values[name] = _CHECKS.get(name, check.text)(value)
+            values[name] = checked(value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return kind(**values)

@@ -1,0 +1,55 @@
+"""Reports: pages, Markdown and CSV from results files, and the tables of documents."""
+
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from transhash import files, report
+from transhash.report.documents import redrawn
+from transhash.report.sections import load
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("report")
+@click.argument("results", nargs=-1, required=True, type=FILE)
+@click.option("-o", "--output", type=OUTPUT, help="The page to write: one file of HTML.")
+@click.option("--markdown", type=OUTPUT, help="Write the tables as Markdown.")
+@click.option("--csv", "table", type=OUTPUT, help="Write every figure as a row of CSV.")
+@click.option(
+    "--update",
+    "documents",
+    multiple=True,
+    type=FILE,
+    help="Draw the tables of a document again, between <!-- results: TABLE --> and <!-- end of results -->.",
+)
+def command(
+    results: tuple[Path, ...],
+    output: Path | None,
+    markdown: Path | None,
+    table: Path | None,
+    documents: tuple[Path, ...],
+) -> None:
+    """Draw RESULTS files.
+
+    \b
+    Examples:
+        python -m benchmarks report accuracy.jsonl search.jsonl -o report.html
+        python -m benchmarks report benchmarks/results/*.jsonl --update README.md --update docs/results.md
+    """
+    records = list(chain.from_iterable(map(report.read, results)))
+    for path, write in ((output, report.write_html), (markdown, report.write_markdown), (table, report.write_csv)):
+        if path:
+            write(path, records)
+    for document in documents:
+        _update(document, results)
+
+
+def _update(document: Path, results: tuple[Path, ...]) -> None:
+    old = document.read_text(encoding="utf-8")
+    new = redrawn(old, load(results))
+    if new != old:
+        with files.replacing(document) as temporary:
+            temporary.write_text(new, encoding="utf-8", newline="")

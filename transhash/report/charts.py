@@ -1,0 +1,228 @@
+"""Charts of Vega-Lite whose colours are the page's: CSS variables, so that light and dark need no second drawing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from . import figures
+
+Spec = dict[str, Any]
+
+_HUES = {"codes": 4, "float": 4, "peer": 6}  # the page has so many colours for each family
+_SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
+_LOG = 50.0  # a wider axis than this factor is logarithmic
+_HEIGHT = 340
+_BAR = 26
+_FONT = "system-ui, 'Segoe UI', Roboto, sans-serif"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a method: (x, y), the range of y if it has one, and what is written beside it, if anything.
+
+    Points are told apart by `method`; `label` is what is said of this one.
+    """
+
+    method: str
+    family: str
+    label: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Time:
+    """The time that a share of a method's queries stays within, such as ``95 in 100``."""
+
+    label: str
+    family: str
+    share: str
+    ms: float
+
+
+def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool = False) -> Spec:
+    """Draw points, those of a method joined in the order of x, with a legend that highlights what is clicked."""
+    methods, colours, shapes = _styles(points)
+    axes = [
+        _axis(kind, name, [getattr(point, field) for point in points], logarithmic)
+        for kind, name, field in ((alt.X, x, "x"), (alt.Y, y, "y"))
+    ]
+    picked = alt.selection_point(fields=["method"], bind="legend")
+    base = alt.Chart(_values(points)).encode(
+        *axes,
+        color=alt.Color("method:N", scale=alt.Scale(domain=methods, range=colours), legend=_legend()),
+        opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12)),
+    )
+    described = [
+        alt.Tooltip("label:N", title="method"),
+        alt.Tooltip("x:Q", title=x, format=_format(x)),
+        alt.Tooltip("y:Q", title=y, format=_format(y)),
+    ]
+    layers = [
+        base.mark_line(strokeWidth=2).encode(order="x:Q"),
+        base.mark_point(filled=True, size=70 if len(points) <= 24 * len(methods) else 16)
+        .encode(
+            shape=alt.Shape("method:N", scale=alt.Scale(domain=methods, range=shapes), legend=_legend()),
+            tooltip=described,
+        )
+        .add_params(picked),
+    ]
+    if any(point.low is not None for point in points):
+        layers.append(base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q")))
+    for align, side in (("left", 1), ("right", -1)):
+        middle = sorted(point.x for point in points)[-1] / 2
+        there = [point for point in points if point.said and (point.x > middle) == (side < 0)]
+        if there:
+            layers.append(_names(there, align, side * 9, axes))
+    return _spec(alt.layer(*layers), _HEIGHT, title)
+
+
+def bars(title: str, x: str, y: str, points: Sequence[Point]) -> Spec:
+    """Draw shares, from 0 to 1, one bar for each x."""
+    chart = (
+        alt.Chart(_values(points))
+        .mark_bar(color="var(--codes-0)")
+        .encode(
+            alt.X("x:O", title=x, axis=alt.Axis(labelOverlap=True, labelAngle=0)),
+            alt.Y("y:Q", title=y, scale=alt.Scale(domain=[0, 1])),
+            tooltip=[alt.Tooltip("x:O", title=x), alt.Tooltip("y:Q", title=y, format=_format(y))],
+        )
+    )
+    return _spec(chart, _HEIGHT // 2, title)
+
+
+def times(title: str, rows: Sequence[Time]) -> Spec:
+    """Draw a mark for every percentile of a method's queries, and a line from the first to the last."""
+    order = list(dict.fromkeys(row.label for row in sorted(rows, key=lambda row: row.ms)))
+    shares = list(dict.fromkeys(row.share for row in rows))
+    values = [row.ms for row in rows]
+    scale = alt.Scale(type="log", nice=False, padding=12) if _wide(values) else alt.Scale()
+    base = alt.Chart(_values(rows)).encode(
+        alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=alt.ExprRef("width < 500 ? 130 : 320"))),
+        color=alt.Color(
+            "family:N",
+            scale=alt.Scale(domain=list(_HUES), range=[f"var(--{family}-0)" for family in _HUES]),
+            legend=None,
+        ),
+    )
+    layers = [
+        base.mark_rule(strokeWidth=3, opacity=0.5).encode(alt.X("min(ms):Q", scale=scale), alt.X2("max(ms):Q")),
+        base.mark_point(filled=True, size=90, opacity=1).encode(
+            alt.X("ms:Q", title="ms a query", scale=scale, axis=_ticks("ms a query", values)),
+            shape=alt.Shape(
+                "share:N",
+                scale=alt.Scale(domain=shares, range=["circle", "diamond", "triangle-right"][: len(shares)]),
+                legend=_legend(),
+            ),
+            tooltip=[
+                alt.Tooltip("label:N", title="method"),
+                alt.Tooltip("share:N", title="of the queries"),
+                alt.Tooltip("ms:Q", title="ms", format=_format("ms")),
+            ],
+        ),
+    ]
+    return _spec(alt.layer(*layers), _BAR * len(order) + _BAR, title)
+
+
+def _names(points: Sequence[Point], align: str, dx: int, axes: Sequence[Any]) -> Any:
+    """Write names beside points, on the side where there is room."""
+    return (
+        alt.Chart(_values(points))
+        .mark_text(align=align, dx=dx, dy=-9, fontSize=12, fontWeight=600, color="var(--ink)", limit=260)
+        .encode(*axes, text="said:N")
+    )
+
+
+def _styles(points: Sequence[Point]) -> tuple[list[str], list[str], list[str]]:
+    """Give every method a colour of its family and a shape."""
+    families = {point.method: point.family for point in points}
+    seen = dict.fromkeys(_HUES, 0)
+    colours = []
+    for family in families.values():
+        colours.append(f"var(--{family}-{seen[family] % _HUES[family]})")
+        seen[family] += 1
+    shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(families))]
+    return list(families), colours, shapes
+
+
+def _axis(kind: Any, name: str, values: Sequence[float], logarithmic: bool) -> Any:
+    field = "x:Q" if kind is alt.X else "y:Q"
+    if _wide(values) or (logarithmic and min(values) > 0):
+        return kind(field, title=name, scale=alt.Scale(type="log", nice=False, padding=12), axis=_ticks(name, values))
+    return kind(field, title=name, scale=alt.Scale(zero=False, nice=True, padding=8), axis=_ticks(name, []))
+
+
+def _ticks(name: str, values: Sequence[float]) -> alt.Axis:
+    """Mark a logarithmic axis at powers: of two for bytes, of ten, or 1, 2 and 5 times that where they are few."""
+    if not _wide(values):
+        return alt.Axis(format=_format(name), labelOverlap=True, tickCount=6)
+    low, high = math.log10(min(values)), math.log10(max(values))
+    if name.startswith("bytes"):
+        ticks = [2.0**power for power in range(math.ceil(low / math.log10(2)), math.floor(high / math.log10(2)) + 1)]
+        ticks = ticks[:: 1 + len(ticks) // 8]
+    else:
+        digits = (1, 2, 5) if high - low < 3 else (1,)
+        ticks = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in digits]
+    return alt.Axis(format=_format(name), labelOverlap=True, values=ticks)
+
+
+def _wide(values: Sequence[float]) -> bool:
+    return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG
+
+
+def _format(name: str) -> str:
+    """Return the format of d3 that spells a figure."""
+    return ".3~f" if name.startswith(figures.SHARES) else ",.4~r"
+
+
+def _legend(title: str | None = None) -> alt.Legend:
+    return alt.Legend(
+        title=title,
+        orient="bottom",
+        columns=alt.ExprRef("width < 500 ? 1 : 3"),
+        labelLimit=alt.ExprRef("width < 500 ? 280 : 240"),
+        symbolLimit=60,
+        symbolOpacity=1,
+    )
+
+
+def _values(points: Sequence[Point | Time]) -> alt.Data:
+    return alt.Data(values=[vars(point) for point in points])
+
+
+def _spec(chart: Any, height: int, description: str) -> Spec:
+    spec: Spec = (
+        chart.properties(width="container", height=height, description=description)
+        .configure(
+            background="transparent",
+            font=_FONT,
+            padding=4,
+            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+        )
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor="var(--dim)",
+            titleColor="var(--ink)",
+            titleFontWeight=600,
+            gridColor="var(--line)",
+            domainColor="var(--line)",
+            tickColor="var(--line)",
+            labelFontSize=12,
+            titleFontSize=12,
+        )
+        .configure_legend(
+            labelColor="var(--ink)",
+            symbolBaseFillColor="var(--ink)",
+            titleColor="var(--dim)",
+            labelFontSize=12,
+            titleFontSize=12,
+        )
+        .to_dict()
+    )
+    return spec

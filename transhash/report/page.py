@@ -1,0 +1,126 @@
+"""A report as one page of HTML that needs nothing beside it, and lets nothing in a results file run.
+
+Everything from a file is escaped where it stands, and the page's own policy (CSP) lets the browser run exactly the
+scripts that were written here, by their digests, and load nothing from anywhere.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import ResultsError
+from . import figures, output
+from .records import Record
+from .sections import Section, gather
+from .summary import Summary, accuracies, summarize
+from .tables import tables
+
+_MARK = "<!-- a report of TransHash -->"
+_START = f"<!doctype html>\n{_MARK}\n".encode()
+
+
+def write_html(path: str | Path, records: Iterable[Record], title: str = "") -> None:
+    """Draw records as a page; it is whole or not there. Needs the extra ``report``.
+
+    Raises ResultsError if anything but an earlier report stands at `path`, or a library is missing.
+    """
+    check_replaceable(Path(path))
+    output.write(Path(path), html(gather(records), title), _START)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ResultsError if anything but an earlier report stands at `path`, or a library is missing."""
+    output.check(path, _START)
+    _libraries()
+
+
+def html(sections: Sequence[Section], title: str = "") -> bytes:
+    """Return the page of some runs, those on accuracy first. Raises ResultsError if a library is missing."""
+    _libraries()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from .plots import plots
+
+    sections = sorted(sections, key=lambda section: not accuracies(section))
+    environment = Environment(
+        loader=PackageLoader("transhash.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    parts: list[dict[str, Any]] = [
+        {**vars(section), "plots": plots(section), "tables": tables(section)} for section in sections
+    ]
+    charts = any(part["plots"] for part in parts)
+    scripts = [*([library()] if charts else []), _read("page.js")]
+    summary = summarize(sections)
+    text = environment.get_template("page.html").render(
+        mark=Markup(_MARK),
+        policy=_policy(scripts),
+        title=title or _title(summary, sections),
+        style=Markup(_read("style.css")),
+        summary=summary,
+        parts=parts,
+        charts=charts,
+        library=Markup(scripts[0]),
+        script=Markup(scripts[-1]),
+        better=figures.better,
+        digits=figures.number,
+        label=figures.label,
+        listed=_listed,
+        span=figures.span,
+        spelled=figures.spelled,
+    )
+    return text.encode("utf-8", "backslashreplace")
+
+
+@cache
+def library() -> str:
+    """Return the scripts that draw plots: Vega, Vega-Lite and Vega-Embed, as one."""
+    import vl_convert
+
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _libraries() -> None:
+    try:
+        import altair  # noqa: F401
+        import jinja2  # noqa: F401
+        import vl_convert  # noqa: F401
+    except ImportError as error:
+        raise ResultsError(f"reports need {error.name}; install it with: pip install 'transhash[report]'") from None
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _read(name: str) -> str:
+    return (resources("transhash.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _title(summary: Summary, sections: Sequence[Section]) -> str:
+    if summary.buys:
+        return "What hash codes buy, and what they cost"
+    return sections[0].run.title if sections else "No results"
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {'none' if value is None else value}" for name, value in values.items()
+    )

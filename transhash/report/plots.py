@@ -1,0 +1,116 @@
+"""What a run lets draw: accuracy against bytes first, then its curves, then the times of its queries."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import charts, figures
+from .charts import Point, Time
+from .records import Curve, Row
+from .sections import Section
+from .summary import accuracies
+
+_SHARES = {"ms a query": "median", "ms a query p95": "95 in 100", "ms a query p99": "99 in 100"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart of Vega-Lite, with what it shows in words."""
+
+    title: str
+    note: str
+    spec: charts.Spec
+
+
+def plots(section: Section) -> list[Plot]:
+    """Return everything that a run lets draw: accuracy against bytes first."""
+    return [
+        *_scatters(section.rows, "bytes an image", "mAP", _named(section)),
+        *_scatters(section.rows, "recall@", "queries/s"),
+        *_curves(section.curves),
+        *_latencies(section.rows),
+    ]
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float | None:
+    """Return b of y ∝ x^b, the least squares of the logarithms; None for fewer than three positive points."""
+    logs = [(math.log(x), math.log(y)) for x, y in points if x > 0 and y > 0]
+    middle = sum(x for x, _ in logs) / max(1, len(logs))
+    spread = sum((x - middle) ** 2 for x, _ in logs)
+    if len(logs) < 3 or not spread:
+        return None
+    return sum((x - middle) * y for x, y in logs) / spread
+
+
+def _named(section: Section) -> list[Row]:
+    """Return the rows whose names a plot writes beside their points: those that the summary speaks of."""
+    return [row for found in accuracies(section) for row in (found.ours, found.floats) if row]
+
+
+def _scatters(rows: Sequence[Row], x: str, y: str, named: Sequence[Row] = ()) -> list[Plot]:
+    """Draw one figure against another, methods with several rows as lines; one plot for each data set and pair."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        across, up = (next((name for name in row.values if name.startswith(start)), "") for start in (x, y))
+        if across and up:
+            groups.setdefault((row.table, row.dataset, across, up), []).append(row)
+    drawn = []
+    for (_, dataset, across, up), own in groups.items():
+        if len(own) > 1:
+            points = [_point(row, across, up, any(row is other for other in named)) for row in own]
+            title = f"{up} against {across}, {dataset}"
+            drawn.append(Plot(title, _note(across, up), charts.lines(title, across, up, points)))
+    return drawn
+
+
+def _point(row: Row, x: str, y: str, named: bool) -> Point:
+    name, figure = figures.label(row.method, row.params), row.values[y]
+    said = name if named else ""
+    return Point(row.method, row.family, name, row.values[x].value, figure.value, figure.low, figure.high, said)
+
+
+def _curves(curves: Sequence[Curve]) -> list[Plot]:
+    groups: dict[tuple[str, str, str, str], list[Curve]] = {}
+    for curve in curves:
+        if curve.points:
+            groups.setdefault((curve.plot, curve.dataset, curve.x, curve.y), []).append(curve)
+    return [_curve_plot(*key, own) for key, own in groups.items()]
+
+
+def _curve_plot(plot: str, dataset: str, x: str, y: str, curves: Sequence[Curve]) -> Plot:
+    grows = x == "codes"
+    points = []
+    for curve in curves:
+        name = figures.label(curve.method, curve.params)
+        power = exponent(curve.points) if grows else None
+        shown = name if power is None else f"{name}: ∝ {x}^{power:.2f}"
+        points += [Point(shown, curve.family, name, *point) for point in curve.points]
+    title = f"{plot}, {dataset}"
+    if x == "bit":
+        return Plot(title, f"{y} for each {x}.", charts.bars(title, x, y, points))
+    return Plot(title, _note(x, y), charts.lines(title, x, y, points, grows))
+
+
+def _latencies(rows: Sequence[Row]) -> list[Plot]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if "ms a query" in row.values:
+            groups.setdefault((row.table, row.dataset), []).append(row)
+    return [_latency(dataset, own) for (_, dataset), own in groups.items() if len(own) > 1]
+
+
+def _latency(dataset: str, rows: Sequence[Row]) -> Plot:
+    title = f"ms a query, {dataset}"
+    points = [
+        Time(figures.label(row.method, row.params), row.family, share, row.values[name].value)
+        for row in rows
+        for name, share in _SHARES.items()
+        if name in row.values and row.values[name].value > 0
+    ]
+    return Plot(title, "One query at a time; lower is better.", charts.times(title, points))
+
+
+def _note(x: str, y: str) -> str:
+    ends = {1: "higher is better", -1: "lower is better"}
+    said = [f"{name}: {ends[figures.better(name)]}" for name in (y, x) if figures.better(name)]
+    return "; ".join(said) + ("." if said else "")

@@ -1,0 +1,104 @@
+"""The tables of a report as Markdown, for READMEs and documents, and as CSV, for papers."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from . import figures, output
+from .records import Record, Row, Run
+from .sections import Section, gather
+from .summary import summarize
+from .tables import Table, cell, tables
+
+_MARK = "<!-- a report of TransHash -->"
+_COLUMNS = (
+    *("suite", "date", "commit", "table", "dataset", "family", "method", "params"),
+    *("figure", "value", "low", "high", "command"),
+)
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
+_MEANT = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|&"})
+
+
+def write_markdown(path: str | Path, records: Iterable[Record]) -> None:
+    """Write the summary, every table and what was not run; it is whole or not there.
+
+    Raises ResultsError if anything but an earlier report stands at `path`.
+    """
+    output.write(
+        Path(path), f"{_MARK}\n\n{markdown(gather(records))}".encode("utf-8", "backslashreplace"), _MARK.encode()
+    )
+
+
+def write_csv(path: str | Path, records: Iterable[Record]) -> None:
+    """Write every figure as a row of CSV (RFC 4180); it is whole or not there.
+
+    A text that a spreadsheet would compute gets an apostrophe in front.
+    Raises ResultsError if anything but an earlier report stands at `path`.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(_COLUMNS)
+    for section in gather(records):
+        rows.writerows(line for row in section.rows for line in _csv_rows(section.run, row))
+    output.write(Path(path), text.getvalue().encode("utf-8", "backslashreplace"), ",".join(_COLUMNS).encode())
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """Return a report as Markdown, without its plots and pictures."""
+    summary = summarize(sections)
+    lines = [f"- {_plain(sentence)}" for sentence in summary.buys + summary.costs]
+    for section in sections:
+        lines += ["", f"## {_plain(section.run.title)}"]
+        for table in tables(section):
+            lines += ["", f"### {_plain(table.title)}", "", *markdown_table(table)]
+        if section.skipped:
+            lines += ["", "Not run:", ""]
+            lines += [f"- {_plain(f'{one.method}, {one.dataset}: {one.reason}')}" for one in section.skipped]
+        lines += ["", *_measured(section.run)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def markdown_table(table: Table, columns: Sequence[str] = ()) -> list[str]:
+    """Return a table as lines of Markdown, with some of its columns or all; codes among others are bold."""
+    shown = list(columns) or table.columns
+    before = ["method", "data"] if table.datasets else ["method"]
+    head = [*before, *(_plain(name) for name in shown)]
+    lines = [_line(head), "|" + "---|" * len(before) + "---:|" * len(shown)]
+    mixed = len({row.family for row in table.rows}) > 1
+    for row in table.rows:
+        cells = [figures.label(row.method, row.params), *([row.dataset] if table.datasets else [])]
+        cells += [cell(row, name) for name in shown]
+        lines.append(_line([_marked(_plain(text), mixed and row.family == "codes") for text in cells]))
+    return lines
+
+
+def _measured(run: Run) -> Iterator[str]:
+    yield f"Measured {_plain(run.date)}{f', commit {_plain(run.commit)}' if run.commit else ''}:"
+    yield ""
+    yield from (f"    {line}" for line in run.command.splitlines())
+
+
+def _csv_rows(run: Run, row: Row) -> Iterator[list[object]]:
+    params = ", ".join(figures.spelled(row.params))
+    told = [run.suite, run.date, run.commit, row.table, row.dataset, row.family, row.method, params]
+    for name, figure in row.values.items():
+        numbers = [figure.value, figure.low, figure.high]
+        yield [*map(_inert, told), _inert(name), *numbers, _inert(run.command)]
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith(_COMPUTED) else text
+
+
+def _plain(text: str) -> str:
+    """Spell a text so that Markdown shows it as it is, in one line."""
+    return " ".join(text.split()).translate(_MEANT)
+
+
+def _marked(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold and text else text
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
