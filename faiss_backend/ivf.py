@@ -15,7 +15,7 @@ from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, Walk
 
-_MANY = 4096  # lists, from which on FAISS, which clusters codes as floats, takes minutes and then hours
+_MANY = 1024  # lists, from which on FAISS, which clusters codes as floats, takes long, and its lists are no better
 _PROBES = 1 << 23  # numbers of lists to probe that are kept at once
 
 Places = tuple[NDArray[Any], NDArray[np.int64]]

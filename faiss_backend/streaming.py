@@ -21,7 +21,7 @@ from .ivf import Ivf
 from .layout import flat_head, ivf_head
 
 _BLOCK_BYTES = 1 << 26  # of codes in memory at a time
-_BLOCK_ROWS = 1 << 22
+_BLOCK_ROWS = 1 << 21
 
 Advance = Callable[[int], object]
 
@@ -46,7 +46,7 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
     with TemporaryFile(dir=path.parent) as nearest, path.open("wb") as file:
         sizes = np.zeros(nlist, np.int64)
         for _, codes in _blocks(rows):
-            own = lists.nearest(codes)
+            own = lists.nearest(codes).astype(np.int32)
             own.tofile(nearest)
             sizes += np.bincount(own, minlength=nlist)
             advance(len(codes) // 2)
@@ -63,7 +63,7 @@ def _fill(file: int, rows: CodeRows, nearest: Any, sizes: NDArray[np.int64], sta
     codes_at = start + np.cumsum(sizes * (width + 8)) - sizes * (width + 8)
     ids_at = codes_at + sizes * width
     for first, codes in _blocks(rows):
-        lists = np.fromfile(nearest, np.int64, len(codes))
+        lists = np.fromfile(nearest, np.int32, len(codes))
         order = np.argsort(lists, kind="stable")
         codes, ids = codes[order], first + order
         ends = np.flatnonzero(np.diff(lists[order], prepend=-1, append=-1))

@@ -39,7 +39,7 @@ def test_lists_fit_about_as_well_as_those_of_faiss(params, monkeypatch):
     queries, codes = codes[:200], codes[200:]
     furthest = hamming.top_k(queries, codes, 10).distances[:, -1:]
     recalls = []
-    for many in (4096, 1):
+    for many in (1024, 1):
         monkeypatch.setattr(ivf, "_MANY", many)
         index = FaissIndex.build(codes, type="ivf", params=params)
         assert len(index) == len(codes)
