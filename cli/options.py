@@ -35,8 +35,8 @@ class Output(click.Path):
 
 
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", value):
-        raise click.BadParameter(f"{value!r}: choose cpu, cuda, cuda:0 or another number, or auto")
+    if not re.fullmatch(r"cpu|auto|all|cuda(:\d+)?", value):
+        raise click.BadParameter(f"{value!r}: choose cpu, cuda, cuda:0 or another number, all, or auto")
     return value
 
 
@@ -89,7 +89,8 @@ DEVICE = click.option(
     callback=_device,
     default="cpu",
     show_default=True,
-    help="Where to search an index of type flat or ivf: cpu, a GPU (cuda, cuda:1), or auto: a GPU if there is one.",
+    help="Where to search an index of type flat or ivf: cpu, a GPU (cuda, cuda:1), all GPUs "
+    "together, or auto: a GPU if there is one.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 

@@ -1,7 +1,8 @@
 """The backend ``triton``: indexes that are built on the CPU and searched on a GPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
@@ -16,9 +17,10 @@ from .. import clustering, hamming
 from ..backends import Backend, Knob, check_params
 from ..errors import BackendError
 from ..results import NO_ID, Matches, RangeMatches
-from .device import choose
+from .device import choose, choose_some, threads
 from .flat import DeviceCodes
 from .lists import DeviceLists
+from .spread import Spread
 
 _FILE = "codes.safetensors"
 
@@ -57,13 +59,13 @@ class TritonIndex:
     why = ""
 
     def __init__(
-        self, codes: NDArray[np.uint8], cells: Cells | None = None, device: torch.device | None = None
+        self, codes: NDArray[np.uint8], cells: Cells | None = None, devices: Sequence[torch.device] = ()
     ) -> None:
         """Put an index together; use `TritonIndex.build` or `TritonIndex.load` instead."""
         self._codes = codes
         self._cells = cells
-        self._device = device
-        self._uploaded: DeviceCodes | DeviceLists | None = None
+        self._devices = devices
+        self._uploaded: Spread | None = None
         self.bits = codes.shape[1] * 8
 
     @classmethod
@@ -82,13 +84,13 @@ class TritonIndex:
 
     @classmethod
     def of(cls, backend: Backend, device: str | None = None) -> Self:
-        """Copy an index of any backend to a device (`transhash.gpu.choose`), where it gives the same answers.
+        """Copy an index of any backend to a device, or spread it over ``all`` GPUs, where it gives the same answers.
 
         Types are ``exact`` and ``flat``, and ``ivf`` of a backend that is `Divided`.
 
         Raises BackendError for other types, or if there is no such device or no room on it.
         """
-        chosen, info = choose(device), backend.info()
+        chosen, info = choose_some(device), backend.info()
         parts = backend.cells() if isinstance(backend, Divided) else None
         if parts is None and info["type"] not in ("exact", "flat"):
             raise BackendError(f"index type {info['type']} does not run on a GPU; types that do: flat, ivf")
@@ -132,13 +134,11 @@ class TritonIndex:
         it looks into more of them until there are enough.
         """
         nprobe, scanned = self._nprobe(params), self._scanned()
-        if isinstance(scanned, DeviceCodes):
-            return scanned.top_k(queries, k, allowed)
         found = scanned.top_k(queries, k, nprobe, allowed)
-        if allowed is None or not found.ids.shape[1]:
+        if allowed is None or not (nprobe and found.ids.shape[1]):
             return found
         while len(short := np.flatnonzero(found.ids[:, -1] == NO_ID)):
-            nprobe *= 4
+            nprobe = (4 * nprobe[0],)
             more = scanned.top_k(queries[short], k, nprobe, allowed)
             found.ids[short], found.distances[short] = more.ids, more.distances
         return found
@@ -151,10 +151,7 @@ class TritonIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
-        nprobe, scanned = self._nprobe(params), self._scanned()
-        if isinstance(scanned, DeviceCodes):
-            return scanned.within(queries, radius, allowed)
-        return scanned.within(queries, radius, nprobe, allowed)
+        return self._scanned().within(queries, radius, self._nprobe(params), allowed)
 
     def save(self, folder: Path) -> None:
         """Write codes, and centroids and lists where there are some, as one safetensors file."""
@@ -211,23 +208,30 @@ class TritonIndex:
             "bytes": len(self) * (words + 4) + nlist * words,
         }
 
-    def _scanned(self) -> DeviceCodes | DeviceLists:
+    def _scanned(self) -> Spread:
         if self._uploaded is None:
-            self._uploaded = self._upload(self._device or choose())
+            devices = (self._devices or [choose()])[: max(1, len(self))]
+            edges = np.linspace(0, len(self), len(devices) + 1).astype(np.int64)
+            stretches = [slice(start, stop) for start, stop in pairwise(edges.tolist())]
+            with threads(len(devices)) as pool:
+                self._uploaded = Spread(list(pool.map(self._upload, stretches, devices)))
         return self._uploaded
 
-    def _upload(self, device: torch.device) -> DeviceCodes | DeviceLists:
+    def _upload(self, rows: slice, device: torch.device) -> DeviceCodes | DeviceLists:
+        codes = self._codes[rows]
         if not self._cells:
-            return DeviceCodes(self._codes, device)
-        order = np.argsort(self._cells.lists, kind="stable")
-        sizes = np.bincount(self._cells.lists, minlength=len(self._cells.centroids))
+            return DeviceCodes(codes, device)
+        lists = self._cells.lists[rows]
+        order = np.argsort(lists, kind="stable")
+        sizes = np.bincount(lists, minlength=len(self._cells.centroids))
         offsets = np.concatenate([[0], sizes.cumsum()])
-        return DeviceLists(self._cells.centroids, offsets, self._codes[order], order, device)
+        return DeviceLists(self._cells.centroids, offsets, codes[order], order, device)
 
-    def _nprobe(self, params: Mapping[str, int] | None) -> int:
+    def _nprobe(self, params: Mapping[str, int] | None) -> tuple[int, ...]:
+        """Return what a search by lists takes besides: how many to probe; nothing for type ``flat``."""
         known = ("nprobe",) if self._cells else ()
         given = check_params(params, known, f"searching type {'ivf' if self._cells else 'flat'}")
-        return given.get("nprobe", self._cells.nprobe if self._cells else 0)
+        return (given.get("nprobe", self._cells.nprobe),) if self._cells else ()
 
 
 def _divided(codes: NDArray[np.uint8], params: dict[str, int]) -> Cells:

@@ -1,6 +1,7 @@
 """Which device scans, and what to say when there is none or it is full."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -34,6 +35,18 @@ def choose(name: str | None = None) -> torch.device:
     if (device.index or 0) >= torch.cuda.device_count():
         raise BackendError(f"device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def choose_some(name: str | None = None) -> list[torch.device]:
+    """Return the devices of a name: one, as `choose` does, or with ``all`` every CUDA GPU there is."""
+    if name != "all":
+        return [choose(name)]
+    return [choose(f"cuda:{number}") for number in range(torch.cuda.device_count())] or [choose()]
+
+
+def threads(devices: int) -> ThreadPoolExecutor:
+    """Return a thread for each of some devices; the interpreter bears only one."""
+    return ThreadPoolExecutor(1 if kernels.INTERPRETED else devices)
 
 
 def counts_in_hardware(device: torch.device) -> bool:

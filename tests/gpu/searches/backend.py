@@ -105,6 +105,24 @@ def test_takes_over_an_index_of_another_backend(name, kind):
         np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
 
 
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+@pytest.mark.parametrize("count", [2, 80])
+def test_several_devices_answer_as_one(kind, count):
+    """Ties, filters and unfilled places are those of one; parts may be empty of what is allowed."""
+    rng = np.random.default_rng(0)
+    codes, queries = (rng.integers(0, 4, (rows, 2), dtype=np.uint8) for rows in (count, 3))
+    one = TritonIndex.build(codes, type=kind, params={"nlist": 2, "nprobe": 1} if kind == "ivf" else {})
+    three = TritonIndex(codes, module.Cells(*one.cells(), 1) if kind == "ivf" else None, [module.choose()] * 3)
+    for allowed in (None, np.arange(count) > count // 2, np.zeros(count, bool)):
+        for k in (1, 9, count + 1):
+            found, expected = (index.search(queries, k, {}, allowed) for index in (three, one))
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.distances, expected.distances)
+        inside, all_inside = (index.range_search(queries, 4, {}, allowed) for index in (three, one))
+        np.testing.assert_array_equal(inside.ids, all_inside.ids)
+        np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
+
+
 def test_takes_over_no_graph():
     codes = np.zeros((20, 2), np.uint8)
     with pytest.raises(BackendError, match="types that do: flat, ivf"):
