@@ -1,24 +1,38 @@
-"""Run a benchmark: ``python -m benchmarks NAME``; without a name, they are listed."""
+"""Run a benchmark: ``python -m benchmarks NAME``; without a name, they are listed. See ``docs/benchmarks.md``."""
+
+from importlib import import_module
 
 import click
 
-from . import duplicates, encode, floats, gpu, memory, rerank, scan, search, types
+from transhash.errors import TransHashError
+
+_SUITES = ("accuracy", "encode", "public", "scaling", "search")
+_MORE = ("duplicates", "gpu", "memory", "report", "rerank", "scan", "types")
 
 
-@click.group()
+class _Lazy(click.Group):
+    """Commands of one module each, imported when they run: what one needs, another may lack."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_SUITES + _MORE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _SUITES + _MORE:
+            return None
+        command: click.Command = import_module(f".{cmd_name}", __package__).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except TransHashError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Lazy)
 def main() -> None:
-    """Measure speed and memory, as ratios in one run."""
+    """Measure accuracy, speed and memory, beside float embeddings and beside peers."""
 
-
-main.add_command(duplicates.command)
-main.add_command(encode.command)
-main.add_command(floats.command)
-main.add_command(gpu.command)
-main.add_command(memory.command)
-main.add_command(rerank.command)
-main.add_command(scan.command)
-main.add_command(search.command)
-main.add_command(types.command)
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m benchmarks")

@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,13 +22,12 @@ from transhash.evaluation.relevance import common_labels
 from transhash.hashers.transhash import TransHasher
 from transhash.results import Matches
 
-from .search import take_turns
-
 _BLOCK = 100  # queries whose scores are in memory at a time
 _DEPTHS = (1, 10, 100)
 _CANDIDATES = (100, 1000)
 _K = 10
 _TIMED = 100
+_WARM_UP = 3
 _ABOVE = 3.0  # added to a candidate's score, which is from -1 to 1: the others have minus their distance
 
 Scores = NDArray[np.floating]
@@ -141,3 +141,15 @@ def _times(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[st
     ranks["asymmetric"] = lambda own, found: rerank.by_outputs(index, found, outputs[own])  # with the index's codes
     searches = {f"{name}, the nearest {n}": timed(n, rank) for n in _CANDIDATES for name, rank in ranks.items()}
     return take_turns({"Hamming distance": timed(_K), **searches}, min(len(asked), _TIMED))
+
+
+def take_turns(searches: dict[str, Callable[[int], object]], queries: int) -> dict[str, list[float]]:
+    """Return the milliseconds of every query by every method, one method after the other for each query."""
+    times: dict[str, list[float]] = {name: [] for name in searches}
+    for place in range(-_WARM_UP, queries):
+        for name, search in searches.items():
+            started = time.perf_counter()
+            search(place % queries)
+            if place >= 0:
+                times[name].append((time.perf_counter() - started) * 1000)
+    return times

@@ -1,113 +1,346 @@
-"""Search: 64-bit codes beside the float embeddings they stand for, same rows, same queries, one thread each."""
+"""Search: our indexes beside those of peers over the same codes, and beside the float embeddings behind them."""
 
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import Codes, Index
-from transhash.codes import ModelRef, Records, StringTable
-from transhash.packing import pack
+from transhash.report.records import Curve, Figure, Record, Row, Skipped
+from transhash.results import NO_ID
 
-_K = 10
-_CLUSTERS = 1000
-_WARM_UP = 3
+from . import config, methods, suites
+from .collection import Clustered, Collection, Grown, Origin, nearest_codes, nearest_vectors, write
+from .figures import latencies, share_as_near, spread
+from .given import read_pair
+from .machine import free_memory
+from .runs import Results, as_settings
+from .worker import Failed, Worker
+
+_TABLE = "Search"
+_ENOUGH = 0.999  # a recall above which a thorougher search is of no interest
+_SLACK = 1e-5  # of a cosine: what float32 cannot tell apart
 
 
 @dataclass(frozen=True)
-class Row:
-    """One method: bytes a row, median and range of a single query in milliseconds.
+class Search:
+    """What is measured.
 
-    `recall` is the part of the ten places filled as near as an exact scan of the same vectors fills them.
+    Attributes:
+        counts: rows.
+        bits: widths of codes; of given ones, that of their files.
+        dim: numbers of an embedding; wider ones are cut to their principal components.
+        queries: in a batch.
+        singles: queries that are asked one at a time.
+        k: neighbours.
+        recall: a method's row is that of its cheapest setting with this recall, or its best one.
+        repeats: rounds in which the methods take turns.
+        threads: of every method's searches, of one query and of a batch.
+        build_threads: of every method's build.
+        patience: seconds of a batch, after which no thorougher search is tried.
+        seed: of the data.
+        methods: by name.
+        largest: rows above which a method is not built, by its name.
     """
 
-    name: str
-    bytes: float
-    median: float
-    low: float
-    high: float
+    counts: list[int]
+    bits: list[int]
+    dim: int
+    queries: int
+    singles: int
+    k: int
     recall: float
+    repeats: int
+    threads: int
+    build_threads: int
+    patience: float
+    seed: int
+    methods: list[str]
+    largest: dict[str, int]
+
+
+@dataclass
+class _Setting:
+    """A value of the knob and what it gave; times in every round."""
+
+    effort: int
+    recall: float
+    floats: float | None
+    single: list[list[float]] = field(default_factory=list)
+    batch: list[float] = field(default_factory=list)
 
 
 @click.command("search")
-@click.option("-n", "count", default=200_000, show_default=True, help="Codes.")
-@click.option("--dim", default=384, show_default=True, help="Dimensions of the float embedding (ViT-S: 384).")
-@click.option("--queries", default=100, show_default=True, help="Queries, one at a time.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the data.")
-def command(count: int, dim: int, queries: int, seed: int) -> None:
-    """Latency of one query, in turn for every method, query by query."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # of our scan
-    faiss.omp_set_num_threads(1)
-    database, asked = clustered(count, dim, queries, seed)
-    rows = compare(database, asked)
-    print(f"{count:,} rows, {dim} dimensions, {queries} single queries, k = {_K}, seed {seed}, 1 thread")
-    print(f"{platform.machine()}, faiss {faiss.__version__}, numpy {np.__version__}\n")
-    print("| method | bytes a row | ms a query: median (min to max) | ratio to float | recall@10 of the exact scan |")
-    print("|---|---:|---:|---:|---:|")
-    for row in rows:
-        print(
-            f"| {row.name} | {row.bytes:.1f} | {row.median:.3f} ({row.low:.3f} to {row.high:.3f}) "
-            f"| {row.median / rows[0].median:.4f} | {row.recall:.3f} |"
-        )
+@suites.options("search")
+@suites.given_codes()
+@click.option("-n", "counts", type=int, multiple=True, help="Rows, instead of the config's; repeatable.")
+@click.option("--milvus-uri", default="", help="A Milvus server to compare with.")
+def command(
+    config_path: Path | None,
+    small: bool,
+    output: Path,
+    pairs: Sequence[tuple[Path, Path]],
+    counts: tuple[int, ...],
+    milvus_uri: str,
+) -> None:
+    """Latency of one query, rate of a batch, recall, build, memory and size, over one collection for all methods.
 
-
-def clustered(count: int, dim: int, queries: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return unit vectors (count, dim) and (queries, dim) around common centres, as embeddings are."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((_CLUSTERS, dim), dtype=np.float32)
-
-    def draw(number: int) -> NDArray[np.float32]:
-        vectors = centres[rng.integers(_CLUSTERS, size=number)]
-        vectors = vectors + 0.7 * rng.standard_normal(vectors.shape, dtype=np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-    return draw(count), draw(queries)
-
-
-def compare(database: NDArray[np.float32], queries: NDArray[np.float32]) -> list[Row]:
-    """Time every method on the same queries, taking turns so that a slow moment of the machine hits them all."""
-    rng = np.random.default_rng(1)
-    planes = rng.standard_normal((database.shape[1], 64), dtype=np.float32)
-    codes, asked = pack(database @ planes), pack(queries @ planes)
-    floats = faiss.IndexFlatIP(database.shape[1])
-    floats.add(database)
-    everything = Codes(codes, Records(StringTable.of([b""] * len(codes))), ModelRef("planes", "planes", 64))
-    indexes = {kind: Index.build(everything, "faiss", kind) for kind in ("flat", "ivf")}
-    searches = {
-        "float embedding, FAISS flat": single(floats.search, queries),
-        **{f"64-bit codes, {kind}": single(index.search, asked) for kind, index in indexes.items()},
+    Without --codes the collection is drawn around random centres; with it, it grows from the given embeddings.
+    """
+    chosen = config.load(Search, "search", small, config_path)
+    for name in chosen.methods:
+        methods.find(name)
+    settings = as_settings(chosen, without=("counts", "bits")) | {
+        "data": [pair[0].name for pair in pairs] or "clustered",
+        "milvus": bool(milvus_uri),
     }
-    times = take_turns(searches, len(queries))
-    exact = indexes["flat"].search(asked, _K).distances
-    found = indexes["ivf"].search(asked, _K).distances
-    recall = float((found <= exact[:, -1:]).mean())
-    sizes = [database.shape[1] * 4.0, 8.0, float(indexes["ivf"].backend.info()["bytes"]) / len(codes)]
-    return [
-        Row(name, size, statistics.median(own), min(own), max(own), reached)
-        for (name, own), size, reached in zip(times.items(), sizes, (1.0, 1.0, recall), strict=True)
-    ]
+    results = Results.open(output, "search", "Search: one query at a time, and batches", settings)
+    for origin in _origins(chosen, pairs):
+        if isinstance(origin, Grown):
+            _describe(results, origin)
+        for count in counts or chosen.counts:
+            compare(results, chosen, origin, count, milvus_uri)
 
 
-def single(search: Callable[..., Any], queries: NDArray[Any]) -> Callable[[int], Any]:
-    """Return a function that searches with one query, by its place."""
-    return lambda place: search(queries[place : place + 1], _K)
+def _origins(chosen: Search, pairs: Sequence[tuple[Path, Path]]) -> list[Origin]:
+    if not pairs:
+        return [Clustered(chosen.dim, bits, chosen.queries, chosen.seed) for bits in chosen.bits]
+    origins: list[Origin] = []
+    for database, queries in pairs:
+        stored, asked = read_pair(database, queries)
+        few = np.random.default_rng(chosen.seed).permutation(len(asked.codes))[: chosen.queries]
+        origins.append(
+            Grown(stored.name, stored.embeddings, stored.codes, asked.embeddings[few], chosen.dim, chosen.seed)
+        )
+    return origins
 
 
-def take_turns(searches: dict[str, Callable[[int], Any]], queries: int) -> dict[str, list[float]]:
-    """Return the milliseconds of every query by every method."""
-    times: dict[str, list[float]] = {name: [] for name in searches}
-    for place in range(-_WARM_UP, queries):
-        for name, search in searches.items():
-            started = time.perf_counter()
-            search(place % queries)
-            if place >= 0:
-                times[name].append((time.perf_counter() - started) * 1000)
-    return times
+def _describe(results: Results, origin: Grown) -> None:
+    """Write how like the given data the grown ones are."""
+    if results.has(origin.name, [origin.name]):
+        return
+    near, grown = origin.differing()
+    figures = {
+        "share of bits that differ between real neighbours": near,
+        "share of bits that differ between an image and one grown from it": grown,
+        "share of the given bits that the planes reproduce": origin.reproduced,
+        "share of the variance in the embeddings as searched": origin.kept,
+    }
+    values = {name: Figure(value) for name, value in figures.items()}
+    params = {"bits": len(origin.planes), "numbers": origin.planes.shape[1]}
+    results.write([Row(results.run.id, "The data", origin.name, origin.name, "codes", params, values)])
+
+
+def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: str = "") -> None:
+    """Measure all methods on one collection, unless that was done, and write their records."""
+    bits = len(origin.planes)
+    dataset = f"{origin.name}, {count:,} codes of {bits} bits"
+    if results.has(dataset, chosen.methods):
+        suites.say(f"{dataset}: measured before")
+        return
+    folder = results.work / f"{bits}-{count}-{origin.name.replace(' ', '-').replace('/', '-')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    comparison = _Comparison(results, chosen, dataset, folder, uri)
+    results.write(comparison.run(origin, count))
+    shutil.rmtree(folder)
+
+
+class _Comparison:
+    """All methods on one collection."""
+
+    def __init__(self, results: Results, chosen: Search, dataset: str, folder: Path, uri: str) -> None:
+        self._id = results.run.id
+        self._chosen = chosen
+        self._dataset = dataset
+        self._folder = folder
+        self._uri = uri
+        self._skipped: dict[str, str] = {}
+
+    def run(self, origin: Origin, count: int) -> list[Record]:
+        """Build what can be built, let them take turns, and return the records."""
+        bits, dim = origin.planes.shape
+        names = [name for name in self._chosen.methods if self._possible(name, count, bits, dim)]
+        over = {methods.find(name).over for name in names}
+        suites.say(f"{self._dataset}: drawing")
+        collection = write(self._folder / "data", origin, count, "vectors" in over)
+        self._truth = _Truth(collection, self._chosen.k, "vectors" in over)
+        built = {name: made for name in names if (made := self._built(name, collection))}
+        settings, peaks = self._turns(built, collection)
+        rows = [self._row(name, collection, built[name], settings[name], peaks[name]) for name in settings]
+        curves = [curve for name, own in settings.items() for curve in self._curves(name, collection, own)]
+        skipped = [Skipped(self._id, self._dataset, name, reason) for name, reason in self._skipped.items()]
+        return [*curves, *rows, *skipped]
+
+    def _possible(self, name: str, count: int, bits: int, dim: int) -> bool:
+        method = methods.find(name)
+        needed, free = method.bytes_needed(count, bits, dim), free_memory()
+        largest = self._chosen.largest.get(name, count)
+        reason = methods.missing(method, self._uri)
+        if not reason and count > largest:
+            reason = f"not built above {largest:,} rows: the config says so"
+        if not reason and needed > free:
+            reason = f"takes about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free"
+        if reason:
+            self._skip(name, reason)
+        return not reason
+
+    def _skip(self, name: str, reason: str) -> None:
+        self._skipped[name] = reason
+        suites.say(f"{self._dataset}: {name} is left out: {reason}")
+
+    def _built(self, name: str, collection: Collection) -> dict[str, Any] | None:
+        """Build an index, unless an interrupted run did; None if it cannot be built."""
+        folder = self._index(name)
+        note = folder.with_name(f"{folder.name}.json")
+        if not note.exists():
+            suites.say(f"{self._dataset}: building {name}")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            arguments = [str(collection.folder), collection.count, collection.bits, collection.dim]
+            try:
+                with Worker(name, self._chosen.build_threads, self._uri) as worker:
+                    made = worker.ask("build", collection=arguments, folder=str(folder))
+            except Failed as error:
+                self._skip(name, str(error))
+                return None
+            note.write_text(json.dumps(made))
+        return dict(json.loads(note.read_text()))
+
+    def _index(self, name: str) -> Path:
+        return self._folder.absolute() / name.replace(" ", "-")
+
+    def _turns(
+        self, built: dict[str, Any], collection: Collection
+    ) -> tuple[dict[str, list[_Setting]], dict[str, float]]:
+        """Measure all methods, round by round; return their settings, and peak memory in MiB."""
+        settings: dict[str, list[_Setting]] = {}
+        with ExitStack() as stack:
+            workers = {}
+            for name in self._fitting(built):
+                try:
+                    worker = stack.enter_context(Worker(name, self._chosen.threads, self._uri))
+                    settings[name] = self._explore(name, worker, collection)
+                    workers[name] = worker
+                except Failed as error:
+                    self._skip(name, str(error))
+            for round in range(self._chosen.repeats):
+                suites.say(f"{self._dataset}: round {round + 1} of {self._chosen.repeats}")
+                for name, worker in workers.items():
+                    for setting in settings[name]:
+                        own = {"k": self._chosen.k, "effort": setting.effort}
+                        setting.single.append(worker.ask("single", **own, count=self._chosen.singles))
+                        setting.batch.append(worker.ask("batch", **own))
+            peaks = {name: worker.ask("peak") for name, worker in workers.items()}
+            for worker in workers.values():
+                worker.ask("drop")
+        return settings, peaks
+
+    def _fitting(self, built: dict[str, Any]) -> list[str]:
+        """Return the methods, as many as memory holds side by side."""
+        names, left = [], free_memory()
+        for name, made in built.items():
+            left -= made["bytes"]
+            if left > 0:
+                names.append(name)
+            else:
+                self._skip(name, "does not fit into memory beside those before it")
+        return names
+
+    def _explore(self, name: str, worker: Worker, collection: Collection) -> list[_Setting]:
+        """Return the settings that are worth timing, with their recall."""
+        method = methods.find(name)
+        queries = collection.folder / ("query_vectors.npy" if method.over == "vectors" else "query_codes.npy")
+        efforts = worker.ask("load", folder=str(self._index(name)), queries=str(queries.absolute()))
+        found = self._folder.absolute() / "found.npy"
+        settings = []
+        for effort in efforts:
+            seconds = worker.ask("batch", k=self._chosen.k, effort=effort, found=str(found))
+            ids = np.load(found)
+            settings.append(_Setting(effort, self._truth.recall(ids, method.over), self._truth.of_floats(ids)))
+            if settings[-1].recall >= _ENOUGH or seconds > self._chosen.patience:
+                break
+        return settings
+
+    def _shown(self, settings: list[_Setting]) -> _Setting:
+        """Return the cheapest setting with the recall that is wanted, or the one with most."""
+        enough = [setting for setting in settings if setting.recall >= self._chosen.recall]
+        return enough[0] if enough else max(settings, key=lambda setting: setting.recall)
+
+    def _row(
+        self, name: str, collection: Collection, made: dict[str, Any], settings: list[_Setting], peak: float
+    ) -> Row:
+        method, shown, k = methods.find(name), self._shown(settings), self._chosen.k
+        params = {"codes": collection.count, "bits": collection.bits, "k": k, "threads": self._chosen.threads}
+        params |= {"build threads": self._chosen.build_threads}
+        params |= made["params"] | ({method.knob: shown.effort} if method.knob else {})
+        values = latencies(shown.single) | {
+            "queries/s": spread([len(collection.query_codes) / seconds for seconds in shown.batch]),
+            f"recall@{k} by distance": Figure(shown.recall),
+        }
+        if shown.floats is not None:
+            values[f"recall@{k} of the floats"] = Figure(shown.floats)
+        values["build s"] = Figure(made["seconds"])
+        if not method.server:
+            values["bytes an image on disk"] = Figure(made["bytes"] / collection.count)
+            values |= {"MiB to build": Figure(made["MiB"]), "MiB to search": Figure(peak)}
+        suites.say(f"  {name}: {values['ms a query'].value:.3f} ms, {values['queries/s'].value:,.0f} queries/s, "
+                   f"recall {shown.recall:.3f}")  # fmt: skip
+        return Row(self._id, _TABLE, self._dataset, name, method.family, params, values)
+
+    def _curves(self, name: str, collection: Collection, settings: list[_Setting]) -> list[Curve]:
+        method = methods.find(name)
+        params: dict[str, Any] = {"codes": collection.count, "bits": collection.bits}
+        if method.knob:
+            params[method.knob] = ", ".join(str(setting.effort) for setting in settings)
+        rates = {
+            "Speed against recall, one query at a time": [
+                1000 / float(np.median([np.mean(own) for own in setting.single])) for setting in settings
+            ],
+            "Speed against recall, in a batch": [
+                len(collection.query_codes) / float(np.median(setting.batch)) for setting in settings
+            ],
+        }
+        x = f"recall@{self._chosen.k} by distance"
+        recalls = [setting.recall for setting in settings]
+        return [
+            Curve(
+                self._id, plot, self._dataset, name, method.family, params, x, "queries/s",
+                list(zip(recalls, own, strict=True)),
+            )
+            for plot, own in rates.items()
+        ]  # fmt: skip
+
+
+class _Truth:
+    """What exact searches of a collection find, and how much of it others do."""
+
+    def __init__(self, collection: Collection, k: int, vectors: bool) -> None:
+        self._collection = collection
+        self._codes = nearest_codes(collection, k)
+        self._floats = nearest_vectors(collection, k) if vectors else None
+
+    def recall(self, ids: NDArray[np.int64], over: str) -> float:
+        """Return the share of places filled as near as exact search over the same codes, or vectors, fills them."""
+        rows = np.where(ids == NO_ID, 0, ids)
+        if over == "vectors":
+            assert self._floats is not None
+            vectors = self._collection.vectors[rows.ravel()].reshape(*rows.shape, -1)
+            apart = -np.einsum("qd,qkd->qk", self._collection.query_vectors, vectors)
+            furthest, slack = -self._floats[1][:, -1], _SLACK
+        else:
+            codes = self._collection.codes[rows.ravel()].reshape(*rows.shape, -1)
+            apart = np.bitwise_count(self._collection.query_codes[:, None] ^ codes).sum(axis=2, dtype=np.float32)
+            furthest, slack = self._codes[:, -1].astype(np.float32), 0.0
+        return share_as_near(np.where(ids == NO_ID, np.inf, apart), furthest, slack)
+
+    def of_floats(self, ids: NDArray[np.int64]) -> float | None:
+        """Return the share of the floats' nearest that are among `ids`; None without floats."""
+        if self._floats is None:
+            return None
+        return float((ids[:, :, None] == self._floats[0][:, None, :]).any(axis=2).mean())

@@ -1,0 +1,45 @@
+"""Codes files that a suite is given: `th encode --embeddings` of a database and of queries."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash.codes import Codes, read_codes
+from transhash.errors import MismatchError
+from transhash.search import check_same_model
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A codes file in memory.
+
+    Attributes:
+        name: of its model, without folder and ending.
+        file: all of it.
+        codes: (n, bits/8) uint8.
+        embeddings: (n, d) float32.
+    """
+
+    name: str
+    file: Codes
+    codes: NDArray[np.uint8]
+    embeddings: NDArray[np.float32]
+
+
+def read_pair(database: Path, queries: Path) -> tuple[Given, Given]:
+    """Read the codes and embeddings of a database and of its queries.
+
+    Raises MismatchError if a file has no embeddings or no rows, or the two are of different models.
+    """
+    stored, asked = _read(database), _read(queries)
+    check_same_model(asked.file.model, stored.file.model, f"{queries}", f"{database}")
+    return stored, asked
+
+
+def _read(path: Path) -> Given:
+    file = read_codes(path, embeddings=True)
+    if file.embeddings is None or not len(file):
+        raise MismatchError(f"{path}: no embeddings, or no rows; encode with --embeddings")
+    return Given(Path(file.model.name).stem, file, file.codes, file.embeddings.astype(np.float32))

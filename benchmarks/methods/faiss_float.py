@@ -1,0 +1,150 @@
+"""FAISS over the float embeddings behind the codes, as its wiki recommends ("Guidelines to choose an index").
+
+Lists: 4·√n. HNSW: 32 links, the default. IVF-PQ: behind an OPQ rotation to four numbers a byte, ``OPQM_4M,...,PQM``,
+with as many bytes as the codes have. RaBitQ: behind a random rotation, one bit a number. Vectors have unit length, so
+the order by Euclidean distance is that by cosine.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..collection import Collection
+from .base import Ids, Method, doubling
+from .faiss_binary import lists
+
+_FILE = "index.faiss"
+
+
+class _Float(Method):
+    family = "float"
+    package = "faiss"
+    over = "vectors"
+
+    def __init__(self, threads: int, uri: str = "") -> None:
+        """Take the number of threads."""
+        import faiss
+
+        super().__init__(threads, uri)
+        faiss.omp_set_num_threads(threads)
+        self.index: Any = None
+
+    def factory(self, collection: Collection) -> str:
+        """Return FAISS's name of the index."""
+        raise NotImplementedError
+
+    def build(self, collection: Collection) -> dict[str, Any]:
+        """Train and fill it."""
+        import faiss
+
+        vectors = np.asarray(collection.vectors)
+        name = self.factory(collection)
+        self.index = faiss.index_factory(collection.dim, name)
+        self.index.train(vectors)
+        self.index.add(vectors)
+        return {"factory": name}
+
+    def save(self, folder: Path) -> None:
+        """Write FAISS's file."""
+        import faiss
+
+        faiss.write_index(self.index, str(folder / _FILE))
+
+    def load(self, folder: Path) -> None:
+        """Read it."""
+        import faiss
+
+        self.index = faiss.read_index(str(folder / _FILE))
+
+    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
+        """Search, with `effort` for the knob."""
+        self.tune(effort)
+        return self.index.search(queries, k)[1]
+
+    def tune(self, effort: int) -> None:
+        """Set the knob."""
+
+
+class Flat(_Float):
+    """The scan."""
+
+    name = "float Flat"
+
+    def factory(self, collection: Collection) -> str:
+        """Return FAISS's name of the index."""
+        return "Flat"
+
+
+class Hnsw(_Float):
+    """A graph."""
+
+    name = "float HNSW"
+    knob = "efSearch"
+
+    def factory(self, collection: Collection) -> str:
+        """Return FAISS's name of the index."""
+        return "HNSW32"
+
+    def efforts(self) -> list[int]:
+        """Return powers of two from FAISS's default on."""
+        return doubling(16, 1024)
+
+    def tune(self, effort: int) -> None:
+        """Set the knob."""
+        self.index.hnsw.efSearch = effort
+
+    @classmethod
+    def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
+        """Return room for vectors and links."""
+        return count * (4 * dim + 300)
+
+
+class Ivf(_Float):
+    """Inverted lists."""
+
+    name = "float IVF"
+    knob = "nprobe"
+
+    def factory(self, collection: Collection) -> str:
+        """Return FAISS's name of the index."""
+        return f"IVF{lists(collection.count)},Flat"
+
+    def efforts(self) -> list[int]:
+        """Return powers of two."""
+        return doubling(1, min(self._lists.nlist, 1 << 12))
+
+    def tune(self, effort: int) -> None:
+        """Set the knob."""
+        self._lists.nprobe = effort
+
+    @property
+    def _lists(self) -> Any:
+        import faiss
+
+        return faiss.extract_index_ivf(self.index)
+
+
+class IvfPq(Ivf):
+    """Inverted lists of product codes, of as many bytes as the hash codes."""
+
+    name = "float IVF-PQ"
+
+    def factory(self, collection: Collection) -> str:
+        """Return FAISS's name of the index."""
+        parts = collection.bits // 8
+        return f"OPQ{parts}_{4 * parts},IVF{lists(collection.count)},PQ{parts}"
+
+
+class IvfRaBitQ(Ivf):
+    """Inverted lists of one bit a number."""
+
+    name = "float IVF-RaBitQ"
+
+    def factory(self, collection: Collection) -> str:
+        """Return FAISS's name of the index."""
+        return f"RR{collection.dim},IVF{lists(collection.count)},RaBitQ"
+
+
+METHODS = (Flat, Ivf, Hnsw, IvfPq, IvfRaBitQ)

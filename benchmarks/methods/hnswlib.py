@@ -1,0 +1,59 @@
+"""hnswlib over the float embeddings: it has no Hamming distance. M = 16, ef_construction = 200, as in its README."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..collection import Collection, blocks
+from .base import Ids, Method, doubling
+
+
+class Hnsw(Method):
+    """Its graph."""
+
+    name = "hnswlib"
+    family = "float"
+    package = "hnswlib"
+    over = "vectors"
+    knob = "ef"
+
+    def efforts(self) -> list[int]:
+        """Return powers of two; its default is 10."""
+        return doubling(16, 1024)
+
+    def build(self, collection: Collection) -> dict[str, Any]:
+        """Add all vectors."""
+        import hnswlib
+
+        self._index = hnswlib.Index("ip", collection.dim)
+        self._index.init_index(collection.count, ef_construction=200, M=16)
+        for _, block in blocks(collection.vectors):
+            self._index.add_items(block, num_threads=self.threads)
+        return {"M": 16, "ef_construction": 200}
+
+    def save(self, folder: Path) -> None:
+        """Write its file, and what it does not keep."""
+        (folder / "dim").write_text(f"{self._index.dim}")
+        self._index.save_index(str(folder / "index.hnswlib"))
+
+    def load(self, folder: Path) -> None:
+        """Read it."""
+        import hnswlib
+
+        self._index = hnswlib.Index("ip", int((folder / "dim").read_text()))
+        self._index.load_index(str(folder / "index.hnswlib"))
+
+    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
+        """Search, with `effort` for the knob."""
+        self._index.set_ef(max(effort, k))
+        return self._index.knn_query(queries, k, num_threads=self.threads)[0].astype(np.int64)
+
+    @classmethod
+    def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
+        """Return room for vectors and links."""
+        return count * (4 * dim + 200)
+
+
+METHODS = (Hnsw,)

@@ -1,0 +1,110 @@
+"""A suite's results file: what stands in it is not measured again, and what does not belong together is not mixed."""
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from transhash import files
+from transhash.errors import ResultsError
+from transhash.report.records import Curve, Example, Record, Row, Run, Skipped, append, read
+
+from . import machine
+
+
+class Results:
+    """The lines of one run in a results file.
+
+    A run is what has one source, machine, versions and settings. It goes on where it was interrupted, by data set:
+    one that lacks a method is measured again, so that all of its methods were measured side by side.
+    """
+
+    def __init__(self, path: Path, run: Run) -> None:
+        """Put it together; use `Results.open` instead."""
+        self.path = path
+        self.run = run
+
+    @classmethod
+    def open(cls, path: Path, suite: str, title: str, settings: dict[str, Any]) -> "Results":
+        """Go on with the run of these settings, or begin it.
+
+        Raises ResultsError if the file holds rows of other source, of another machine or of other versions.
+        """
+        facts: dict[str, Any] = {
+            "commit": machine.commit(),
+            "machine": machine.machine(),
+            "versions": machine.versions(),
+        }
+        told = json.dumps([suite, settings, facts], sort_keys=True)
+        name = hashlib.sha256(told.encode()).hexdigest()[:12]
+        known = [record for record in read(path) if isinstance(record, Run)] if path.exists() else []
+        for other in known:
+            _check_alike(path, other, facts)
+        results = cls(
+            path,
+            Run(
+                name, suite, title, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+                datetime.now(UTC).isoformat(timespec="seconds"), settings=settings, **facts,
+            ),
+        )  # fmt: skip
+        if name not in {other.id for other in known}:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            results.write([results.run])
+        return results
+
+    @property
+    def work(self) -> Path:
+        """The folder beside the file for what a run needs until it ends."""
+        return self.path.with_name(f"{self.path.name}.work") / self.run.id
+
+    def records(self, dataset: str) -> list[Row | Curve | Skipped]:
+        """Return what this run says of a data set."""
+        own = (record for record in read(self.path) if not isinstance(record, Run | Example))
+        return [record for record in own if (record.run, record.dataset) == (self.run.id, dataset)]
+
+    def has(self, dataset: str, methods: Iterable[str]) -> bool:
+        """Return whether each of some methods was measured on a data set, or skipped.
+
+        What is there of a data set that lacks one is taken out of the file.
+        """
+        found = {record.method for record in self.records(dataset) if isinstance(record, Row | Skipped)}
+        if found >= set(methods):
+            return True
+        if self.records(dataset):
+            self._forget(dataset)
+        return False
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Append records, rows and what was skipped last: `has` looks for these."""
+        append(self.path, sorted(records, key=lambda record: isinstance(record, Row | Skipped)))
+
+    def _forget(self, dataset: str) -> None:
+        kept = [
+            record
+            for record in read(self.path)
+            if isinstance(record, Run) or (record.run, record.dataset) != (self.run.id, dataset)
+        ]
+        with files.replacing(self.path) as temporary:
+            append(temporary, kept)
+
+
+def _check_alike(path: Path, other: Run, facts: dict[str, Any]) -> None:
+    mine = {**facts["machine"], **facts["versions"], "commit": facts["commit"]}
+    theirs = {**other.machine, **other.versions, "commit": other.commit}
+    for name in sorted(mine.keys() | theirs.keys()):
+        if mine.get(name) != theirs.get(name):
+            raise ResultsError(
+                f"{path}: its rows were measured with {name} {theirs.get(name, 'missing')}, "
+                f"here it is {mine.get(name, 'missing')}; choose another file with -o, a report can draw both"
+            )
+
+
+def as_settings(config: Any, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the fields of a config as JSON keeps them, without those that only say how much is measured."""
+    fields = {name: value for name, value in asdict(config).items() if name not in without}
+    return dict(json.loads(json.dumps(fields)))

@@ -1,0 +1,153 @@
+"""A method in a process of its own: `Worker` asks and `serve` answers, a line of JSON each.
+
+So memory and crashes belong to one method, while several take turns.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import methods
+from .collection import Collection
+from .machine import REPOSITORY, peak_memory
+
+_WARM_UP = 5  # single queries before those that are timed
+
+
+class Failed(Exception):
+    """The method raised, or its process died; says why in one line."""
+
+
+class Worker:
+    """A process that holds one method."""
+
+    def __init__(self, method: str, threads: int, uri: str = "") -> None:
+        """Start it."""
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        passive = {"OMP_WAIT_POLICY": "passive"}  # who waits for his turn shall not spin
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", method, str(threads), uri],
+            cwd=REPOSITORY,
+            env={**os.environ, **counts, **passive},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def ask(self, task: str, **arguments: Any) -> Any:
+        """Run a task of `serve` and return its answer. Raises Failed."""
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps([task, arguments]) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            code = self._process.wait()
+            raise Failed(f"its process ended with {code}: {self._last_words()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"])
+        return answer["value"]
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+
+class _Server:
+    """The tasks of a worker, by name."""
+
+    def __init__(self, method: methods.Method) -> None:
+        self._method = method
+        self._queries: NDArray[Any] = np.empty((0, 0))
+
+    def build(self, collection: list[Any], folder: str) -> dict[str, Any]:
+        """Build and save; return the seconds to build, peak memory, bytes on disk and parameters."""
+        own = Collection(Path(collection[0]), *collection[1:])
+        began = time.perf_counter()
+        params = self._method.build(own)
+        seconds = time.perf_counter() - began
+        self._method.save(Path(folder))
+        size = sum(path.stat().st_size for path in Path(folder).iterdir())
+        return {"seconds": seconds, "MiB": peak_memory(), "bytes": size, "params": params}
+
+    def load(self, folder: str, queries: str) -> list[int]:
+        """Load what was saved, and the queries; return the values of the knob to try."""
+        self._method.load(Path(folder))
+        self._queries = np.load(queries)
+        return self._method.efforts()
+
+    def batch(self, k: int, effort: int, found: str = "") -> float:
+        """Search with all queries at once, keep what is found in a file, and return the seconds."""
+        began = time.perf_counter()
+        ids = self._method.search(self._queries, k, effort)
+        seconds = time.perf_counter() - began
+        if found:
+            np.save(found, ids)
+        return seconds
+
+    def single(self, k: int, effort: int, count: int) -> list[float]:
+        """Search with one query after the other, and return the milliseconds of each."""
+        times = []
+        for place in range(-_WARM_UP, count):
+            query = self._queries[place % len(self._queries)][None]
+            began = time.perf_counter()
+            self._method.search(query, k, effort)
+            if place >= 0:
+                times.append(1000 * (time.perf_counter() - began))
+        return times
+
+    def peak(self) -> float:
+        """Return the peak memory of the process in MiB."""
+        return peak_memory()
+
+    def drop(self) -> None:
+        """Remove what the method left on a server."""
+        self._method.drop()
+
+
+def serve(method: str, threads: int, uri: str, asked: IO[str], answers: IO[str]) -> None:
+    """Answer until there is nothing more asked."""
+    server = None
+    for line in asked:
+        task, arguments = json.loads(line)
+        try:
+            server = server or _Server(methods.find(method)(threads, uri))
+            run: Callable[..., Any] = getattr(server, task)
+            answer = {"value": run(**arguments)}
+        except Exception as error:  # whatever a library raises is the reason that it is not measured
+            words = " ".join(str(error).split())
+            answer = {"error": f"{type(error).__name__}: {words}"[:300]}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    pipe = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.stdin, pipe)

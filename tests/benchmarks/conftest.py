@@ -1,0 +1,62 @@
+"""The real command of the benchmarks."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+ENVIRONMENT = {
+    **os.environ,
+    "COLUMNS": "200",
+    "GIT_DIR": os.devnull,
+}  # whoever edits a file meanwhile changes nothing
+
+Benchmarks = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def words(arguments: tuple[object, ...]) -> list[str]:
+    return [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def benchmarks() -> Benchmarks:
+    """Run `python -m benchmarks` in a process of its own."""
+
+    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            words(arguments), cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `python -m benchmarks` in the background; it does not outlive the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        running.append(
+            subprocess.Popen(
+                words(arguments),
+                cwd=REPOSITORY,
+                env=ENVIRONMENT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
