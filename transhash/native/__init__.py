@@ -27,7 +27,9 @@ isas: tuple[str, ...] = tuple(_scan.names()) if _scan else ()
 _SMALL = 1 << 20  # distances that are not worth a second thread
 _ALONE = 4  # queries a thread, from which on each thread takes queries; below, each takes codes
 _ALIGNED = 1 << 12  # rows: where a segment may be cut, for the bits of a mask
-_MEMORY = 1 << 27  # bytes of candidates that a thread keeps at once
+_MEMORY = 1 << 27  # bytes of candidates that a thread keeps at once, at most
+_CACHE = 1 << 22  # bytes of them that are found again quickly
+_READ_FOR = 64  # queries, at least, for which codes are read once
 _CANDIDATE = 10  # bytes of one
 _ID_BITS = 48  # a sort key is distance << 48 | id
 _HITS = 1 << 22  # cells of a table of queries and rows made at a time
@@ -234,8 +236,9 @@ def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[
 
 
 def _groups(queries: int, k: int, shares: int) -> list[slice]:
-    """Divide queries into shares, or into more whose candidates fit memory."""
-    most = max(1, _MEMORY // (_CANDIDATE * (2 * k + 256)))
+    """Divide queries into shares, or into more whose candidates fit the cache, or if these were few the memory."""
+    size = _CANDIDATE * (2 * k + 256)
+    most = max(1, min(_MEMORY // size, max(_CACHE // size, _READ_FOR)))
     return _slices(queries, max(1, min(most, -(-queries // shares))))
 
 
