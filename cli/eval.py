@@ -1,5 +1,6 @@
 """`th eval`."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import click
 from . import options, render
 
 if TYPE_CHECKING:
+    from transhash.codes import Codes
     from transhash.evaluation import BitDiagnostics
 
 
@@ -24,13 +26,30 @@ if TYPE_CHECKING:
     help="Ties in mAP: expected over all their orders, or in the order of the database, as public hashing code does.",
 )
 @click.option("--curves", type=options.Output(), help="Also write precision-recall curves as CSV.")
+@click.option(
+    "--report",
+    "page",
+    type=options.Output(),
+    help="Also write a page of HTML: curves, bits, examples, and the files' embeddings beside their codes.",
+)
+@click.option("--images", type=options.EXISTING_FOLDER, help="Where the images lie that --report shows.")
 @options.JSON
-def evaluate(codes: Path, queries: Path, at: int | None, rule: str, curves: Path | None, as_json: bool) -> None:
+def evaluate(
+    codes: Path,
+    queries: Path,
+    at: int | None,
+    rule: str,
+    curves: Path | None,
+    page: Path | None,
+    images: Path | None,
+    as_json: bool,
+) -> None:
     """Measure retrieval: search every query in the CODES file, and compare labels.
 
     \b
     Example:
         th eval codes.h5 --queries queries.h5 --at 1000
+        th eval codes.h5 --queries queries.h5 --report report.html --images photos/
 
     mAP@R with its band, P@N, recall@N and precision within 2 bits, as means over the queries; then how well the
     database uses its bits. Where distances tie, the figures are the exact expectation over all orders; the band is
@@ -41,7 +60,13 @@ def evaluate(codes: Path, queries: Path, at: int | None, rule: str, curves: Path
 
     if curves:
         _check_replaceable(curves)
-    asked, database = read_codes(queries), read_codes(codes)
+    if page:
+        from transhash.report.page import check_replaceable
+
+        check_replaceable(page)
+    elif images:
+        raise click.UsageError("--images is for --report: say where to write it")
+    asked, database = (read_codes(path, embeddings=page is not None) for path in (queries, codes))
     metrics = evaluation.evaluate(asked, database, at, rule)
     bits = evaluation.diagnose(database.codes)
     about = {
@@ -78,6 +103,26 @@ def evaluate(codes: Path, queries: Path, at: int | None, rule: str, curves: Path
         _bits_table(bits)
     if curves:
         render.note(f"wrote {curves}")
+    if page:
+        _write_report(page, asked, database, at, rule, images, _spell(codes, queries, at, rule, images, page))
+        render.note(f"wrote {page}")
+
+
+def _write_report(
+    page: Path, queries: "Codes", database: "Codes", at: int | None, rule: str, images: Path | None, command: str
+) -> None:
+    from transhash.report import evaluated, write_html
+
+    with render.rows("queries") as progress:
+        records = list(evaluated.records(queries, database, command, at, rule, images, progress))
+    write_html(page, records)
+
+
+def _spell(codes: Path, queries: Path, at: int | None, rule: str, images: Path | None, page: Path) -> str:
+    """Spell the command that repeats a report."""
+    given = {"--queries": queries, "--at": at, "--rule": rule if rule != "expected" else None, "--images": images}
+    words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+    return shlex.join(["th", "eval", str(codes), *words, "--report", str(page)])
 
 
 def _check_replaceable(output: Path) -> None:

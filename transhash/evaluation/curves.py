@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from .levels import Levels
-from .precision import precision_at, recall_at
+from .precision import expected_hits, recall_of
 
 _HEADER = ["curve", "at", "precision", "recall"]
 _LONGEST = 64  # bytes of a first line that are looked at
@@ -35,12 +35,8 @@ class Curve:
 
 def ranking_curve(levels: Levels, depths: Sequence[int]) -> Curve:
     """Return P@N and recall@N for each N of `depths`, expected over the order of ties."""
-    return Curve(
-        "ranking",
-        np.array(depths, dtype=np.int64),
-        np.array([precision_at(levels, depth).mean() for depth in depths]),
-        np.array([recall_at(levels, depth).mean() for depth in depths]),
-    )
+    at, hits = np.array(depths, dtype=np.int64), expected_hits(levels, depths)
+    return Curve("ranking", at, (hits / at).mean(axis=0), recall_of(levels, hits).mean(axis=0))
 
 
 def radius_curve(levels: Levels) -> Curve:

@@ -1,20 +1,38 @@
 """Precision and recall of the first N, and inside a Hamming radius."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .levels import Levels
 
 
+def expected_hits(levels: Levels, depths: Sequence[int]) -> NDArray[np.float64]:
+    """Return the hits of each query among the first N, (q, m) for m `depths`: expected over the order of ties.
+
+    Of a level that is cut, its relevant share: so hits grow linearly from one level to the next.
+    """
+    start = np.zeros((len(levels.total), 1), np.int64)
+    places = np.concatenate([start, levels.total.cumsum(axis=1)], axis=1)
+    hits = np.concatenate([start, levels.relevant.cumsum(axis=1)], axis=1)
+    return np.array([np.interp(depths, *query) for query in zip(places, hits, strict=True)]).reshape(-1, len(depths))
+
+
+def recall_of(levels: Levels, hits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return hits (q, m) as shares of each query's relevant items; 0 if it has none."""
+    relevant = levels.relevant.sum(axis=1)[:, None]
+    return np.divide(hits, relevant, out=np.zeros(hits.shape), where=relevant > 0)
+
+
 def precision_at(levels: Levels, n: int) -> NDArray[np.float64]:
     """Return P@N of each query, (q,): relevant share of the first N, expected over the order of ties."""
-    return _expected_hits(levels, n) / n
+    return expected_hits(levels, [n])[:, 0] / n
 
 
 def recall_at(levels: Levels, n: int) -> NDArray[np.float64]:
     """Return recall@N of each query, (q,): share of the relevant items that are among the first N; 0 if none are."""
-    relevant = levels.relevant.sum(axis=1)
-    return np.divide(_expected_hits(levels, n), relevant, out=np.zeros(len(relevant)), where=relevant > 0)
+    return recall_of(levels, expected_hits(levels, [n]))[:, 0]
 
 
 def precision_within(levels: Levels, radius: int) -> NDArray[np.float64]:
@@ -27,12 +45,3 @@ def precision_within(levels: Levels, radius: int) -> NDArray[np.float64]:
 def empty_within(levels: Levels, radius: int) -> NDArray[np.float64]:
     """Return for each query, (q,), 1 if nothing lies within `radius` bits, else 0."""
     return (levels.total[:, : radius + 1].sum(axis=1) == 0).astype(np.float64)
-
-
-def _expected_hits(levels: Levels, n: int) -> NDArray[np.float64]:
-    """Hits among the first n: of a level that is cut, its relevant share."""
-    before = np.cumsum(levels.total, axis=1) - levels.total
-    taken = np.clip(n - before, 0, levels.total)
-    share = np.divide(levels.relevant, levels.total, out=np.zeros(levels.total.shape), where=levels.total > 0)
-    result: NDArray[np.float64] = (taken * share).sum(axis=1)
-    return result

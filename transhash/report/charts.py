@@ -153,9 +153,11 @@ def _styles(points: Sequence[Point]) -> tuple[list[str], list[str], list[str]]:
 
 def _axis(kind: Any, name: str, values: Sequence[float], logarithmic: bool) -> Any:
     field = "x:Q" if kind is alt.X else "y:Q"
-    if _wide(values) or (logarithmic and min(values) > 0):
+    if (_wide(values) and not name.startswith(figures.SHARES)) or (logarithmic and min(values) > 0):
         return kind(field, title=name, scale=alt.Scale(type="log", nice=False, padding=12), axis=_ticks(name, values))
-    return kind(field, title=name, scale=alt.Scale(zero=False, nice=True, padding=8), axis=_ticks(name, []))
+    near = 0 <= min(values) < max(values) / 2  # to zero, which is shown then
+    scale = alt.Scale(zero=True) if near else alt.Scale(zero=False, padding=8)
+    return kind(field, title=name, scale=scale, axis=_ticks(name, []))
 
 
 def _ticks(name: str, values: Sequence[float]) -> alt.Axis:

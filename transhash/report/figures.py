@@ -6,8 +6,9 @@ from typing import Any
 
 from .records import Figure
 
-SHARES = ("mAP", "P@", "recall", "empty@")
-_HIGHER = (*SHARES[:3], "queries/s", "images/s", "rows/s", "G codes/s")
+SHARES = ("mAP", "AP", "P@", "precision", "recall", "share", "empty@")
+_HIGHER = (*SHARES[:5], "queries/s", "images/s", "rows/s", "G codes/s")
+_COUNTED = ("bits", "numbers")
 _LOWER = ("empty@", "bytes", "MiB", "ms ", "build s", "s")
 
 
@@ -54,8 +55,11 @@ def label(method: str, params: dict[str, Any]) -> str:
 
 
 def spelled(params: dict[str, Any]) -> list[str]:
-    """Spell parameters, one after the other; bits behind their number, others behind their name."""
-    return [f"{value} bits" if name == "bits" else f"{name} {value}" for name, value in params.items()]
+    """Spell parameters, one after the other: ``64 bits``, ``nprobe 8``."""
+    return [
+        f"{value:,} {name}" if name in _COUNTED and isinstance(value, int) else f"{name} {value}"
+        for name, value in params.items()
+    ]
 
 
 def size(dataset: str) -> int | None:

@@ -9,6 +9,7 @@ from .sections import Section
 
 _BITS = 64  # of the codes that the words are about, where there are such
 _RECALL = 0.95  # of a search that the words compare
+_FIRST = {"P@1": "The first answer is right less often", "P@10": "The first ten answers are right less often"}
 _SAME = 1.02  # times the bytes of the codes count as the same
 
 
@@ -116,7 +117,7 @@ def _bought(of: Accuracy) -> list[str]:
     said = [f"On {of.dataset}, {name} reaches {ours:.3f} {of.metric} with {size} an image."]
     if of.floats:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
-        kept = f"{ours / floats:.0%} of that" if ours < floats else "no less"
+        kept = f"{ours / floats:.0%} of that" if ours < floats else "all of that"
         said.append(
             f"{_upper(figures.label(of.floats.method, of.floats.params))} reaches {floats:.3f} with "
             f"{_bytes(of.floats):,.0f} bytes an image: the codes keep {kept}, with {times} times fewer bytes."
@@ -134,10 +135,11 @@ def _bought(of: Accuracy) -> list[str]:
 def _paid(of: Accuracy) -> list[str]:
     said = []
     ours = _score(of, of.ours)
-    if of.floats and ours < _score(of, of.floats):
-        said.append(
-            f"{_score(of, of.floats) - ours:.3f} {of.metric} on {of.dataset}, compared with {of.floats.method}."
-        )
+    for name, lost in ((of.metric, "Some accuracy"), *_FIRST.items()):
+        if of.floats and name in of.ours.values and name in of.floats.values:
+            have, had = of.ours.values[name].value, of.floats.values[name].value
+            if have < had:
+                said.append(f"{lost}: {have:.3f} {name} on {of.dataset} instead of {had:.3f}.")
     for row in sorted(of.rivals, key=lambda row: -_score(of, row)):
         if _score(of, row) > ours:
             name = figures.label(row.method, row.params)

@@ -1,0 +1,239 @@
+"""An evaluation of somebody's own codes, as records: metrics, curves, bits, and queries with their answers."""
+
+import base64
+import io
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from .. import hamming, images
+from ..codes import Codes, Records
+from ..errors import ImageError
+from ..evaluation import (
+    TIE_RULES,
+    Levels,
+    diagnose,
+    evaluate,
+    hamming_levels,
+    identity,
+    shared_rows,
+    without_label,
+)
+from ..evaluation.average_precision import average_precision
+from ..evaluation.curves import depths_to, radius_curve, ranking_curve
+from ..evaluation.embeddings import embedding_levels
+from ..evaluation.metrics import DEPTHS
+from .records import Curve, Example, Figure, Picture, Record, Row, Run
+
+_RUN = "eval"
+_FOUND = 10  # matches of an example
+_SIDE = 96  # pixels of a thumbnail
+_QUANTILES = 100
+_STEPS = 50
+_CODES = "hash codes"
+_FLOATS = "float embedding"
+_PLOTS = ("Precision and recall", "Precision of the first N", "Queries, best first")
+
+Progress = Callable[[int, int], None]
+
+
+def records(
+    queries: Codes,
+    database: Codes,
+    command: str,
+    at: int | None = None,
+    rule: str = "expected",
+    folder: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Iterator[Record]:
+    """Yield what a report on codes is drawn from.
+
+    Args:
+        queries: with labels, and embeddings if floats are to be compared.
+        database: the same.
+        command: what repeats it.
+        at: R of mAP@R, or None for the whole database.
+        rule: of ties, as in `evaluate`.
+        folder: where the images lie; without it, they are shown as their names.
+        progress: is told how many queries the floats have ranked, and of how many.
+
+    Raises MismatchError as `evaluate` does.
+    """
+    metrics = evaluate(queries, database, at, rule)
+    levels = hamming_levels(queries, database)
+    precisions = average_precision(levels, at)
+    yield _run(queries, database, command, rule)
+    yield _row(database, metrics)
+    yield from _code_curves(database, levels, precisions)
+    if queries.embeddings is not None and database.embeddings is not None:
+        yield from _floats(queries, database, at, progress)
+    yield from _bits(database)
+    yield from _examples(queries, database, levels, precisions, folder)
+
+
+def _run(queries: Codes, database: Codes, command: str, rule: str) -> Run:
+    model = database.model
+    return Run(
+        _RUN,
+        "eval",
+        f"{os.path.basename(model.name)}: {len(queries):,} queries among {len(database):,} images",
+        command,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        machine={"cpu": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
+        versions={"transhash": version("transhash"), "numpy": np.__version__, "python": platform.python_version()},
+        settings={
+            "model": model.name,
+            "digest": model.digest[:12],
+            "queries": identity(queries.records),
+            "queries_without_label": without_label(queries.records),
+            "queries_in_database": shared_rows(queries.records, database.records),
+            "database": identity(database.records),
+            "ties": TIE_RULES[rule],
+        },
+    )
+
+
+def _dataset(database: Codes) -> str:
+    return f"{len(database):,} images"
+
+
+def _row(database: Codes, metrics: dict[str, float]) -> Row:
+    """Make a row of metrics; the worst and the best of one become its range."""
+    bits = database.model.bits
+    values = {"bytes an image": Figure(bits / 8)}
+    for name, value in metrics.items():
+        if not name.endswith((" worst", " best")):
+            values[name] = Figure(value, metrics.get(f"{name} worst"), metrics.get(f"{name} best"))
+    return Row(_RUN, "Metrics", _dataset(database), _CODES, "codes", {"bits": bits}, values)
+
+
+def _code_curves(database: Codes, levels: Levels, precisions: NDArray[np.float64]) -> Iterator[Curve]:
+    dataset, params = _dataset(database), {"bits": database.model.bits}
+    ranking, radius = ranking_curve(levels, _depths(len(database))), radius_curve(levels)
+    for method, found in ((_CODES, ranking), (f"{_CODES}, by radius", radius)):
+        points = _points(found.recall, found.precision)
+        yield Curve(_RUN, _PLOTS[0], dataset, method, "codes", params, "recall", "precision", points)
+    points = _points(ranking.at, ranking.precision)
+    yield Curve(_RUN, _PLOTS[1], dataset, _CODES, "codes", params, "N", "precision", points)
+    points = _sorted(precisions)
+    yield Curve(_RUN, _PLOTS[2], dataset, _CODES, "codes", params, "share of the queries", "AP", points)
+    pairs = {"query and image share a label": levels.relevant, "they share none": levels.total - levels.relevant}
+    for family, (method, counts) in zip(("codes", "peer"), pairs.items(), strict=True):
+        shares = counts.sum(axis=0) / max(1, counts.sum())
+        points = _points(np.arange(len(shares)), shares)
+        yield Curve(_RUN, "Distances", dataset, method, family, {}, "Hamming distance", "share of the pairs", points)
+
+
+def _floats(queries: Codes, database: Codes, at: int | None, progress: Progress) -> Iterator[Record]:
+    """Rank by embeddings, some queries at a time."""
+    assert database.embeddings is not None
+    depths = _depths(len(database))
+    precisions: list[NDArray[np.float64]] = []
+    curves = []
+    for levels in embedding_levels(queries, database):
+        precisions.append(average_precision(levels, at))
+        found = ranking_curve(levels, depths)
+        curves.append(len(levels.total) * np.array([found.precision, found.recall]))
+        progress(sum(map(len, precisions)), len(queries))
+    precision, recall = (np.sum(curves, axis=0) / len(queries)).tolist()
+    every = np.concatenate(precisions)
+    dim, dataset = database.embeddings.shape[1], _dataset(database)
+    values = {"bytes an image": Figure(2 * dim), f"mAP@{at or 'all'}": Figure(float(every.mean()))}
+    values |= {f"P@{depth}": Figure(precision[depths.index(depth)]) for depth in DEPTHS if depth in depths}
+    values |= {f"recall@{depth}": Figure(recall[depths.index(depth)]) for depth in DEPTHS if depth in depths}
+    params = {"numbers": dim}
+    yield Row(_RUN, "Metrics", dataset, _FLOATS, "float", params, values)
+    for plot, x, y, points in (
+        (_PLOTS[0], "recall", "precision", list(zip(recall, precision, strict=True))),
+        (_PLOTS[1], "N", "precision", list(zip(map(float, depths), precision, strict=True))),
+        (_PLOTS[2], "share of the queries", "AP", _sorted(every)),
+    ):
+        yield Curve(_RUN, plot, dataset, _FLOATS, "float", params, x, y, points)
+
+
+def _points(x: NDArray[np.number], y: NDArray[np.number]) -> list[tuple[float, float]]:
+    return list(zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _depths(count: int) -> list[int]:
+    """Return depths that look even on a logarithmic axis, and more that do on a linear one."""
+    return sorted({*depths_to(count), *(count * part // _STEPS for part in range(1, _STEPS) if count > _STEPS)})
+
+
+def _sorted(precisions: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Return the quantiles of average precision, highest first."""
+    shares = np.linspace(0, 1, min(_QUANTILES, len(precisions) - 1) + 1)
+    return _points(shares, np.quantile(precisions, 1 - shares))
+
+
+def _bits(database: Codes) -> Iterator[Record]:
+    bits = diagnose(database.codes)
+    values = {
+        "lowest share of ones": bits.balance.min(),
+        "highest share of ones": bits.balance.max(),
+        "mean entropy of a bit": bits.mean_entropy,
+        "constant bits": bits.constant_bits,
+        "mean correlation of two bits": bits.mean_correlation,
+        "highest correlation of two bits": bits.max_correlation,
+        "distinct codes": bits.distinct_codes,
+        "share of codes that are not alone": bits.collisions,
+        "largest group of equal codes": bits.largest_bucket,
+    }
+    dataset, params = _dataset(database), {"bits": database.model.bits}
+    told = {name: Figure(float(value)) for name, value in values.items()}
+    yield Row(_RUN, "Bits of the database", dataset, _CODES, "codes", params, told)
+    points = _points(np.arange(len(bits.balance)), bits.balance)
+    yield Curve(_RUN, "Ones in each bit", dataset, _CODES, "codes", params, "bit", "share of ones", points)
+
+
+def _examples(
+    queries: Codes, database: Codes, levels: Levels, precisions: NDArray[np.float64], folder: Path | None
+) -> Iterator[Example]:
+    """Show the queries that went best, in the middle and worst, of those for which there is anything to find."""
+    able = np.flatnonzero(levels.relevant.any(axis=1))
+    order = able[np.argsort(-precisions[able], kind="stable")]
+    for said, place in (("best", 0), ("in the middle", len(order) // 2), ("worst", len(order) - 1)):
+        if 0 <= place < len(order):
+            query = int(order[place])
+            yield _example(queries, database, query, f"Went {said}: AP {precisions[query]:.3f}", folder)
+
+
+def _example(queries: Codes, database: Codes, query: int, title: str, folder: Path | None) -> Example:
+    found = hamming.top_k(queries.codes[query : query + 1], database.codes, min(_FOUND, len(database)))
+    labels = set(queries.records.names(query))
+    asked = _picture(queries.records, query, ", ".join(sorted(labels)), folder)
+    matches = [
+        replace(
+            _picture(database.records, int(row), f"{distance}", folder),
+            right=not labels.isdisjoint(database.records.names(int(row))),
+        )
+        for row, distance in zip(found.ids[0], found.distances[0], strict=True)
+    ]
+    return Example(_RUN, _dataset(database), _CODES, title, asked, matches)
+
+
+def _picture(records: Records, row: int, caption: str, folder: Path | None) -> Picture:
+    path = os.fsdecode(records.paths[row])
+    return Picture(path, caption, True, _thumbnail(folder, path) if folder else "")
+
+
+def _thumbnail(folder: Path, path: str) -> str:
+    """Return a small JPEG of an image inside a folder, in base64; empty if there is none, or its path leads out."""
+    inside = os.path.normpath(folder.absolute() / path)
+    if os.path.commonpath([inside, folder.absolute()]) != os.path.normpath(folder.absolute()):
+        return ""
+    try:
+        image = images.read(inside, draft=_SIDE)
+    except ImageError:
+        return ""
+    small = io.BytesIO()
+    ImageOps.fit(image, (_SIDE, _SIDE), Image.Resampling.BICUBIC).save(small, format="JPEG", quality=85)
+    return base64.b64encode(small.getvalue()).decode()
