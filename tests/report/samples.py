@@ -1,0 +1,85 @@
+"""Records to draw: of every kind, and of the kind that a stranger would write."""
+
+import base64
+import io
+
+from PIL import Image
+
+from transhash.report.records import Curve, Example, Figure, Picture, Row, Run, Skipped
+
+MACHINE = {"cpu": "some cpu", "cores": 2, "memory_gib": 24.0, "gpu": "", "system": "Linux"}
+
+
+def image(kind="JPEG"):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(file, format=kind)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def accuracy(ours=0.74, floats=0.75, rival=0.70):
+    """A run on accuracy: codes of two widths, their float embedding, and a rival of the same bytes."""
+    rows = [
+        ("TransHash", "codes", {"bits": 32}, 4, Figure(0.61)),
+        ("TransHash", "codes", {"bits": 64}, 8, Figure(ours, ours - 0.01, ours + 0.01)),
+        ("float embedding", "float", {}, 1536, Figure(floats)),
+        ("PQ", "float", {}, 8, Figure(rival)),
+        ("LSH", "peer", {"bits": 64}, 8, Figure(0.14)),
+    ]
+    return [
+        Run(
+            "a", "accuracy", "Accuracy", "python -m benchmarks accuracy", "2026-11-21T12:00:00+00:00", "abc", MACHINE
+        ),
+        *(
+            Row(
+                "a", "accuracy", "cifar10", method, family, params, {"mAP@all": score, "bytes an image": Figure(size)}
+            )
+            for method, family, params, size, score in rows
+        ),
+    ]
+
+
+def search(ours=0.5, floats=60.0, peer=2.0):
+    """A run on search, with curves, a size that was skipped, and an example."""
+    rows = [("TransHash flat", "codes", ours), ("FAISS Flat", "float", floats), ("usearch exact", "peer", peer)]
+    run = Run("s", "search", "Search", "python -m benchmarks search", "2026-11-21T13:00:00+00:00", "abc", MACHINE)
+    found = [Picture("a.jpg", "0", True, image()), Picture("b.png", "3", False)]
+    return [
+        run,
+        *(
+            Row("s", "one query", "clustered, 1,000,000", method, family, {}, _times(ms))
+            for method, family, ms in rows
+        ),
+        Curve("s", "time", "clustered", "TransHash flat", "codes", {}, "codes", "ms a query", [(1e4, 1), (1e6, 100)]),
+        Curve(
+            *("s", "growth", "clustered", "TransHash flat", "codes", {}, "codes", "build s"),
+            [(1e4, 0.1), (1e5, 1), (1e6, 10)],
+        ),
+        Skipped("s", "clustered, 1,000,000", "Milvus", "no server was given"),
+        Example("s", "clustered", "TransHash flat", "Went best", Picture("q.jpg", "cat", True, image("PNG")), found),
+    ]
+
+
+def _times(ms):
+    return {
+        "ms a query": Figure(ms, ms / 2, ms * 2),
+        "ms a query p95": Figure(ms * 2),
+        "ms a query p99": Figure(ms * 3),
+        "recall@10 by distance": Figure(1.0),
+        "queries/s": Figure(1000 / ms),
+    }
+
+
+def hostile(text):
+    """A run in which every text is `text`."""
+    params, settings = {text: text}, {text: [text, {text: text}]}
+    ms = _times(1.0) | {text: Figure(1.0), f"mAP{text}": Figure(0.5), "bytes an image": Figure(8)}
+    pictures = [Picture(text, text, right, encoded) for right in (True, False) for encoded in ("", image())]
+    return [
+        Run(text, text, text, text, text, text, settings, {text: text}, settings),
+        Row(text, text, text, text, "codes", {"bits": 64} | params, ms),
+        Row(text, text, text, f"{text}2", "float", params, ms | {"bytes an image": Figure(99)}),
+        Curve(text, text, text, text, "peer", params, text, text, [(0, 1), (1, 2)]),
+        Curve(text, text, text, text, "codes", params, "bit", text, [(0, 1), (1, 0.5)]),
+        Skipped(text, text, text, text),
+        Example(text, text, text, text, pictures[0], pictures),
+    ]
