@@ -73,8 +73,12 @@ class Browser:
         self.call("Page.navigate", url=page.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
+        self.settle("section > .plot .chart")
+
+    def settle(self, charts: str) -> None:
+        """Wait until charts are drawn."""
         until = time.monotonic() + _SILENT
-        while self.run("document.querySelector('.chart:not([data-drawn])') !== null"):
+        while self.run(f"document.querySelector('{charts}:not([data-drawn])') !== null"):
             assert time.monotonic() < until, self.complaints()
             time.sleep(0.05)
 

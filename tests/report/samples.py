@@ -46,7 +46,8 @@ def search(ours=0.5, floats=60.0, peer=2.0):
     return [
         run,
         *(
-            Row("s", "one query", "clustered, 1,000,000", method, family, {}, _times(ms))
+            Row("s", "one query", f"clustered, {count}", method, family, {}, _times(ms))
+            for count in ("10,000", "1,000,000")
             for method, family, ms in rows
         ),
         Curve("s", "time", "clustered", "TransHash flat", "codes", {}, "codes", "ms a query", [(1e4, 1), (1e6, 100)]),

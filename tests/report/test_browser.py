@@ -98,6 +98,16 @@ def test_tables_sort_by_click_and_by_key(tab, page):
     assert tab.run(f"{table}.querySelectorAll('th[aria-sort]').length") == 1
 
 
+def test_plots_on_other_data_are_drawn_when_they_are_unfolded(tab, page):
+    tab.open(page)
+    assert tab.run("document.querySelectorAll('details').length") == 2
+    assert tab.run("document.querySelector('details .chart').children.length") == 0
+    tab.run("document.querySelector('summary').click()")
+    tab.settle("details[open] .chart")
+    assert tab.run("document.querySelector('details svg').getBoundingClientRect().width") > 500
+    assert tab.complaints() == []
+
+
 def test_plots_say_what_they_show(tab, page):
     tab.open(page)
     spoken = "[...document.querySelectorAll('.chart svg')].map(svg => svg.querySelector('[aria-label]').ariaLabel)"

@@ -65,7 +65,10 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         alt.Tooltip("y:Q", title=y, format=_format(y)),
     ]
     layers = [
-        base.mark_line(strokeWidth=2).encode(order="x:Q"),
+        base.mark_line().encode(
+            order="x:Q",
+            strokeWidth=alt.when(alt.datum.family == "codes").then(alt.value(3)).otherwise(alt.value(1.5)),
+        ),
         base.mark_point(filled=True, size=70 if len(points) <= 24 * len(methods) else 16)
         .encode(
             shape=alt.Shape("method:N", scale=alt.Scale(domain=methods, range=shapes), legend=_legend()),

@@ -2,13 +2,14 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from .records import Figure
 
 SHARES = ("mAP", "AP", "P@", "precision", "recall", "share", "empty@")
 _HIGHER = (*SHARES[:5], "queries/s", "images/s", "rows/s", "G codes/s")
-_COUNTED = ("bits", "numbers")
+_COUNTED = ("bits", "codes", "numbers")
 _LOWER = ("empty@", "bytes", "MiB", "ms ", "build s", "s")
 
 
@@ -52,6 +53,19 @@ def better(name: str) -> int:
 def label(method: str, params: dict[str, Any]) -> str:
     """Name a method with its parameters: ``TransHash, 64 bits, nprobe 8``."""
     return ", ".join([method, *spelled(params)])
+
+
+def shared(params: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the parameters that are the same for all of several: said once, not with each."""
+    if len(params) < 2:
+        return {}
+    first = params[0].items()
+    return {name: value for name, value in first if all(name in own and own[name] == value for own in params)}
+
+
+def rest(params: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are not common."""
+    return {name: value for name, value in params.items() if name not in common}
 
 
 def spelled(params: dict[str, Any]) -> list[str]:

@@ -15,21 +15,27 @@ _SHARES = {"ms a query": "median", "ms a query p95": "95 in 100", "ms a query p9
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart of Vega-Lite, with what it shows in words."""
+    """A chart of Vega-Lite on one data set, with what it shows in words."""
 
-    title: str
+    name: str
+    dataset: str
     note: str
     spec: charts.Spec
 
 
-def plots(section: Section) -> list[Plot]:
-    """Return everything that a run lets draw: accuracy against bytes first."""
-    return [
+def plots(section: Section) -> list[list[Plot]]:
+    """Return everything that a run lets draw: together what is the same on other data sets, the largest first."""
+    speed = any(curve.y == "queries/s" for curve in section.curves)
+    drawn = [
         *_scatters(section.rows, "bytes an image", "mAP", _named(section)),
-        *_scatters(section.rows, "recall@", "queries/s"),
         *_curves(section.curves),
+        *([] if speed else _scatters(section.rows, "recall@", "queries/s")),
         *_latencies(section.rows),
     ]
+    groups: dict[str, list[Plot]] = {}
+    for plot in drawn:
+        groups.setdefault(plot.name, []).append(plot)
+    return [sorted(group, key=lambda plot: -(figures.size(plot.dataset) or 0)) for group in groups.values()]
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float | None:
@@ -57,14 +63,25 @@ def _scatters(rows: Sequence[Row], x: str, y: str, named: Sequence[Row] = ()) ->
     drawn = []
     for (_, dataset, across, up), own in groups.items():
         if len(own) > 1:
-            points = [_point(row, across, up, any(row is other for other in named)) for row in own]
-            title = f"{up} against {across}, {dataset}"
-            drawn.append(Plot(title, _note(across, up), charts.lines(title, across, up, points)))
+            names = _labels(own)
+            points = [
+                _point(row, name, across, up, any(row is other for other in named))
+                for row, name in zip(own, names, strict=True)
+            ]
+            name = f"{up} against {across}"
+            spec = charts.lines(f"{name}, {dataset}", across, up, points)
+            drawn.append(Plot(name, dataset, _note(across, up), spec))
     return drawn
 
 
-def _point(row: Row, x: str, y: str, named: bool) -> Point:
-    name, figure = figures.label(row.method, row.params), row.values[y]
+def _labels(records: Sequence[Row | Curve]) -> list[str]:
+    """Name records that are drawn together, without the parameters that all of them share."""
+    common = figures.shared([record.params for record in records])
+    return [figures.label(record.method, figures.rest(record.params, common)) for record in records]
+
+
+def _point(row: Row, name: str, x: str, y: str, named: bool) -> Point:
+    figure = row.values[y]
     said = name if named else ""
     return Point(row.method, row.family, name, row.values[x].value, figure.value, figure.low, figure.high, said)
 
@@ -80,15 +97,15 @@ def _curves(curves: Sequence[Curve]) -> list[Plot]:
 def _curve_plot(plot: str, dataset: str, x: str, y: str, curves: Sequence[Curve]) -> Plot:
     grows = x == "codes"
     points = []
-    for curve in curves:
-        name = figures.label(curve.method, curve.params)
+    alone = len({curve.method for curve in curves}) == len(curves)
+    for curve, name in zip(curves, _labels(curves), strict=True):
         power = exponent(curve.points) if grows else None
-        shown = name if power is None else f"{name}: ∝ {x}^{power:.2f}"
+        shown = (curve.method if alone else name) + ("" if power is None else f": ∝ {x}^{power:.2f}")
         points += [Point(shown, curve.family, name, *point) for point in curve.points]
     title = f"{plot}, {dataset}"
     if x == "bit":
-        return Plot(title, f"{y} for each {x}.", charts.bars(title, x, y, points))
-    return Plot(title, _note(x, y), charts.lines(title, x, y, points, grows))
+        return Plot(plot, dataset, f"{y} for each {x}.", charts.bars(title, x, y, points))
+    return Plot(plot, dataset, _note(x, y), charts.lines(title, x, y, points, grows))
 
 
 def _latencies(rows: Sequence[Row]) -> list[Plot]:
@@ -100,14 +117,14 @@ def _latencies(rows: Sequence[Row]) -> list[Plot]:
 
 
 def _latency(dataset: str, rows: Sequence[Row]) -> Plot:
-    title = f"ms a query, {dataset}"
     points = [
-        Time(figures.label(row.method, row.params), row.family, share, row.values[name].value)
-        for row in rows
+        Time(label, row.family, share, row.values[name].value)
+        for row, label in zip(rows, _labels(rows), strict=True)
         for name, share in _SHARES.items()
         if name in row.values and row.values[name].value > 0
     ]
-    return Plot(title, "One query at a time; lower is better.", charts.times(title, points))
+    spec = charts.times(f"ms a query, {dataset}", points)
+    return Plot("ms a query", dataset, "One query at a time; lower is better.", spec)
 
 
 def _note(x: str, y: str) -> str:

@@ -10,6 +10,11 @@ from .sections import Section
 _BITS = 64  # of the codes that the words are about, where there are such
 _RECALL = 0.95  # of a search that the words compare
 _FIRST = {"P@1": "The first answer is right less often", "P@10": "The first ten answers are right less often"}
+_TERMS = (
+    "mAP, mean average precision, says how far the images that share a label with the query come before all others: "
+    "1 is perfect.",
+    "Recall says how much of what a full search finds is found.",
+)
 _SAME = 1.02  # times the bytes of the codes count as the same
 
 
@@ -29,11 +34,13 @@ class Summary:
         facts: a few numbers.
         buys: sentences on what is gained.
         costs: sentences on what is lost.
+        terms: what the words above mean.
     """
 
     facts: list[Fact]
     buys: list[str]
     costs: list[str]
+    terms: list[str]
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,8 @@ def summarize(sections: Sequence[Section]) -> Summary:
         costs += _lost(told)
         facts += _pace(told)
     costs += _skipped(sections)
-    return Summary(facts, buys, costs)
+    terms = [said for said, there in zip(_TERMS, (compared, timed), strict=True) if there]
+    return Summary(facts, buys, costs, terms)
 
 
 def accuracies(section: Section) -> list[Accuracy]:
@@ -119,8 +127,8 @@ def _bought(of: Accuracy) -> list[str]:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
         kept = f"{ours / floats:.0%} of that" if ours < floats else "all of that"
         said.append(
-            f"{_upper(figures.label(of.floats.method, of.floats.params))} reaches {floats:.3f} with "
-            f"{_bytes(of.floats):,.0f} bytes an image: the codes keep {kept}, with {times} times fewer bytes."
+            f"With {_bytes(of.floats):,.0f} bytes an image, {times} times as many, {of.floats.method} reaches "
+            f"{floats:.3f}: the codes keep {kept}."
         )
     beaten = [row for row in of.rivals if _score(of, row) <= ours]
     if beaten:
@@ -190,7 +198,7 @@ def _lost(rows: list[Row]) -> list[str]:
     ours = _fastest(rows, "codes")
     faster = [other for family in ("float", "peer") if (other := _fastest(rows, family))]
     return [
-        f"{_upper(_searched(other))} is faster {_among(other)}: {_ms(other)} ms a query instead of {_ms(ours)}."
+        f"Faster {_among(other)}: {_searched(other)}, {_ms(other)} ms a query instead of {_ms(ours)}."
         for other in faster
         if ours and _time(other) < _time(ours)
     ]
@@ -209,7 +217,7 @@ def _skipped(sections: Sequence[Section]) -> list[str]:
 def _searched(row: Row) -> str:
     recall = next((name for name in row.values if name.startswith("recall")), None)
     found = f" (recall {row.values[recall].value:.3f})" if recall and row.values[recall].value < 1 else ""
-    return figures.label(row.method, row.params) + found
+    return row.method + found
 
 
 def _among(row: Row) -> str:
@@ -219,10 +227,6 @@ def _among(row: Row) -> str:
 
 def _count(rows: list[Row]) -> int:
     return figures.size(rows[0].dataset) or 0
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _listed(rows: list[Row]) -> str:

@@ -1,6 +1,7 @@
 """Rows as tables, for a page, for Markdown and for CSV alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from . import figures
 from .records import Figure, Row
@@ -14,13 +15,15 @@ class Table:
     Attributes:
         title: what the rows call their table.
         datasets: whether they are of more than one data set, so that a column has to say which.
+        common: the parameters of all rows alike; they belong to none of them.
         columns: the figures that any row has, in the order in which they first appear.
-        rows: in the order of the file.
+        rows: in the order of the file, without the common parameters.
         best: for each data set and figure the best value, where it is known which end is better and rows differ.
     """
 
     title: str
     datasets: bool
+    common: dict[str, Any]
     columns: list[str]
     rows: list[Row]
     best: dict[tuple[str, str], float]
@@ -45,9 +48,11 @@ def table(title: str, rows: list[Row]) -> Table:
     for row in rows:
         for name, figure in row.values.items():
             values.setdefault((row.dataset, name), []).append(figure.value)
-    best = {key: max(own, key=lambda value: figures.better(key[1]) * value) for key, own in values.items()}
+    best = {key: max(found, key=lambda value: figures.better(key[1]) * value) for key, found in values.items()}
     told = {key: value for key, value in best.items() if figures.better(key[1]) and len(set(values[key])) > 1}
-    return Table(title, len({row.dataset for row in rows}) > 1, columns, rows, told)
+    common = figures.shared([row.params for row in rows])
+    own = [replace(row, params=figures.rest(row.params, common)) for row in rows]
+    return Table(title, len({row.dataset for row in rows}) > 1, common, columns, own, told)
 
 
 def cell(row: Row, column: str) -> str:

@@ -70,6 +70,8 @@ def markdown_table(table: Table, columns: Sequence[str] = ()) -> list[str]:
         cells = [figures.label(row.method, row.params), *([row.dataset] if table.datasets else [])]
         cells += [cell(row, name) for name in shown]
         lines.append(_line([_marked(_plain(text), mixed and row.family == "codes") for text in cells]))
+    if table.common:
+        lines += ["", f"All with {_plain(', '.join(figures.spelled(table.common)))}."]
     return lines
 
 

@@ -1,8 +1,15 @@
 "use strict";
-for (const chart of document.querySelectorAll(".chart")) {
+const look = { actions: false, ast: true, renderer: "svg", tooltip: { theme: "page" } };
+
+function draw(chart) {
   const spec = JSON.parse(document.getElementById(chart.dataset.spec).textContent);
-  const look = { actions: false, ast: true, renderer: "svg", tooltip: { theme: "page" } };
   vegaEmbed(chart, spec, look).then(() => { chart.dataset.drawn = "yes"; });
+}
+
+for (const chart of document.querySelectorAll(".chart")) {
+  const folded = chart.closest("details");
+  if (folded) folded.addEventListener("toggle", () => draw(chart), { once: true });
+  else draw(chart);
 }
 
 for (const button of document.querySelectorAll("th button")) {
