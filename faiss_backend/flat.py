@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash import hamming
+from transhash.backends import CodeRows
 from transhash.results import Matches, RangeMatches
 
 from .kind import Kind, Mask, stored_codes, within
@@ -21,7 +22,7 @@ class Flat(Kind):
     magic = FLAT
 
     @classmethod
-    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+    def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index."""
         return cls(faiss.IndexBinaryFlat(codes.shape[1] * 8))
 

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from transhash import hamming
-from transhash.backends import Knob
+from transhash.backends import CodeRows, Knob
 from transhash.errors import BackendError
 from transhash.results import Matches, RangeMatches
 
@@ -82,7 +82,7 @@ class Hash(_Hashing):
     build_params = ("b", "nflip")
 
     @classmethod
-    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+    def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index; by default with one bucket for four codes."""
         bits = codes.shape[1] * 8
         b = params.get("b", min(_bits_of(len(codes)), bits))
@@ -112,7 +112,7 @@ class MultiHash(_Hashing):
     build_params = ("nhash", "b", "nflip")
 
     @classmethod
-    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+    def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index; by default with a table for 16 bits, and one bucket for four codes in each."""
         bits = codes.shape[1] * 8
         nhash = params.get("nhash", min(8, max(2, bits // 16)))

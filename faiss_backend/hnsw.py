@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash import hamming
-from transhash.backends import Knob
+from transhash.backends import CodeRows, Knob
 from transhash.errors import BackendError
 from transhash.results import NO_ID, Matches, RangeMatches
 
@@ -30,7 +30,7 @@ class Hnsw(Kind):
     build_params = ("M", "ef_construction", "ef")
 
     @classmethod
-    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+    def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty graph: `M` links a node and level, twice as many on the lowest."""
         index = faiss.IndexBinaryHNSW(codes.shape[1] * 8, checked_links(params.get("M", _M)))
         index.hnsw.efConstruction = params.get("ef_construction", _EF_CONSTRUCTION)

@@ -12,6 +12,7 @@ from transhash.errors import BackendError
 from transhash.results import Matches, RangeMatches
 
 from . import gpu, storage
+from .blocks import blocks
 from .choice import Choice, chosen, spelled
 from .flat import Flat
 from .hashing import Hash, MultiHash
@@ -21,6 +22,8 @@ from .kind import Kind
 from .streaming import write_flat, write_ivf
 
 _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Hnsw, Hash, MultiHash)}
+
+_ADDED = 1 << 14  # codes at a time, between which progress is told
 
 
 class FaissIndex:
@@ -59,10 +62,10 @@ class FaissIndex:
         type: str | None = None,
         params: Mapping[str, int] | None = None,
         advance: Callable[[int], object] = lambda _: None,
-    ) -> Self | None:
-        """Write an index of types ``flat`` and ``ivf`` to a folder as `build` and `save` do, and open it mapped.
+    ) -> Self:
+        """Write an index to a folder as `build` and `save` do, and open it.
 
-        Neither the codes nor the index have to fit into memory. None for other types, which are built in memory.
+        For types ``flat`` and ``ivf`` neither the codes nor the index have to fit into memory: it is opened mapped.
         """
         choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
@@ -72,7 +75,13 @@ class FaissIndex:
         elif kind is Ivf:
             write_ivf(rows, given, folder / storage.FILE, advance)
         else:
-            return None
+            built = kind.train(rows, given)
+            for _, codes in blocks(rows):
+                for start in range(0, len(codes), _ADDED):
+                    built.add(codes[start : start + _ADDED])
+                    advance(len(codes[start : start + _ADDED]))
+            storage.write(built.index, folder)
+            return cls(built, why=choice.why)
         return cls(storage.read(folder, (kind,), mmap=True), mapped=True, why=choice.why)
 
     def __len__(self) -> int:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash import clustering, hamming
-from transhash.backends import Knob
+from transhash.backends import CodeRows, Knob
 from transhash.results import NO_ID, Matches, RangeMatches
 
+from .blocks import sample
 from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, Walk
@@ -40,18 +41,19 @@ class Ivf(Bucketed):
         self._where: Places | None = None
 
     @classmethod
-    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+    def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index whose lists suit the codes; numbers by default are those of `clustering.plan`."""
         nlist, nprobe = clustering.plan(len(codes), params.get("nlist"), params.get("nprobe"))
+        points = sample(codes, nlist * clustering.POINTS_PER_LIST)
         bits = codes.shape[1] * 8
         quantizer = faiss.IndexBinaryHNSW(bits, checked_links(params["M"])) if "M" in params else None
         quantizer = quantizer or faiss.IndexBinaryFlat(bits)
         if nlist > _MANY:
-            quantizer.add(clustering.centroids(codes, nlist))
+            quantizer.add(clustering.centroids(points, nlist))
         index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
         index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
         index.cp.max_points_per_centroid = clustering.POINTS_PER_LIST
-        index.train(codes)
+        index.train(points)
         index.nprobe = nprobe
         return cls(index)
 

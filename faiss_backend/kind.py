@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.backends import Knob
+from transhash.backends import CodeRows, Knob
 from transhash.errors import BackendError
 from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
 
@@ -40,7 +40,7 @@ class Kind(ABC):
 
     @classmethod
     @abstractmethod
-    def train(cls, codes: NDArray[np.uint8], params: dict[str, int]) -> Self:
+    def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index with parameters that suit some codes (n, bits/8), where `params` does not say."""
 
     @classmethod

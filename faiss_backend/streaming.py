@@ -4,7 +4,7 @@ Codes are read twice for type ivf: once to find the list of each, once to write 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,14 +14,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import clustering
 from transhash.backends import CodeRows
 
+from .blocks import blocks
 from .ivf import Ivf
 from .layout import flat_head, ivf_head
-
-_BLOCK_BYTES = 1 << 26  # of codes in memory at a time
-_BLOCK_ROWS = 1 << 21
 
 Advance = Callable[[int], object]
 
@@ -31,21 +28,18 @@ def write_flat(rows: CodeRows, path: Path, advance: Advance) -> None:
     empty = faiss.serialize_index_binary(faiss.IndexBinaryFlat(rows.shape[1] * 8)).tobytes()
     with path.open("wb") as file:
         file.write(flat_head(empty, len(rows)))
-        for _, codes in _blocks(rows):
+        for _, codes in blocks(rows):
             file.write(codes.data)
             advance(len(codes))
 
 
 def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advance) -> None:
-    """Write an `IndexBinaryIVF` of codes (n, bits/8) uint8, whose centroids are those of a sample.
-
-    Arguments as `write_flat`; parameters are those of `Ivf.train`.
-    """
-    nlist, nprobe = clustering.plan(len(rows), params.get("nlist"), params.get("nprobe"))
-    lists = Ivf.train(_sample(rows, nlist * clustering.POINTS_PER_LIST), {**params, "nlist": nlist, "nprobe": nprobe})
+    """Write an `IndexBinaryIVF` of codes (n, bits/8) uint8; arguments as `write_flat`, parameters those of `Ivf`."""
+    lists = Ivf.train(rows, params)
+    nlist = lists.index.nlist
     with TemporaryFile(dir=path.parent) as nearest, path.open("wb") as file:
         sizes = np.zeros(nlist, np.int64)
-        for _, codes in _blocks(rows):
+        for _, codes in blocks(rows):
             own = lists.nearest(codes).astype(np.int32)
             own.tofile(nearest)
             sizes += np.bincount(own, minlength=nlist)
@@ -62,7 +56,7 @@ def _fill(file: int, rows: CodeRows, nearest: Any, sizes: NDArray[np.int64], sta
     width = rows.shape[1]
     codes_at = start + np.cumsum(sizes * (width + 8)) - sizes * (width + 8)
     ids_at = codes_at + sizes * width
-    for first, codes in _blocks(rows):
+    for first, codes in blocks(rows):
         lists = np.fromfile(nearest, np.int32, len(codes))
         order = np.argsort(lists, kind="stable")
         codes, ids = codes[order], first + order
@@ -81,22 +75,3 @@ def _write_at(file: int, rows: NDArray[Any], place: int) -> None:
     while len(left):
         written = os.pwrite(file, left, place)
         left, place = left[written:], place + written
-
-
-def _blocks(rows: CodeRows) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the first row and the codes of consecutive blocks."""
-    step = min(_BLOCK_ROWS, _BLOCK_BYTES // rows.shape[1])
-    for start in range(0, len(rows), step):
-        yield start, np.ascontiguousarray(rows[start : start + step])
-
-
-def _sample(rows: CodeRows, wanted: int) -> NDArray[np.uint8]:
-    """Return codes from all over, one of each of so many stretches of one length; all of them if they are fewer."""
-    wanted = min(wanted, len(rows))
-    edges = np.arange(wanted + 1) * len(rows) // wanted
-    chosen = np.random.default_rng(0).integers(edges[:-1], edges[1:])
-    parts = []
-    for start, codes in _blocks(rows):
-        inside = slice(*np.searchsorted(chosen, [start, start + len(codes)]))
-        parts.append(codes[chosen[inside] - start])
-    return np.concatenate(parts)

@@ -149,7 +149,7 @@ class CodeRows(Protocol):
 
 @runtime_checkable
 class Streaming(Protocol):
-    """A backend that can build an index in its folder, in memory that does not grow with the codes."""
+    """A backend that can build an index in its folder: some types in memory that does not grow with the codes."""
 
     @classmethod
     def stream(
@@ -160,8 +160,8 @@ class Streaming(Protocol):
         type: str | None = None,
         params: Mapping[str, int] | None = None,
         advance: Callable[[int], object] = lambda _: None,
-    ) -> Backend | None:
-        """Write what `build` and `save` would, and open it mapped; None for types that are built in memory only.
+    ) -> Backend:
+        """Write what `build` and `save` would, and open it, mapped if its type can be.
 
         Meanwhile `advance` is told how many codes were done since it was told last.
         """

@@ -155,7 +155,7 @@ class Index:
             return self._write(folder, data)
 
     def _write(self, folder: Path, data: Path) -> Manifest:
-        (data / _BACKEND).mkdir(exist_ok=True)
+        (data / _BACKEND).mkdir()
         with files.naming(folder):
             self.backend.save(data / _BACKEND)
             write_records(data / _RECORDS, self.records.blocks())
@@ -343,9 +343,8 @@ def build(
             with files.naming(folder):
                 (data / _BACKEND).mkdir()
                 built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
-                if built:
-                    write_records(data / _RECORDS, file.records())
-                    return Built(_commit(folder, data, backend, built, file.header.model, len(file)), built.why)
+                write_records(data / _RECORDS, file.records())
+                return Built(_commit(folder, data, backend, built, file.header.model, len(file)), built.why)
         index = Index.build(file.whole(), backend, type, params)
         return Built(index._write(folder, data), index.backend.why)
 

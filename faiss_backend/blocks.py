@@ -1,0 +1,30 @@
+"""Codes that may be more than memory holds, read some at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash.backends import CodeRows
+
+_BLOCK_BYTES = 1 << 26
+_BLOCK_ROWS = 1 << 21
+
+
+def blocks(rows: CodeRows) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield the first row and the codes of consecutive blocks."""
+    step = min(_BLOCK_ROWS, _BLOCK_BYTES // rows.shape[1])
+    for start in range(0, len(rows), step):
+        yield start, np.ascontiguousarray(rows[start : min(start + step, len(rows))])
+
+
+def sample(rows: CodeRows, wanted: int) -> NDArray[np.uint8]:
+    """Return codes from all over, one of each of so many stretches of one length; all of them if they are fewer."""
+    wanted = min(wanted, len(rows))
+    edges = np.arange(wanted + 1) * len(rows) // wanted
+    chosen = np.random.default_rng(0).integers(edges[:-1], edges[1:])
+    parts = []
+    for start, codes in blocks(rows):
+        inside = slice(*np.searchsorted(chosen, [start, start + len(codes)]))
+        parts.append(codes[chosen[inside] - start])
+    return np.concatenate(parts)
