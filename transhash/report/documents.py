@@ -1,6 +1,6 @@
 """Tables of a results file in documents by hand: between two marks, drawn again by a command.
 
-<!-- results: TABLE -->                 or, for some of its columns, <!-- results: TABLE: mAP@all, P@10 -->
+<!-- results: TABLE -->                 or, for some of its columns, <!-- results: TABLE: mAP@all; P@10 -->
 | method | ...
 <!-- end of results -->
 """
@@ -36,7 +36,7 @@ def _drawn(found: re.Match[str], known: dict[str, Table]) -> str:
     table = known.get(found["name"])
     if not table:
         raise ResultsError(f"no table {found['name']!r} in the results; there are: {', '.join(known)}")
-    columns = found["columns"].split(", ") if found["columns"] else []
+    columns = found["columns"].split("; ") if found["columns"] else []
     if missing := [name for name in columns if name not in table.columns]:
         raise ResultsError(f"no figure {missing[0]!r} in {table.title}; there are: {', '.join(table.columns)}")
     return "\n".join(markdown_table(table, columns))

@@ -49,8 +49,8 @@ class Accuracy:
 
     Attributes:
         metric: the name of the mAP.
-        ours: the codes that the words are about.
-        floats: the float embedding with the most bytes an image; None if there is none.
+        ours: the codes that the words are about: of 64 bits if there are such, and the best of them.
+        floats: the float embedding with the most bytes an image, and the best of them; None if there is none.
         rivals: other methods that take no more bytes than the codes.
         widths: the same codes at other widths, by bits.
     """
@@ -100,7 +100,8 @@ def _accuracy(dataset: str, metric: str, rows: list[Row]) -> Accuracy | None:
     codes = [row for row in rows if row.family == "codes"]
     if not codes:
         return None
-    ours = next((row for row in codes if row.params.get("bits") == _BITS), codes[0])
+    told = [row for row in codes if row.params.get("bits") == _BITS] or codes
+    ours = max(told, key=lambda row: row.values[metric].value)
     embeddings = [row for row in rows if row.family == "float" and _bytes(row) > _bytes(ours) * _SAME]
     floats = max(embeddings, key=lambda row: (_bytes(row), row.values[metric].value), default=None)
     rivals = [row for row in rows if row.family != "codes" and _bytes(row) <= _bytes(ours) * _SAME]
@@ -125,7 +126,7 @@ def _bought(of: Accuracy) -> list[str]:
     said = [f"On {of.dataset}, {name} reaches {ours:.3f} {of.metric} with {size} an image."]
     if of.floats:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
-        kept = f"{ours / floats:.0%} of that" if ours < floats else "all of that"
+        kept = f"{ours / floats:.1%} of that" if ours < floats else "all of that"
         said.append(
             f"With {_bytes(of.floats):,.0f} bytes an image, {times} times as many, {of.floats.method} reaches "
             f"{floats:.3f}: the codes keep {kept}."
@@ -151,9 +152,7 @@ def _paid(of: Accuracy) -> list[str]:
     for row in sorted(of.rivals, key=lambda row: -_score(of, row)):
         if _score(of, row) > ours:
             name = figures.label(row.method, row.params)
-            said.append(
-                f"{name} takes no more bytes and does better on {of.dataset}: {_score(of, row):.3f} {of.metric}."
-            )
+            said.append(f"No more bytes, and better on {of.dataset}: {name}, {_score(of, row):.3f} {of.metric}.")
     if of.widths:
         others = ", ".join(f"{_score(of, row):.3f} with {_bytes(row):,.0f}" for row in of.widths)
         said.append(f"Bytes are accuracy: {others} bytes an image, where {_bytes(of.ours):,.0f} give {ours:.3f}.")

@@ -60,16 +60,19 @@ def markdown(sections: Sequence[Section]) -> str:
 
 
 def markdown_table(table: Table, columns: Sequence[str] = ()) -> list[str]:
-    """Return a table as lines of Markdown, with some of its columns or all; codes among others are bold."""
+    """Return a table as lines of Markdown, with some of its columns or all; a few codes among others are bold."""
     shown = list(columns) or table.columns
-    before = ["method", "data"] if table.datasets else ["method"]
-    head = [*before, *(_plain(name) for name in shown)]
-    lines = [_line(head), "|" + "---|" * len(before) + "---:|" * len(shown)]
-    mixed = len({row.family for row in table.rows}) > 1
+    before = ["data", "method"] if table.datasets else ["method"]
+    lines = [_line([*before, *map(_plain, shown)]), "|" + "---|" * len(before) + "---:|" * len(shown)]
+    few = 2 * sum(row.family == "codes" for row in table.rows) < len(table.rows)
+    above = ""
     for row in table.rows:
-        cells = [figures.label(row.method, row.params), *([row.dataset] if table.datasets else [])]
-        cells += [cell(row, name) for name in shown]
-        lines.append(_line([_marked(_plain(text), mixed and row.family == "codes") for text in cells]))
+        cells = [figures.label(row.method, row.params), *(cell(row, name) for name in shown)]
+        marked = [_marked(_plain(text), few and row.family == "codes") for text in cells]
+        lines.append(
+            _line([_plain(row.dataset) if row.dataset != above else "", *marked] if table.datasets else marked)
+        )
+        above = row.dataset
     if table.common:
         lines += ["", f"All with {_plain(', '.join(figures.spelled(table.common)))}."]
     return lines

@@ -1,0 +1,143 @@
+"""What reports write: pages, Markdown, CSV, and tables inside documents."""
+
+import csv
+import re
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from transhash.errors import ResultsError
+from transhash.report import append, read, write_csv, write_html, write_markdown
+from transhash.report.documents import names, redrawn
+from transhash.report.records import Row
+from transhash.report.sections import gather, load
+
+from .samples import accuracy, hostile, search
+
+REPOSITORY = Path(__file__).parents[2]
+WRITERS = (write_html, write_markdown, write_csv)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_only_an_earlier_report_is_replaced(tmp_path, write):
+    path = tmp_path / "report"
+    write(path, accuracy())
+    first = path.read_bytes()
+    write(path, [*accuracy(), *search()])
+    assert len(path.read_bytes()) > len(first)
+    for content in (b"", b"notes\n", b"<!doctype html>\n<html>"):
+        path.write_bytes(content)
+        with pytest.raises(ResultsError, match="exists and is no report; choose another output"):
+            write(path, accuracy())
+        assert path.read_bytes() == content
+    with pytest.raises(ResultsError, match="is no report"):
+        write(tmp_path, accuracy())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_page_needs_nothing_beside_it(tmp_path):
+    write_html(tmp_path / "report.html", [*search(), *accuracy()])
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(text) < 1_500_000
+    page = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert 'content="default-src &#39;none&#39;; ' in page
+    assert text.index("Accuracy</h2>") < text.index("Search</h2>")
+    for word in ("no server was given", "python -m benchmarks search", "some cpu", "0.7400", "Went best"):
+        assert word in text
+
+
+@pytest.mark.parametrize("library", ["altair", "jinja2", "vl_convert"])
+def test_a_missing_library_is_named(tmp_path, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(
+        ResultsError, match=rf"reports need {library}; install it with: pip install 'transhash\[report\]'"
+    ):
+        write_html(tmp_path / "report.html", accuracy())
+    assert not list(tmp_path.iterdir())
+
+
+def test_markdown(tmp_path):
+    write_markdown(tmp_path / "report.md", [*accuracy(), *search()])
+    lines = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
+    assert "| method | mAP@all | bytes an image |" in lines
+    assert "| **TransHash, 64 bits** | **0.7400 (0.7300 to 0.7500)** | **8** |" in lines
+    assert "| LSH, 64 bits | 0.1400 | 8 |" in lines
+    assert "- Milvus, clustered, 1,000,000: no server was given" in lines
+    assert "    python -m benchmarks accuracy" in lines
+
+
+def test_a_strangers_markdown_is_shown_as_it_is(tmp_path):
+    write_markdown(tmp_path / "report.md", hostile("a|b\n<script>alert(1)</script> [x](javascript:1) `"))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+    outside = "\n".join(line for line in text.splitlines()[1:] if not line.startswith("    "))
+    assert not re.search(r"(?<!\\)[<`\[]", outside)
+
+
+def test_csv(tmp_path):
+    write_csv(tmp_path / "report.csv", [*accuracy(), *search()])
+    with (tmp_path / "report.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 * 2 + 6 * 5
+    (found,) = [row for row in rows if row["params"] == "64 bits" and row["method"] == "TransHash" and row["low"]]
+    assert (found["dataset"], found["figure"], float(found["value"])) == ("cifar10", "mAP@all", 0.74)
+    assert (float(found["low"]), float(found["high"])) == (0.73, 0.75)
+
+
+@pytest.mark.parametrize("start", list("=+-@\t\r"))
+def test_a_spreadsheet_computes_nothing(tmp_path, start):
+    write_csv(tmp_path / "report.csv", hostile(f"{start}1+1"))
+    with (tmp_path / "report.csv").open(newline="", encoding="utf-8") as file:
+        cells = list(chain.from_iterable(csv.reader(file)))
+    assert f"'{start}1+1" in cells
+    assert not [cell for cell in cells if cell.startswith(start)]
+
+
+def test_tables_of_documents():
+    text = "before\n<!-- results: accuracy: mAP@all -->\nold\n<!-- end of results -->\nafter\n"
+    drawn = redrawn(text, gather(accuracy()))
+    assert drawn.startswith("before\n<!-- results: accuracy: mAP@all -->\n\n| method | mAP@all |\n|---|---:|\n| ")
+    assert drawn.endswith("|\n\n<!-- end of results -->\nafter\n")
+    assert redrawn(drawn, gather(accuracy())) == drawn
+    assert "bytes" not in drawn
+    with pytest.raises(ResultsError, match="no table 'speed' in the results; there are: accuracy"):
+        redrawn(text.replace(": accuracy:", ": speed:"), gather(accuracy()))
+    with pytest.raises(ResultsError, match="no figure 'mAP@7' in accuracy; there are: mAP@all, bytes an image"):
+        redrawn(text.replace("mAP@all", "mAP@7"), gather(accuracy()))
+
+
+def test_the_command(tmp_path):
+    append(tmp_path / "one.jsonl", accuracy())
+    append(tmp_path / "two.jsonl", search())
+    (tmp_path / "notes.md").write_text("<!-- results: accuracy -->\n<!-- end of results -->\n")
+    outputs = ["-o", "r.html", "--markdown", "r.md", "--csv", "r.csv", "--update", "notes.md"]
+    command = [sys.executable, "-m", "benchmarks", "report", "one.jsonl", "two.jsonl", *outputs]
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert all("Accuracy" in (tmp_path / name).read_text(encoding="utf-8") for name in ("r.html", "r.md"))
+    assert "| float embedding | 0.7500 | 1,536 |" in (tmp_path / "notes.md").read_text(encoding="utf-8")
+    (tmp_path / "one.jsonl").write_text("{}\n")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: one.jsonl, line 1: no record of a results file: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+def test_documents_say_what_the_results_say(document):
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    assert names(text)
+    sections = load(sorted((REPOSITORY / "benchmarks" / "results").glob("*.jsonl")))
+    said = "python -m benchmarks report benchmarks/results/*.jsonl --update README.md --update docs/results.md"
+    assert redrawn(text, sections) == text, f"draw them again: {said}"
+
+
+def test_every_table_of_the_results_is_drawn_somewhere():
+    drawn = {name for path in ("README.md", "docs/results.md") for name in names((REPOSITORY / path).read_text())}
+    for path in sorted((REPOSITORY / "benchmarks" / "results").glob("*.jsonl")):
+        assert {record.table for record in read(path) if isinstance(record, Row)} <= drawn, path

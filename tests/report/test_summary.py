@@ -1,0 +1,96 @@
+import pytest
+
+from transhash.report.figures import number, plain, size, spell
+from transhash.report.plots import exponent
+from transhash.report.records import Curve, Figure, Row
+from transhash.report.sections import gather
+from transhash.report.summary import summarize
+from transhash.report.tables import tables
+
+from .samples import accuracy, search
+
+
+def said(records):
+    summary = summarize(gather(records))
+    return " ".join(summary.buys), " ".join(summary.costs), {fact.value for fact in summary.facts}
+
+
+def test_codes_that_lose_a_little():
+    buys, costs, facts = said(accuracy(0.74, 0.75, 0.70))
+    assert "On cifar10, TransHash, 64 bits reaches 0.740 mAP@all with 8 bytes an image." in buys
+    assert "With 1,536 bytes an image, 192 times as many, float embedding reaches 0.750" in buys
+    assert "the codes keep 98.7% of that" in buys
+    assert "it does better than PQ and LSH (0.700 at best)" in buys
+    assert "Some accuracy: 0.740 mAP@all on cifar10 instead of 0.750" in costs
+    assert "0.610 with 4 bytes an image, where 8 give 0.740" in costs
+    assert "between 0.730 and 0.750" in costs
+    assert {"8 bytes", "0.740", "0.750"} <= facts
+
+
+def test_codes_that_win():
+    buys, costs, _ = said(accuracy(0.80, 0.75, 0.70))
+    assert "the codes keep all of that" in buys
+    assert "Some accuracy" not in costs
+
+
+def test_a_better_rival_is_named():
+    buys, costs, _ = said(accuracy(0.74, 0.75, 0.76))
+    assert "No more bytes, and better on cifar10: PQ, 0.760 mAP@all" in costs
+    assert "better than LSH" in buys
+
+
+def test_search():
+    buys, costs, facts = said(search(0.5, 60.0, 2.0))
+    assert "A query among 1,000,000 images takes 0.500 ms with TransHash flat" in buys
+    assert "60 ms with FAISS Flat: 120 times as long" in buys
+    assert "The fastest peer there, usearch exact, takes 2 ms" in buys
+    assert "Faster" not in costs
+    assert "Not run, each for the reason given below: Milvus." in costs
+    assert "0.500 ms" in facts
+    buys, costs, _ = said(search(0.5, 0.2, 0.1))
+    assert "usearch" not in buys
+    assert "Faster among 1,000,000 images: FAISS Flat, 0.200 ms a query instead of 0.500." in costs
+    assert "Faster among 1,000,000 images: usearch exact, 0.100 ms" in costs
+
+
+def test_what_finds_too_little_is_not_called_fast():
+    fast = Row(
+        *("s", "one query", "clustered, 1,000,000", "half blind", "peer", {}),
+        {"ms a query": Figure(0.001), "recall@10 by distance": Figure(0.5)},
+    )
+    assert "half blind" not in "".join(said([*search(), fast])[:2])
+
+
+def test_nothing_to_say():
+    assert said([]) == ("", "", set())
+    assert said(accuracy()[:1]) == ("", "", set())
+
+
+def test_the_best_of_a_data_set_is_marked_where_rows_differ():
+    (table,) = tables(gather(accuracy())[0])
+    assert [row.method for row in table.rows if table.wins(row, "mAP@all")] == ["float embedding"]
+    assert [row.params.get("bits") for row in table.rows if table.wins(row, "bytes an image")] == [32]
+    (table,) = tables(gather(search())[0])
+    assert not any(table.wins(row, "recall@10 by distance") for row in table.rows)
+    assert [(row.method, row.dataset) for row in table.rows if table.wins(row, "ms a query")] == [
+        ("TransHash flat", "clustered, 10,000"),
+        ("TransHash flat", "clustered, 1,000,000"),
+    ]
+
+
+def test_figures():
+    assert number("mAP@all", 0.74) == "0.7400"
+    assert [plain(value) for value in (0, 8, 7680, 1234.5, 0.03816, 12.711, 5e-7, 1e30)] == [
+        *("0", "8", "7,680", "1,234", "0.0382", "12.7", "5.00e-07", "1e+30"),
+    ]
+    assert spell("ms a query", Figure(0.38, 0.36, 0.41)) == "0.380 (0.360 to 0.410)"
+    assert [size(name) for name in ("cifar10", "clustered, 1,000,000 codes of 64 bits", "54000 images")] == [
+        *(None, 1_000_000, 54_000),
+    ]
+
+
+def test_exponent():
+    assert exponent([(n, 3 * n**0.7) for n in (10, 100, 5000)]) == pytest.approx(0.7)
+    assert exponent([(1, 1), (2, 2)]) is None
+    assert exponent([(5, 1), (5, 2), (5, 3)]) is None
+    assert exponent(Curve("", "", "", "", "codes", {}, "", "", [(0, 1), (-1, 2), (3, 4)]).points) is None
