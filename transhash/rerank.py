@@ -138,16 +138,18 @@ def by_embeddings(
 ) -> ScoredMatches:
     """Order what `Index.search` found by embeddings: those of the queries, (q, d), and those of a codes file.
 
-    Images are found in the file by their paths. It is read anew in every call.
+    Images are found in the file by their paths, fastest if the index was built from it. It is opened anew in every
+    call.
 
     Raises CodesError if there is no such file, or it is damaged or holds no embeddings; MismatchError if it is of
     another model than the index, lacks one of the images, or its embeddings are of another width.
     """
     ids = _ids(found)
+    rows = index.ids.rows(ids)
     chosen = np.zeros(len(index), np.bool_)
-    chosen[index.ids.rows(ids)] = True
+    chosen[rows] = True
     names = list(index.records.take(chosen).full_paths())
-    with open_vectors(embeddings, names) as stored:
+    with open_vectors(embeddings, names, rows.tolist()) as stored:
         check_same_model(stored.model, index.model, f"{embeddings}", "the index")
         missing = np.flatnonzero(stored.rows == MISSING)
         if len(missing):

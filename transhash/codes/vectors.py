@@ -40,16 +40,21 @@ class Vectors:
 
 
 @contextmanager
-def open_vectors(path: str | Path, names: Sequence[bytes]) -> Iterator[Vectors]:
-    """Open a codes file for the embeddings of the images at some paths, each with its root in front.
+def open_vectors(path: str | Path, names: Sequence[bytes], likely: Sequence[int]) -> Iterator[Vectors]:
+    """Open a codes file for the embeddings of the images at some paths.
 
     A child process reads what this one will, first (`guard`).
+
+    Args:
+        path: the codes file.
+        names: the paths, each with its root in front.
+        likely: the row of each where it is looked for first; if one is not there, all rows are gone through.
 
     Raises CodesError if there is no such file, or it is no codes file, damaged, or holds no embeddings.
     """
     path = Path(path)
     hdf5.check_file(path)
-    rows = guarded(lambda report: _locate(path, names, report), path)
+    rows = guarded(lambda report: _locate(path, names, likely, report), path)
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     try:
@@ -58,20 +63,28 @@ def open_vectors(path: str | Path, names: Sequence[bytes]) -> Iterator[Vectors]:
         file.close()
 
 
-def _locate(path: Path, names: Sequence[bytes], report: Report) -> list[int]:
+def _locate(path: Path, names: Sequence[bytes], likely: Sequence[int], report: Report) -> list[int]:
     """Return the row of each path, and read all embeddings that belong to them."""
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     if not found.embeddings:
         raise CodesError(f"{path}: holds no embeddings; encode the images again, with --embeddings")
-    rows = dict.fromkeys(names, MISSING)
-    for start, block in found.blocks(embeddings=False):
-        for row, name in enumerate(block.records.full_paths(), start):
-            if name in rows:
-                rows[name] = row
-        report(start + len(block), len(found))
+    rows = {
+        name: row if row < len(found) and _path(found, row) == name else MISSING
+        for name, row in zip(names, likely, strict=True)
+    }
+    if MISSING in rows.values():
+        for start, block in found.blocks(embeddings=False):
+            for row, name in enumerate(block.records.full_paths(), start):
+                if name in rows:
+                    rows[name] = row
+            report(start + len(block), len(found))
     there = np.array([row for row in rows.values() if row != MISSING], np.int64)
     for start in range(0, len(there), _REPORTED):
         found.vectors(there[start : start + _REPORTED])
         report(len(found), len(found))
     return [rows[name] for name in names]
+
+
+def _path(file: CodesFile, row: int) -> bytes:
+    return next(iter(file.read(row, row + 1, embeddings=False).records.full_paths()))
