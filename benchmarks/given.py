@@ -1,12 +1,12 @@
 """Codes files that a suite is given: `th encode --embeddings` of a database and of queries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.codes import Codes, read_codes
+from transhash.codes import Codes, StringTable, read_codes
 from transhash.errors import MismatchError
 from transhash.search import check_same_model
 
@@ -36,6 +36,23 @@ def read_pair(database: Path, queries: Path) -> tuple[Given, Given]:
     stored, asked = _read(database), _read(queries)
     check_same_model(asked.file.model, stored.file.model, f"{queries}", f"{database}")
     return stored, asked
+
+
+def shuffled(given: Given, seed: int) -> Given:
+    """Return rows in a random order; sizes and times of their images are left out."""
+    order = np.random.default_rng(seed).permutation(len(given.codes))
+    file, paths = given.file, list(given.file.records.full_paths())
+    records = replace(
+        file.records,
+        paths=StringTable.of([paths[row] for row in order]),
+        root=b"",
+        labels=None if file.records.labels is None else file.records.labels[order],
+        sizes=None,
+        mtimes=None,
+    )
+    assert file.embeddings is not None
+    mixed = replace(file, codes=file.codes[order], embeddings=file.embeddings[order], records=records)
+    return replace(given, file=mixed, codes=mixed.codes, embeddings=given.embeddings[order])
 
 
 def _read(path: Path) -> Given:

@@ -276,8 +276,7 @@ class _Comparison:
         self, name: str, collection: Collection, made: dict[str, Any], settings: list[_Setting], peak: float
     ) -> Row:
         method, shown, k = methods.find(name), self._shown(settings), self._chosen.k
-        params = {"codes": collection.count, "bits": collection.bits, "k": k, "threads": self._chosen.threads}
-        params |= {"build threads": self._chosen.build_threads}
+        params: dict[str, Any] = {"bits": collection.bits}
         params |= made["params"] | ({method.knob: shown.effort} if method.knob else {})
         values = latencies(shown.single) | {
             "queries/s": spread([len(collection.query_codes) / seconds for seconds in shown.batch]),
@@ -295,7 +294,7 @@ class _Comparison:
 
     def _curves(self, name: str, collection: Collection, settings: list[_Setting]) -> list[Curve]:
         method = methods.find(name)
-        params: dict[str, Any] = {"codes": collection.count, "bits": collection.bits}
+        params: dict[str, Any] = {"bits": collection.bits}
         if method.knob:
             params[method.knob] = ", ".join(str(setting.effort) for setting in settings)
         rates = {

@@ -1,6 +1,9 @@
 """What all suites share on the command line."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,20 @@ def given_codes() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def say(line: str) -> None:
     """Tell how far it is, beside the output."""
     click.echo(line, err=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what a library writes to the standard error, below Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _file() -> click.Path:
