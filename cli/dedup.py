@@ -19,7 +19,7 @@ _BEGINNINGS = {".csv": ",".join(_COLUMNS), ".jsonl": '{"cluster": '}  # of the f
 
 
 @click.command()
-@click.argument("images", metavar="INDEX", type=options.EXISTING)
+@click.argument("images", metavar="INDEX", type=options.Index("the codes file that a server was filled from will do"))
 @click.option("--radius", type=click.IntRange(0, 1024), required=True, help="Bits in which near-duplicates differ.")
 @click.option("-o", "--output", type=options.Output(), help="File to write the clusters to: .csv or .jsonl.")
 @click.option("--spare", is_flag=True, help="Print the paths of all but one image of each cluster, and nothing else.")

@@ -23,14 +23,16 @@ for command in (tune, add, remove, sync, merge, verify):
 
 @index.command()
 @click.argument("codes", type=options.EXISTING_FILE)
-@click.option("-o", "--output", type=options.Output(), required=True, help="Index to write (a folder).")
-@click.option("--backend", default="faiss", show_default=True, help="An installed search backend.")
+@click.option("-o", "--output", type=options.Output(), help="Index to write (a folder).")
+@click.option("--backend", default="faiss", show_default=True, help="An installed search backend, or server: milvus.")
+@click.option("--uri", help="A server's address, as http://localhost:19530, instead of -o.")
+@click.option("--collection", help="What to call the images there.")
 @click.option(
     "--type",
     "kind",
     metavar="TYPE",
     help="The backend's index type. Those of faiss: flat (exact, default), ivf, hnsw, hash, multihash, auto to have "
-    "one chosen, or what FAISS's index factory calls it, as BIVF1024.",
+    "one chosen, or what FAISS's index factory calls it, as BIVF1024. Those of milvus: flat, ivf.",
 )
 @click.option("--recall", type=click.FloatRange(0.01, 1), help="For type auto: the share of neighbours to find.")
 @click.option("--nlist", type=_NUMBER, help="Lists of type ivf [default: 4·√n, at most n/39].")
@@ -42,7 +44,14 @@ for command in (tune, add, remove, sync, merge, verify):
 @click.option("--b", type=_NUMBER, help="Bits that name a bucket of types hash and multihash [default: log₂ of n/4].")
 @options.NFLIP
 def build(
-    codes: Path, output: Path, backend: str, kind: str | None, recall: float | None, **params: int | None
+    codes: Path,
+    output: Path | None,
+    backend: str,
+    uri: str | None,
+    collection: str | None,
+    kind: str | None,
+    recall: float | None,
+    **params: int | None,
 ) -> None:
     """Build a search index of the CODES file.
 
@@ -51,14 +60,26 @@ def build(
         th index build codes.h5 -o photos.index
         th index build codes.h5 -o photos.index --type ivf --nlist 1024 --nprobe 32
         th index build codes.h5 -o photos.index --type auto --recall 0.9
+        th index build codes.h5 --backend milvus --uri http://localhost:19530 --collection photos
 
     Which type is for what: docs/tuning.md. th index tune sets the last of the parameters of a type for a recall.
+    Servers: docs/milvus.md. What was stopped on its way to a server goes on when it is run again.
     """
+    percent = None if recall is None else max(1, round(100 * recall))
+    given = options.given(recall=percent, **params)
+    if output and not (uri or collection):
+        _build_here(codes, output, backend, kind, given)
+    elif uri and collection and not output:
+        _build_there(codes, backend, uri, collection, kind, given)
+    else:
+        raise click.UsageError("say where to: -o for a folder, --backend milvus --uri --collection for a server")
+
+
+def _build_here(codes: Path, output: Path, backend: str, kind: str | None, params: dict[str, int]) -> None:
     from transhash import search
 
-    percent = None if recall is None else max(1, round(100 * recall))
     with render.rows("codes") as report:
-        built = search.build(codes, output, backend, kind, options.given(recall=percent, **params), report)
+        built = search.build(codes, output, backend, kind, params, report)
     stored = built.manifest
     if built.why:
         render.note(f"type {stored.info['type']}: {built.why}")
@@ -69,31 +90,37 @@ def build(
     )
 
 
+def _build_there(codes: Path, server: str, uri: str, name: str, kind: str | None, params: dict[str, int]) -> None:
+    from transhash import collection
+
+    with render.rows("codes") as report:
+        built = collection.load(server).build(codes, uri, name, type=kind, params=params, report=report)
+    info = built.info()
+    render.note(
+        f"loaded {built.location}: {info['type']}, {info['codes']} codes of {info['bits']} bits; "
+        f"now: th query {built.location} IMAGE"
+    )
+
+
 @index.command()
-@click.argument("folder", metavar="INDEX", type=options.EXISTING)
+@click.argument("location", metavar="INDEX", type=options.Index())
 @options.JSON
-def info(folder: Path, as_json: bool) -> None:
-    """Show what an INDEX holds, from its manifest alone.
+def info(location: Path | str, as_json: bool) -> None:
+    """Show what an INDEX holds, from its manifest alone, or what a server says.
 
     \b
-    Example:
+    Examples:
         th index info photos.index
+        th index info milvus://localhost:19530/photos
     """
-    from transhash import manifest
+    from transhash import collection, manifest
 
-    stored = manifest.read(folder)
+    described = collection.open(location).info()
     if as_json:
-        render.document({"format": manifest.FORMAT, "version": manifest.VERSION, **asdict(stored)})
+        stored = manifest.read(location) if isinstance(location, Path) else None
+        named = {"format": manifest.FORMAT, "version": manifest.VERSION, **asdict(stored)} if stored else described
+        render.document(named)
         return
-    described = {
-        "backend": stored.backend,
-        **stored.info,
-        "codes": stored.count,
-        "bits": stored.bits,
-        "model": stored.model,
-        "digest": stored.model_digest,
-        "on disk": f"{sum(file.bytes for file in stored.files.values())} bytes",
-    }
     width = max(map(len, described))
     for name, value in described.items():
         render.line(f"{name.ljust(width)}  {value}")

@@ -1,20 +1,14 @@
 """`th index add`, `remove`, `sync`, `merge` and `verify`."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from . import options, render
 
-if TYPE_CHECKING:
-    from transhash.filters import Mask
-    from transhash.search import Index
-
 _SHOWN = 20  # paths that --dry-run names
 
-_INDEX = click.argument("folder", metavar="INDEX", type=options.EXISTING)
+_INDEX = click.argument("location", metavar="INDEX", type=options.Index())
 _REPLACE = click.option("--replace", is_flag=True, help="Rows whose paths come again give way to the new ones.")
 
 
@@ -22,7 +16,7 @@ _REPLACE = click.option("--replace", is_flag=True, help="Rows whose paths come a
 @_INDEX
 @click.argument("codes", nargs=-1, required=True, type=options.EXISTING_FILE)
 @_REPLACE
-def add(folder: Path, codes: tuple[Path, ...], replace: bool) -> None:
+def add(location: Path | str, codes: tuple[Path, ...], replace: bool) -> None:
     """Add CODES files to an INDEX.
 
     \b
@@ -33,14 +27,12 @@ def add(folder: Path, codes: tuple[Path, ...], replace: bool) -> None:
     The images get ids above all that were ever given. If the index has one of their paths already, nothing is added
     unless you choose: --replace, or th index sync, which compares first.
     """
-    from transhash.codes import read_codes
-    from transhash.search import Index
+    from transhash import collection
 
-    with Index.edit(folder) as index:
-        before = len(index)
-        added = sum(len(index.add(read_codes(file), replace=replace)) for file in codes)
-        replaced = before + added - len(index)
-    render.note(f"{folder}: added {added} images, {replaced} in place of others; {len(index)} now")
+    index = collection.open(location)
+    with render.rows("codes") as report:
+        added = index.add(codes, replace=replace, report=report)
+    render.note(f"{location}: added {added.rows} images, {added.replaced} in place of others; {len(index)} now")
 
 
 @click.command()
@@ -57,7 +49,7 @@ def add(folder: Path, codes: tuple[Path, ...], replace: bool) -> None:
 @options.NULL
 @click.option("--dry-run", is_flag=True, help="Show which would go; remove nothing.")
 def remove(
-    folder: Path,
+    location: Path | str,
     globs: tuple[str, ...],
     paths: tuple[str, ...],
     ids: tuple[int, ...],
@@ -75,29 +67,33 @@ def remove(
 
     The image files stay where they are.
     """
-    from transhash.search import Index
+    from transhash import collection
+    from transhash.filters import Filter
 
     listed = [*map(str, paths), *(options.lines(names, null) if names else ())]
-    if not (globs or listed or ids):
+    named = [
+        *([Filter(globs=globs)] if globs else []),
+        *([Filter(paths=listed)] if listed else []),
+        *([Filter(ids=ids)] if ids else []),
+    ]
+    if not named:
         raise click.UsageError("say what to remove: --glob, --path, --id or --list")
+    index = collection.open(location)
     if dry_run:
-        opened = Index.open(folder)
-        gone = _named(opened, globs, listed, ids)
-        for row in gone.nonzero()[0][:_SHOWN].tolist():
-            render.line(opened.records.path(row))
-        more = f" ({gone.sum() - _SHOWN} not shown)" if gone.sum() > _SHOWN else ""
-        render.note(f"{folder}: would remove {gone.sum()} of {len(opened)} images{more}")
+        count, shown = index.matching(named, _SHOWN)
+        for path in shown:
+            render.line(path)
+        more = f" ({count - len(shown)} not shown)" if count > len(shown) else ""
+        render.note(f"{location}: would remove {count} of {len(index)} images{more}")
         return
-    with Index.edit(folder) as index:
-        gone = _named(index, globs, listed, ids)
-        index.remove(gone)
-    render.note(f"{folder}: removed {gone.sum()} images; {len(index)} now")
+    gone = index.remove(named)
+    render.note(f"{location}: removed {gone} images; {len(index)} now")
 
 
 @click.command()
 @_INDEX
 @click.argument("codes", type=options.EXISTING_FILE)
-def sync(folder: Path, codes: Path) -> None:
+def sync(location: Path | str, codes: Path) -> None:
     """Make an INDEX hold what the CODES file holds: add what is new, remove what is gone, replace what changed.
 
     \b
@@ -107,18 +103,24 @@ def sync(folder: Path, codes: Path) -> None:
 
     Images with the same path, code and labels keep their ids.
     """
-    from transhash.codes import read_codes
-    from transhash.search import Index
+    from transhash import collection
 
-    with Index.edit(folder) as index:
-        done = index.sync(read_codes(codes))
+    index = collection.open(location)
+    with render.rows("codes") as report:
+        done = index.sync(codes, report)
     render.note(
-        f"{folder}: {done.added} images added, {done.removed} removed, {done.changed} changed; {len(index)} now"
+        f"{location}: {done.added} images added, {done.removed} removed, {done.changed} changed; {len(index)} now"
     )
 
 
 @click.command()
-@click.argument("folders", metavar="INDEX...", nargs=-1, required=True, type=options.EXISTING)
+@click.argument(
+    "folders",
+    metavar="INDEX...",
+    nargs=-1,
+    required=True,
+    type=options.Index("th index add takes codes files to a server"),
+)
 @click.option("-o", "--output", type=options.Output(), required=True, help="Index to write (a folder).")
 @_REPLACE
 def merge(folders: tuple[Path, ...], output: Path, replace: bool) -> None:
@@ -140,44 +142,27 @@ def merge(folders: tuple[Path, ...], output: Path, replace: bool) -> None:
 
 @click.command()
 @_INDEX
-def verify(folder: Path) -> None:
-    """Compare every file of an INDEX with its checksum, and open it; say all that is wrong.
+def verify(location: Path | str) -> None:
+    """Compare every file of an INDEX with its checksum, or read all rows of a server, and say all that is wrong.
 
     \b
-    Example:
+    Examples:
         th index verify photos.index
+        th index verify milvus://localhost:19530/photos
     """
-    from transhash import manifest
-    from transhash.search import Index
+    from transhash import collection, manifest
 
-    stored = manifest.read(folder)
-    problems = list(manifest.problems(folder, stored))
+    index = collection.open(location)
+    with render.rows("codes") as report:
+        problems = list(index.verify(report))
     for problem in problems:
         render.line(problem)
+    if isinstance(location, Path):
+        files = manifest.read(location).files
+        what = f"{len(files)} files, {sum(file.bytes for file in files.values())} bytes, "
+        mend = f"{len(problems)} of {len(files)} files are not what was written; build the index again"
+    else:
+        what, mend = "", f"{len(problems)} things are wrong; th index sync makes it hold what a codes file holds"
     if problems:
-        raise click.ClickException(
-            f"{folder}: {len(problems)} of {len(stored.files)} files are not what was written; build the index again"
-        )
-    index = Index.open(folder)
-    for _ in index.records.paths:
-        pass
-    size = sum(file.bytes for file in stored.files.values())
-    render.line(f"{folder}: {len(stored.files)} files, {size} bytes, {len(index)} codes are what was written")
-
-
-def _named(index: "Index", globs: tuple[str, ...], paths: list[str], ids: tuple[int, ...]) -> "Mask":
-    """Return what any of the options names."""
-    from transhash import filters
-
-    def masks() -> Iterator["Mask"]:
-        if globs:
-            yield filters.globs(index, globs)
-        if paths:
-            yield filters.paths(index, paths)
-        if ids:
-            yield filters.ids(index, ids)
-
-    named, *others = masks()
-    for other in others:
-        named |= other
-    return named
+        raise click.ClickException(f"{location}: {mend}")
+    render.line(f"{location}: {what}{len(index)} codes are what was written")

@@ -19,6 +19,23 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, path_type=Path)
 
 
+class Index(click.Path):
+    """An index that is there: a folder, or a collection on a server, as ``milvus://HOST:PORT/NAME``."""
+
+    def __init__(self, because: str = "") -> None:
+        """Take both, or folders alone `because` a server cannot do it."""
+        super().__init__(exists=True, path_type=Path)
+        self._because = because
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a folder as a path, and the location of a collection as it is."""
+        if "://" not in str(value):
+            return super().convert(value, param, ctx)
+        if self._because:
+            self.fail(f"{value}: only for index folders; {self._because}", param, ctx)
+        return str(value)
+
+
 class Output(click.Path):
     """A file or folder to write, whose parent must be there and writable: asked before the work, not after it."""
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from transhash.codes import Codes
-    from transhash.filters import Mask
+    from transhash.collection import Collection
+    from transhash.filters import Filter
     from transhash.results import Matches, RangeMatches
     from transhash.search import Index
 
@@ -26,7 +27,7 @@ _ORDERS = ("asymmetric", "embeddings")
 
 
 @click.command()
-@click.argument("folder", metavar="INDEX", type=options.EXISTING)
+@click.argument("location", metavar="INDEX", type=options.Index())
 @click.argument("queries", nargs=-1, required=True, type=options.EXISTING)
 @click.option("-k", type=click.IntRange(1, 1_000_000), help=f"How many matches [default: {_K}].")
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within so many bits; with -k, at most k.")
@@ -64,7 +65,7 @@ _ORDERS = ("asymmetric", "embeddings")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--sheet", type=options.Output(), help="Also draw queries and matches as one PNG picture.")
 def query(
-    folder: Path,
+    location: Path | str,
     queries: tuple[Path, ...],
     k: int | None,
     radius: int | None,
@@ -93,6 +94,7 @@ def query(
         th query photos.index cat.jpg --sheet matches.png
         th query photos.index cat.jpg --glob 'cats/*' --glob 'dogs/*' --label young
         th query photos.index cat.jpg --rerank asymmetric
+        th query milvus://localhost:19530/photos cat.jpg
 
     Distances are differing bits; equal distances come in the order of encoding. Of --glob, --label and --ids an image
     must pass each that is given, by any of its values.
@@ -101,36 +103,38 @@ def query(
         raise click.UsageError("--json and --csv exclude each other")
     _check_order(order, candidates, embeddings, radius)
 
-    from transhash import rerank
+    from transhash import collection, rerank
     from transhash.codes import is_codes_file
-    from transhash.search import Index
 
     if sheet:
         from .sheet import check_replaceable
 
         check_replaceable(sheet, queries)
-    opened = Index.open(folder, mmap)
-    if device != "cpu":
-        _to_gpu(opened, device)
-    allowed = _allowed(opened, globs, labels, numbers)
+    opened = collection.open(location, mmap)
+    index = opened.index if isinstance(opened, collection.Folder) else None
+    if index is None and (order or device != "cpu"):
+        raise click.UsageError(f"{location}: on a server; --rerank and --device take codes from an index folder")
+    if index and device != "cpu":
+        _to_gpu(index, device)
+    where = _where(globs, labels, numbers)
     codes, values = _codes(queries, opened, model, order)
     params = options.given(nprobe=nprobe, ef=ef, nflip=nflip)
     best = k or _K
     if radius is not None:
-        found: Matches | RangeMatches = opened.range_search(codes, radius, params, allowed)
-    elif values is None:
-        found = opened.search(codes, best, params, allowed)
+        found: Matches | RangeMatches = opened.range_search(codes, radius, params, where)
+    elif values is None or index is None:
+        found = opened.search(codes, best, params, where)
     else:
-        wide = opened.search(codes, max(best, candidates or rerank.candidates(best)), params, allowed)
+        wide = opened.search(codes, max(best, candidates or rerank.candidates(best)), params, where)
         if embeddings:
-            found = rerank.by_embeddings(opened, wide, values, embeddings).first(best)
+            found = rerank.by_embeddings(index, wide, values, embeddings).first(best)
         else:
-            found = rerank.by_outputs(opened, wide, values).first(best)
-    answers = [_answer(opened, codes, found, place, k) for place in range(len(codes))]
+            found = rerank.by_outputs(index, wide, values).first(best)
+    answers = _answers(opened, codes, found, k)
     columns = [column for column in _COLUMNS if order or column != "score"]
     if as_json:
         render.document(
-            {"index": str(folder), "bits": opened.model.bits, "k": k, "radius": radius, "queries": answers}
+            {"index": str(location), "bits": opened.model.bits, "k": k, "radius": radius, "queries": answers}
         )
     elif as_csv:
         render.csv_rows(("query", *columns), _rows(answers, columns))
@@ -171,7 +175,7 @@ def _check_order(order: str | None, candidates: int | None, embeddings: Path | N
 
 
 def _codes(
-    queries: tuple[Path, ...], index: "Index", model: str | None, order: str | None
+    queries: tuple[Path, ...], index: "Collection", model: str | None, order: str | None
 ) -> "tuple[Codes, NDArray[np.floating] | None]":
     """Read a codes file, or encode image files with the index's own model; beside them is what `order` goes by."""
     from transhash import rerank
@@ -207,34 +211,42 @@ def _codes(
     return codes, values
 
 
-def _allowed(index: "Index", globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None) -> "Mask | None":
-    """Return the rows that pass all filters, None if there are no filters."""
-    from transhash import filters
+def _where(globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None) -> "Filter | None":
+    """Return what the matches must pass, None if there are no filters."""
+    from transhash.filters import Filter
 
-    allowed = filters.globs(index, globs) if globs else None
-    allowed = filters.both(allowed, filters.labels(index, labels) if labels else None)
-    return filters.both(allowed, filters.ids(index, options.ids(numbers)) if numbers else None)
+    if not (globs or labels or numbers):
+        return None
+    return Filter(globs, labels, list(options.ids(numbers)) if numbers else None)
 
 
-def _answer(
-    index: "Index", codes: "Codes", found: "Matches | RangeMatches", place: int, k: int | None
-) -> dict[str, Any]:
-    ids, distances = found.row(place)
+def _answers(
+    index: "Collection", codes: "Codes", found: "Matches | RangeMatches", k: int | None
+) -> list[dict[str, Any]]:
+    """Return each query with its matches, and all that belongs to them."""
+    import numpy as np
+
+    parts = [tuple(part[:k] for part in found.row(place)) for place in range(len(codes))]
+    ids = np.unique(np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in parts)]))
+    rows = dict(zip(ids.tolist(), index.rows(ids), strict=True))
     scores = getattr(found, "scores", None)
-    return {
-        "query": codes.records.path(place),
-        "matches": [
-            {
-                "rank": rank,
-                "id": int(row),
-                **({} if scores is None else {"score": round(float(scores[place, rank - 1]), _DIGITS)}),
-                "distance": int(distance),
-                "label": ", ".join(index.labels(row)) or None,
-                "path": index.path(row),
-            }
-            for rank, (row, distance) in enumerate(zip(ids[:k], distances[:k], strict=True), start=1)
-        ],
-    }
+    return [
+        {
+            "query": codes.records.path(place),
+            "matches": [
+                {
+                    "rank": rank,
+                    "id": id,
+                    **({} if scores is None else {"score": round(float(scores[place, rank - 1]), _DIGITS)}),
+                    "distance": distance,
+                    "label": ", ".join(rows[id].labels) or None,
+                    "path": rows[id].path,
+                }
+                for rank, (id, distance) in enumerate(zip(ids.tolist(), distances.tolist(), strict=True), start=1)
+            ],
+        }
+        for place, (ids, distances) in enumerate(parts)
+    ]
 
 
 def _rows(answers: list[dict[str, Any]], columns: list[str]) -> Iterator[list[object]]:

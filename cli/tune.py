@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", metavar="INDEX", type=options.EXISTING)
+@click.argument("folder", metavar="INDEX", type=options.Index("a server takes --nprobe of th query"))
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),

@@ -1,4 +1,4 @@
-"""The arrows of the layout: cli -> transhash <- faiss_backend, and heavy libraries where they belong."""
+"""The arrows of the layout: cli -> transhash <- faiss_backend, milvus_backend; heavy libraries in their places."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -52,9 +52,10 @@ def sources(package: str) -> list[Path]:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("transhash", {"click", "faiss", "faiss_backend", "transhash_cli", "cli"}),
+        ("transhash", {"click", "faiss", "faiss_backend", "milvus_backend", "pymilvus", "transhash_cli", "cli"}),
         ("faiss_backend", {"click", "torch", "timm", "h5py", "transhash_cli", "cli"}),
-        ("cli", {"faiss", "faiss_backend", "h5py", "timm"}),
+        ("milvus_backend", {"click", "faiss", "faiss_backend", "h5py", "timm", "torch", "transhash_cli", "cli"}),
+        ("cli", {"faiss", "faiss_backend", "h5py", "milvus_backend", "pymilvus", "timm"}),
     ],
 )
 def test_nothing_imports_against_the_arrows(package, forbidden):
@@ -93,6 +94,11 @@ def test_a_backend_knows_the_contracts_only():
     used = set().union(*(within(path) for path in sources("faiss_backend")))
     assert "transhash.backends" in used
     assert used <= {f"transhash.{name}" for name in ("backends", "clustering", "errors", "hamming", "results")}
+
+
+def test_a_server_is_talked_to_in_one_place():
+    for path in sources("milvus_backend"):
+        assert "grpc" not in imported(path) or path.name == "server.py"
 
 
 def test_objectives_know_nothing_of_the_run():
@@ -137,7 +143,7 @@ def test_torch_is_loaded_by_networks_and_training_only():
 
 
 def test_nothing_unpickles():
-    for package in ("transhash", "faiss_backend", "cli", "benchmarks"):
+    for package in ("transhash", "faiss_backend", "milvus_backend", "cli", "benchmarks"):
         for path in sources(package):
             assert not imported(path) & {"pickle", "dill", "cloudpickle", "joblib"}, path
             assert "torch.load" not in path.read_text(encoding="utf-8"), path

@@ -11,7 +11,8 @@ most often it is a slip of the pen.
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,54 @@ Mask = NDArray[np.bool_]
 _SHOWN = 10  # names in a message
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which rows are meant, whoever keeps them: those that pass each kind that is given, by any of its values.
+
+    A mask is over the rows of an `Index`; a collection on a server takes this instead (`transhash.collection`).
+
+    Attributes:
+        globs: patterns of paths, see `globs`.
+        labels: names of labels, see `labels`.
+        ids: numbers of rows, see `ids`; None if this kind is not given.
+        paths: images, see `paths`.
+    """
+
+    globs: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    ids: Sequence[int] | None = None
+    paths: Sequence[str] = ()
+
+
+def mask(index: "Index", where: Filter) -> Mask | None:
+    """Return the rows that pass a filter, (n,) bool; None if it says nothing.
+
+    Raises SelectionError if one of its kinds names nothing, or no row passes all.
+    """
+    passed = globs(index, where.globs) if where.globs else None
+    passed = both(passed, labels(index, where.labels) if where.labels else None)
+    passed = both(passed, ids(index, where.ids) if where.ids is not None else None)
+    return both(passed, paths(index, where.paths) if where.paths else None)
+
+
+def matcher(patterns: Sequence[str], root: bytes) -> Callable[[bytes], bool]:
+    """Return what says of a path, relative to `root` unless absolute, whether it matches one of the patterns.
+
+    See `globs` for the patterns.
+    """
+    absolute = [pattern for pattern in patterns if pattern.startswith("/")]
+    whole, below = _pattern(absolute), _pattern([pattern for pattern in patterns if pattern not in absolute])
+
+    def matches(path: bytes) -> bool:
+        return bool(
+            below.match(path)
+            or below.match(os.path.basename(path))
+            or (absolute and whole.match(os.path.join(root, path)))
+        )
+
+    return matches
+
+
 def globs(index: "Index", patterns: Sequence[str]) -> Mask:
     """Return the rows whose paths match one of the patterns, (n,) bool.
 
@@ -39,21 +88,8 @@ def globs(index: "Index", patterns: Sequence[str]) -> Mask:
 
     Raises SelectionError if no path matches.
     """
-    absolute = [pattern for pattern in patterns if pattern.startswith("/")]
-    whole, below = _pattern(absolute), _pattern([pattern for pattern in patterns if pattern not in absolute])
-    root = index.records.root
-    found = np.fromiter(
-        (
-            bool(
-                below.match(path)
-                or below.match(os.path.basename(path))
-                or (absolute and whole.match(os.path.join(root, path)))
-            )
-            for path in index.records.paths
-        ),
-        np.bool_,
-        len(index),
-    )
+    matches = matcher(patterns, index.records.root)
+    found = np.fromiter(map(matches, index.records.paths), np.bool_, len(index))
     if not found.any():
         raise SelectionError(f"no path in the index matches {_listed(patterns)}; {_example(index)}")
     return found

@@ -1,4 +1,4 @@
-"""A conformance suite for backends: subclass it in your tests, and pytest runs it on your backend.
+"""Conformance suites for backends and servers: subclass one in your tests, and pytest runs it on yours.
 
     from transhash.testing import BackendContract
     from my_package import MyIndex
@@ -8,9 +8,15 @@
 
 Answers are compared with brute force in numpy. An approximate type names the `search_params` that make it
 exhaustive, since only then is there one right answer, and what it `refuses`, which it must do with a BackendError.
+
+`CollectionContract` is that of whole collections, with ids, paths and labels: of a server, or of an index folder.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Set
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -18,9 +24,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import hamming
+from . import collection, hamming
 from .backends import Backend
-from .errors import BackendError
+from .codes import Codes, ModelRef, Records, label_ids, write_codes
+from .collection import Collection
+from .errors import BackendError, MismatchError, SelectionError, TransHashError
+from .filters import Filter
+from .search import Changes
 
 _WIDTHS = (1, 3, 8, 16, 128)  # bytes in a code
 
@@ -218,10 +228,16 @@ class BackendContract:
             yield from _collections()
 
 
-def _refuses(what: str, attempt: Callable[..., object], *given: object, **named: object) -> None:
+def _refuses(
+    what: str,
+    attempt: Callable[..., object],
+    *given: object,
+    error: type[TransHashError] = BackendError,
+    **named: object,
+) -> None:
     try:
         attempt(*given, **named)
-    except BackendError:
+    except error:
         return
     raise AssertionError(f"did not refuse {what}")
 
@@ -249,3 +265,261 @@ def _masks(count: int) -> Iterator[NDArray[np.bool_]]:
     yield np.zeros(count, dtype=bool)
     yield np.arange(count) == count - 1
     yield np.random.default_rng(count).random(count) < 0.5
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A row as the suite knows it."""
+
+    path: bytes
+    code: bytes
+    labels: tuple[str, ...] = ()
+
+
+class CollectionContract:
+    """What every collection promises, be it a folder or on a server. Needs nothing but numpy and h5py.
+
+    Collections of servers are slow to make, so one serves all tests that change nothing, and another the rest.
+    """
+
+    search_params: ClassVar[Mapping[str, int]] = {}
+    _made: ClassVar["_Made | None"] = None
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Remove the files under the collection that tests shared."""
+        if cls._made:
+            cls._made.close()
+
+    def build(self, codes: Path, place: Path) -> Collection:
+        """Make a new collection of a codes file; `place` is an empty folder that is there as long as it is used."""
+        raise NotImplementedError
+
+    def test_answers_are_those_of_brute_force(self) -> None:
+        """Ids, distances and the order of ties are those of a sort by (distance, id), with filters and without."""
+        made, rows = self._shared()
+        assert len(made.opened) == len(rows)
+        for k in (1, 10, len(rows) // 2 + 1, len(rows) + 5):
+            self._check(made.opened, rows, k=k)
+        for radius in (0, 3, 64):
+            self._check(made.opened, rows, radius=radius)
+        for where in (
+            Filter(globs=["a/*"]),
+            Filter(globs=["*7.png", "/pictures/b/*"], labels=["cat"]),
+            Filter(labels=["dog", "young"]),
+            Filter(ids=[1, 2, 5, len(rows) - 1]),
+            Filter(paths=["/pictures/a/0.png", "b/1.png"]),
+        ):
+            self._check(made.opened, rows, where, k=10)
+            self._check(made.opened, rows, where, radius=30)
+        assert not len(made.opened.search(_queries(rows)[:0], 3, self.search_params))
+        assert not len(made.opened.range_search(_queries(rows)[:0], 3, self.search_params))
+
+    def test_names_from_anywhere(self) -> None:
+        """Paths of any bytes and labels of any characters come back, and filters find them."""
+        made, rows = self._shared()
+        strange = {id: image for id, image in rows.items() if "strange" in image.labels}
+        assert len(strange) == len(_STRANGE)
+        found = made.opened.rows(np.fromiter(strange, np.int64))
+        full = [os.fsdecode(os.path.join(b"/pictures", image.path)) for image in strange.values()]
+        assert [(row.path, row.labels) for row in found] == list(
+            zip(full, (image.labels for image in strange.values()), strict=True)
+        )
+        query = np.zeros((1, 8), np.uint8)
+        for id, row in zip(strange, found, strict=True):
+            for where in (Filter(labels=row.labels[:1]), Filter(paths=[row.path])):
+                assert made.opened.search(query, 5, self.search_params, where).ids.tolist() == [[id]]
+        there = made.opened.search(query, 5, self.search_params, Filter(globs=["/pictures/日本/*"]))
+        assert [rows[id].path for id in there.ids[0].tolist()] == ["日本/猫.png".encode()]
+
+    def test_refuses_what_makes_no_sense(self) -> None:
+        """Codes of other models, unknown names and paths that are there already are refused, and change nothing."""
+        made, rows = self._shared()
+        opened, foreign = made.opened, ModelRef("other", "f" * 64, 64)
+        queries = Codes(_queries(rows), Records([b"q"] * 8), foreign)
+        other = made.file([_Image(b"new.png", bytes(8))], foreign)
+        for refusing in (
+            lambda: opened.search(queries),
+            lambda: opened.range_search(queries, 1),
+            lambda: opened.search(queries.codes[:, :4]),
+            lambda: opened.add([other]),
+            lambda: opened.sync(other),
+        ):
+            _refuses("codes of another model", refusing, error=MismatchError)
+        for where in (
+            Filter(globs=["nothing/*"]),
+            Filter(globs=["*.nothing"]),
+            Filter(labels=["cat", "nothing"]),
+            Filter(ids=[0, 999_999]),
+            Filter(paths=["nothing.png"]),
+            Filter(ids=[0], paths=[os.fsdecode(rows[1].path)]),
+        ):
+            _refuses(f"{where}", opened.search, queries.codes, 1, self.search_params, where, error=SelectionError)
+            _refuses(f"{where}", opened.remove, [where], error=SelectionError)
+        _refuses("to remove everything", opened.remove, [Filter(globs=["*"])], error=SelectionError)
+        _refuses("a path twice", opened.add, [made.file([_Image(rows[0].path, bytes(8))])], error=SelectionError)
+        _refuses("an unknown id", opened.rows, np.array([0, 999_999]), error=SelectionError)
+        _refuses("no neighbours", opened.search, queries.codes, 0)
+        _refuses("a negative radius", opened.range_search, queries.codes, -1)
+        _refuses("an unknown parameter", opened.search, queries.codes, 1, {"no_such_parameter": 1})
+        self._check(opened, rows, k=30)
+
+    def test_changes(self) -> None:
+        """Ids are given once; what is added, removed and synchronised is there, and nothing else."""
+        images = _images(60)
+        with closing(_Made(self, images[:40])) as made:
+            opened, rows = made.opened, dict(enumerate(images[:40]))
+            more = made.file(images[40:50])
+            added = opened.add([more])
+            assert (added.rows, added.replaced) == (10, 0)
+            rows |= dict(enumerate(images[40:50], 40))
+            self._check(opened, rows, k=60)
+            assert opened.matching([Filter(ids=[40, 3]), Filter(ids=[3])], 1) == (
+                2,
+                ["/pictures/" + _name(images[3])],
+            )
+            assert opened.remove([Filter(ids=[49, 3]), Filter(globs=["a/3.png"])]) == 2
+            rows = {id: image for id, image in rows.items() if id not in (49, 3)}
+            self._check(opened, rows, k=60)
+            again = [_Image(images[5].path, bytes(8)), *images[50:52]]
+            added = opened.add([made.file(again)], replace=True)
+            assert (added.rows, added.replaced) == (3, 1)
+            rows = {id: image for id, image in rows.items() if id != 5} | dict(enumerate(again, 50))
+            self._check(opened, rows, k=60)
+            wanted = [*images[:20], _Image(images[20].path, images[20].code, ("new",)), *images[52:]]
+            stays = {id: image for id, image in rows.items() if image in wanted}
+            new = [image for image in wanted if image not in stays.values()]
+            changed = len({image.path for image in new} & {image.path for image in rows.values()})
+            done = opened.sync(made.file(wanted))
+            assert done == Changes(len(new) - changed, len(rows) - len(stays) - changed, changed)
+            rows = stays | dict(enumerate(new, 53))
+            reopened = collection.open(opened.location)
+            self._check(reopened, rows, k=60)
+            assert len(reopened) == len(rows)
+            assert list(reopened.verify()) == []
+            info = reopened.info()
+            assert (info["codes"], info["bits"], info["digest"]) == (len(rows), 64, _MODEL.digest)
+            assert all(isinstance(value, int | str) for value in info.values())
+            assert opened.sync(made.file(wanted)) == Changes(0, 0, 0)
+
+    def _shared(self) -> tuple["_Made", dict[int, _Image]]:
+        """Return a collection that no test changes, and its rows."""
+        cls = type(self)
+        images = [*_images(400), *_strange()]
+        if "_made" not in vars(cls) or cls._made is None:
+            cls._made = _Made(self, images)
+        return cls._made, dict(enumerate(images))
+
+    def _check(
+        self,
+        opened: Collection,
+        rows: Mapping[int, _Image],
+        where: Filter | None = None,
+        k: int | None = None,
+        radius: int = 0,
+    ) -> None:
+        """Compare a search with one by brute force among the rows that pass a filter."""
+        passed = {id: image for id, image in sorted(rows.items()) if where is None or _passes(id, image, where)}
+        assert passed
+        ids = np.fromiter(passed, np.int64)
+        codes = np.frombuffer(b"".join(image.code for image in passed.values()), np.uint8).reshape(-1, 8)
+        queries = _queries(rows)
+        if k:
+            found, expected = opened.search(queries, k, self.search_params, where), hamming.top_k(queries, codes, k)
+            assert found.ids.dtype == np.int64
+            assert found.distances.dtype == np.int32
+            np.testing.assert_array_equal(found.distances, expected.distances)
+            np.testing.assert_array_equal(found.ids, ids[expected.ids])
+        else:
+            inside = opened.range_search(queries, radius, self.search_params, where)
+            all_inside = hamming.within(queries, codes, radius)
+            np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
+            np.testing.assert_array_equal(inside.distances, all_inside.distances)
+            np.testing.assert_array_equal(inside.ids, ids[all_inside.ids])
+
+
+_MODEL = ModelRef("phash", "ab" * 32, 64)
+_STRANGE = (
+    b"it's.png",
+    b'"quoted".png',
+    b"back\\slash.png",
+    b"new\nline",
+    b"%_[x].png",
+    "日本/猫.png".encode(),
+    b"no \xff utf-8",
+    "\U0010ff61.png".encode(),
+    b"deep/" * 800 + b"end.png",
+    b"$id or 1 == 1",
+)
+
+
+class _Made:
+    """A collection of some images, and the codes files that it is changed with, for a while."""
+
+    def __init__(self, contract: CollectionContract, images: Sequence[_Image]) -> None:
+        self._folder = TemporaryDirectory()
+        self._files = 0
+        place = Path(self._folder.name, "place")
+        place.mkdir()
+        self.opened = contract.build(self.file(images), place)
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._folder.cleanup()
+
+    def file(self, images: Sequence[_Image], model: ModelRef = _MODEL) -> Path:
+        """Write a codes file."""
+        self._files += 1
+        path = Path(self._folder.name, f"{self._files}.h5")
+        names: dict[str, int] = {}
+        labels = label_ids([image.labels for image in images], 2, names)
+        codes = np.frombuffer(b"".join(image.code for image in images), np.uint8).reshape(-1, 8)
+        records = Records([image.path for image in images], b"/pictures", labels, tuple(names))
+        write_codes(path, Codes(codes, records, model))
+        return path
+
+
+def _images(count: int = 400) -> list[_Image]:
+    """Return images in three folders, some with labels, whose codes are full of ties."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (count, 8), dtype=np.uint8)
+    codes[count // 2 :] = codes[: count - count // 2]
+    labels = ((), ("cat",), ("dog",), ("cat", "young"))
+    return [
+        _Image(f"{'abc'[place % 3]}/{place}.png".encode(), code.tobytes(), labels[place % 4])
+        for place, code in enumerate(codes)
+    ]
+
+
+def _strange() -> list[_Image]:
+    """Return images whose paths and labels mean something to one program or another."""
+    labels = [name.decode("utf-8", "ignore")[:200] for name in _STRANGE]
+    return [
+        _Image(name, bytes([place] * 8), (label, "strange"))
+        for place, (name, label) in enumerate(zip(_STRANGE, labels, strict=True))
+    ]
+
+
+def _queries(rows: Mapping[int, _Image]) -> NDArray[np.uint8]:
+    """Return codes of some rows, and others: (8, 8)."""
+    some = np.frombuffer(b"".join(image.code for image in list(rows.values())[:3]), np.uint8).reshape(-1, 8)
+    return np.concatenate([some, np.random.default_rng(1).integers(0, 4, (5, 8), dtype=np.uint8)])
+
+
+def _name(image: _Image) -> str:
+    return os.fsdecode(image.path)
+
+
+def _passes(id: int, image: _Image, where: Filter) -> bool:
+    """Say whether a row passes a filter, for the patterns and paths that this suite uses."""
+    full = "/pictures/" + _name(image)
+    globs = [
+        re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), full if pattern.startswith("/") else _name(image))
+        for pattern in where.globs
+    ]
+    return (
+        (not globs or any(globs))
+        and (not where.labels or bool(set(where.labels) & set(image.labels)))
+        and (where.ids is None or id in where.ids)
+        and (not where.paths or bool({full, _name(image)} & set(where.paths)))
+    )

@@ -1,0 +1,159 @@
+"""Adding, removing and comparing: what is stopped in between is completed when it is run again."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash.codes import Codes, CodesFile, open_codes
+from transhash.collection import Added, Report
+from transhash.errors import CodesError, MismatchError, SelectionError
+from transhash.search import Changes, check_same_model
+
+from . import expressions, loading
+from .contents import Load
+from .ledger import Ledger
+from .server import PAGE, Server
+
+_KEY = 16  # bytes that tell rows apart: rows that share a key do not occur
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[CodesFile]:
+    """Open a codes file that a load can be resumed from. Raises CodesError, and MismatchError if it has no rows."""
+    with open_codes(path, embeddings=False) as file:
+        if not file.header.digest:
+            raise CodesError(
+                f"{path}: of version 0, without a checksum to know it by; write it anew: th codes merge {path} -o NEW"
+            )
+        if not len(file):
+            raise MismatchError(f"{path}: holds no codes; encode some images first")
+        yield file
+
+
+def finish(ledger: Ledger, file: CodesFile, report: Report) -> int:
+    """Send what is missing of the pending load of a codes file, and return how many rows it replaced."""
+    server, pending = ledger.server, ledger.state.pending
+    assert pending is not None
+    loading.load(server, file, pending.first, report)
+    replaced = 0
+    if pending.kind == "replace":
+        for _, block in file.blocks(embeddings=False):
+            old = expressions.all_of([expressions.one_of("path", loading.texts(block)), f"id < {pending.first}"])
+            replaced += delete(server, old)
+    ledger.end()
+    return replaced
+
+
+def add(ledger: Ledger, path: Path, replace: bool, report: Report) -> Added:
+    """Add the rows of a codes file, unless that is done already."""
+    with opened(path) as file:
+        check_same_model(file.header.model, ledger.contents.model, f"{path}", "the collection")
+        ledger.refresh()
+        pending, digest = ledger.state.pending, file.header.digest
+        if ledger.state.holds(digest) and not replace:
+            return Added(0, 0)
+        kind = "replace" if replace else "add"
+        if pending is None or (pending.kind, pending.digest) != (kind, digest):
+            ledger.check_idle()
+            if not replace:
+                _check_new(ledger.server, file, path)
+            ledger.begin(Load(kind, path.name, digest, ledger.state.next_id, len(file)))
+        return Added(len(file), finish(ledger, file, report))
+
+
+def remove(ledger: Ledger, condition: str) -> int:
+    """Take away the rows that fulfil a condition, some thousands at a time."""
+    ledger.refresh()
+    ledger.check_idle()
+    gone, there = ledger.server.count(condition), ledger.server.count(expressions.EVERYTHING)
+    if gone == there:
+        raise SelectionError(f"all {there} rows would go; a collection has at least one, or drop it in Milvus")
+    ledger.write(ledger.state.without())
+    return delete(ledger.server, condition)
+
+
+def sync(ledger: Ledger, path: Path, report: Report) -> Changes:
+    """Make the collection hold what a codes file holds: first all that is new comes, then what is old goes.
+
+    A row takes some dozen bytes of memory, on both sides of the comparison.
+    """
+    with opened(path) as file:
+        check_same_model(file.header.model, ledger.contents.model, "codes", "the collection")
+        ledger.refresh()
+        server = ledger.server
+        keys = np.concatenate([_keys(block) for _, block in file.blocks(embeddings=False)])
+        order = np.argsort(keys)
+        absent = np.ones(len(keys), np.bool_)
+        gone, gone_paths = [np.empty(0, np.int64)], [np.empty(0, keys.dtype)]
+        for page in server.pages(expressions.EVERYTHING, ["id", "code", "path", "labels"]):
+            own = np.array([_key(row["path"], row["code"][0], row["labels"]) for row in page], keys.dtype)
+            place = order[np.searchsorted(keys, own, sorter=order).clip(max=len(keys) - 1)]
+            stays = (keys[place] == own) & absent[place]
+            absent[place[stays]] = False
+            gone.append(np.array([row["id"] for row in page], np.int64)[~stays])
+            gone_paths.append(_digests([row["path"] for row, stay in zip(page, stays, strict=True) if not stay]))
+        ledger.begin(Load("sync", path.name, file.header.digest, ledger.state.next_id, int(absent.sum())))
+        assert ledger.state.pending is not None
+        loading.load(server, file, ledger.state.pending.first, report, absent)
+        old = np.concatenate(gone)
+        for start in range(0, len(old), PAGE):
+            server.call("delete", ids=old[start : start + PAGE].tolist())
+        ledger.end()
+        changed = int(np.isin(_new_paths(file, absent), np.concatenate(gone_paths)).sum())
+    return Changes(int(absent.sum()) - changed, len(old) - changed, changed)
+
+
+def delete(server: Server, condition: str) -> int:
+    """Take away the rows that fulfil a condition; return how many."""
+    count = 0
+    for page in server.pages(condition, ["id"]):
+        server.call("delete", ids=[row["id"] for row in page])
+        count += len(page)
+    return count
+
+
+def _check_new(server: Server, file: CodesFile, name: Path) -> None:
+    """Raise SelectionError if a path of a codes file is there already."""
+    there: list[str] = []
+    for _, block in file.blocks(embeddings=False):
+        found = server.query(expressions.one_of("path", loading.texts(block)), ["path"])
+        there += [row["path"] for row in found]
+    if there:
+        more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
+        first = os.fsdecode(expressions.path(there[0]))
+        raise SelectionError(
+            f"{name}: {first}{more} in the collection already; pass --replace, or compare: th index sync"
+        )
+
+
+def _keys(codes: Codes) -> NDArray[np.bytes_]:
+    """Return what tells rows apart, (n,): a digest of path, code and labels."""
+    rows = zip(loading.texts(codes), codes.codes, loading.labels(codes), strict=True)
+    return np.array([_key(path, code.tobytes(), labels) for path, code, labels in rows], f"S{_KEY}")
+
+
+def _key(path: str, code: bytes, labels: Sequence[str]) -> bytes:
+    parts = [code, path.encode(), *(label.encode() for label in labels)]
+    sizes = b"".join(len(part).to_bytes(4, "big") for part in parts)
+    return blake2b(sizes + b"".join(parts), digest_size=_KEY).digest()
+
+
+def _digests(paths: Sequence[str]) -> NDArray[np.bytes_]:
+    return np.array([blake2b(path.encode(), digest_size=_KEY).digest() for path in paths], f"S{_KEY}")
+
+
+def _new_paths(file: CodesFile, absent: NDArray[np.bool_]) -> NDArray[np.bytes_]:
+    """Return digests of the paths of the rows that came."""
+    blocks = file.blocks(embeddings=False)
+    return np.concatenate(
+        [
+            _digests(list(compress(loading.texts(block), absent[start : start + len(block)])))
+            for start, block in blocks
+        ]
+    )

@@ -1,0 +1,281 @@
+"""The entry point: a collection of Milvus, opened, built, searched; `changing` changes it."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import DataType, MilvusClient
+
+from transhash import clustering
+from transhash.backends import check_params
+from transhash.codes import MAX_LABELS, Codes
+from transhash.collection import Added, Params, Report, Row, silent
+from transhash.errors import BackendError, MismatchError, SelectionError
+from transhash.filters import Filter
+from transhash.results import Matches, RangeMatches
+from transhash.search import Changes, check_same_model
+
+from . import changing, expressions, selecting
+from .contents import STATE, Contents, Load, State
+from .ledger import Ledger
+from .loading import MAX_TEXT
+from .location import Location
+from .searching import MOST_HITS, Searcher
+from .server import PAGE, Server
+
+_INDEXES = {"flat": "BIN_FLAT", "ivf": "BIN_IVF_FLAT"}
+_MAX_LISTS = 1 << 16
+_POLL = 0.2  # seconds between two looks at what the server is doing
+
+
+class MilvusCollection:
+    """Rows in a collection of Milvus, which holds all there is to know of them.
+
+    Types are ``flat`` (BIN_FLAT, exact) and ``ivf`` (BIN_IVF_FLAT).
+    """
+
+    types: ClassVar[tuple[str, ...]] = tuple(_INDEXES)
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Take a collection's ledger; use `open` or `build` instead."""
+        self._ledger = ledger
+        self._server = ledger.server
+        self._contents = ledger.contents
+        self._root = expressions.path(ledger.contents.root)
+        self.model = ledger.contents.model
+
+    @classmethod
+    def open(cls, location: str, consistency: str = "Strong") -> Self:
+        """Open a collection that `build` made.
+
+        Args:
+            location: ``milvus://HOST:PORT/NAME``, or ``milvus+https://…``.
+            consistency: of searches. Strong sees every change that was acknowledged; Bounded is faster, and may lag
+                some seconds behind.
+
+        Credentials are those of the environment: MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.
+
+        Raises BackendError if it is not there, not ours or not complete, or the server does not answer.
+        """
+        server = Server(Location.parse(location), consistency)
+        if not server.call("has_collection"):
+            raise BackendError(f"{location}: no such collection; make one with: th index build --backend milvus")
+        ledger = Ledger.read(server)
+        if ledger.state.pending and ledger.state.pending.kind == "build":
+            ledger.check_idle()
+        _make_ready(server, ledger.contents)
+        return cls(ledger)
+
+    @classmethod
+    def build(
+        cls,
+        codes: Path,
+        uri: str,
+        name: str,
+        *,
+        type: str | None = None,
+        params: Params | None = None,
+        report: Report = silent,
+    ) -> Self:
+        """Make a collection of a codes file's rows; go on where an earlier call was stopped.
+
+        Raises BackendError if something else is there under the name, which is never touched.
+        """
+        location = Location.of(uri, name)
+        with changing.opened(codes) as file:
+            model, digest = file.header.model, file.header.digest
+            wanted = Contents(model, *_planned(type, params, len(file)), expressions.text(file.header.root))
+            server = Server(location)
+            if not server.call("has_collection"):
+                load = Load("build", codes.name, digest, 0, len(file))
+                _create(server, wanted, State(0).begin(load))
+            ledger = Ledger.read(server)
+            check_same_model(model, ledger.contents.model, f"{codes}", f"{location}")
+            pending = ledger.state.pending
+            if not ledger.state.holds(digest) and (
+                pending is None or (pending.kind, pending.digest) != ("build", digest)
+            ):
+                raise BackendError(
+                    f"{location}: is there already, with other rows than {codes.name}; "
+                    "change it with th index add or sync, or choose another name"
+                )
+            if type and (wanted.type, wanted.params) != (ledger.contents.type, ledger.contents.params):
+                raise BackendError(
+                    f"{location}: is there already, as type {ledger.contents.type} with {ledger.contents.params}; "
+                    "leave --type out, or choose another name"
+                )
+            _make_ready(server, ledger.contents)
+            if pending:
+                changing.finish(ledger, file, report)
+                _settle(server)
+        return cls(ledger)
+
+    @property
+    def location(self) -> str:
+        """What `open` takes."""
+        return str(self._server.location)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._server.count(expressions.EVERYTHING)
+
+    def search(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        k: int = 10,
+        params: Params | None = None,
+        where: Filter | None = None,
+    ) -> Matches:
+        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id)."""
+        if not 0 < k < MOST_HITS:
+            raise BackendError(f"k={k}: Milvus finds from 1 to {MOST_HITS - 1} for a query")
+        return self._searcher(params, where).nearest(self._packed(queries), k)
+
+    def range_search(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        radius: int,
+        params: Params | None = None,
+        where: Filter | None = None,
+    ) -> RangeMatches:
+        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
+        if radius < 0:
+            raise BackendError(f"radius={radius}: must not be negative")
+        return self._searcher(params, where).within(self._packed(queries), radius)
+
+    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
+        """Return what belongs to some ids (m,), in their order. Raises SelectionError for one that no row has."""
+        found: dict[int, Row] = {}
+        wanted = np.unique(ids).tolist()
+        for start in range(0, len(wanted), PAGE):
+            some = expressions.one_of("id", wanted[start : start + PAGE])
+            for row in self._server.query(some, ["path", "labels"], consistency_level=self._server.consistency):
+                found[row["id"]] = Row(os.fsdecode(expressions.path(row["path"])), tuple(row["labels"]))
+        for id in wanted:
+            if id not in found:
+                raise SelectionError(f"id {id}: not in the collection; it was removed, or never given")
+        return [found[id] for id in ids.tolist()]
+
+    def matching(self, where: Sequence[Filter], most: int) -> tuple[int, list[str]]:
+        """Return how many rows pass one of the filters, and the paths of the first `most` of them."""
+        condition = self._any(where)
+        rows = self._server.query(condition, ["path"], limit=most)
+        return self._server.count(condition), [os.fsdecode(expressions.path(row["path"])) for row in rows]
+
+    def add(self, files: Sequence[Path], *, replace: bool = False, report: Report = silent) -> Added:
+        """Add the rows of codes files, one file after the other; what was stopped goes on, what is done stays."""
+        done = [changing.add(self._ledger, file, replace, report) for file in files]
+        return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
+
+    def remove(self, where: Sequence[Filter]) -> int:
+        """Take away the rows that pass one of the filters; return how many."""
+        return changing.remove(self._ledger, self._any(where))
+
+    def sync(self, file: Path, report: Report = silent) -> Changes:
+        """Make the collection hold what a codes file holds."""
+        return changing.sync(self._ledger, file, report)
+
+    def verify(self, report: Report = silent) -> Iterator[str]:
+        """Read every row; yield a line for what was begun and has not ended, and for each row that cannot be."""
+        self._ledger.refresh()
+        pending = self._ledger.state.pending
+        if pending:
+            yield f"{self.location}: {pending.kind} of {pending.name} has not ended"
+        total, before, done = len(self), -1, 0
+        for page in self._server.pages(expressions.EVERYTHING, ["id", "code", "path", "labels"]):
+            for row in page:
+                if not before < row["id"] < self._ledger.state.next_id:
+                    yield f"{self.location}: id {row['id']} is there twice, or was never given"
+                if len(row["code"][0]) * 8 != self.model.bits:
+                    yield f"{self.location}: id {row['id']}: a code of {len(row['code'][0]) * 8} bits"
+                before = row["id"]
+            done += len(page)
+            report(done, total)
+        if done != total:
+            yield f"{self.location}: {done} rows could be read of {total}"
+
+    def info(self) -> dict[str, int | str]:
+        """Describe the collection, and the server."""
+        self._ledger.refresh()
+        pending = self._ledger.state.pending
+        return {
+            "backend": "milvus",
+            "server": self._server.version(),
+            "type": self._contents.type,
+            **self._contents.params,
+            "codes": len(self),
+            "bits": self.model.bits,
+            "model": self.model.name,
+            "digest": self.model.digest,
+            "next id": self._ledger.state.next_id,
+            **({"not ended": f"{pending.kind} of {pending.name}"} if pending else {}),
+        }
+
+    def _searcher(self, params: Params | None, where: Filter | None) -> Searcher:
+        known = ("nprobe",) if self._contents.type == "ivf" else ()
+        given = {
+            **self._contents.params,
+            **check_params(params, known, f"searching type {self._contents.type} of Milvus"),
+        }
+        effort = {"nprobe": min(given["nprobe"], given["nlist"])} if known else {}
+        condition = selecting.condition(self._server, where, self._root)
+        return Searcher(self._server, Ledger.read(self._server).state.next_id, condition, effort)
+
+    def _packed(self, queries: Codes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if isinstance(queries, Codes):
+            check_same_model(queries.model, self.model, "queries", "the collection")
+            queries = queries.codes
+        if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != self.model.bits:
+            raise MismatchError(
+                f"queries are {queries.dtype} of shape {queries.shape}; "
+                f"the collection takes uint8 of shape (q, {self.model.bits // 8})"
+            )
+        return queries
+
+    def _any(self, where: Sequence[Filter]) -> str:
+        return expressions.any_of(selecting.condition(self._server, one, self._root) for one in where)
+
+
+def _planned(type: str | None, params: Params | None, count: int) -> tuple[str, dict[str, int]]:
+    """Return the type of an index of `count` codes, and its parameters."""
+    kind = type or MilvusCollection.types[0]
+    if kind not in _INDEXES:
+        raise BackendError(f"the milvus backend has no index type {kind!r}; it has: {', '.join(_INDEXES)}")
+    given = check_params(params, ("nlist", "nprobe") if kind == "ivf" else (), f"index type {kind} of Milvus")
+    if kind == "flat":
+        return kind, {}
+    nlist, nprobe = clustering.plan(count, given.get("nlist"), given.get("nprobe"))
+    return kind, {"nlist": min(nlist, _MAX_LISTS), "nprobe": min(nprobe, _MAX_LISTS)}
+
+
+def _create(server: Server, contents: Contents, state: State) -> None:
+    """Make an empty collection, with all that it says of itself."""
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=contents.dump())
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("code", DataType.BINARY_VECTOR, dim=contents.model.bits)
+    schema.add_field("path", DataType.VARCHAR, max_length=MAX_TEXT)
+    schema.add_field(
+        "labels", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=MAX_LABELS, max_length=MAX_TEXT
+    )
+    server.call("create_collection", schema=schema, consistency_level="Strong", properties={STATE: state.dump()})
+
+
+def _make_ready(server: Server, contents: Contents) -> None:
+    """See that the collection has its index and is loaded: whoever made it may have been stopped before."""
+    if not server.call("list_indexes"):
+        index = MilvusClient.prepare_index_params()
+        lists = {"nlist": contents.params["nlist"]} if contents.type == "ivf" else {}
+        index.add_index("code", index_type=_INDEXES[contents.type], metric_type="HAMMING", params=lists)
+        server.call("create_index", index_params=index)
+    server.call("load_collection")
+
+
+def _settle(server: Server) -> None:
+    """Wait until all rows are in the index: until then Milvus compares them one by one."""
+    server.call("flush")
+    while server.call("describe_index", index_name="code")["pending_index_rows"]:
+        time.sleep(_POLL)

@@ -1,0 +1,123 @@
+"""What a collection says of itself: what never changes in its description, what does in its properties."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from transhash.codes import ModelRef
+from transhash.errors import BackendError
+
+FORMAT = "transhash-collection"
+VERSION = 0
+STATE = "transhash.state"  # the property
+
+_LOADS = 64  # that are remembered
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What never changes.
+
+    Attributes:
+        model: what made the codes.
+        type: of the index, ``flat`` or ``ivf``.
+        params: of the index.
+        root: the folder that patterns are relative to, as `expressions.text` writes it.
+    """
+
+    model: ModelRef
+    type: str
+    params: dict[str, int]
+    root: str
+
+    def dump(self) -> str:
+        """Return the description, JSON."""
+        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)})
+
+    @classmethod
+    def read(cls, description: str, where: str) -> Self:
+        """Read what `dump` wrote. Raises BackendError for a collection that is not ours, or of another version."""
+        foreign = BackendError(f"{where}: not a collection of TransHash, so it stays as it is; choose another name")
+        try:
+            document = json.loads(description)
+        except (ValueError, RecursionError):
+            raise foreign from None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise foreign
+        if document.get("version") != VERSION:
+            raise BackendError(
+                f"{where}: format version {document.get('version')!r}, this TransHash reads {VERSION}; upgrade it"
+            )
+        try:
+            model = ModelRef(**document["model"])
+            params = {str(name): int(value) for name, value in document["params"].items()}
+            return cls(model, str(document["type"]), params, str(document["root"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BackendError(f"{where}: its description is damaged ({error!r}); build it again") from None
+
+
+@dataclass(frozen=True)
+class Load:
+    """Codes that are on their way.
+
+    Attributes:
+        kind: ``build``, ``add``, ``replace`` or ``sync``.
+        name: of the codes file, for people.
+        digest: of it.
+        first: id of its first row, or of the first that ``sync`` adds.
+        rows: how many.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What changes.
+
+    Attributes:
+        next_id: above all ids that were ever given.
+        loads: digests of the codes files that were loaded last, and of which no row was taken away since.
+        pending: what was begun and has not ended.
+    """
+
+    next_id: int
+    loads: tuple[str, ...] = ()
+    pending: Load | None = None
+
+    def dump(self) -> str:
+        """Return the property, JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, properties: Mapping[str, Any], where: str) -> Self:
+        """Read what `dump` wrote. Raises BackendError if it is not there or damaged."""
+        try:
+            document = json.loads(properties[STATE])
+            pending = document["pending"]
+            return cls(int(document["next_id"]), tuple(map(str, document["loads"])), pending and Load(**pending))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise BackendError(f"{where}: its property {STATE} is damaged ({error!r}); build it again") from None
+
+    def begin(self, load: Load) -> "State":
+        """Return the state while a load is on its way; its ids are given from now on."""
+        return State(load.first + load.rows, self.loads, load)
+
+    def end(self) -> "State":
+        """Return the state when it has arrived."""
+        assert self.pending is not None
+        before = self.loads if self.pending.kind in ("build", "add") else ()
+        return State(self.next_id, (*before, self.pending.digest)[-_LOADS:])
+
+    def without(self) -> "State":
+        """Return the state when rows go."""
+        return State(self.next_id)
+
+    def holds(self, digest: str) -> bool:
+        """Return whether all rows of a codes file are there."""
+        return digest in self.loads and self.pending is None

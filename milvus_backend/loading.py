@@ -1,0 +1,116 @@
+"""Rows on their way into a collection: in batches, each as a whole as often as need be.
+
+A row's id follows from its place among the rows of the load, and rows are put, not added: whoever sends a batch again
+changes nothing. What was stopped goes on where counting shows that rows are missing.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash.codes import Codes, CodesFile
+from transhash.errors import BackendError, CodesError
+
+from . import expressions
+from .server import PAGE, Server
+
+MAX_TEXT = 65_535  # bytes that Milvus takes in a path or label
+_ROUNDS = 3  # of sending what is missing
+_BYTES = 1 << 23  # of a request, about
+
+Report = Callable[[int, int], object]
+
+
+def texts(codes: Codes) -> list[str]:
+    """Return the whole paths as they are stored. Raises CodesError for one that is too long."""
+    paths = [expressions.text(path) for path in codes.records.full_paths()]
+    for path in paths:
+        if len(path) * 4 > MAX_TEXT and len(path.encode()) > MAX_TEXT:
+            raise CodesError(
+                f"{path[:80]}…: {len(path.encode())} bytes, Milvus takes paths of {MAX_TEXT}; shorten it"
+            )
+    return paths
+
+
+def labels(codes: Codes) -> list[list[str]]:
+    """Return the labels of every row as they are stored."""
+    return [list(map(expressions.label, codes.records.names(row))) for row in range(len(codes))]
+
+
+def load(
+    server: Server, file: CodesFile, first: int, report: Report, chosen: NDArray[np.bool_] | None = None
+) -> None:
+    """Put the rows of a codes file, or those where `chosen` (n,) is true, under the ids from `first` on.
+
+    Rows that are there already are not sent again. Raises BackendError if rows are missing in the end.
+    """
+    total = len(file) if chosen is None else int(chosen.sum())
+    done = 0
+    for _ in range(_ROUNDS):
+        absent = list(_absent(server, first, first + total))
+        done = total - sum(stop - start for start, stop in absent)
+        report(done, total)
+        if not absent:
+            return
+        for rows in _rows(file, first, chosen, absent):
+            for some in _requests(rows):
+                server.call("upsert", data=some)
+                done += len(some)
+                report(done, total)
+    if missing := total - server.count(expressions.between(first, first + total)):
+        raise BackendError(f"{server.location}: {missing} of {total} rows did not arrive; run the command again")
+
+
+def delete(server: Server, ids: list[int]) -> None:
+    """Take away the rows with some ids."""
+    for start in range(0, len(ids), PAGE):
+        server.call("delete", ids=ids[start : start + PAGE])
+
+
+def _absent(server: Server, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of ids, of some batches at most unless none is there, in which rows are missing."""
+    there = server.count(expressions.between(start, stop)) if start < stop else 0
+    if there == stop - start:
+        return
+    if there == 0 or stop - start <= PAGE:
+        yield start, stop
+        return
+    middle = (start + stop) // 2
+    yield from _absent(server, start, middle)
+    yield from _absent(server, middle, stop)
+
+
+def _rows(
+    file: CodesFile, first: int, chosen: NDArray[np.bool_] | None, absent: list[tuple[int, int]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows that have the ids of some ranges, in batches."""
+    places = None if chosen is None else np.flatnonzero(chosen)
+    for start, stop in absent:
+        for low in range(start, stop, PAGE):
+            ids = range(low, min(low + PAGE, stop))
+            if places is None:
+                block = file.read(ids.start - first, ids.stop - first, embeddings=False)
+            else:
+                own = places[ids.start - first : ids.stop - first]
+                block = file.read(int(own[0]), int(own[-1]) + 1, embeddings=False).take(_mask(own))
+            yield [
+                {"id": id, "code": code.tobytes(), "path": path, "labels": names}
+                for id, code, path, names in zip(ids, block.codes, texts(block), labels(block), strict=True)
+            ]
+
+
+def _requests(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a batch, in parts if their texts are many bytes."""
+    size = sum(len(row["path"]) + sum(map(len, row["labels"])) for row in rows)
+    step = -(-len(rows) // max(1, -(-size // _BYTES)))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _mask(places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return a mask over the rows from the first of some places to the last."""
+    mask = np.zeros(int(places[-1] - places[0]) + 1, np.bool_)
+    mask[places - places[0]] = True
+    return mask

@@ -1,0 +1,110 @@
+"""Nearest and near rows, exactly as the order by (distance, id) wants them.
+
+Milvus gives at most so many hits, and of equally far ones any. So more are asked for than are wanted; where all of
+these tie at the last distance, those of that very distance are asked for by ranges of ids, halved until all of one
+fit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+
+from . import expressions
+from .server import Server
+
+MOST_HITS = 1 << 14  # that Milvus gives for a query
+_TIES = 100  # at least, for which there is room behind those that are wanted
+_HITS = 1 << 20  # of the queries of one request
+
+Hits = tuple[NDArray[np.int64], NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Searches of one collection.
+
+    Attributes:
+        server: where it lies.
+        stop: above the ids of all its rows.
+        condition: which rows may be found.
+        params: search parameters of the index.
+    """
+
+    server: Server
+    stop: int
+    condition: str
+    params: dict[str, int]
+
+    def nearest(self, queries: NDArray[np.uint8], k: int) -> Matches:
+        """Return the k nearest rows of queries (q, bits/8), k below `MOST_HITS`; fewer if there are no more."""
+        wide = min(MOST_HITS, k + max(k, _TIES))
+        found = [
+            self._first(query, hits, k, wide)
+            for query, hits in self._asked(queries, self.condition, wide, self.params)
+        ]
+        width = max((len(ids) for ids, _ in found), default=0)
+        ids = np.full((len(queries), width), NO_ID, np.int64)
+        distances = np.full((len(queries), width), NO_DISTANCE, np.int32)
+        for row, (own, far) in enumerate(found):
+            ids[row, : len(own)], distances[row, : len(own)] = own, far
+        return Matches(ids, distances)
+
+    def within(self, queries: NDArray[np.uint8], radius: int) -> RangeMatches:
+        """Return every row at distance <= radius of queries (q, bits/8)."""
+        owners, ids, distances = [], [], []
+        params = self._ring(0, radius)
+        for row, (query, hits) in enumerate(self._asked(queries, self.condition, MOST_HITS, params)):
+            parts = [hits] if len(hits[0]) < MOST_HITS else self._ranges(query, params, 0, self.stop)
+            for own, far in parts:
+                owners.append(np.full(len(own), row))
+                ids.append(own)
+                distances.append(far)
+        none = np.empty(0, np.int64)
+        return RangeMatches.sort(len(queries), *(np.concatenate([none, *part]) for part in (owners, ids, distances)))
+
+    def _first(self, query: NDArray[np.uint8], hits: Hits, k: int, wide: int) -> Hits:
+        """Return the first k of the hits of a query, after looking for the first of those that tie at the k-th."""
+        ids, distances = hits
+        if len(ids) < wide or distances[-1] > distances[k - 1]:
+            return ids[:k], distances[:k]
+        far = int(distances[-1])
+        near = int(np.searchsorted(distances, far))
+        tied = ids[near:]
+        for own, _ in self._ranges(query, self._ring(far, far), 0, self.stop):
+            tied = np.union1d(tied, own)
+            if len(own) and np.searchsorted(tied, own.max()) + 1 >= k - near:  # of smaller ids there are no others
+                break
+        return np.concatenate([ids[:near], tied[: k - near]]), distances[:k]
+
+    def _ranges(self, query: NDArray[np.uint8], params: dict[str, int], start: int, stop: int) -> Iterator[Hits]:
+        """Yield all hits of a query, range of ids by range of ids, these ascending."""
+        inside = expressions.all_of([self.condition, expressions.between(start, stop)])
+        ((_, hits),) = self._asked(query[None], inside, MOST_HITS, params)
+        if len(hits[0]) < MOST_HITS:
+            yield hits
+            return
+        middle = (start + stop) // 2
+        yield from self._ranges(query, params, start, middle)
+        yield from self._ranges(query, params, middle, stop)
+
+    def _ring(self, low: int, high: int) -> dict[str, int]:
+        """Return what asks for distances from low to high: to Milvus the outer one is excluded."""
+        return {**self.params, "radius": high + 1, "range_filter": low or -1}
+
+    def _asked(
+        self, queries: NDArray[np.uint8], condition: str, limit: int, params: dict[str, int]
+    ) -> Iterator[tuple[NDArray[np.uint8], Hits]]:
+        """Yield queries with their hits, ordered by (distance, id), some queries a request."""
+        step = max(1, _HITS // limit)
+        for start in range(0, len(queries), step):
+            some = queries[start : start + step]
+            for query, hits in zip(
+                some, self.server.search([code.tobytes() for code in some], condition, limit, params), strict=True
+            ):
+                ids, distances = np.array(hits.ids, np.int64), np.array(hits.distances, np.int32)
+                order = np.lexsort((ids, distances))
+                yield query, (ids[order], distances[order])
