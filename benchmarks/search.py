@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +29,10 @@ _SLACK = 1e-5  # of a cosine: what float32 cannot tell apart
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is measured.
+class Turns:
+    """How methods are measured side by side.
 
     Attributes:
-        counts: rows.
-        bits: widths of codes; of given ones, that of their files.
-        dim: numbers of an embedding; wider ones are cut to their principal components.
-        queries: in a batch.
         singles: queries that are asked one at a time.
         k: neighbours.
         recall: a method's row is that of its cheapest setting with this recall, or its best one.
@@ -44,15 +40,10 @@ class Search:
         threads: of every method's searches, of one query and of a batch.
         build_threads: of every method's build.
         patience: seconds of a batch, after which no thorougher search is tried.
-        seed: of the data.
         methods: by name.
         largest: rows above which a method is not built, by its name.
     """
 
-    counts: list[int]
-    bits: list[int]
-    dim: int
-    queries: int
     singles: int
     k: int
     recall: float
@@ -60,13 +51,31 @@ class Search:
     threads: int
     build_threads: int
     patience: float
-    seed: int
     methods: list[str]
     largest: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Search(Turns):
+    """What is searched.
+
+    Attributes:
+        counts: rows.
+        bits: widths of codes; of given ones, that of their files.
+        dim: numbers of an embedding; wider ones are cut to their principal components.
+        queries: in a batch.
+        seed: of the data.
+    """
+
+    counts: list[int]
+    bits: list[int]
+    dim: int
+    queries: int
+    seed: int
+
+
 @dataclass
-class _Setting:
+class Setting:
     """A value of the knob and what it gave; times in every round."""
 
     effort: int
@@ -146,15 +155,20 @@ def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: s
         return
     folder = results.work / f"{bits}-{count}-{origin.name.replace(' ', '-').replace('/', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
-    comparison = _Comparison(results, chosen, dataset, folder, uri)
-    results.write(comparison.run(origin, count))
+    comparison = Comparison(results, chosen, dataset, folder, uri)
+
+    def draw(vectors: bool) -> Collection:
+        return write(folder / "data", origin, count, vectors)
+
+    results.write(comparison.run(draw, count, *origin.planes.shape))
     shutil.rmtree(folder)
 
 
-class _Comparison:
+class Comparison:
     """All methods on one collection."""
 
-    def __init__(self, results: Results, chosen: Search, dataset: str, folder: Path, uri: str) -> None:
+    def __init__(self, results: Results, chosen: Turns, dataset: str, folder: Path, uri: str) -> None:
+        """Take where results go, the settings, the name of the collection, a folder to work in and a server."""
         self._id = results.run.id
         self._chosen = chosen
         self._dataset = dataset
@@ -162,20 +176,25 @@ class _Comparison:
         self._uri = uri
         self._skipped: dict[str, str] = {}
 
-    def run(self, origin: Origin, count: int) -> list[Record]:
-        """Build what can be built, let them take turns, and return the records."""
-        bits, dim = origin.planes.shape
+    def run(self, draw: Callable[[bool], Collection], count: int, bits: int, dim: int) -> list[Record]:
+        """Build what can be built, let them take turns, and return the records.
+
+        `draw` makes the collection; it is told whether vectors are wanted.
+        """
         names = [name for name in self._chosen.methods if self._possible(name, count, bits, dim)]
         over = {methods.find(name).over for name in names}
         suites.say(f"{self._dataset}: drawing")
-        collection = write(self._folder / "data", origin, count, "vectors" in over)
-        self._truth = _Truth(collection, self._chosen.k, "vectors" in over)
+        collection = draw("vectors" in over)
+        self._truth = Truth(collection, self._chosen.k, "vectors" in over)
         built = {name: made for name in names if (made := self._built(name, collection))}
         settings, peaks = self._turns(built, collection)
         rows = [self._row(name, collection, built[name], settings[name], peaks[name]) for name in settings]
         curves = [curve for name, own in settings.items() for curve in self._curves(name, collection, own)]
         skipped = [Skipped(self._id, self._dataset, name, reason) for name, reason in self._skipped.items()]
         return [*curves, *rows, *skipped]
+
+    def measured(self, name: str, worker: Worker, made: dict[str, Any], settings: list[Setting]) -> None:
+        """Do what else is wanted with a method that was measured."""
 
     def _possible(self, name: str, count: int, bits: int, dim: int) -> bool:
         method = methods.find(name)
@@ -217,9 +236,9 @@ class _Comparison:
 
     def _turns(
         self, built: dict[str, Any], collection: Collection
-    ) -> tuple[dict[str, list[_Setting]], dict[str, float]]:
+    ) -> tuple[dict[str, list[Setting]], dict[str, float]]:
         """Measure all methods, round by round; return their settings, and peak memory in MiB."""
-        settings: dict[str, list[_Setting]] = {}
+        settings: dict[str, list[Setting]] = {}
         with ExitStack() as stack:
             workers = {}
             for name in self._fitting(built):
@@ -236,6 +255,8 @@ class _Comparison:
                         own = {"k": self._chosen.k, "effort": setting.effort}
                         setting.single.append(worker.ask("single", **own, count=self._chosen.singles))
                         setting.batch.append(worker.ask("batch", **own))
+            for name, worker in workers.items():
+                self.measured(name, worker, built[name], settings[name])
             peaks = {name: worker.ask("peak") for name, worker in workers.items()}
             for worker in workers.values():
                 worker.ask("drop")
@@ -252,7 +273,7 @@ class _Comparison:
                 self._skip(name, "does not fit into memory beside those before it")
         return names
 
-    def _explore(self, name: str, worker: Worker, collection: Collection) -> list[_Setting]:
+    def _explore(self, name: str, worker: Worker, collection: Collection) -> list[Setting]:
         """Return the settings that are worth timing, with their recall."""
         method = methods.find(name)
         queries = collection.folder / ("query_vectors.npy" if method.over == "vectors" else "query_codes.npy")
@@ -262,18 +283,18 @@ class _Comparison:
         for effort in efforts:
             seconds = worker.ask("batch", k=self._chosen.k, effort=effort, found=str(found))
             ids = np.load(found)
-            settings.append(_Setting(effort, self._truth.recall(ids, method.over), self._truth.of_floats(ids)))
+            settings.append(Setting(effort, self._truth.recall(ids, method.over), self._truth.of_floats(ids)))
             if settings[-1].recall >= _ENOUGH or seconds > self._chosen.patience:
                 break
         return settings
 
-    def _shown(self, settings: list[_Setting]) -> _Setting:
+    def _shown(self, settings: list[Setting]) -> Setting:
         """Return the cheapest setting with the recall that is wanted, or the one with most."""
         enough = [setting for setting in settings if setting.recall >= self._chosen.recall]
         return enough[0] if enough else max(settings, key=lambda setting: setting.recall)
 
     def _row(
-        self, name: str, collection: Collection, made: dict[str, Any], settings: list[_Setting], peak: float
+        self, name: str, collection: Collection, made: dict[str, Any], settings: list[Setting], peak: float
     ) -> Row:
         method, shown, k = methods.find(name), self._shown(settings), self._chosen.k
         params: dict[str, Any] = {"bits": collection.bits}
@@ -292,7 +313,7 @@ class _Comparison:
                    f"recall {shown.recall:.3f}")  # fmt: skip
         return Row(self._id, _TABLE, self._dataset, name, method.family, params, values)
 
-    def _curves(self, name: str, collection: Collection, settings: list[_Setting]) -> list[Curve]:
+    def _curves(self, name: str, collection: Collection, settings: list[Setting]) -> list[Curve]:
         method = methods.find(name)
         params: dict[str, Any] = {"bits": collection.bits}
         if method.knob:
@@ -316,10 +337,11 @@ class _Comparison:
         ]  # fmt: skip
 
 
-class _Truth:
+class Truth:
     """What exact searches of a collection find, and how much of it others do."""
 
     def __init__(self, collection: Collection, k: int, vectors: bool) -> None:
+        """Search a collection exactly, its codes and, with `vectors`, these too."""
         self._collection = collection
         self._codes = nearest_codes(collection, k)
         self._floats = nearest_vectors(collection, k) if vectors else None

@@ -96,7 +96,7 @@ def test_a_config_lies_over_the_small_one_and_that_over_the_default(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("querys = 7", "no setting querys; there are: counts"),
+        ("querys = 7", "no setting querys; there are: singles"),
         ("queries = true", "queries = True: expected int"),
         ('counts = ["a"]', "expected list"),
         ("queries = ", "cannot be read as TOML"),

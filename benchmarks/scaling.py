@@ -1,0 +1,197 @@
+"""Scaling: how build, search, evaluation and memory grow with the number of codes and their width."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from transhash import hamming
+from transhash.report.records import Curve, Figure, Record, Row, Skipped
+
+from . import config, methods, suites
+from .collection import Clustered, Collection, write
+from .figures import exponent, latencies, spread
+from .machine import free_memory
+from .runs import Results, as_settings
+from .worker import Failed, Worker
+
+_TABLE, _FITS = "Growth", "Exponents: figure ∝ codes^e or bits^e"
+_EVALUATION = "evaluation"
+_CLASSES = 10
+_DIM = 64  # of the vectors behind the codes, which are not kept
+_FITTED = (
+    "ms a query",
+    "s a query in a batch",
+    "build s",
+    "MiB to search, without the library",
+    "bytes on disk",
+    "s",
+)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is measured.
+
+    Attributes:
+        counts: codes, three numbers or more for an exponent.
+        bits: widths, three or more for an exponent.
+        queries: in a batch, and of an evaluation.
+        singles: queries that are asked one at a time.
+        k: neighbours.
+        repeats: rounds in which the methods take turns.
+        threads: of everything.
+        seed: of the codes.
+        methods: by name, at the default of their knob.
+        efforts: values of the knobs, by the method's name.
+    """
+
+    counts: list[int]
+    bits: list[int]
+    queries: int
+    singles: int
+    k: int
+    repeats: int
+    threads: int
+    seed: int
+    methods: list[str]
+    efforts: dict[str, int]
+
+
+@click.command("scaling")
+@suites.options("scaling")
+def command(config_path: Path | None, small: bool, output: Path) -> None:
+    """Figures at growing sizes and widths, and the exponent of each with its standard error."""
+    chosen = config.load(Scaling, "scaling", small, config_path)
+    for name in chosen.methods:
+        if methods.find(name).over != "codes":
+            raise click.UsageError(f"{name}: searches no codes")
+    settings = as_settings(chosen, without=("counts", "bits")) | {"data": "clustered"}
+    results = Results.open(output, "scaling", "Growth with the number of codes and with their width", settings)
+    for bits in chosen.bits:
+        for count in chosen.counts:
+            measure(results, chosen, count, bits)
+    fit(results, chosen)
+
+
+def dataset(count: int, bits: int) -> str:
+    """Name a collection."""
+    return f"clustered, {count:,} codes of {bits} bits"
+
+
+def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
+    """Measure one size, unless that was done."""
+    name = dataset(count, bits)
+    if results.has(name, [*chosen.methods, _EVALUATION]):
+        suites.say(f"{name}: measured before")
+        return
+    suites.say(name)
+    folder = results.work / f"{bits}-{count}"
+    collection = write(folder / "data", Clustered(_DIM, bits, chosen.queries, chosen.seed), count, vectors=False)
+    records: list[Record] = []
+    for method in chosen.methods:
+        try:
+            values = _searched(chosen, method, collection, folder)
+        except Failed as error:
+            records.append(Skipped(results.run.id, name, method, str(error)))
+            continue
+        params = {"codes": count, "bits": bits}
+        records.append(Row(results.run.id, _TABLE, name, method, methods.find(method).family, params, values))
+    values = {"s": spread(_evaluations(chosen, collection))}
+    records.append(Row(results.run.id, _TABLE, name, _EVALUATION, "codes", {"codes": count, "bits": bits}, values))
+    results.write(records)
+    shutil.rmtree(folder)
+
+
+def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path) -> dict[str, Figure]:
+    """Build an index and search it, in processes of their own. Raises Failed."""
+    kind = methods.find(method)
+    reason = methods.missing(kind, "")
+    if not reason and kind.bytes_needed(collection.count, collection.bits, collection.dim) > free_memory():
+        reason = "does not fit into memory"
+    if reason:
+        raise Failed(reason)
+    place = folder.absolute() / method.replace(" ", "-")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    data = [str(collection.folder), collection.count, collection.bits, collection.dim]
+    with Worker(method, chosen.threads) as worker:
+        built = worker.ask("build", collection=data, folder=str(place))
+    with Worker(method, chosen.threads) as worker:
+        empty = worker.ask("peak")
+        queries = str((collection.folder / "query_codes.npy").absolute())
+        efforts = worker.ask("load", folder=str(place), queries=queries)
+        own = {"k": chosen.k, "effort": min(chosen.efforts.get(method, efforts[0]), efforts[-1])}
+        worker.ask("batch", **own)
+        singles = [worker.ask("single", **own, count=chosen.singles) for _ in range(chosen.repeats)]
+        batches = [worker.ask("batch", **own) for _ in range(chosen.repeats)]
+        peak = worker.ask("peak")
+    shutil.rmtree(place)
+    return latencies(singles) | {
+        "queries/s": spread([chosen.queries / seconds for seconds in batches]),
+        "s a query in a batch": spread([seconds / chosen.queries for seconds in batches]),
+        "build s": Figure(built["seconds"]),
+        "MiB to build": Figure(built["MiB"]),
+        "MiB to search": Figure(peak),
+        "MiB to search, without the library": Figure(peak - empty),
+        "bytes on disk": Figure(built["bytes"]),
+    }
+
+
+def _evaluations(chosen: Scaling, collection: Collection) -> list[float]:
+    """Return the seconds to count codes by distance and relevance, as every metric needs them."""
+    rng = np.random.default_rng(chosen.seed)
+    asked, labels = (
+        rng.integers(_CLASSES, size=count).astype(np.int32) for count in (chosen.queries, collection.count)
+    )
+    queries, codes = collection.query_codes, np.array(collection.codes)
+    times = []
+    for round in range(-1, chosen.repeats):
+        began = time.perf_counter()
+        hamming.counts(queries, codes, asked, labels)
+        if round >= 0:
+            times.append(time.perf_counter() - began)
+    return times
+
+
+def fit(results: Results, chosen: Scaling) -> None:
+    """Write curves and exponents over the sizes at each width, and over the widths at the largest size."""
+    for bits in chosen.bits:
+        _fit(results, chosen, "codes", [(count, dataset(count, bits)) for count in chosen.counts], f"{bits} bits")
+    largest = max(chosen.counts)
+    named = [(bits, dataset(largest, bits)) for bits in chosen.bits]
+    _fit(results, chosen, "bits", named, f"{largest:,} codes")
+
+
+def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int, str]], fixed: str) -> None:
+    name = f"clustered, {named[0][0]:,} to {named[-1][0]:,} {axis}, {fixed}"
+    names = [*chosen.methods, _EVALUATION]
+    if len(named) < 3 or results.has(name, names):
+        return
+    rows = {
+        (record.method, record.dataset): record
+        for _, place in named
+        for record in results.records(place)
+        if isinstance(record, Row)
+    }
+    records: list[Record] = []
+    for method in names:
+        own = [(x, rows[method, place]) for x, place in named if (method, place) in rows]
+        if len(own) < 3:
+            records.append(Skipped(results.run.id, name, method, "an exponent takes three sizes or more"))
+            continue
+        exponents: dict[str, Figure] = {}
+        for figure in _FITTED:
+            points = [(float(x), row.values[figure].value) for x, row in own if figure in row.values]
+            if min((y for _, y in points), default=0.0) <= 0:
+                continue
+            slope, error = exponent(*zip(*points, strict=True))
+            exponents |= {f"e of {figure}": Figure(slope), f"e of {figure}, standard error": Figure(error)}
+            plot = f"{figure} by {axis}"
+            records.append(Curve(results.run.id, plot, name, method, own[0][1].family, {}, axis, figure, points))
+        records.append(Row(results.run.id, _FITS, name, method, own[0][1].family, {"over": axis}, exponents))
+    results.write(records)

@@ -1,0 +1,179 @@
+"""Public sets of binary vectors: ann-benchmarks' (Hamming, one bool a bit) and VIBE's (packed, eight bits a byte).
+
+Both are HDF5 files with the datasets ``train``, ``test``, ``neighbors`` and ``distances``. In ann-benchmarks a
+distance is the share of differing bits, in VIBE their number. A file is a stranger's: it is read in a child process,
+and every size is checked before anything is read.
+"""
+
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from transhash import hamming
+from transhash.codes.guard import guarded
+from transhash.errors import CodesError, ResultsError
+from transhash.packing import MAX_BITS
+
+from .collection import Collection
+
+_STEP = 1 << 24  # cells read at a time
+_MAX_CHUNK = 1 << 28  # bytes that are unpacked for a single row
+_MAX_QUERIES = 1 << 20
+_MAX_NEIGHBOURS = 1 << 14
+_DEFLATED = 1100  # bytes that one stored byte can stand for
+_PARTS = ("train", "test", "neighbors", "distances")
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A set, unpacked into a folder.
+
+    Attributes:
+        name: of its file, without the ending.
+        kind: ``ann-benchmarks`` or ``VIBE``.
+        collection: its codes and queries; bits that fill up the last byte are 0.
+        width: bits of a vector as the file has them.
+        true: share of the given neighbours that are as far as the file says, and among the nearest.
+    """
+
+    name: str
+    kind: str
+    collection: Collection
+    width: int
+    true: float
+
+
+def unpack(path: Path, folder: Path) -> PublicSet:
+    """Read a file of either kind into a folder, and compare its neighbours with an exact search.
+
+    Raises ResultsError for anything that is no such file, or damaged.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        kind, count, width = guarded(partial(_read, path, folder), path)
+    except CodesError as error:
+        reason = str(error).removeprefix(f"{path}: ").removesuffix("; encode again")
+        raise ResultsError(f"{path}: no Hamming set of ann-benchmarks or VIBE: {reason}") from None
+    collection = Collection(folder, count, 8 * -(-width // 8), 0)
+    return PublicSet(path.stem, kind, collection, width, _true(collection, np.load(folder / "distances.npy")))
+
+
+def _read(path: Path, folder: Path, report: Callable[[int, int], None]) -> tuple[str, int, int]:
+    """Write codes, queries and their distances in bits as files of numpy; return kind, rows and width."""
+    try:
+        with h5py.File(path, "r") as file:
+            train, test, neighbors, distances = (_dataset(file, name) for name in _PARTS)
+            packed = _packed(file, train)
+            width = int(train.shape[1]) * (8 if packed else 1)
+            _check(train, test, neighbors, distances, width, shutil.disk_usage(folder).free)
+            for target, source in (("codes", train), ("query_codes", test)):
+                _copy(source, folder / f"{target}.npy", packed, report)
+            ids, apart = neighbors[()].astype(np.int64), distances[()].astype(np.float64)
+            if ids.min() < 0 or ids.max() >= len(train):
+                raise ValueError("a neighbour is no row of train")
+            np.save(folder / "neighbors.npy", ids)
+            np.save(folder / "distances.npy", apart if packed else apart * width)
+            return "VIBE" if packed else "ann-benchmarks", int(train.shape[0]), width
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise CodesError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _dataset(file: Any, name: str) -> Any:
+    """Return a table of the file itself: nothing that is linked, virtual or kept in another file."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+        raise ValueError(f"no dataset {name}")
+    found = file[name]
+    if found.is_virtual or found.external or found.ndim != 2 or not all(found.shape):
+        raise ValueError(f"{name}: shape {found.shape}; a table with rows is expected, in this file")
+    if found.chunks and math.prod(found.chunks) * found.dtype.itemsize > _MAX_CHUNK:
+        raise ValueError(f"{name}: chunks of more than {_MAX_CHUNK:,} bytes")
+    if found.size * found.dtype.itemsize > _DEFLATED * found.id.get_storage_size():
+        raise ValueError(f"{name}: {found.size:,} numbers, which the file is too small to hold")
+    return found
+
+
+def _packed(file: Any, train: Any) -> bool:
+    """Return whether bits are packed, by type and by what the file says of itself."""
+    distance, point = (str(file.attrs.get(name, "")) for name in ("distance", "point_type"))
+    if distance != "hamming":
+        raise ValueError(f"its distance is {distance or 'not said'}, not hamming")
+    if train.dtype == np.bool_:
+        return False
+    if train.dtype == np.uint8 and point == "binary":
+        return True
+    raise ValueError(
+        f"vectors of {train.dtype}, point_type {point or 'not said'}; bool, or uint8 and binary, are known"
+    )
+
+
+def _check(train: Any, test: Any, neighbors: Any, distances: Any, width: int, free: int) -> None:
+    if train.dtype != test.dtype or train.shape[1] != test.shape[1]:
+        raise ValueError(f"train {train.shape} {train.dtype} and test {test.shape} {test.dtype} are of two kinds")
+    if neighbors.shape != distances.shape or len(neighbors) != len(test):
+        raise ValueError(f"neighbors {neighbors.shape} and distances {distances.shape} for {len(test)} queries")
+    if neighbors.dtype.kind not in "iu" or distances.dtype.kind != "f":
+        raise ValueError(f"neighbors of {neighbors.dtype} and distances of {distances.dtype}")
+    if width > MAX_BITS:
+        raise ValueError(f"{width:,} bits; {MAX_BITS:,} at most")
+    if len(test) > _MAX_QUERIES or neighbors.shape[1] > min(_MAX_NEIGHBOURS, len(train)):
+        raise ValueError(f"{len(test):,} queries with {neighbors.shape[1]:,} neighbours each")
+    if len(train) * width // 8 > free // 2:
+        raise ValueError(f"{len(train):,} vectors, for which the disk has no room")
+
+
+def _copy(source: Any, target: Path, packed: bool, report: Callable[[int, int], None]) -> None:
+    rows, columns = source.shape
+    out = open_memmap(target, "w+", np.uint8, (rows, columns if packed else -(-columns // 8)))
+    step = max(1, _STEP // columns)
+    for start in range(0, rows, step):
+        block = source[start : start + step]
+        out[start : start + step] = block if packed else np.packbits(block, axis=1)
+        report(min(start + step, rows), rows)
+    out.flush()
+
+
+def _true(collection: Collection, distances: NDArray[np.float64]) -> float:
+    """Return the share of neighbours at the distance that the file says, and as near as an exact search finds."""
+    ids, codes, queries = np.load(collection.folder / "neighbors.npy"), collection.codes, collection.query_codes
+    furthest = hamming.top_k(queries, codes, ids.shape[1]).distances[:, -1]
+    right = 0
+    for query, own in enumerate(ids):
+        apart = np.bitwise_count(codes[own] ^ queries[query]).sum(axis=1)
+        right += int(((np.abs(apart - distances[query]) < 0.5) & (apart <= furthest[query])).sum())
+    return right / ids.size
+
+
+def write_answers(
+    path: Path,
+    attributes: dict[str, Any],
+    times: NDArray[np.float64],
+    ids: NDArray[np.int64],
+    width: int,
+    distances: NDArray[np.int64],
+) -> None:
+    """Write a file of results as ann-benchmarks does: per query the seconds, neighbours, and distances.
+
+    Args:
+        path: the file; replaced if it is there.
+        attributes: of the run.
+        times: (q,) seconds.
+        ids: (q, k); -1 for an empty place.
+        width: bits of a vector, by which distances are divided.
+        distances: (q, k) bits.
+    """  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.attrs.update(attributes)
+        file.create_dataset("times", data=times.astype(np.float32))
+        file.create_dataset("neighbors", data=ids.astype(np.int32))
+        file.create_dataset("distances", data=np.where(ids < 0, np.inf, distances / width).astype(np.float32))

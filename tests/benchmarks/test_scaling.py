@@ -1,0 +1,52 @@
+"""The scaling suite: sizes and exponents, against numpy."""
+
+import numpy as np
+import pytest
+
+from transhash.report.records import Curve, Row, read
+
+CONFIG = """
+counts = [500, 1000, 2000, 4000]
+bits = [32]
+queries = 5
+singles = 3
+repeats = 2
+methods = ["TransHash flat"]
+"""
+
+
+@pytest.fixture(scope="module")
+def results(benchmarks, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scaling")
+    (folder / "own.toml").write_text(CONFIG)
+    benchmarks("scaling", "--config", folder / "own.toml", "-o", folder / "scaling.jsonl")
+    before = (folder / "scaling.jsonl").read_bytes()
+    done = benchmarks("scaling", "--config", folder / "own.toml", "-o", folder / "scaling.jsonl")
+    assert (folder / "scaling.jsonl").read_bytes() == before
+    assert done.stderr.count("measured before") == 4
+    return folder / "scaling.jsonl"
+
+
+def test_every_size_has_a_row_of_each_method_and_of_evaluation(results):
+    rows = [record for record in read(results) if isinstance(record, Row) and record.table == "Growth"]
+    assert [(row.params["codes"], row.method) for row in rows] == [
+        (count, method) for count in (500, 1000, 2000, 4000) for method in ("TransHash flat", "evaluation")
+    ]
+    for row in rows:
+        if row.method == "TransHash flat":
+            assert row.values["bytes on disk"].value == pytest.approx(4 * row.params["codes"], abs=60)
+
+
+def test_exponents_are_those_of_numpy(results):
+    rows = {record.method: record for record in read(results) if isinstance(record, Row) and record.table != "Growth"}
+    assert rows.keys() == {"TransHash flat", "evaluation"}
+    assert rows["TransHash flat"].values["e of bytes on disk"].value == pytest.approx(1, abs=0.02)
+    curves = [record for record in read(results) if isinstance(record, Curve)]
+    assert curves
+    for curve in curves:
+        assert curve.x == "codes"
+        x, y = np.log(np.array(curve.points).T)
+        (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+        values = rows[curve.method].values
+        assert values[f"e of {curve.y}"].value == pytest.approx(slope)
+        assert values[f"e of {curve.y}, standard error"].value == pytest.approx(np.sqrt(covariance[0, 0]))
