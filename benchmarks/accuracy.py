@@ -100,6 +100,9 @@ def command(
         pairs = [digits.encoded(work / "digits", bits, chosen.digits_epochs) for bits in chosen.digits_bits]
         name = name or "digits"
     given = [Pair(*read_pair(*pair), chosen) for pair in pairs]
+    for pair in given:
+        if [other.model for other in given].count(pair.model) > 1:
+            pair.params["hasher"] += f" {pair.digest}"
     settings = as_settings(chosen) | {
         "ties": "expected over all orders",
         "hashers": [pair.digest for pair in given],
@@ -132,7 +135,7 @@ class Pair:
         self.model = stored.name
         self.digest = stored.file.model.digest[:12]
         self.bits = stored.file.model.bits
-        self.params = {"bits": self.bits, "hasher": self.model}
+        self.params: dict[str, Any] = {"bits": self.bits, "hasher": self.model}
         self.database, self.queries = stored.file, asked.file
         self.vectors, self.asked = stored.embeddings, asked.embeddings
         self._labels = common_labels(self.queries.records, self.database.records)
@@ -271,7 +274,7 @@ def _candidates(pair: Pair, count: int) -> Ranking:
 
 def _floats(pair: Pair) -> Iterator[Variant]:
     numbers = pair.vectors.shape[1]
-    params = {"numbers": numbers, "hasher": pair.model}
+    params = {"numbers": numbers, "hasher": pair.params["hasher"]}
     yield _FLOATS, params, lambda: Ranking(2 * numbers, embedding_levels(pair.queries, pair.database))
 
 

@@ -21,7 +21,7 @@ def encoded(folder: Path, bits: int, epochs: int) -> tuple[Path, Path]:
     Raises ResultsError if a command fails.
     """
     images, made = folder / "images", folder / f"{bits} bits, {epochs} epochs"
-    hasher, database, queries = made / "hasher.safetensors", made / "database.h5", made / "queries.h5"
+    hasher, database, queries = made / f"digits-{bits}.safetensors", made / "database.h5", made / "queries.h5"
     if database.exists():  # the last to be written
         return database, queries
     made.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
 """Encoding: `encode_to_file` beside the same model's forward pass alone, and beside the script one writes by hand."""
 
-import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,56 +16,107 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from transhash.encoding import BATCH_SIZE, encode_to_file
+from transhash.errors import ResultsError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.precision import has_bf16
 from transhash.hashers.transhash import TransHasher, start
+from transhash.report.records import Row
 from transhash.sources.folder import Folder
+
+from . import config, suites
+from .figures import spread
+from .runs import Results, as_settings
+
+_OURS = "files to codes: th encode"
+_ALONE = "model alone, images in memory"
+_BY_HAND = "files to codes: timm and a DataLoader"
+
+
+@dataclass(frozen=True)
+class Encode:
+    """What is measured.
+
+    Attributes:
+        images: those there are come again and again.
+        backbone: plain transformer of timm.
+        image_size: side of the input.
+        repeats: rounds in which the methods take turns.
+        threads: of the network.
+    """
+
+    images: int
+    backbone: str
+    image_size: int
+    repeats: int
+    threads: int
 
 
 @click.command("encode")
-@click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-n", "count", default=1000, show_default=True, help="Images; those in PHOTOS come again and again.")
-@click.option("--backbone", default="vit_small_patch16_224", show_default=True, help="Plain transformer of timm.")
-@click.option("--image-size", default=224, show_default=True, help="Side of the input.")
-@click.option("--rounds", default=3, show_default=True, help="Times that the methods take turns.")
-def command(photos: Path, count: int, backbone: str, image_size: int, rounds: int) -> None:
-    """Images a second from files to codes, as a part of the bare model's."""
-    patch = timm.create_model(backbone, pretrained=False).patch_embed.patch_size[0]
-    hasher = start(Architecture(64, backbone, image_size, stride=patch, groups=0))
+@suites.options("encode")
+@click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+def command(config_path: Path | None, small: bool, output: Path, photos: Path | None) -> None:
+    """Images a second from files to codes, and as a part of the bare model's.
+
+    PHOTOS is a folder of JPEG files. Without one, the two photos that scikit-learn ships are taken.
+    """
+    chosen = config.load(Encode, "encode", small, config_path)
+    folder = photos or _shipped()
+    found = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not found:
+        raise ResultsError(f"{folder}: no JPEG files")
+    torch.set_num_threads(chosen.threads)
+    settings = as_settings(chosen) | {"arithmetic": "bf16" if has_bf16() else "fp32", "batch": BATCH_SIZE}
+    settings |= {"files": len(found), "photos": "given" if photos else "of scikit-learn"}
+    results = Results.open(output, "encode", "Encoding: from image files to codes", settings)
+    dataset = f"{chosen.images:,} images of {len(found):,} files"
+    if results.has(dataset, [_ALONE, _OURS, _BY_HAND]):
+        suites.say(f"{dataset}: measured before")
+        return
+    rates = measure(chosen, found)
+    params = {"backbone": chosen.backbone, "pixels": chosen.image_size}
+    rows = []
+    for method, own in rates.items():
+        ratios = [one / other for one, other in zip(own, rates[_ALONE], strict=True)]
+        values = {"images/s": spread(own), "ratio to the model alone": spread(ratios)}
+        family = "codes" if method == _OURS else "peer"
+        rows.append(Row(results.run.id, "Encoding", dataset, method, family, params, values))
+        suites.say(f"  {method}: {values['images/s'].value:.1f} images/s")
+    results.write(rows)
+
+
+def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
+    """Return the images a second of every method in every round."""
+    patch = timm.create_model(chosen.backbone, pretrained=False).patch_embed.patch_size[0]
+    hasher = start(Architecture(64, chosen.backbone, chosen.image_size, stride=patch, groups=0))
     hasher.bf16 = has_bf16()
     with tempfile.TemporaryDirectory() as folder:
-        names = repeated(photos, Path(folder), count)
+        names = repeated(found, Path(folder), chosen.images)
         ready = pixels(names[: 4 * BATCH_SIZE], hasher)
         methods: dict[str, Callable[[], int]] = {
-            "model alone, images in memory": lambda: forward(hasher, ready, count),
-            "files to codes: th encode": lambda: (
-                encode_to_file(Folder(folder), hasher, Path(folder) / "codes.h5").rows
-            ),
-            "files to codes: timm and a DataLoader": lambda: by_hand(hasher, names),
+            _ALONE: lambda: forward(hasher, ready, chosen.images),
+            _OURS: lambda: encode_to_file(Folder(folder), hasher, Path(folder) / "codes.h5").rows,
+            _BY_HAND: lambda: by_hand(hasher, names),
         }
         rates: dict[str, list[float]] = {name: [] for name in methods}
-        for _ in range(rounds):
+        forward(hasher, ready, min(BATCH_SIZE, chosen.images))
+        for _ in range(chosen.repeats):
             for name, method in methods.items():
                 began = time.perf_counter()
                 done = method()
                 rates[name].append(done / (time.perf_counter() - began))
-    print(
-        f"{count} photos, {backbone} at {image_size} px, {'bf16' if hasher.bf16 else 'fp32'}, batches of {BATCH_SIZE}"
-    )
-    print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, timm {timm.__version__}"
-    )
-    print("\n| method | images/s: median (min to max) | ratio to the model alone: median (min to max) |")
-    print("|---|---:|---:|")
-    alone = rates["model alone, images in memory"]
-    for name, own in rates.items():
-        ratios = [one / other for one, other in zip(own, alone, strict=True)]
-        print(f"| {name} | {_spread(own, 1)} | {_spread(ratios, 3)} |")
+    return rates
 
 
-def repeated(photos: Path, folder: Path, count: int) -> list[Path]:
-    """Link `count` images into a folder, those of `photos` again and again, and return their paths."""
-    found = [path.absolute() for path in sorted(photos.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
+def _shipped() -> Path:
+    """Return the folder of scikit-learn's photos. Raises ResultsError without it."""
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ResultsError("without PHOTOS those of scikit-learn are taken: pip install '.[bench]'")
+    return Path(found.origin).parent / "datasets" / "images"
+
+
+def repeated(found: list[Path], folder: Path, count: int) -> list[Path]:
+    """Link `count` images into a folder, those found again and again, and return their paths."""
     names = [folder / f"{number:06}.jpg" for number in range(count)]
     for number, name in enumerate(names):
         name.symlink_to(found[number % len(found)])
@@ -112,7 +163,3 @@ class _Photos(Dataset[torch.Tensor]):
 
     def __getitem__(self, place: int) -> torch.Tensor:
         return self._transform(Image.open(self._names[place]).convert("RGB"))
-
-
-def _spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
