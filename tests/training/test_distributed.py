@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from transhash.training.config import LOSSES
+
 TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--stride", 16, "--groups", 2]
 RUN = [*TINY, "--bits", 16, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
 CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -46,6 +48,48 @@ dist.barrier()
 dist.destroy_process_group()
 """
 
+STEP = """
+import os, sys
+import torch
+from transhash.hashers.architecture import Architecture
+from transhash.hashers.transhash import start
+from transhash.training.config import LOSSES, TrainConfig
+from transhash.training.data import Batch
+from transhash.training.learner import Learner
+
+tiny = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+random = torch.Generator().manual_seed(1)
+pixels = torch.randn(2, 8, 3, 32, 32, generator=random, dtype=torch.float64)
+classes = torch.randint(0, 3, (2, 8), generator=random)
+found = {}
+for several in (False, True):
+    labels = torch.eye(3).double()[classes]
+    if several:
+        labels[:, ::3, 1] = 1
+    for loss in LOSSES:
+        torch.manual_seed(0)
+        hasher = start(tiny, class_names=("a", "b", "c"))
+        hasher.net.double()
+        config = TrainConfig(loss=loss, accumulate=2, clip=1e6, precision="fp32")
+        learner = Learner(hasher, config, 10, several=several)
+        state = learner.state
+        state.modules["objective"].double()
+        name = f"{loss} several" if several else loss
+
+        def keep(optimizer, *_):
+            parameters = [value for group in optimizer.param_groups for value in group["params"]]
+            found.update({f"{name}/gradient {place}": value.grad.clone() for place, value in enumerate(parameters)})
+
+        state.optimizer.register_step_pre_hook(keep)
+        own = slice(learner.process, None, learner.processes)
+        batches = [Batch(images[own], ones[own], []) for images, ones in zip(pixels, labels)]
+        found[f"{name}/loss"] = torch.tensor(learner.step(3, batches)[0])
+        found |= {f"{name}/objective {key}": value for key, value in state.modules["objective"].state_dict().items()}
+torch.save(found, f"{sys.argv[1]}.{os.environ.get('RANK', 'alone')}")
+if learner.processes > 1:
+    torch.distributed.destroy_process_group()
+"""
+
 
 def torchrun(*command):
     script = Path(sys.executable).with_name("torchrun")
@@ -74,6 +118,22 @@ def test_gathered_rows_carry_the_gradient_of_the_whole_batch(tmp_path):
     script = tmp_path / "gradient.py"
     script.write_text(GRADIENT)
     two(script)
+
+
+def test_two_processes_make_the_step_of_one(tmp_path):
+    """Every objective, two batches for a step: the loss, all gradients, and OrthoHash's statistics, in float64."""
+    script = tmp_path / "step.py"
+    script.write_text(STEP)
+    subprocess.run([sys.executable, script, tmp_path / "found"], env={**os.environ, **CPU}, check=True, timeout=600)
+    two(script, tmp_path / "found")
+    alone, *both = (torch.load(tmp_path / f"found.{process}", weights_only=True) for process in ("alone", 0, 1))
+    assert alone.keys() >= {f"{loss}{kind}/loss" for loss in LOSSES for kind in ("", " several")}
+    assert "orthohash/objective norm.running_var" in alone
+    assert sum(value.abs().max() > 1e-3 for name, value in alone.items() if "gradient" in name) > 16 * 20
+    for found in both:
+        assert found.keys() == alone.keys()
+        for name, value in found.items():
+            assert torch.allclose(value, alone[name], rtol=1e-6, atol=1e-10), name
 
 
 def test_two_processes_train_what_one_does(th, command, pictures, tmp_path):

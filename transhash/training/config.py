@@ -15,7 +15,6 @@ LOSSES = {  # and which of γ and λ each of them has
     "orthohash": (),
     "dpn": (),
 }
-ONE_CLASS = ("orthohash",)  # those that take no image of several classes
 METHODS = ("itq", "lsh")
 PRECISIONS = ("auto", "bf16", "fp32")
 _PRETRAINED_DECAY = 0.75

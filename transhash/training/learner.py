@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ class Learner:
         objective = objectives.build(config, hasher.architecture.bits, classes, several=several)
         self._objective = objective.to(hasher.device)
         self._optimizer = optimizer.adamw(self._net, self._objective, config)
-        self._average = ModelEmaV3(self._net, decay=config.ema, use_warmup=True) if config.ema else None
+        self._learning = nn.ModuleDict({"net": self._net, "objective": self._objective})
+        self._average = ModelEmaV3(self._learning, decay=config.ema, use_warmup=True) if config.ema else None
         self._accelerator = Accelerator(cpu=hasher.device.type == "cpu")
         self._wrapped: nn.Module = self._net
         if self.processes > 1:
@@ -54,7 +56,7 @@ class Learner:
     @property
     def state(self) -> State:
         """What a step changes."""
-        modules: dict[str, nn.Module] = {"net": self._net, "objective": self._objective}
+        modules = dict(self._learning.items())
         if self._average:
             modules["average"] = self._average.module
         return State(modules, self._optimizer)
@@ -81,13 +83,14 @@ class Learner:
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average:
-            self._average.update(self._net, step)
+            self._average.update(self._learning, step)
         return loss, config.lr * part
 
     def hasher(self) -> TransHasher:
-        """Return the hasher as it is now: the average of the weights, if there is one."""
-        net = deepcopy(self._average.module if self._average else self._net)
-        affine = self._objective.affine()
+        """Return the hasher as it is now: the average of the weights, if there is one, and of the objective's."""
+        learnt: Any = self._average.module if self._average else self._learning
+        net = deepcopy(learnt["net"])
+        affine = learnt["objective"].affine()
         if affine:
             net.scale_outputs(*affine)
         hasher = self._hasher

@@ -19,7 +19,7 @@ from ..hashers.transhash import TransHasher, start
 from ..images import Source
 from ..interrupt import stopping
 from . import checkpoint
-from .config import ONE_CLASS, TrainConfig
+from .config import TrainConfig
 from .data import LabelledImages, PairedBatches, class_names, hold_out, identity, loader, with_several
 from .learner import Learner
 from .log import RunLog
@@ -98,13 +98,7 @@ def train(
     checkpoint; ModelError for the network's part; KeyboardInterrupt, once the run is saved, on Ctrl-C or SIGTERM.
     """
     names = class_names(source)
-    several = with_several(source)
-    if several and config.loss in ONE_CLASS:
-        name = several.path.decode("utf-8", "backslashreplace")
-        raise TrainingError(
-            f"{name!r} has {len(several.labels)} classes; the loss {config.loss} takes one an image: "
-            "choose one that takes several, such as --loss transhash"
-        )
+    several = with_several(source) is not None
     config = config.settled(pretrained=pretrained or weights is not None)
     kept, held = hold_out(source, config.validation, config.seed)
     torch.manual_seed(config.seed)
@@ -114,7 +108,7 @@ def train(
     whole = PairedBatches(dataset.firsts, config)
     size, per_epoch = whole.size, whole.per_epoch
     steps = max(1, config.epochs * per_epoch // config.accumulate)
-    learner = Learner(hasher, config, steps, several=several is not None)
+    learner = Learner(hasher, config, steps, several=several)
     if size % learner.processes:
         raise TrainingError(f"batch-size {size}: {learner.processes} processes cannot share it evenly")
 

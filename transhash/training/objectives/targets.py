@@ -81,7 +81,9 @@ class OrthoHash(_Targets):
     NeurIPS 2021.
 
     Cross entropy over scaled cosines of the batch-normalised outputs with the targets of all classes, less a margin
-    for the right ones. Its batch normalisation, which balances the bits, is part of the code: see `affine`.
+    for the right ones. The classes of an image that has several share its weight, and each has the margin, as in the
+    authors' code (https://github.com/kamwoh/orthohash, functions/loss/orthohash.py, "label_smoothing", its default).
+    The batch normalisation, which balances the bits, is part of the code: see `affine`.
     """
 
     def __init__(self, bits: int, classes: int) -> None:
