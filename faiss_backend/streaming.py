@@ -41,7 +41,7 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
         sizes = np.zeros(nlist, np.int64)
         for _, codes in blocks(rows):
             own = lists.nearest(codes).astype(np.int32)
-            own.tofile(nearest)
+            nearest.write(own.data)
             sizes += np.bincount(own, minlength=nlist)
             advance(len(codes) // 2)
         nearest.seek(0)
