@@ -22,6 +22,7 @@ from transhash.evaluation.precision import precision_at
 from transhash.hashers import load_hasher
 from transhash.hashers.transhash import TransHasher
 from transhash.images import Source
+from transhash.report.records import Picture
 from transhash.search import Index
 
 NEIGHBOURS = 10
@@ -42,15 +43,6 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A picture with what is said about it."""
-
-    picture: str
-    caption: str
-    right: bool
-
-
-@dataclass(frozen=True)
 class Results:
     """Everything that the report shows.
 
@@ -63,8 +55,8 @@ class Results:
     """
 
     methods: list[Method]
-    examples: list[tuple[Cell, list[Cell]]]
-    worst: tuple[Cell, list[Cell]]
+    examples: list[tuple[Picture, list[Picture]]]
+    worst: tuple[Picture, list[Picture]]
     encode_ms: float
     sizes: dict[str, int]
 
@@ -199,15 +191,15 @@ def _labels(source: Source) -> NDArray[np.int32]:
     return np.array([int(image.labels[0]) for image in source.images], dtype=np.int32)
 
 
-def _example(index: Index, queries: Codes, place: int) -> tuple[Cell, list[Cell]]:
+def _example(index: Index, queries: Codes, place: int) -> tuple[Picture, list[Picture]]:
     (label,) = queries.records.names(place)
     ids, distances = index.search(queries.codes[place : place + 1], NEIGHBOURS).row(0)
     neighbours = [
-        Cell(_picture(index.path(row)), f"{distance}", index.labels(row) == (label,))
+        _picture(index.path(row), f"{distance}", index.labels(row) == (label,))
         for row, distance in zip(ids, distances, strict=True)
     ]
-    return Cell(_picture(queries.records.path(place)), f"digit {label}", True), neighbours
+    return _picture(queries.records.path(place), f"digit {label}", True), neighbours
 
 
-def _picture(path: str) -> str:
-    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
+def _picture(path: str, caption: str, right: bool) -> Picture:
+    return Picture(Path(path).name, caption, right, base64.b64encode(Path(path).read_bytes()).decode())

@@ -5,21 +5,18 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from transhash import files
 from transhash.datasets import digits
 from transhash.evaluation import TIE_RULE
+from transhash.report.page import environment
 
 from .demo_compare import TIMED_QUERIES, Results
 
 
 def write(path: Path, results: Results, commands: list[str], seconds: float) -> None:
     """Draw what was compared, with the commands that were run and the seconds they took."""
-    environment = Environment(
-        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    text = environment.get_template("demo_report.html").render(
+    template = environment(__package__).get_template("demo_report.html")
+    text = template.render(
         results=results,
         commands=commands,
         seconds=round(seconds),

@@ -37,7 +37,7 @@ def test_a_page_opens_quietly_and_fits(tab, page, width, scheme):
     assert tab.complaints() == []
     assert tab.requests() == [page.as_uri()]
     assert tab.run("document.scrollingElement.scrollWidth") <= width
-    assert tab.run("document.querySelectorAll('.chart svg').length") == 5
+    assert tab.run("document.querySelectorAll('.chart svg').length") == 6
     beyond = "[...document.querySelectorAll('.chart svg')].filter(e => e.getBoundingClientRect().right > innerWidth)"
     assert tab.run(f"{beyond}.length") == 0
     smallest = (
@@ -137,7 +137,7 @@ def test_the_policy_stops_what_would_slip_through(tab, page, tmp_path):
     tab.open(broken)
     assert tab.run("document.title") != "broken"
     assert len(tab.complaints()) == 2  # the browser says that it refused both
-    assert tab.run("document.querySelectorAll('.chart svg').length") == 5
+    assert tab.run("document.querySelectorAll('.chart svg').length") == 6
 
 
 def test_prints(tab, page):

@@ -37,13 +37,13 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Time:
-    """The time that a share of a method's queries stays within, such as ``95 in 100``."""
+class Dot:
+    """A figure of a method, and which one, such as ``median``; if empty, only a line reaches it."""
 
     label: str
     family: str
-    share: str
-    ms: float
+    which: str
+    value: float
 
 
 def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool = False) -> Spec:
@@ -54,7 +54,7 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         for kind, name, field in ((alt.X, x, "x"), (alt.Y, y, "y"))
     ]
     picked = alt.selection_point(fields=["method"], bind="legend")
-    base = alt.Chart(_values(points)).encode(
+    base = alt.Chart(_values(sorted(points, key=lambda point: point.family == "codes"))).encode(  # ours on top
         *axes,
         color=alt.Color("method:N", scale=alt.Scale(domain=methods, range=colours), legend=_legend()),
         opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12)),
@@ -82,7 +82,7 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         middle = sorted(point.x for point in points)[-1] / 2
         there = [point for point in points if point.said and (point.x > middle) == (side < 0)]
         if there:
-            layers.append(_names(there, align, side * 9, axes))
+            layers.append(_names(there, align, side * 10, axes))
     return _spec(alt.layer(*layers), _HEIGHT, title)
 
 
@@ -100,12 +100,15 @@ def bars(title: str, x: str, y: str, points: Sequence[Point]) -> Spec:
     return _spec(chart, _HEIGHT // 2, title)
 
 
-def times(title: str, rows: Sequence[Time]) -> Spec:
-    """Draw a mark for every percentile of a method's queries, and a line from the first to the last."""
-    order = list(dict.fromkeys(row.label for row in sorted(rows, key=lambda row: row.ms)))
-    shares = list(dict.fromkeys(row.share for row in rows))
-    values = [row.ms for row in rows]
-    scale = alt.Scale(type="log", nice=False, padding=12) if _wide(values) else alt.Scale()
+def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
+    """Draw a line for each method, from its lowest figure to its highest, with marks on it; the best on top."""
+    marked = [row for row in rows if row.which]
+    which = list(dict.fromkeys(row.which for row in marked))
+    first = [row for row in marked if row.which == which[0]]
+    order = [row.label for row in sorted(first, key=lambda row: -figures.better(x) * row.value)]
+    values = [row.value for row in rows]
+    wide = _wide(values) and not x.startswith(figures.SHARES)
+    scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=False, padding=12)
     base = alt.Chart(_values(rows)).encode(
         alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=alt.ExprRef("width < 500 ? 130 : 320"))),
         color=alt.Color(
@@ -115,29 +118,39 @@ def times(title: str, rows: Sequence[Time]) -> Spec:
         ),
     )
     layers = [
-        base.mark_rule(strokeWidth=3, opacity=0.5).encode(alt.X("min(ms):Q", scale=scale), alt.X2("max(ms):Q")),
-        base.mark_point(filled=True, size=90, opacity=1).encode(
-            alt.X("ms:Q", title="ms a query", scale=scale, axis=_ticks("ms a query", values)),
+        base.mark_rule(strokeWidth=3, opacity=0.5).encode(alt.X("min(value):Q", scale=scale), alt.X2("max(value):Q")),
+        base.mark_point(filled=True, size=90, opacity=1)
+        .properties(data=_values(marked))
+        .encode(
+            alt.X("value:Q", title=x, scale=scale, axis=_ticks(x, values if wide else [])),
             shape=alt.Shape(
-                "share:N",
-                scale=alt.Scale(domain=shares, range=["circle", "diamond", "triangle-right"][: len(shares)]),
-                legend=_legend(),
+                "which:N",
+                scale=alt.Scale(domain=which, range=list(_SHAPES[: len(which)])),
+                legend=_legend() if len(which) > 1 else None,
             ),
             tooltip=[
                 alt.Tooltip("label:N", title="method"),
-                alt.Tooltip("share:N", title="of the queries"),
-                alt.Tooltip("ms:Q", title="ms", format=_format("ms")),
+                alt.Tooltip("which:N", title="which"),
+                alt.Tooltip("value:Q", title=x, format=_format(x)),
             ],
         ),
     ]
-    return _spec(alt.layer(*layers), _BAR * len(order) + _BAR, title)
+    return _spec(alt.layer(*layers), _BAR * (len(order) + 1), title)
 
 
 def _names(points: Sequence[Point], align: str, dx: int, axes: Sequence[Any]) -> Any:
     """Write names beside points, on the side where there is room."""
     return (
         alt.Chart(_values(points))
-        .mark_text(align=align, dx=dx, dy=-9, fontSize=12, fontWeight=600, color="var(--ink)", limit=260)
+        .mark_text(
+            align=align,
+            dx=dx,
+            dy=-dx,  # above on one side, below on the other: the two do not meet
+            fontSize=12,
+            fontWeight=600,
+            color="var(--ink)",
+            limit=alt.ExprRef("width * 0.8"),
+        )
         .encode(*axes, text="said:N")
     )
 
@@ -197,7 +210,7 @@ def _legend(title: str | None = None) -> alt.Legend:
     )
 
 
-def _values(points: Sequence[Point | Time]) -> alt.Data:
+def _values(points: Sequence[Point | Dot]) -> alt.Data:
     return alt.Data(values=[vars(point) for point in points])
 
 

@@ -21,10 +21,11 @@ def spell(name: str, figure: Figure) -> str:
 
 
 def span(name: str, figure: Figure) -> str:
-    """Return the range of a figure, ``0.36 to 0.41``; empty if it has none."""
+    """Return the range of a figure, ``0.36 to 0.41``; empty if it has none that shows."""
     if figure.low is None or figure.high is None:
         return ""
-    return f"{number(name, figure.low)} to {number(name, figure.high)}"
+    low, high = number(name, figure.low), number(name, figure.high)
+    return f"{low} to {high}" if low != high else ""
 
 
 def number(name: str, value: float) -> str:

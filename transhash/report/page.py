@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files as resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from .sections import Section, gather
 from .summary import Summary, accuracies, summarize
 from .tables import tables
 
-_MARK = "<!-- a report of TransHash -->"
-_START = f"<!doctype html>\n{_MARK}\n".encode()
+_START = b"<!doctype html>\n<!-- a report of TransHash -->\n"
 
 
 def write_html(path: str | Path, records: Iterable[Record], title: str = "") -> None:
@@ -41,43 +41,50 @@ def check_replaceable(path: Path) -> None:
 def html(sections: Sequence[Section], title: str = "") -> bytes:
     """Return the page of some runs, those on accuracy first. Raises ResultsError if a library is missing."""
     _libraries()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     from .plots import plots
 
     sections = sorted(sections, key=lambda section: not accuracies(section))
-    environment = Environment(
-        loader=PackageLoader("transhash.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parts: list[dict[str, Any]] = [
         {**vars(section), "plots": plots(section), "tables": tables(section)} for section in sections
     ]
     charts = any(part["plots"] for part in parts)
     scripts = [*([library()] if charts else []), _read("page.js")]
     summary = summarize(sections)
-    text = environment.get_template("page.html").render(
-        mark=Markup(_MARK),
-        policy=_policy(scripts),
-        title=title or _title(summary, sections),
-        style=Markup(_read("style.css")),
-        summary=summary,
-        parts=parts,
-        charts=charts,
-        library=Markup(scripts[0]),
-        script=Markup(scripts[-1]),
-        better=figures.better,
-        digits=figures.number,
-        label=figures.label,
-        listed=_listed,
-        span=figures.span,
-        spelled=figures.spelled,
+    text = (
+        environment()
+        .get_template("page.html")
+        .render(
+            allowed=Markup(" ".join(f"'sha256-{_digest(script)}'" for script in scripts)),
+            title=title or _title(summary, sections),
+            summary=summary,
+            parts=parts,
+            charts=charts,
+            library=Markup(scripts[0]),
+            script=Markup(scripts[-1]),
+            better=figures.better,
+            digits=figures.number,
+            label=figures.label,
+            listed=_listed,
+            span=figures.span,
+            spelled=figures.spelled,
+        )
     )
     return text.encode("utf-8", "backslashreplace")
+
+
+def environment(*packages: str) -> Any:
+    """Return Jinja's environment for templates of this package, and of others, which may extend them."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in ("transhash.report", *packages)]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 @cache
@@ -90,20 +97,9 @@ def library() -> str:
 
 
 def _libraries() -> None:
-    try:
-        import altair  # noqa: F401
-        import jinja2  # noqa: F401
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise ResultsError(f"reports need {error.name}; install it with: pip install 'transhash[report]'") from None
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    for name in ("altair", "jinja2", "vl_convert"):
+        if find_spec(name) is None:
+            raise ResultsError(f"reports need {name}; install it with: pip install 'transhash[report]'")
 
 
 def _digest(script: str) -> str:
@@ -111,7 +107,7 @@ def _digest(script: str) -> str:
 
 
 def _read(name: str) -> str:
-    return (resources("transhash.report") / "templates" / name).read_text(encoding="utf-8")
+    return (resources(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _title(summary: Summary, sections: Sequence[Section]) -> str:

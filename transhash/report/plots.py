@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import charts, figures
-from .charts import Point, Time
+from .charts import Dot, Point
 from .records import Curve, Row
 from .sections import Section
 from .summary import accuracies
 
-_SHARES = {"ms a query": "median", "ms a query p95": "95 in 100", "ms a query p99": "99 in 100"}
+_QUERIES = {"ms a query": "median", "ms a query p95": "95 in 100 queries", "ms a query p99": "99 in 100 queries"}
+_MANY = 5  # methods that deserve a plot of their own, one below the other
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ def plots(section: Section) -> list[list[Plot]]:
     speed = any(curve.y == "queries/s" for curve in section.curves)
     drawn = [
         *_scatters(section.rows, "bytes an image", "mAP", _named(section)),
+        *_ranks(section.rows),
         *_curves(section.curves),
         *([] if speed else _scatters(section.rows, "recall@", "queries/s")),
         *_latencies(section.rows),
@@ -108,23 +110,46 @@ def _curve_plot(plot: str, dataset: str, x: str, y: str, curves: Sequence[Curve]
     return Plot(plot, dataset, _note(x, y), charts.lines(title, x, y, points, grows))
 
 
+def _ranks(rows: Sequence[Row]) -> list[Plot]:
+    """Draw accuracy with its band, one method below the other: those of the same bytes do not hide each other."""
+    drawn = []
+    for dataset, own in _by_dataset(rows, "mAP"):
+        metric = next(name for name in own[0].values if name.startswith("mAP"))
+        dots = [
+            Dot(label, row.family, which, value)
+            for row, label in zip(own, _labels(own), strict=True)
+            if (figure := row.values.get(metric))
+            for which, value in ((metric, figure.value), ("", figure.low), ("", figure.high))
+            if value is not None
+        ]
+        if len(own) >= _MANY:
+            spec = charts.dots(f"{metric}, {dataset}", metric, dots)
+            drawn.append(Plot(f"{metric} of each method", dataset, _note("", metric), spec))
+    return drawn
+
+
 def _latencies(rows: Sequence[Row]) -> list[Plot]:
+    drawn = []
+    for dataset, own in _by_dataset(rows, "ms a query"):
+        dots = [
+            Dot(label, row.family, which, row.values[name].value)
+            for row, label in zip(own, _labels(own), strict=True)
+            for name, which in _QUERIES.items()
+            if name in row.values and row.values[name].value > 0
+        ]
+        if len(own) > 1:
+            spec = charts.dots(f"ms a query, {dataset}", "ms a query", dots)
+            drawn.append(Plot("ms a query", dataset, "One query at a time; lower is better.", spec))
+    return drawn
+
+
+def _by_dataset(rows: Sequence[Row], start: str) -> list[tuple[str, list[Row]]]:
+    """Return the rows that have a figure of some name, together where they may be compared."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if "ms a query" in row.values:
+        if any(name.startswith(start) for name in row.values):
             groups.setdefault((row.table, row.dataset), []).append(row)
-    return [_latency(dataset, own) for (_, dataset), own in groups.items() if len(own) > 1]
-
-
-def _latency(dataset: str, rows: Sequence[Row]) -> Plot:
-    points = [
-        Time(label, row.family, share, row.values[name].value)
-        for row, label in zip(rows, _labels(rows), strict=True)
-        for name, share in _SHARES.items()
-        if name in row.values and row.values[name].value > 0
-    ]
-    spec = charts.times(f"ms a query, {dataset}", points)
-    return Plot("ms a query", dataset, "One query at a time; lower is better.", spec)
+    return [(dataset, own) for (_, dataset), own in groups.items()]
 
 
 def _note(x: str, y: str) -> str:

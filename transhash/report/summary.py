@@ -7,6 +7,7 @@ from . import figures
 from .records import Row
 from .sections import Section
 
+_TOLD = 3  # data sets that the words are about
 _BITS = 64  # of the codes that the words are about, where there are such
 _RECALL = 0.95  # of a search that the words compare
 _FIRST = {"P@1": "The first answer is right less often", "P@10": "The first ten answers are right less often"}
@@ -71,7 +72,7 @@ def summarize(sections: Sequence[Section]) -> Summary:
             compared.setdefault(accuracy.dataset, accuracy)
     timed = [group for section in sections for group in _timed(section)]
     facts, buys, costs = [], [], []
-    for place, accuracy in enumerate(compared.values()):
+    for place, accuracy in enumerate(list(compared.values())[:_TOLD]):
         buys += _bought(accuracy)
         costs += _paid(accuracy)
         facts += _facts(accuracy) if not place else []
@@ -122,7 +123,7 @@ def _facts(of: Accuracy) -> list[Fact]:
 
 def _bought(of: Accuracy) -> list[str]:
     ours, size = _score(of, of.ours), f"{_bytes(of.ours):,.0f} bytes"
-    name = figures.label(of.ours.method, of.ours.params)
+    name = figures.label(of.ours.method, {name: of.ours.params[name] for name in ("bits",) if name in of.ours.params})
     said = [f"On {of.dataset}, {name} reaches {ours:.3f} {of.metric} with {size} an image."]
     if of.floats:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
