@@ -99,10 +99,10 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
         except Failed as error:
             records.append(Skipped(results.run.id, name, method, str(error)))
             continue
-        params = {"codes": count, "bits": bits}
+        params = {"bits": bits}
         records.append(Row(results.run.id, _TABLE, name, method, methods.find(method).family, params, values))
     values = {"s": spread(_evaluations(chosen, collection))}
-    records.append(Row(results.run.id, _TABLE, name, _EVALUATION, "codes", {"codes": count, "bits": bits}, values))
+    records.append(Row(results.run.id, _TABLE, name, _EVALUATION, "codes", {"bits": bits}, values))
     results.write(records)
     shutil.rmtree(folder)
 

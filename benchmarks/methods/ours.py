@@ -22,6 +22,7 @@ class _Ours(Method):
     def __init__(self, threads: int, uri: str = "") -> None:
         """Take the number of threads."""
         super().__init__(threads, uri)
+        self._backend = backends.load("faiss")
         self._index: Backend | None = None
 
     @property
@@ -39,7 +40,7 @@ class _Ours(Method):
     def build(self, collection: Collection) -> dict[str, Any]:
         """Build the index."""
         codes = np.ascontiguousarray(collection.codes)
-        self._index = backends.load("faiss").build(codes, type=self.name.removeprefix("TransHash "))
+        self._index = self._backend.build(codes, type=self.name.removeprefix("TransHash "))
         return {name: value for name, value in self.index.info().items() if name not in ("type", "bytes", self.knob)}
 
     def save(self, folder: Path) -> None:
@@ -48,7 +49,7 @@ class _Ours(Method):
 
     def load(self, folder: Path) -> None:
         """Read it."""
-        self._index = backends.load("faiss").load(folder)
+        self._index = self._backend.load(folder)
 
     def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
         """Search, with `effort` for the knob."""
