@@ -1,7 +1,7 @@
 """Type flat: every code is compared with every query."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import faiss
 import numpy as np
@@ -20,6 +20,11 @@ class Flat(Kind):
 
     name = "flat"
     magic = FLAT
+
+    def __init__(self, index: Any, codes: NDArray[np.uint8] | None = None) -> None:
+        """Wrap an index of FAISS, whose codes are viewed when they are first needed."""
+        super().__init__(index)
+        self._codes = codes
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
@@ -41,10 +46,18 @@ class Flat(Kind):
     @property
     def codes(self) -> NDArray[np.uint8]:
         """View the codes (n, bits/8) uint8."""
-        return stored_codes(self.index)
+        if self._codes is None:
+            self._codes = stored_codes(self.index)
+        return self._codes
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Add codes (n, bits/8) uint8 behind those there are."""
+        self._codes = None
+        super().add(codes)
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false."""
+        self._codes = None
         kept = faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
         self.index.remove_ids(faiss.IDSelectorNot(kept))
 
@@ -77,14 +90,8 @@ class MappedFlat(Flat):
 
     def __init__(self, codes: NDArray[np.uint8]) -> None:
         """Take codes (n, bits/8) uint8."""
-        super().__init__(faiss.IndexBinaryFlat(codes.shape[1] * 8))
-        self._codes = codes
+        super().__init__(faiss.IndexBinaryFlat(codes.shape[1] * 8), codes)
 
     def __len__(self) -> int:
         """Return the number of codes."""
-        return len(self._codes)
-
-    @property
-    def codes(self) -> NDArray[np.uint8]:
-        """View the codes (n, bits/8) uint8."""
-        return self._codes
+        return len(self.codes)

@@ -72,6 +72,11 @@ def top_k(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> Matches:
     """Return the `k` nearest codes of each query; arguments as `transhash.hamming.top_k`, contiguous, k <= n."""
+    if len(queries) * len(codes) < _SMALL and len(queries) <= _READ_FOR:  # all that follows would take longer
+        found = _empty(len(queries), k)
+        ((table, pairs),) = _rows(codes, len(queries), 1)
+        _scan.nearest(isa, queries.shape[1], queries, table, pairs, _mask(allowed), k, *found)
+        return Matches(*found)
     return _nearest(queries, k, allowed, isa, lambda own, shares: _rows(codes, own.stop - own.start, shares))
 
 
@@ -139,25 +144,23 @@ def _nearest(
 
     `parts_of` returns the scan for a slice of the queries, in at most as many parts as it is told.
     """
-    mask = _mask(allowed)
-    found = Matches(*_empty(len(queries), k))
-    many = len(queries) >= _ALONE * threads()
-    groups = _groups(len(queries), k, threads() if many else 1)
-    scans = [
-        (own, part, _empty(own.stop - own.start, k))
-        for own in groups
-        for part in parts_of(own, 1 if many else threads())
-    ]
-    _run(
-        [
+    mask, shares = _mask(allowed), threads()
+    found = _empty(len(queries), k)
+    many = len(queries) >= _ALONE * shares
+    scans, groups = [], []
+    for own in _groups(len(queries), k, shares if many else 1):
+        parts, whole = parts_of(own, 1 if many else shares), (found[0][own], found[1][own])
+        outs = [whole] if len(parts) == 1 else [_empty(own.stop - own.start, k) for _ in parts]
+        scans += [
             partial(_scan.nearest, isa, queries.shape[1], queries[own], *part, mask, k, *out)
-            for own, part, out in scans
+            for part, out in zip(parts, outs, strict=True)
         ]
-    )
-    for group in groups:
-        ids, distances = _merged([out for own, _, out in scans if own == group], k)
-        found.ids[group], found.distances[group] = ids, distances
-    return found
+        groups.append((whole, outs))
+    _run(scans)
+    for (ids, distances), outs in groups:
+        if len(outs) > 1:
+            ids[:], distances[:] = _merged(outs, k)
+    return Matches(*found)
 
 
 def _within(
@@ -185,13 +188,14 @@ def _mask(allowed: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
 
 
 def _empty(queries: int, k: int) -> Found:
-    return np.full((queries, k), NO_ID, dtype=np.int64), np.full((queries, k), NO_DISTANCE, dtype=np.int32)
+    ids, distances = np.empty((queries, k), np.int64), np.empty((queries, k), np.int32)
+    ids.fill(NO_ID)
+    distances.fill(NO_DISTANCE)
+    return ids, distances
 
 
 def _merged(parts: list[Found], k: int) -> Found:
     """Return the `k` nearest of all parts, by (distance, id)."""
-    if len(parts) == 1:
-        return parts[0]
     none = np.iinfo(np.int64).max
     ids, distances = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     keys = np.where(ids == NO_ID, none, distances.astype(np.int64) << _ID_BITS | ids)
@@ -210,7 +214,8 @@ def _address(array: NDArray[np.generic]) -> int:
 
 def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
     """Scan all rows for all queries, in shares of about as many rows."""
-    pairs = np.stack([np.zeros(queries, np.uint64), np.arange(queries, dtype=np.uint64)], axis=1)
+    pairs = np.zeros((queries, 2), np.uint64)
+    pairs[:, 1] = np.arange(queries)
     if queries * len(codes) < _SMALL:
         shares = 1
     step = max(1, -(-len(codes) // shares // _ALIGNED)) * _ALIGNED
