@@ -54,7 +54,7 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         for kind, name, field in ((alt.X, x, "x"), (alt.Y, y, "y"))
     ]
     picked = alt.selection_point(fields=["method"], bind="legend")
-    base = alt.Chart(_values(sorted(points, key=lambda point: point.family == "codes"))).encode(  # ours on top
+    base = alt.Chart().encode(
         *axes,
         color=alt.Color("method:N", scale=alt.Scale(domain=methods, range=colours), legend=_legend()),
         opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12)),
@@ -83,7 +83,8 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         there = [point for point in points if point.said and (point.x > middle) == (side < 0)]
         if there:
             layers.append(_names(there, align, side * 10, axes))
-    return _spec(alt.layer(*layers), _HEIGHT, title)
+    ours_on_top = sorted(points, key=lambda point: point.family == "codes")
+    return _spec(alt.layer(*layers, data=_values(ours_on_top)), _HEIGHT, title)
 
 
 def bars(title: str, x: str, y: str, points: Sequence[Point]) -> Spec:
@@ -109,7 +110,7 @@ def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
     values = [row.value for row in rows]
     wide = _wide(values) and not x.startswith(figures.SHARES)
     scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=False, padding=12)
-    base = alt.Chart(_values(rows)).encode(
+    base = alt.Chart().encode(
         alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=alt.ExprRef("width < 500 ? 130 : 320"))),
         color=alt.Color(
             "family:N",
@@ -135,7 +136,7 @@ def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
             ],
         ),
     ]
-    return _spec(alt.layer(*layers), _BAR * (len(order) + 1), title)
+    return _spec(alt.layer(*layers, data=_values(rows)), _BAR * (len(order) + 1), title)
 
 
 def _names(points: Sequence[Point], align: str, dx: int, axes: Sequence[Any]) -> Any:
@@ -211,7 +212,15 @@ def _legend(title: str | None = None) -> alt.Legend:
 
 
 def _values(points: Sequence[Point | Dot]) -> alt.Data:
-    return alt.Data(values=[vars(point) for point in points])
+    return alt.Data(
+        values=[
+            {name: _short(value) for name, value in vars(one).items() if value not in (None, "")} for one in points
+        ]
+    )
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _spec(chart: Any, height: int, description: str) -> Spec:

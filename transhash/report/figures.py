@@ -10,7 +10,7 @@ from .records import Figure
 SHARES = ("mAP", "AP", "P@", "precision", "recall", "share", "empty@")
 _HIGHER = (*SHARES[:5], "queries/s", "images/s", "rows/s", "G codes/s")
 _COUNTED = ("bits", "codes", "numbers", "rows")
-_LOWER = ("empty@", "bytes", "MiB", "ms ", "build s", "s")
+_LOWER = ("empty@", "bytes", "MiB", "ms ", "build s", "s ", "s")
 
 
 def spell(name: str, figure: Figure) -> str:
