@@ -39,6 +39,7 @@ class Ivf(Bucketed):
         """Drop what holds only until something is added or removed."""
         self._lists: hamming.Lists | None = None
         self._where: Places | None = None
+        self._centroids: NDArray[np.uint8] | None = None
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
@@ -146,8 +147,10 @@ class Ivf(Bucketed):
             hamming.top_k_lists(some, self.lists, self._probes(some, effort), k, allowed)
             for some in _blocks(queries, effort)
         ]
-        ids = np.concatenate([part.ids for part in parts])
-        found = Matches(ids, np.concatenate([part.distances for part in parts]))
+        found = parts[0]
+        if len(parts) > 1:
+            ids = np.concatenate([part.ids for part in parts])
+            found = Matches(ids, np.concatenate([part.distances for part in parts]))
         short = np.flatnonzero(found.ids[:, -1] == NO_ID)
         if allowed is not None and len(short) and effort < self.index.nlist:
             more = self.search(queries[short], k, min(4 * effort, int(self.index.nlist)), allowed)
@@ -194,10 +197,12 @@ class Ivf(Bucketed):
         """Return the lists whose centroids are nearest to each query, (q, nprobe); -1 where a graph finds no more."""
         if nprobe == self.index.nlist:
             return np.tile(np.arange(nprobe), (len(queries), 1))
-        quantizer = faiss.downcast_IndexBinary(self.index.quantizer)
-        if hamming.isa and type(quantizer) is faiss.IndexBinaryFlat:
-            return hamming.top_k(queries, stored_codes(quantizer), nprobe).ids
-        return quantizer.search(queries, nprobe)[1]
+        if self._centroids is None:
+            quantizer = faiss.downcast_IndexBinary(self.index.quantizer)
+            if not hamming.isa or type(quantizer) is not faiss.IndexBinaryFlat:
+                return quantizer.search(queries, nprobe)[1]
+            self._centroids = stored_codes(quantizer)
+        return hamming.top_k(queries, self._centroids, nprobe).ids
 
     def _list(self, place: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """View ids (m,) and codes (m, bits/8) of a list."""

@@ -46,19 +46,15 @@ class Segments:
 
     Attributes:
         table: (s, 4) uint64: address of the codes, address of the ids or 0, rows, id of the first row without ids.
+        rows: how many codes each segment has, (s,) int64.
     """
 
     def __init__(self, codes: Sequence[NDArray[np.uint8]], ids: Sequence[NDArray[np.int64]]) -> None:
         """Take contiguous codes (n, w) uint8 with their ids (n,) int64, which stay where they are, uncopied."""
         self._kept = (codes, ids)
         addresses = [[_address(array) for array in arrays] for arrays in (codes, ids)]
-        rows = [len(array) for array in codes]
-        self.table = np.array([*addresses, rows, [0] * len(rows)], dtype=np.uint64).T.copy()
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """How many codes each segment has, (s,) int64."""
-        return self.table[:, 2].astype(np.int64)
+        self.rows = np.array([len(array) for array in codes])
+        self.table = np.array([*addresses, self.rows, np.zeros_like(self.rows)], dtype=np.uint64).T.copy()
 
 
 def threads() -> int:
@@ -72,11 +68,8 @@ def top_k(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> Matches:
     """Return the `k` nearest codes of each query; arguments as `transhash.hamming.top_k`, contiguous, k <= n."""
-    if len(queries) * len(codes) < _SMALL and len(queries) <= _READ_FOR:  # all that follows would take longer
-        found = _empty(len(queries), k)
-        ((table, pairs),) = _rows(codes, len(queries), 1)
-        _scan.nearest(isa, queries.shape[1], queries, table, pairs, _mask(allowed), k, *found)
-        return Matches(*found)
+    if len(queries) <= _READ_FOR and len(queries) * len(codes) < _SMALL:
+        return _at_once(queries, _rows(codes, len(queries), 1)[0], k, allowed, isa)
     return _nearest(queries, k, allowed, isa, lambda own, shares: _rows(codes, own.stop - own.start, shares))
 
 
@@ -89,6 +82,8 @@ def top_k_lists(
     isa: str,
 ) -> Matches:
     """Return the `k` nearest codes of each query in the segments that it probes, (q, p) int64, -1 for none."""
+    if len(queries) <= _READ_FOR and segments.rows[probes].sum() < _SMALL:
+        return _at_once(queries, _probed(segments, probes, 1)[0], k, allowed, isa)
     return _nearest(queries, k, allowed, isa, lambda own, shares: _probed(segments, probes[own], shares))
 
 
@@ -131,6 +126,15 @@ def tally(
     step = max(1, _HITS // max(1, len(codes)))
     _run([partial(count, own) for own in _slices(len(queries), step)])
     return table
+
+
+def _at_once(
+    queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str
+) -> Matches:
+    """Search in one part: what it takes to divide the work would take longer than the work."""
+    found = _empty(len(queries), k)
+    _scan.nearest(isa, queries.shape[1], queries, *part, _mask(allowed), k, *found)
+    return Matches(*found)
 
 
 def _nearest(
@@ -229,11 +233,14 @@ def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
 def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[Part]:
     """Scan the segments that each query probes, in shares of about as many rows."""
     lists = probes.ravel()
-    queries = np.repeat(np.arange(len(probes)), probes.shape[1])
-    order = np.argsort(lists, kind="stable")
-    order = order[np.searchsorted(lists[order], 0) :]  # what is negative comes first
-    pairs = np.stack([lists[order], queries[order]], axis=1).astype(np.uint64)
-    work = np.cumsum(segments.rows[lists[order]])
+    order = lists.argsort(kind="stable")
+    pairs = np.empty((len(lists), 2), np.uint64)
+    pairs[:, 0], pairs[:, 1] = lists[order], order // probes.shape[1]
+    if len(pairs) and lists[order[0]] < 0:
+        pairs = pairs[np.count_nonzero(lists < 0) :]
+    if shares == 1:
+        return [(segments.table, pairs)]
+    work = np.cumsum(segments.rows[pairs[:, 0].astype(np.int64)])
     if not len(work) or work[-1] < _SMALL:
         shares = 1
     cuts = [int(np.searchsorted(work, work[-1] * share / shares)) for share in range(1, shares)]

@@ -5,6 +5,12 @@
 
 #define PLANE_BYTES 32768 /* of a block of codes: it stays in the first-level cache */
 #define LINE 64           /* bytes of a cache line */
+#define AHEAD 4096        /* bytes that are asked for before they are needed */
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
 #define FEW 4             /* queries that do not pay for a copy of the codes */
 #define FIRST_ROWS 64     /* blocks begin small: nearly all codes of the first are candidates */
 
@@ -103,6 +109,14 @@ static size_t rows_of(size_t words) { return PLANE_BYTES / (8 * words) / 8 * 8; 
 
 static uint64_t *aligned(char *memory) { return (uint64_t *)(memory + (LINE - (uintptr_t)memory % LINE)); }
 
+/* Ask memory for the beginning of a segment, which is looked at next: a short one is elsewhere than the last. */
+static void fetch(const Segment *segment, size_t width)
+{
+    size_t bytes = segment->rows * width < AHEAD ? segment->rows * width : AHEAD;
+    for (size_t byte = 0; byte < bytes; byte += LINE)
+        PREFETCH(segment->codes + byte);
+}
+
 static int run(const Scan *scan, Work *work)
 {
     size_t words = (scan->width + 7) / 8, rows = rows_of(words);
@@ -118,6 +132,8 @@ static int run(const Scan *scan, Work *work)
         const Segment *segment = &scan->segments[scan->pairs[first].segment];
         for (end = first + 1; end < scan->pair_count && scan->pairs[end].segment == scan->pairs[first].segment;)
             end++;
+        if (end < scan->pair_count)
+            fetch(&scan->segments[scan->pairs[end].segment], scan->width);
         size_t most = first == 0 && work->action == NEAREST && rows > FIRST_ROWS ? FIRST_ROWS : rows;
         for (size_t start = 0, n; start < segment->rows; start += n, most = 4 * most < rows ? 4 * most : rows) {
             n = segment->rows - start < most ? (size_t)(segment->rows - start) : most;
