@@ -128,9 +128,7 @@ def tally(
     return table
 
 
-def _at_once(
-    queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str
-) -> Matches:
+def _at_once(queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str) -> Matches:
     """Search in one part: what it takes to divide the work would take longer than the work."""
     found = _empty(len(queries), k)
     _scan.nearest(isa, queries.shape[1], queries, *part, _mask(allowed), k, *found)
