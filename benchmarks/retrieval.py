@@ -61,11 +61,12 @@ class Retrieval:
         return found | {name: Figure(value) for name, value in means.items()}
 
     def at(self, depths: Sequence[int]) -> tuple[list[float], list[float]]:
-        """Return precision and recall of the first N for depths that `depths_to` has."""
+        """Return precision and recall of the first N, to six decimals, for depths that `depths_to` has."""
         columns = np.searchsorted(self._depths, depths)
         found, relevant = np.concatenate(self._hits)[:, columns], np.concatenate(self._relevant)[:, None]
         recall = np.divide(found, relevant, out=np.zeros(found.shape), where=relevant > 0)
-        return (found / np.array(depths)).mean(axis=0).tolist(), recall.mean(axis=0).tolist()
+        precision = (found / np.array(depths)).mean(axis=0)
+        return precision.round(6).tolist(), recall.mean(axis=0).round(6).tolist()
 
     @property
     def _depths(self) -> list[int]:

@@ -3,6 +3,7 @@
 A query goes through its client, as a user's does, so the times hold a round trip.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ class _Milvus(Method):
     server = True
 
     def __init__(self, threads: int, uri: str = "") -> None:
-        """Connect to the server at `uri`."""
+        """Connect to the server at `uri`, with the environment's MILVUS_TOKEN if there is one."""
         from pymilvus import MilvusClient
 
         super().__init__(threads, uri)
-        self._client = MilvusClient(uri)
+        self._client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
         self._name = "".join(letter if letter.isalnum() else "_" for letter in f"transhash {self.name}")
 
     def index_type(self, count: int) -> tuple[str, dict[str, Any]]:

@@ -107,7 +107,7 @@ def test_codes_have_the_figures_of_th_eval(rows, sides):
         (expected.pop("mAP@all"), expected.pop("mAP@all worst"), expected.pop("mAP@all best"))
     )
     for name, value in expected.items():
-        assert values[name].value == pytest.approx(value), name
+        assert values[name].value == pytest.approx(value, abs=1e-6), name
 
 
 def test_floats_have_the_figures_of_numpy(rows, sides):
