@@ -230,12 +230,15 @@ def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
 
 def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[Part]:
     """Scan the segments that each query probes, in shares of about as many rows."""
-    lists = probes.ravel()
-    order = lists.argsort(kind="stable")
+    lists, most = probes.ravel(), probes.shape[1]
     pairs = np.empty((len(lists), 2), np.uint64)
-    pairs[:, 0], pairs[:, 1] = lists[order], order // probes.shape[1]
-    if len(pairs) and lists[order[0]] < 0:
-        pairs = pairs[np.count_nonzero(lists < 0) :]
+    if len(probes) == 1:
+        pairs[:, 0], pairs[:, 1] = lists, 0
+    else:
+        order = np.argsort(lists + (np.arange(len(lists)) % most > 0) * len(segments.rows), kind="stable")
+        pairs[:, 0], pairs[:, 1] = lists[order], order // most
+    if lists.min(initial=0) < 0:
+        pairs = pairs[pairs[:, 0] < len(segments.rows)]
     if shares == 1:
         return [(segments.table, pairs)]
     work = np.cumsum(segments.rows[pairs[:, 0].astype(np.int64)])

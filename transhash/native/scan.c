@@ -14,11 +14,12 @@
 #define FEW 4             /* queries that do not pay for a copy of the codes */
 #define FIRST_ROWS 64     /* blocks begin small: nearly all codes of the first are candidates */
 
-/* A query's nearest so far. `size` places are filled; when all are, the k best stay. */
+/* A query's nearest so far. When `size` places are filled up to `full`, the k best stay: as soon as there are k, to
+   know a limit, and then whenever there is no room. */
 typedef struct {
     int64_t *ids;
     uint16_t *distances;
-    size_t size;
+    size_t size, full;
 } Candidates;
 
 enum action { NEAREST, COUNT, FILL };
@@ -94,8 +95,10 @@ static void take(const Scan *scan, Work *work, const Segment *segment, size_t st
         } else if (work->action == FILL) {
             work->out[cells[distances[place]]++] = id;
         } else {
-            if (own->size == work->room)
+            if (own->size == own->full) {
                 work->limits[query] = prune(work, own);
+                own->full = work->room;
+            }
             if (distances[place] < work->limits[query]) {
                 own->ids[own->size] = id;
                 own->distances[own->size++] = distances[place];
@@ -213,6 +216,7 @@ int scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances)
         work.limits[query] = (uint32_t)work.levels;
         work.candidates[query].ids = all_ids + query * room;
         work.candidates[query].distances = all_distances + query * room;
+        work.candidates[query].full = k;
     }
     failed = failed || run(scan, &work);
     for (size_t query = 0; !failed && query < scan->asked; query++)
