@@ -88,13 +88,17 @@ def _matching(pattern: str, root: bytes) -> str | None:
     return f"{_prefixed(inside + prefix)} or ({_prefixed(prefix)} and not {_prefixed(inside)})"
 
 
+def interval(prefix: str) -> tuple[str, str]:
+    """Return the first text with a prefix, not only of U+10FFFF, and the first behind all, in the order of UTF-8."""
+    begin = prefix.rstrip("\U0010ffff")
+    after = ord(begin[-1]) + 1
+    return prefix, begin[:-1] + chr(_SURROGATES.stop if after in _SURROGATES else after)
+
+
 def _prefixed(prefix: bytes) -> str:
     """Return the rows whose paths begin with a prefix."""
-    begin = text(prefix)
-    end = begin.rstrip("\U0010ffff")
-    after = ord(end[-1]) + 1
-    last = chr(_SURROGATES.stop if after in _SURROGATES else after)
-    return f"(path >= {_quoted(begin)} and path < {_quoted(end[:-1] + last)})"
+    begin, end = map(_quoted, interval(text(prefix)))
+    return f"(path >= {begin} and path < {end})"
 
 
 def _escaped(char: str) -> str:

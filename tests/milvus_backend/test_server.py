@@ -1,0 +1,209 @@
+"""Everything that takes a Milvus server: one file, since there can be one server a machine."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from transhash import collection, hamming, search
+from transhash.codes import Codes, ModelRef, Records, write_codes
+from transhash.errors import BackendError, MismatchError
+from transhash.filters import Filter
+from transhash.search import Changes
+from transhash.testing import CollectionContract
+
+pytestmark = pytest.mark.filterwarnings(  # the package milvus leaves sockets to the garbage collector
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+MODEL = ModelRef("phash", "phash-dct-64", 64)
+
+
+def written(path, codes, names=None, model=MODEL):
+    """A codes file with a path for every code."""
+    paths = names or [f"{row % 7}/{row}.png".encode() for row in range(len(codes))]
+    write_codes(path, Codes(codes, Records(paths, b"/pictures"), model))
+    return path
+
+
+def build(milvus, codes, name, **options):
+    return collection.load("milvus").build(codes, milvus.uri, name, **options)
+
+
+class TestFlat(CollectionContract):
+    type = "flat"
+
+    @pytest.fixture(autouse=True)
+    def _milvus(self, milvus):
+        self.milvus = milvus
+
+    def build(self, codes, place):
+        return build(self.milvus, codes, f"{self.type}_{time.time_ns()}", type=self.type)
+
+
+class TestIvf(TestFlat):
+    type = "ivf"
+    search_params = {"nprobe": 1_000_000}
+    test_names_from_anywhere = test_refuses_what_makes_no_sense = None  # does not depend on the index
+
+
+def test_more_ties_than_milvus_gives(milvus, tmp_path):
+    """Of 34,000 rows with four codes the first by (distance, id) are found, and all within a radius."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (4, 8), dtype=np.uint8)[rng.integers(0, 4, 34_000)]
+    found = build(milvus, written(tmp_path / "ties.h5", codes), "ties")
+    for k in (5, 16_383):
+        matches, expected = found.search(codes[:2], k), hamming.top_k(codes[:2], codes, k)
+        np.testing.assert_array_equal(matches.ids, expected.ids)
+        np.testing.assert_array_equal(matches.distances, expected.distances)
+    inside, expected = found.range_search(codes[:2], 64), hamming.within(codes[:2], codes, 64)
+    np.testing.assert_array_equal(inside.ids, expected.ids)
+    with pytest.raises(BackendError, match="k=16384: Milvus finds from 1 to 16383"):
+        found.search(codes[:1], 16_384)
+
+
+def test_killed_loaders_and_servers_lose_nothing(milvus, th, start, tmp_path, monkeypatch):
+    """Kill -9 of the loader, then of the server: the third run has every row, once."""
+    codes = np.random.default_rng(0).integers(0, 256, (40_000, 8), dtype=np.uint8)
+    file = written(tmp_path / "many.h5", codes)
+
+    def command():
+        return ["index", "build", file, "--backend", "milvus", "--uri", milvus.uri, "--collection", "killed"]
+
+    loader = start(*command())
+    wait(milvus, "killed", 10_000)
+    loader.send_signal(signal.SIGKILL)
+    loader.wait()
+    with pytest.raises(BackendError, match=r"index build of many.h5 is under way or was stopped; run it again"):
+        collection.open(milvus.location("killed"))
+    before = rows(milvus, "killed")
+    monkeypatch.setenv("MILVUS_TIMEOUT", "4")
+    loader = start(*command())
+    wait(milvus, "killed", before + 10_000)
+    milvus.kill()
+    said = loader.stderr.read().splitlines()
+    assert loader.wait() == 1
+    monkeypatch.undo()
+    assert "Error: milvus://" in said[-1]
+    assert "the server does not answer" in said[-1]
+    assert all(line.endswith("left") for line in said[:-1])  # progress
+    milvus.start()
+    assert before < rows(milvus, "killed") < len(codes)
+    done = th(*command())
+    assert f"loaded {milvus.location('killed')}: flat, 40000 codes of 64 bits" in done.stderr
+    found = collection.open(milvus.location("killed"))
+    assert list(found.verify()) == []
+    assert len(found) == len(codes)
+    sample = np.arange(0, len(codes), 601)
+    assert found.search(codes[sample], 1).ids[:, 0].tolist() == sample.tolist()
+    assert [row.path for row in found.rows(sample)] == [f"/pictures/{row % 7}/{row}.png" for row in sample]
+
+
+def client(milvus):
+    from pymilvus import MilvusClient
+
+    return MilvusClient(milvus.uri, token=os.environ["MILVUS_TOKEN"])
+
+
+def rows(milvus, name):
+    found = client(milvus)
+    found.load_collection(name)
+    return found.query(name, filter="id >= 0", output_fields=["count(*)"], consistency_level="Strong")[0]["count(*)"]
+
+
+def wait(milvus, name, count):
+    """Wait until a collection has so many rows."""
+    until = time.monotonic() + 60
+    while not client(milvus).has_collection(name) or client(milvus).get_load_state(name)["state"].name != "Loaded":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    while rows(milvus, name) < count:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_the_command_line_is_that_of_folders(milvus, th, tmp_path):
+    codes = np.random.default_rng(0).integers(0, 4, (24, 8), dtype=np.uint8)
+    labels = np.arange(24, dtype=np.int32) % 3
+    records = Records([f"{row % 3}/{row}.png".encode() for row in range(24)], b"/pictures", labels, ("a", "b", "c"))
+    write_codes(tmp_path / "c.h5", Codes(codes, records, MODEL))
+    search.build(tmp_path / "c.h5", tmp_path / "folder.index")
+    there = ["--backend", "milvus", "--uri", milvus.uri, "--collection", "photos"]
+    built = th("index", "build", "c.h5", *there, cwd=tmp_path)
+    location = milvus.location("photos")
+    assert f"th query {location} IMAGE" in built.stderr
+    asked = ["c.h5", "-k", 5, "--radius", 20, "--glob", "[12]/*", "--label", "b", "--json"]
+    here, found = (th("query", at, *asked, cwd=tmp_path) for at in ("folder.index", location))
+    assert json.loads(found.stdout)["queries"] == json.loads(here.stdout)["queries"]
+    removed = th("index", "remove", location, "--glob", "2/*", cwd=tmp_path)
+    assert removed.stderr.endswith(": removed 8 images; 16 now\n")
+    synced = th("index", "sync", location, "c.h5", cwd=tmp_path)
+    assert synced.stderr.endswith(": 8 images added, 0 removed, 0 changed; 24 now\n")
+    assert collection.open(location).info()["next id"] == 32
+
+
+def test_what_is_not_ours_stays(milvus, tmp_path):
+    from pymilvus import DataType, MilvusClient
+
+    other = client(milvus)
+    schema = MilvusClient.create_schema(description="theirs")
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.BINARY_VECTOR, dim=64)
+    other.create_collection("foreign", schema=schema)
+    other.insert("foreign", [{"id": 1, "v": bytes(8)}])
+    codes = written(tmp_path / "c.h5", np.zeros((3, 8), np.uint8))
+    for attempt in (lambda: build(milvus, codes, "foreign"), lambda: collection.open(milvus.location("foreign"))):
+        with pytest.raises(BackendError, match="not a collection of TransHash, so it stays as it is"):
+            attempt()
+    assert other.describe_collection("foreign")["description"] == "theirs"
+    with pytest.raises(BackendError, match="no such collection"):
+        collection.open(milvus.location("none"))
+    ours = build(milvus, codes, "ours")
+    assert len(build(milvus, codes, "ours")) == 3
+    with pytest.raises(BackendError, match=r"is there already, with other rows than d.h5"):
+        build(milvus, written(tmp_path / "d.h5", np.ones((3, 8), np.uint8)), "ours")
+    with pytest.raises(MismatchError, match="other"):
+        build(milvus, written(tmp_path / "e.h5", np.ones((3, 8), np.uint8), model=ModelRef("other", "f", 64)), "ours")
+    with pytest.raises(BackendError, match="as type flat"):
+        build(milvus, codes, "ours", type="ivf")
+    assert len(ours) == 3
+
+
+def test_changes_that_were_stopped(milvus, tmp_path):
+    """What was begun goes on, keeps others out, and gives way to a sync."""
+    from milvus_backend import changing, loading
+    from milvus_backend.contents import Load
+
+    first, second, third = (np.full((30, 8), value, np.uint8) for value in (1, 2, 3))
+    names = [[f"{name}{row}".encode() for row in range(30)] for name in "abc"]
+    files = [
+        written(tmp_path / f"{n[0].decode()}.h5", c, n) for c, n in zip((first, second, third), names, strict=True)
+    ]
+    found = build(milvus, files[0], "stopped")
+    with changing.opened(files[1]) as file:
+        begun = Load("add", "b0.h5", file.header.digest, 30, 30)
+        found._ledger.begin(begun)
+        loading.load(found._server, file, 30, collection.silent, np.arange(30) < 12)
+    assert any("add of b0.h5 has not ended" in problem for problem in found.verify())
+    with pytest.raises(BackendError, match=r"th index add of b0.h5 is under way or was stopped; run it again"):
+        found.add([files[2]])
+    with pytest.raises(BackendError, match="under way"):
+        found.remove([Filter(ids=[0])])
+    assert found.add([files[1]]).rows == 30
+    assert found.search(second[:1], 30).ids.tolist() == [list(range(30, 60))]
+    assert found.add([files[1]]).rows == 0  # is there
+    found._ledger.begin(Load("add", "x.h5", "x", 60, 30))
+    assert found.sync(files[2]) == Changes(30, 60, 0)
+    assert found.search(third[:1], 99).ids.tolist() == [list(range(90, 120))]
+    assert list(found.verify()) == []
+
+
+def test_credentials_are_never_shown(milvus, th, tmp_path):
+    codes = written(tmp_path / "c.h5", np.zeros((1, 8), np.uint8))
+    command = ["index", "build", codes, "--backend", "milvus", "--uri", milvus.uri, "--collection", "secret"]
+    done = th(*command, code=1, env={"MILVUS_TOKEN": "", "MILVUS_USER": "root", "MILVUS_PASSWORD": "hunter2"})
+    assert done.stderr.endswith("refuses the credentials; set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD\n")
+    assert "hunter2" not in done.stderr + done.stdout
