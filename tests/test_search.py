@@ -148,7 +148,7 @@ Index.open({str(folder)!r}).save({str(folder)!r})
 
 def test_one_writer_at_a_time(tmp_path):
     """Eight processes at once: one of them at least succeeds, the others say why, and the index is whole."""
-    Index.build(some_codes()).save(tmp_path / "first")
+    Index.build(some_codes(), "exact").save(tmp_path / "first")
     code = f"""
 import sys
 from transhash import Index, TransHashError
