@@ -281,9 +281,9 @@ def _floats(pair: Pair) -> Iterator[Variant]:
 def _quantized(pair: Pair) -> Iterator[Variant]:
     size, dim = pair.bits // 8, pair.vectors.shape[1]
     rotation = f"OPQ{size}_{4 * size}" if 4 * size <= dim else f"OPQ{size}"
-    kinds = {
-        "PQ": f"PQ{size}" if dim % size == 0 else f"PCA{dim // size * size},PQ{size}",
-        "OPQ": f"{rotation},PQ{size}",
+    kinds = {  # np: no polysemous training, which an exact search of product codes has no use for
+        "PQ": f"PQ{size}np" if dim % size == 0 else f"PCA{dim // size * size},PQ{size}np",
+        "OPQ": f"{rotation},PQ{size}np",
         "SQ, 4 bits": f"PCA{2 * size},SQ4",
         "PCA, int8": f"PCA{size},SQ8",
         "PCA, float16": f"PCA{size // 2},SQfp16",

@@ -1,8 +1,9 @@
 """FAISS over the float embeddings behind the codes, as its wiki recommends ("Guidelines to choose an index").
 
 Lists: 4·√n. HNSW: 32 links, the default. IVF-PQ: behind an OPQ rotation to four numbers a byte, ``OPQM_4M,...,PQM``,
-with as many bytes as the codes have. RaBitQ: behind a random rotation, one bit a number. Vectors have unit length, so
-the order by Euclidean distance is that by cosine.
+with as many bytes as the codes have; ``np`` leaves out polysemous training, which only other searches use. RaBitQ:
+behind a random rotation, one bit a number. Vectors have unit length, so the order by Euclidean distance is that by
+cosine.
 """
 
 from pathlib import Path
@@ -134,7 +135,7 @@ class IvfPq(Ivf):
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         parts = collection.bits // 8
-        return f"OPQ{parts}_{4 * parts},IVF{lists(collection.count)},PQ{parts}"
+        return f"OPQ{parts}_{4 * parts},IVF{lists(collection.count)},PQ{parts}np"
 
 
 class IvfRaBitQ(Ivf):

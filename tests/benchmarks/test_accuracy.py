@@ -140,7 +140,9 @@ def test_reranked_codes_are_the_nearest_codes_in_the_order_of_the_floats(rows, s
     assert rows["TransHash, then embeddings"].params["candidates"] == 20
 
 
-@pytest.mark.parametrize(("name", "factory"), [("PQ", "PQ2"), ("SQ, 4 bits", "PCA4,SQ4"), ("PCA, int8", "PCA2,SQ8")])
+@pytest.mark.parametrize(
+    ("name", "factory"), [("PQ", "PQ2np"), ("SQ, 4 bits", "PCA4,SQ4"), ("PCA, int8", "PCA2,SQ8")]
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_is_cut_ranks_as_its_reconstruction_does(name, factory, rows, sides):
     """FAISS's own decoder, and Euclidean distances in numpy; rows in the suite's order, as training depends on it."""
