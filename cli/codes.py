@@ -75,19 +75,22 @@ def verify(files: tuple[Path, ...]) -> None:
 @codes.command()
 @click.argument("files", nargs=-1, required=True, type=options.EXISTING_FILE)
 @_CODES
-def merge(files: tuple[Path, ...], output: Path) -> None:
+@click.option("--partial", is_flag=True, help="Join shares (th encode --shard) although some are missing.")
+def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
     """Join codes FILES of one model into one, in the order given.
 
     \b
-    Example:
+    Examples:
         th codes merge monday.h5 tuesday.h5 -o week.h5
+        th codes merge codes.*.h5 -o codes.h5
 
-    The output may be one of the files. Where they were encoded from different folders, paths become absolute.
+    The output may be one of the files. Where they were encoded from different folders, paths become absolute. Shares
+    must all be there.
     """
     from transhash import codes
 
     with render.rows() as show:
-        count = codes.merge([(file, None) for file in files], output, on_rows=show)
+        count = codes.merge([(file, None) for file in files], output, partial=partial, on_rows=show)
     render.note(f"wrote {output}: {count} codes of {len(files)} files")
 
 
@@ -192,6 +195,7 @@ def _described(file: "CodesFile") -> dict[str, Any]:
         "model_digest": header.model.digest,
         "preprocessing": header.model.preprocessing,
         "root": os.fsdecode(header.root),
+        "share": header.share,
         "labels_a_row": file.labels,
         "labels": _label_counts(file),
         "embeddings": file.embeddings,

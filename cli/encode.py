@@ -31,13 +31,23 @@ _ENOUGH = 100  # of so many or more
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16: faster, but a bit in some hundreds differs.")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Images at a time.")
 @click.option(
-    "--processes", type=click.IntRange(1, 256), help="Processes that encode; one for each GPU if not given, else one."
+    "--processes",
+    type=click.IntRange(1, 4096),
+    help="Processes that encode; if not given one for each GPU. Without GPUs one, or one for every four cores of a "
+    "Ray cluster.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="Where they run: on this machine, or on the Ray cluster that RAY_ADDRESS names.",
 )
 @click.option(
     "--shard",
     callback=options.share,
     metavar="I/N",
-    help="Encode one of N shares, I from 0 to N - 1: one on each machine, then th codes merge.",
+    help="Encode one of N shares, I from 0 to N - 1, each into a file of its own; then th codes merge.",
 )
 @click.option("--dry-run", is_flag=True, help="Count the images and show the first ones; encode nothing.")
 @click.option("--log-json", is_flag=True, help="Report progress and result as lines of JSON on stderr.")
@@ -56,6 +66,7 @@ def encode(
     bf16: bool,
     batch_size: int,
     processes: int | None,
+    engine: str,
     shard: tuple[int, int] | None,
     dry_run: bool,
     log_json: bool,
@@ -69,6 +80,7 @@ def encode(
         find . -name '*.jpg' -print0 | th encode . --list - -0 -o codes.h5 --model phash
         th encode shards/*.tar -o codes.h5 --model hasher.safetensors --embeddings
         th encode photos/ -o codes.3.h5 --model hasher.safetensors --shard 3/16
+        RAY_ADDRESS=head:6379 th encode photos/ -o codes.h5 --model hasher.safetensors --engine ray
 
     A file that cannot be read is skipped and named with the reason. The first folder on the way to an image is its
     label, unless the list, table or archive gives others.
@@ -87,10 +99,10 @@ def encode(
     if output is None or model is None:
         raise click.UsageError(f"Missing option {'-o' if output is None else '--model'!r}; or look first: --dry-run")
 
-    from transhash import codes, encoding, workers
+    from transhash import codes, encoding
     from transhash.hashers import load_hasher
 
-    codes.check_replaceable(output)
+    codes.check_replaceable(output, getattr(found, "place", ""))
     total = found.count()
     hasher = load_hasher(model, None if embeddings else total, bf16=bf16)
     render.note(found.description)
@@ -121,7 +133,8 @@ def encode(
                 append=append,
                 sync=sync,
                 restart=restart,
-                processes=processes or workers.devices(hasher),
+                processes=processes,
+                ray=engine == "ray",
                 on_resume=resumed,
                 on_batch=show,
             )

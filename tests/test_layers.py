@@ -122,6 +122,7 @@ def test_no_imports_in_circles():
         ("huggingface_hub", ("hashers.pretrain",)),
         ("imagehash", ("hashers.phash",)),
         ("jinja2", ("report.page",)),
+        ("ray", ("ray_workers",)),
         ("sklearn", ("datasets.digits",)),
         ("triton", ("gpu.kernels",)),
         ("vl_convert", ("report.page",)),

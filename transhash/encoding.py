@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from . import images, workers
 from .codes import UNKNOWN, Codes, Records, StringTable, check_replaceable, label_ids
+from .encoder import Batch
 from .errors import SourceError
 from .hashers.base import Hasher
 from .interrupt import stopping
 from .inventory import Inventory
 from .parts import Parts
 from .sources.base import ImageSource
-from .workers import BATCH_SIZE, Batch
+from .sources.share import Share
+from .workers import BATCH_SIZE
 
 __all__ = ["BATCH_SIZE", "Summary", "encode", "encode_to_file"]
 
@@ -89,7 +91,8 @@ def encode_to_file(
     append: bool = False,
     sync: bool = False,
     restart: bool = False,
-    processes: int = 1,
+    processes: int | None = 1,
+    ray: bool = False,
     on_resume: Callable[[int], None] = lambda images: None,
     on_batch: Callable[[Batch], None] = lambda batch: None,
 ) -> Summary:
@@ -107,16 +110,19 @@ def encode_to_file(
         append: add images that have no row yet to the file that stands there.
         sync: append, drop rows whose image has vanished, and encode images again whose files have changed.
         restart: begin anew where an unfinished run would go on.
-        processes: how many encode; each takes a GPU of its own if there are some.
+        processes: how many encode, each on a GPU of its own if there are some; None for as many as suit the machine,
+            or the cluster.
+        ray: let them run on a Ray cluster: the one that RAY_ADDRESS names, or else this machine.
         on_resume: called with the number of images that an unfinished run did.
         on_batch: called after every batch.
 
-    Raises SourceError if no image could be read; CodesError if `output` is not replaceable, of another model or
-    folder than what is appended, or holds an unfinished run of another kind; KeyboardInterrupt, once what is done is
-    kept, on Ctrl-C or SIGTERM.
+    Raises SourceError if no image could be read; CodesError if `output` is not replaceable, holds another share, is
+    of another model or folder than what is appended, or holds an unfinished run of another kind; ModelError or
+    ClusterError if those that encode die; KeyboardInterrupt, once what is done is kept, on Ctrl-C or SIGTERM.
     """
     output = Path(output)
-    check_replaceable(output)
+    share = source.place if isinstance(source, Share) else ""
+    check_replaceable(output, share)
     began = time.perf_counter()
     append = append or sync
     run = {
@@ -125,6 +131,7 @@ def encode_to_file(
         "embeddings": embeddings,
         "append": append,
         "sync": sync,
+        "share": share or None,
     }
     with Parts.open(output, run, append=append, restart=restart) as parts, stopping() as stopped:
         known = Inventory(parts.base, source.root, hasher.ref) if parts.base else None
@@ -133,7 +140,7 @@ def encode_to_file(
         on_resume(parts.rows + parts.skips)
         waiting = _Waiting(source.root, hasher)
         for batch in workers.encode(
-            items, source.root, hasher, batch_size, embeddings=embeddings, processes=processes
+            items, source.root, hasher, batch_size, embeddings=embeddings, processes=processes, ray=ray
         ):
             waiting.add(batch)
             summary.add(batch)
@@ -148,7 +155,7 @@ def encode_to_file(
         if not parts.rows and (keep is None or not keep.any()):
             parts.discard()
             _check_any(source, 0, parts.skips, parts.first_skip)
-        parts.join(keep)
+        parts.join(keep, share)
         summary.rows = parts.rows + (0 if keep is None else int(keep.sum()))
         if known:
             summary.changed = int(known.changed.sum())

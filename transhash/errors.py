@@ -5,6 +5,7 @@
     ├── SourceError      a folder or list of images cannot be used
     ├── CodesError       a codes file is damaged, foreign or of an unknown version
     ├── ModelError       a hasher or its weights cannot be loaded
+    ├── ClusterError     a Ray cluster cannot be used
     ├── TrainingError    training cannot start with these images or settings
     ├── BackendError     a backend is missing, broken or cannot do what was asked
     ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
@@ -34,6 +35,10 @@ class CodesError(TransHashError):
 
 class ModelError(TransHashError):
     """A hasher or its weights cannot be loaded."""
+
+
+class ClusterError(TransHashError):
+    """A Ray cluster cannot be used, or has lost its workers."""
 
 
 class TrainingError(TransHashError):

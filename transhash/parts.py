@@ -126,14 +126,16 @@ class Parts:
         (self._folder / _RUN).unlink()
         shutil.rmtree(self._folder)
 
-    def join(self, keep: NDArray[Any] | None = None) -> None:
+    def join(self, keep: NDArray[Any] | None = None, share: str = "") -> None:
         """Make the codes file out of the rows of the base to `keep` (all if None) and of the parts, and drop these.
+
+        It is that of a share of the images, or of all.
 
         Raises CodesError if they do not fit together, OSError if the file cannot be written; the parts stay then.
         """
         inputs = [(self.base, keep)] if self.base else []
         inputs += [(held.path, None) for held in self._parts]
-        codes.merge(inputs, self._output, temporary=self._folder, trusted=True)
+        codes.merge(inputs, self._output, temporary=self._folder, trusted=True, share=share, partial=True)
         self.discard()
 
     def _count(self, part: Codes) -> None:

@@ -1,5 +1,6 @@
 """The attributes of a codes file."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from .records import ModelRef
 FORMAT = "transhash-codes"
 VERSION = 1
 _MAX_SEGMENT_ROWS = 1 << 24
+_SHARE = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Header:
         root: the folder that was encoded, as bytes.
         segment_rows: rows under one checksum; 0 in version 0, which has none.
         digest: identity of the content, 64 hexadecimal digits; empty in version 0.
+        share: which share of the images it holds, as I/N with I from 0 to N - 1; empty for all of them.
     """
 
     version: int
@@ -30,9 +33,10 @@ class Header:
     root: bytes
     segment_rows: int
     digest: str
+    share: str = ""
 
 
-def write(file: Any, model: ModelRef, root: bytes, segment_rows: int) -> None:
+def write(file: Any, model: ModelRef, root: bytes, segment_rows: int, share: str = "") -> None:
     """Write the attributes that are known before the first row."""
     file.attrs["format"] = FORMAT
     file.attrs["format_version"] = VERSION
@@ -43,6 +47,8 @@ def write(file: Any, model: ModelRef, root: bytes, segment_rows: int) -> None:
     file.attrs["preprocessing"] = model.preprocessing
     file.attrs["root"] = np.frombuffer(root, dtype=np.uint8)
     file.attrs["segment_rows"] = segment_rows
+    if share:
+        file.attrs["share"] = share
 
 
 def read(file: Any) -> Header:
@@ -61,13 +67,22 @@ def read(file: Any) -> Header:
     segment_rows = int(file.attrs["segment_rows"]) if version else 0
     if version and not 1 <= segment_rows <= _MAX_SEGMENT_ROWS:
         raise ValueError(f"segments of {segment_rows} rows")
-    return Header(version, model, root(file), segment_rows, _text(file, "digest") if version else "")
+    return Header(version, model, root(file), segment_rows, _text(file, "digest") if version else "", share(file))
 
 
 def claims(file: Any) -> bool:
     """Return whether an HDF5 file says that it is a codes file."""
     said = file.attrs.get("format")
     return isinstance(said, str) and said == FORMAT
+
+
+def share(file: Any) -> str:
+    """Return which share of the images a file holds; nothing if it does not say."""
+    said = _text(file, "share") if "share" in file.attrs else ""
+    found = _SHARE.fullmatch(said)
+    if said and not (found and int(found[1]) < int(found[2])):
+        raise ValueError(f"share {said!r}")
+    return said
 
 
 def root(file: Any) -> bytes:

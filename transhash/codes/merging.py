@@ -22,6 +22,8 @@ def merge(
     *,
     temporary: Path | None = None,
     trusted: bool = False,
+    share: str = "",
+    partial: bool = False,
     on_rows: Report = silent,
 ) -> int:
     """Join codes files of one model into one, in order, in memory that does not grow with the rows.
@@ -37,12 +39,17 @@ def merge(
         output: codes file to write; may be one of the inputs. It appears when it is complete.
         temporary: folder for the unfinished file, in the same file system; that of `output` if not given.
         trusted: that this program wrote the inputs, or has opened them before (see `open_codes`).
+        share: which share of the images the result is, as I/N; empty for all of them.
+        partial: join shares although some are missing.
         on_rows: called with the number of rows read so far, and that of all.
 
-    Raises CodesError if an input is damaged, the models differ, only some inputs have embeddings, or something other
-    than a codes file stands at `output`; ValueError if a mask does not fit; OSError if `output` cannot be written.
+    Raises CodesError if an input is damaged, the models differ, only some inputs have embeddings, shares are missing
+    or there twice, or something other than a codes file stands at `output`; ValueError if a mask does not fit;
+    OSError if `output` cannot be written.
     """
     parts = [_described(path, trusted) for path, _ in inputs]
+    if not partial:
+        _check_shares(parts)
     roots = {part.root for part in parts}
     root = roots.pop() if len(roots) == 1 else None
     with CodesWriter.create(
@@ -52,6 +59,7 @@ def merge(
         labels=max(part.labels for part in parts),
         embeddings=_embeddings(parts),
         stats=any(part.stats for part in parts),
+        share=share,
         temporary=temporary,
     ) as writer:
         count = done = 0
@@ -82,11 +90,32 @@ class _Part:
     labels: int
     embeddings: int
     stats: bool
+    share: str
 
 
 def _described(path: Path, trusted: bool) -> _Part:
     with open_codes(path, trusted=trusted) as file:
-        return _Part(path, len(file), file.header.model, file.header.root, file.labels, file.embeddings, file.stats)
+        said = file.header
+        return _Part(path, len(file), said.model, said.root, file.labels, file.embeddings, file.stats, said.share)
+
+
+def _check_shares(parts: Sequence[_Part]) -> None:
+    """Refuse a part of the shares of a source."""
+    held: dict[tuple[bytes, int], dict[int, Path]] = {}
+    for part in parts:
+        if part.share:
+            number, shares = map(int, part.share.split("/"))
+            others = held.setdefault((part.root, shares), {})
+            if number in others:
+                raise CodesError(f"{others[number]} and {part.path} are both share {part.share}; leave one out")
+            others[number] = part.path
+    for (_, shares), found in held.items():
+        missing = [str(number) for number in range(shares) if number not in found]
+        if missing:
+            which = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+            raise CodesError(
+                f"{len(missing)} of {shares} shares are missing ({which}): encode them, or join without: --partial"
+            )
 
 
 def _model(parts: Sequence[_Part]) -> ModelRef:

@@ -283,15 +283,18 @@ def is_codes_file(path: Path) -> bool:
     if not hdf5.is_hdf5(path):
         return False
     try:
-        return bool(guarded(lambda report: _claim(path), path))
+        return guarded(lambda report: _claim(path), path) is not None
     except CodesError:
         return False
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise CodesError if something other than a codes file stands at `path`."""
+def check_replaceable(path: Path, share: str = "") -> None:
+    """Raise CodesError if something other than a codes file stands at `path`, or another share than `share`."""
     if path.exists() and not is_codes_file(path):
         raise CodesError(f"{path}: exists and is not a codes file; choose another output")
+    held = share and path.exists() and guarded(lambda report: _claim(path), path)
+    if held and held != share:
+        raise CodesError(f"{path}: holds share {held}; give share {share} an output of its own")
 
 
 def _send_ahead(path: Path, embeddings: bool, trusted: bool) -> None:
@@ -312,9 +315,10 @@ def _walk(path: Path, embeddings: bool, report: Report) -> str:
     return ""
 
 
-def _claim(path: Path) -> str:
+def _claim(path: Path) -> str | None:
+    """Return what share of the images a codes file holds, None for any other file."""
     with hdf5.opened(path) as file:
-        return header.FORMAT if header.claims(file) else ""
+        return header.share(file) if header.claims(file) else None
 
 
 def _column(file: hdf5.File, name: str, dtype: type[np.generic], count: int, *ndim: int) -> Any:

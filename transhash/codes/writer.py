@@ -24,7 +24,15 @@ class CodesWriter:
     """Writes a codes file batch by batch, in memory that does not grow with it; made by `CodesWriter.create`."""
 
     def __init__(
-        self, file: hdf5.File, spool: Spool, model: ModelRef, root: bytes, labels: int, embeddings: int, stats: bool
+        self,
+        file: hdf5.File,
+        spool: Spool,
+        model: ModelRef,
+        root: bytes,
+        labels: int,
+        embeddings: int,
+        stats: bool,
+        share: str,
     ) -> None:
         """Lay out an empty file."""
         self._file = file
@@ -33,7 +41,7 @@ class CodesWriter:
         self._root = root
         self._most = labels
         self._width = embeddings
-        header.write(file, model, root, SEGMENT_ROWS)
+        header.write(file, model, root, SEGMENT_ROWS, share)
         self._codes = hdf5.Column(file, "codes", np.uint8, model.bits // 8, deflated=False)
         self._paths = hdf5.Strings(file, "path")
         self._labels = hdf5.Column(file, "labels", np.int32, None if labels == 1 else labels) if labels else None
@@ -60,6 +68,7 @@ class CodesWriter:
         labels: int = 0,
         embeddings: int = 0,
         stats: bool = False,
+        share: str = "",
         temporary: Path | None = None,
     ) -> Iterator[Self]:
         """Write codes of `model` to `path`.
@@ -73,6 +82,7 @@ class CodesWriter:
             labels: how many labels a row has at most; 0 for a file without.
             embeddings: how many numbers an embedding has; 0 for a file without.
             stats: whether sizes and times of the image files are kept.
+            share: which share of the images these are, as I/N; empty for all of them.
             temporary: folder for the unfinished file, in the same file system; that of `path` if not given.
 
         Raises CodesError if something other than a codes file stands there, or labels or embeddings are wider than
@@ -87,7 +97,7 @@ class CodesWriter:
             )
         model = replace(model, name=_utf8(model.name).decode(), digest=_utf8(model.digest).decode())
         with hdf5.created(path, temporary) as (file, spool):
-            writer = cls(file, spool, model, root, labels, embeddings, stats)
+            writer = cls(file, spool, model, root, labels, embeddings, stats, share)
             yield writer
             writer._finish()
 

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -54,6 +55,17 @@ class Apart:
             with _frames("rows", self._reader, self.root, [name]) as frames:
                 for frame, data in frames:
                     yield self._item(frame, data)
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self._names)
+
+    def some(self, which: slice) -> Self:
+        """Return some of the files, with the same root."""
+        few = copy(self)
+        few._names = self._names[which]
+        return few
 
     def count(self) -> int:
         """Return how many images there are, as the heads of the files say."""

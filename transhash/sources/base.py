@@ -41,7 +41,6 @@ class Skipped:
 
 
 @runtime_checkable
-@runtime_checkable
 class ImageSource(Protocol):
     """Images, wherever they lie: read in order, and in memory that does not grow with their number."""
 
@@ -61,6 +60,18 @@ class ImageSource(Protocol):
 
     def count(self) -> int | None:
         """Return how many there are, with those skipped, or None if telling takes about as long as decoding them."""
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A source of files with many images each, of which some can be left to others."""
+
+    @property
+    def files(self) -> int:
+        """How many they are."""
+
+    def some(self, which: slice) -> ImageSource:
+        """Return the source of some of them, with the same root."""
 
 
 def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item:

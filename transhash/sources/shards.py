@@ -5,8 +5,10 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
+from typing import Self
 
 from .base import MAX_ENCODED, Item, Skipped
 from .labels import labels_of
@@ -38,6 +40,17 @@ class Shards:
         """Yield the images, archive by archive."""
         for archive in self._archives:
             yield from self._read(archive)
+
+    @property
+    def files(self) -> int:
+        """How many archives there are."""
+        return len(self._archives)
+
+    def some(self, which: slice) -> Self:
+        """Return some of the archives, with the same root."""
+        few = copy(self)
+        few._archives = self._archives[which]
+        return few
 
     def count(self) -> None:
         """Return None: the archives would have to be read."""

@@ -3,33 +3,38 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from .base import ImageSource, Item, Skipped
+from .base import Divisible, ImageSource, Item, Skipped
 
 
 class Share:
-    """Every `shares`-th item of a source, from the one at place `number`, counted from 0."""
+    """Every `shares`-th item of a source, from the one at place `number`, counted from 0.
+
+    Where the source reads as many files or more, every `shares`-th of these, so that each is read but once.
+
+    Attributes:
+        place: which share, as I/N.
+    """
 
     def __init__(self, source: ImageSource, number: int, shares: int) -> None:
         """Take a share of `source`, 0 <= number < shares."""
+        self.place = f"{number}/{shares}"
+        self.description = f"{source.description}, share {number} of 0 to {shares - 1}"
         self._source = source
-        self._number = number
-        self._shares = shares
+        self._slice = slice(number, None, shares)
+        if isinstance(source, Divisible) and source.files >= shares:
+            self._source = source.some(self._slice)
+            self._slice = slice(None)
 
     @property
     def root(self) -> bytes:
         """The folder that relative paths start from: the source's."""
         return self._source.root
 
-    @property
-    def description(self) -> str:
-        """One line for people."""
-        return f"{self._source.description}, share {self._number} of 0 to {self._shares - 1}"
-
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the items, without decoding those in between."""
-        return islice(iter(self._source), self._number, None, self._shares)
+        return islice(iter(self._source), self._slice.start, None, self._slice.step)
 
     def count(self) -> int | None:
         """Return how many there are, or None if the source does not know."""
         whole = self._source.count()
-        return None if whole is None else len(range(self._number, whole, self._shares))
+        return None if whole is None else len(range(whole)[self._slice])
