@@ -171,6 +171,13 @@ def edit(folder: Path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def test_a_manifest_that_is_a_pipe(folder):
+    (folder / manifest.NAME).unlink()
+    os.mkfifo(folder / manifest.NAME)
+    with pytest.raises(IndexFolderError, match="not a file"):
+        Index.open(folder)
+
+
 def data_file(folder: Path, name: str) -> Path:
     return next(folder.glob(f"data-*/{name}"))
 

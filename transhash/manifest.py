@@ -69,6 +69,8 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
+        if not path.is_file() and path.exists():  # reading a pipe would wait for ever
+            raise IndexFolderError(f"{path}: not a file; build the index again")
         if path.stat().st_size > _MAX_BYTES:
             raise IndexFolderError(f"{path}: larger than a manifest can be; build the index again")
         document = json.loads(path.read_bytes())
