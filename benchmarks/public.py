@@ -13,9 +13,10 @@ import numpy as np
 from transhash.report.records import Figure, Row
 
 from . import config, methods, suites
+from .collection import Clustered, write
 from .runs import Results, as_settings
 from .search import Comparison, Setting, Turns
-from .sets import PublicSet, unpack, write_answers
+from .sets import PublicSet, unpack, write_answers, write_set
 from .worker import Worker
 
 _NAMES = {"TransHash": "transhash", "FAISS": "faiss", "usearch": "usearch", "Milvus": "milvus"}
@@ -23,7 +24,7 @@ _NAMES = {"TransHash": "transhash", "FAISS": "faiss", "usearch": "usearch", "Mil
 
 @click.command("public")
 @suites.options("public")
-@click.argument("sets", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("sets", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--answers",
     type=click.Path(file_okay=False, path_type=Path),
@@ -33,7 +34,10 @@ _NAMES = {"TransHash": "transhash", "FAISS": "faiss", "usearch": "usearch", "Mil
 def command(
     config_path: Path | None, small: bool, output: Path, sets: Sequence[Path], answers: Path | None, milvus_uri: str
 ) -> None:
-    """Measure SETS: HDF5 files of ann-benchmarks with Hamming distance, or of VIBE with binary points."""
+    """Measure SETS: HDF5 files of ann-benchmarks with Hamming distance, or of VIBE with binary points.
+
+    Without any, a small clustered one is made.
+    """
     chosen = config.load(Turns, "public", small, config_path)
     for name in chosen.methods:
         if methods.find(name).over != "codes":
@@ -43,8 +47,14 @@ def command(
         "answers": bool(answers),
     }
     results = Results.open(output, "public", "Public sets of binary vectors", settings)
-    for path in sets:
+    for path in sets or [_made(results.work)]:
         measure(results, chosen, path, answers, milvus_uri)
+
+
+def _made(folder: Path) -> Path:
+    path = folder / "clustered-128-hamming.hdf5"
+    write_set(path, write(folder / "drawn", Clustered(128, 128, 200, seed=0), 10_000, vectors=False), 100)
+    return path
 
 
 def measure(results: Results, chosen: Turns, path: Path, answers: Path | None, uri: str) -> None:

@@ -153,6 +153,19 @@ def _true(collection: Collection, distances: NDArray[np.float64]) -> float:
     return right / ids.size
 
 
+def write_set(path: Path, collection: Collection, neighbours: int) -> None:
+    """Write a collection as a set of ann-benchmarks, with so many true neighbours of each query."""
+    found = hamming.top_k(collection.query_codes, collection.codes, neighbours)
+    train, test = (
+        np.unpackbits(codes, axis=1).astype(np.bool_) for codes in (collection.codes, collection.query_codes)
+    )
+    with h5py.File(path, "w") as file:
+        file.attrs.update(type="dense", distance="hamming", dimension=collection.bits, point_type="bit")
+        for name, part in (("train", train), ("test", test), ("neighbors", found.ids)):
+            file.create_dataset(name, data=part)
+        file.create_dataset("distances", data=found.distances / collection.bits)
+
+
 def write_answers(
     path: Path,
     attributes: dict[str, Any],

@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks.sets import unpack
+from benchmarks.collection import Clustered, write
+from benchmarks.sets import unpack, write_set
 from transhash.errors import ResultsError
 from transhash.report.records import Row, read
 
@@ -61,6 +62,15 @@ def test_both_kinds_become_packed_codes(make, kind, width, tmp_path):
     assert (np.unpackbits(known.collection.codes, axis=1)[:, :width] == train).all()
     assert (np.unpackbits(known.collection.query_codes, axis=1)[:, :width] == test).all()
     assert known.collection.bits == 8 * -(-width // 8)
+
+
+def test_a_set_that_is_written_is_read(tmp_path):
+    made = write(tmp_path / "made", Clustered(16, 64, 10, seed=0), 200, vectors=False)
+    write_set(tmp_path / "own.hdf5", made, 20)
+    known = unpack(tmp_path / "own.hdf5", tmp_path / "out")
+    assert (known.kind, known.true, known.width) == ("ann-benchmarks", 1.0, 64)
+    assert (known.collection.codes == made.codes).all()
+    assert (known.collection.query_codes == made.query_codes).all()
 
 
 def test_neighbours_that_are_not_the_nearest_are_told(tmp_path):
