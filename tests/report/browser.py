@@ -94,6 +94,15 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def point_at(self, selector: str) -> None:
+        """Move the mouse to the middle of an element."""
+        box = f"document.querySelector('{selector}')"
+        self.run(f"{box}.scrollIntoView({{block: 'center'}})")
+        middle = f"(b => [b.x + b.width / 2, b.y + b.height / 2])({box}.getBoundingClientRect())"
+        x, y = self.run(middle)
+        for place in (x - 3, x):
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=place, y=y)
+
     def press(self, key: str) -> None:
         text = "\r" if key == "Enter" else ""
         code = {"Enter": 13, "Tab": 9}[key]

@@ -114,6 +114,8 @@ def test_plots_say_what_they_show(tab, page):
     assert all(tab.run(spoken))
     labels = tab.run("[...document.querySelectorAll('.mark-symbol path')].map(e => e.ariaLabel).join()")
     assert "mAP@all: 0.74" in labels
+    tab.point_at(".mark-symbol path")
+    assert "mAP@all" in tab.run("document.querySelector('#vg-tooltip-element.visible').textContent")
     assert tab.run("document.body.textContent").count("∝ codes^1.00") == 1
     assert tab.run("[...document.querySelectorAll('img')].every(i => i.alt && i.naturalWidth)")
 
@@ -123,11 +125,18 @@ def test_a_stranger_runs_nothing(tab, tmp_path, attack):
     path = tmp_path / "report.html"
     write_html(path, hostile(attack))
     tab.open(path)
+    tab.point_at(".mark-symbol path")
+    assert attack in tab.run("document.querySelector('#vg-tooltip-element.visible').textContent")
     assert tab.complaints() == []
     assert tab.requests() == [path.as_uri()]
     assert attack in tab.run("document.body.textContent")
     assert tab.run("document.title") != "broken"
-    assert tab.run("document.querySelectorAll('[onerror], [onload], .chart + script:not([type])').length") == 0
+    assert (
+        tab.run(
+            "document.querySelectorAll('[onerror], [onload], td svg, td img, .chart + script:not([type])').length"
+        )
+        == 0
+    )
 
 
 def test_the_policy_stops_what_would_slip_through(tab, page, tmp_path):

@@ -53,6 +53,14 @@ def test_search():
     assert "Faster among 1,000,000 images: usearch exact, 0.100 ms" in costs
 
 
+def test_what_floats_would_have_found():
+    records = search()
+    for row in records:
+        if isinstance(row, Row):
+            row.values["recall@10 of the floats"] = Figure(0.5)
+    assert "Of the ten nearest by float embedding among 1,000,000 images, 50% are" in said(records)[1]
+
+
 def test_what_finds_too_little_is_not_called_fast():
     fast = Row(
         *("s", "one query", "clustered, 1,000,000", "half blind", "peer", {}),

@@ -4,12 +4,12 @@ Every function returns the value, or raises ValueError with what is wrong.
 """
 
 import base64
-import sys
 from typing import Any
 
 _MAX_TEXT = 1 << 14
 _MAX_IMAGE = 1 << 19  # characters of base64
 _MAX_POINTS = 1 << 16
+_LARGEST = 1e100
 _MAX_DEPTH = 4  # levels of lists and objects in settings
 _IMAGES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp"}
 
@@ -29,10 +29,10 @@ def text(value: Any, most: int = _MAX_TEXT) -> str:
 
 
 def number(value: Any) -> float:
-    """Check a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-        raise ValueError(f"{short(value)} where a finite number is expected")
-    return float(value)
+    """Check a finite number that can be drawn; one too small for that becomes 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise ValueError(f"{short(value)} where a number of at most {_LARGEST:g} is expected")
+    return float(value) if abs(value) >= 1 / _LARGEST else 0.0
 
 
 def optional_number(value: Any) -> float | None:

@@ -9,6 +9,7 @@ from .sections import Section
 
 _TOLD = 3  # data sets that the words are about
 _BITS = 64  # of the codes that the words are about, where there are such
+_BY_DISTANCE, _OF_FLOATS = "recall@10 by distance", "recall@10 of the floats"
 _RECALL = 0.95  # of a search that the words compare
 _FIRST = {"P@1": "The first answer is right less often", "P@10": "The first ten answers are right less often"}
 _TERMS = (
@@ -194,14 +195,22 @@ def _pace(rows: list[Row]) -> list[Fact]:
 
 
 def _lost(rows: list[Row]) -> list[str]:
-    """Say who is faster than the codes."""
+    """Say who is faster than the codes, and what floats would have found."""
     ours = _fastest(rows, "codes")
-    faster = [other for family in ("float", "peer") if (other := _fastest(rows, family))]
-    return [
+    if not ours:
+        return []
+    others = [other for family in ("float", "peer") if (other := _fastest(rows, family))]
+    said = [
         f"Faster {_among(other)}: {_searched(other)}, {_ms(other)} ms a query instead of {_ms(ours)}."
-        for other in faster
-        if ours and _time(other) < _time(ours)
+        for other in others
+        if _time(other) < _time(ours)
     ]
+    if _OF_FLOATS in ours.values:
+        share = ours.values[_OF_FLOATS].value
+        said.append(
+            f"Of the ten nearest by float embedding {_among(ours)}, {share:.0%} are among the ten nearest codes."
+        )
+    return said
 
 
 def _fastest(rows: list[Row], family: str) -> Row | None:
@@ -215,9 +224,7 @@ def _skipped(sections: Sequence[Section]) -> list[str]:
 
 
 def _searched(row: Row) -> str:
-    recall = next((name for name in row.values if name.startswith("recall")), None)
-    found = f" (recall {row.values[recall].value:.3f})" if recall and row.values[recall].value < 1 else ""
-    return row.method + found
+    return row.method + (f" (recall {_recall(row):.3f})" if _recall(row) < 1 else "")
 
 
 def _among(row: Row) -> str:
@@ -235,7 +242,7 @@ def _listed(rows: list[Row]) -> str:
 
 
 def _recall(row: Row) -> float:
-    return next((figure.value for name, figure in row.values.items() if name.startswith("recall")), 1.0)
+    return row.values[_BY_DISTANCE].value if _BY_DISTANCE in row.values else 1.0
 
 
 def _bytes(row: Row) -> float:
