@@ -39,6 +39,18 @@ def test_a_better_rival_is_named():
     assert "better than LSH" in buys
 
 
+def test_words_are_about_the_codes_themselves_and_their_own_floats():
+    records = accuracy(0.74, 0.75, 0.70)
+    for row in records[1:]:
+        row.params["hasher"] = "ours"
+    values = {"mAP@all": Figure(0.99), "bytes an image": Figure(8)}
+    records.append(Row("a", "accuracy", "cifar10", "TransHash, asymmetric", "codes", {"bits": 64}, values))
+    floats = {"mAP@all": Figure(0.98), "bytes an image": Figure(9999)}
+    records.append(Row("a", "accuracy", "cifar10", "float embedding", "float", {"hasher": "another"}, floats))
+    assert "0.99" not in said(records)[0]
+    assert "float embedding reaches 0.750" in said(records)[0]
+
+
 def test_search():
     buys, costs, facts = said(search(0.5, 60.0, 2.0))
     assert "A query among 1,000,000 images takes 0.500 ms with TransHash flat" in buys

@@ -102,9 +102,12 @@ def _accuracy(dataset: str, metric: str, rows: list[Row]) -> Accuracy | None:
     codes = [row for row in rows if row.family == "codes"]
     if not codes:
         return None
-    told = [row for row in codes if row.params.get("bits") == _BITS] or codes
+    plain = [row for row in codes if not any(row.method.startswith(f"{other.method}, ") for other in codes)]
+    told = [row for row in plain if row.params.get("bits") == _BITS] or plain
     ours = max(told, key=lambda row: row.values[metric].value)
     embeddings = [row for row in rows if row.family == "float" and _bytes(row) > _bytes(ours) * _SAME]
+    own = [row for row in embeddings if row.params.get("hasher") == ours.params.get("hasher")]
+    embeddings = own or embeddings
     floats = max(embeddings, key=lambda row: (_bytes(row), row.values[metric].value), default=None)
     rivals = [row for row in rows if row.family != "codes" and _bytes(row) <= _bytes(ours) * _SAME]
     widths = [row for row in codes if row.method == ours.method and _bytes(row) != _bytes(ours)]
@@ -159,7 +162,7 @@ def _paid(of: Accuracy) -> list[str]:
         others = ", ".join(f"{_score(of, row):.3f} with {_bytes(row):,.0f}" for row in of.widths)
         said.append(f"Bytes are accuracy: {others} bytes an image, where {_bytes(of.ours):,.0f} give {ours:.3f}.")
     figure = of.ours.values[of.metric]
-    if figure.low is not None and figure.high is not None and figure.high > figure.low:
+    if figure.low is not None and figure.high is not None and figures.span(of.metric, figure):
         said.append(
             f"Short codes tie: {of.metric} on {of.dataset} lies between {figure.low:.3f} and {figure.high:.3f}, "
             "depending on the order of equal distances."
