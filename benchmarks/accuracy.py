@@ -133,7 +133,7 @@ class Pair:
         stored = shuffled(stored, chosen.seed)
         self.chosen = chosen
         self.model = stored.name
-        self.digest = stored.file.model.digest[:12]
+        self.digest = stored.digest
         self.bits = stored.file.model.bits
         self.params: dict[str, Any] = {"bits": self.bits, "hasher": self.model}
         self.database, self.queries = stored.file, asked.file

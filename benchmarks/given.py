@@ -17,12 +17,14 @@ class Given:
 
     Attributes:
         name: of its model, without folder and ending.
+        digest: of its model, the first twelve digits.
         file: all of it.
         codes: (n, bits/8) uint8.
         embeddings: (n, d) float32.
     """
 
     name: str
+    digest: str
     file: Codes
     codes: NDArray[np.uint8]
     embeddings: NDArray[np.float32]
@@ -59,4 +61,6 @@ def _read(path: Path) -> Given:
     file = read_codes(path, embeddings=True)
     if file.embeddings is None or not len(file):
         raise MismatchError(f"{path}: no embeddings, or no rows; encode with --embeddings")
-    return Given(Path(file.model.name).stem, file, file.codes, file.embeddings.astype(np.float32))
+    return Given(
+        Path(file.model.name).stem, file.model.digest[:12], file, file.codes, file.embeddings.astype(np.float32)
+    )

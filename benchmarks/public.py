@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ def measure(results: Results, chosen: Turns, path: Path, answers: Path | None, u
     comparison = _Kept(results, chosen, known, folder, uri, answers)
     own = known.collection
     results.write(comparison.run(lambda vectors: own, own.count, own.bits, own.dim))
-    shutil.rmtree(folder)
+    results.remove(folder)
 
 
 class _Kept(Comparison):

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +84,13 @@ class Results:
     def write(self, records: Sequence[Record]) -> None:
         """Append records, rows and what was skipped last: `has` looks for these."""
         append(self.path, sorted(records, key=lambda record: isinstance(record, Row | Skipped)))
+
+    def remove(self, folder: Path) -> None:
+        """Remove a folder of `work`, and those around it that are empty then."""
+        shutil.rmtree(folder)
+        with suppress(OSError):
+            self.work.rmdir()
+            self.work.parent.rmdir()
 
     def _forget(self, dataset: str) -> None:
         kept = [

@@ -104,7 +104,7 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
     values = {"s": spread(_evaluations(chosen, collection))}
     records.append(Row(results.run.id, _TABLE, name, _EVALUATION, "codes", {"bits": bits}, values))
     results.write(records)
-    shutil.rmtree(folder)
+    results.remove(folder)
 
 
 def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path) -> dict[str, Figure]:

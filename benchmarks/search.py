@@ -12,13 +12,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from transhash.evaluation import identity
 from transhash.report.records import Curve, Figure, Record, Row, Skipped
 from transhash.results import NO_ID
 
 from . import config, methods, suites
 from .collection import Clustered, Collection, Grown, Origin, nearest_codes, nearest_vectors, write
 from .figures import latencies, share_as_near, spread
-from .given import read_pair
+from .given import Given, read_pair
 from .machine import free_memory
 from .runs import Results, as_settings
 from .worker import Failed, Worker
@@ -105,24 +106,24 @@ def command(
     chosen = config.load(Search, "search", small, config_path)
     for name in chosen.methods:
         methods.find(name)
+    given = [read_pair(*pair) for pair in pairs]
     settings = as_settings(chosen, without=("counts", "bits")) | {
-        "data": [pair[0].name for pair in pairs] or "clustered",
+        "data": [f"{identity(side.file.records)} by {side.digest}" for pair in given for side in pair] or "clustered",
         "milvus": bool(milvus_uri),
     }
     results = Results.open(output, "search", "Search: one query at a time, and batches", settings)
-    for origin in _origins(chosen, pairs):
+    for origin in _origins(chosen, given):
         if isinstance(origin, Grown):
             _describe(results, origin)
         for count in counts or chosen.counts:
             compare(results, chosen, origin, count, milvus_uri)
 
 
-def _origins(chosen: Search, pairs: Sequence[tuple[Path, Path]]) -> list[Origin]:
-    if not pairs:
+def _origins(chosen: Search, given: Sequence[tuple[Given, Given]]) -> list[Origin]:
+    if not given:
         return [Clustered(chosen.dim, bits, chosen.queries, chosen.seed) for bits in chosen.bits]
     origins: list[Origin] = []
-    for database, queries in pairs:
-        stored, asked = read_pair(database, queries)
+    for stored, asked in given:
         few = np.random.default_rng(chosen.seed).permutation(len(asked.codes))[: chosen.queries]
         origins.append(
             Grown(stored.name, stored.embeddings, stored.codes, asked.embeddings[few], chosen.dim, chosen.seed)
@@ -161,7 +162,7 @@ def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: s
         return write(folder / "data", origin, count, vectors)
 
     results.write(comparison.run(draw, count, *origin.planes.shape))
-    shutil.rmtree(folder)
+    results.remove(folder)
 
 
 class Comparison:
