@@ -128,13 +128,13 @@ def _facts(of: Accuracy) -> list[Fact]:
 def _bought(of: Accuracy) -> list[str]:
     ours, size = _score(of, of.ours), f"{_bytes(of.ours):,.0f} bytes"
     name = figures.label(of.ours.method, {name: of.ours.params[name] for name in ("bits",) if name in of.ours.params})
-    said = [f"On {of.dataset}, {name} reaches {ours:.3f} {of.metric} with {size} an image."]
+    said = [f"{ours:.3f} {of.metric} on {of.dataset} with {size} an image ({name})."]
     if of.floats:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
         kept = f"{ours / floats:.1%} of that" if ours < floats else "all of that"
         said.append(
-            f"With {_bytes(of.floats):,.0f} bytes an image, {times} times as many, {of.floats.method} reaches "
-            f"{floats:.3f}: the codes keep {kept}."
+            f"{floats:.3f} with {_bytes(of.floats):,.0f} bytes, {times} times as many ({of.floats.method}): "
+            f"the codes keep {kept}."
         )
     beaten = [row for row in of.rivals if _score(of, row) <= ours]
     if beaten:
