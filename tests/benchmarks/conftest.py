@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -36,6 +37,15 @@ def benchmarks() -> Benchmarks:
         return done
 
     return run
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command of the benchmarks in this process, which has its imports already."""
+    from benchmarks.__main__ import main
+
+    monkeypatch.setenv("GIT_DIR", os.devnull)
+    return lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])
 
 
 @pytest.fixture
