@@ -1,7 +1,7 @@
 import pytest
 
 from transhash.report.figures import number, plain, size, spell
-from transhash.report.plots import exponent
+from transhash.report.plots import exponent, plots
 from transhash.report.records import Curve, Figure, Row
 from transhash.report.sections import gather
 from transhash.report.summary import summarize
@@ -12,7 +12,7 @@ from .samples import accuracy, search
 
 def said(records):
     summary = summarize(gather(records))
-    return " ".join(summary.buys), " ".join(summary.costs), {fact.value for fact in summary.facts}
+    return " ".join(summary.buys), " ".join(summary.costs), {value for value, _ in summary.facts}
 
 
 def test_codes_that_lose_a_little():
@@ -78,6 +78,15 @@ def test_what_finds_too_little_is_not_called_fast():
         {"ms a query": Figure(0.001), "recall@10 by distance": Figure(0.5)},
     )
     assert "half blind" not in "".join(said([*search(), fast])[:2])
+
+
+def test_what_takes_nothing_is_left_out():
+    records = [*accuracy(), *search()]
+    for row in records:
+        if isinstance(row, Row):
+            row.values.update({name: Figure(0.0) for name in ("bytes an image", "ms a query") if name in row.values})
+    assert said(records)[0] == ""
+    assert [plot.name for group in plots(gather(records)[1]) for plot in group].count("ms a query") == 2
 
 
 def test_nothing_to_say():

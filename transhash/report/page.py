@@ -15,9 +15,10 @@ from typing import Any
 
 from ..errors import ResultsError
 from . import figures, output
+from .accuracy import accuracies
 from .records import Record
 from .sections import Section, gather
-from .summary import Summary, accuracies, summarize
+from .summary import Summary, summarize
 from .tables import tables
 
 _START = b"<!doctype html>\n<!-- a report of TransHash -->\n"

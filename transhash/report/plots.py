@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import charts, figures
+from .accuracy import accuracies
 from .charts import Dot, Point
 from .records import Curve, Row
 from .sections import Section
-from .summary import accuracies
 
 _QUERIES = {"ms a query": "median", "ms a query p95": "95 in 100 queries", "ms a query p99": "99 in 100 queries"}
 _MANY = 5  # methods that deserve a plot of their own, one below the other
@@ -137,7 +137,7 @@ def _latencies(rows: Sequence[Row]) -> list[Plot]:
             for name, which in _QUERIES.items()
             if name in row.values and row.values[name].value > 0
         ]
-        if len(own) > 1:
+        if len({dot.label for dot in dots}) > 1:
             spec = charts.dots(f"ms a query, {dataset}", "ms a query", dots)
             drawn.append(Plot("ms a query", dataset, "One query at a time; lower is better.", spec))
     return drawn

@@ -152,7 +152,8 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
     Raises ResultsError if something else stands there.
     """
-    lines = [json.dumps({"record": type(record).__name__.lower(), **asdict(record)}) + "\n" for record in records]
+    documents = ({"record": type(record).__name__.lower(), **asdict(record)} for record in records)
+    lines = [json.dumps(document, allow_nan=False) + "\n" for document in documents]
     with path.open("ab+") as file:
         _cut(file, path)
         file.write("".join(lines).encode())
