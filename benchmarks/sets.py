@@ -27,8 +27,7 @@ from .collection import Collection
 
 _STEP = 1 << 24  # cells read at a time
 _MAX_CHUNK = 1 << 28  # bytes that are unpacked for a single row
-_MAX_QUERIES = 1 << 20
-_MAX_NEIGHBOURS = 1 << 14
+_MAX_ANSWERS = 1 << 26  # queries times neighbours
 _DEFLATED = 1100  # bytes that one stored byte can stand for
 _PARTS = ("train", "test", "neighbors", "distances")
 
@@ -125,7 +124,7 @@ def _check(train: Any, test: Any, neighbors: Any, distances: Any, width: int, fr
         raise ValueError(f"neighbors of {neighbors.dtype} and distances of {distances.dtype}")
     if width > MAX_BITS:
         raise ValueError(f"{width:,} bits; {MAX_BITS:,} at most")
-    if len(test) > _MAX_QUERIES or neighbors.shape[1] > min(_MAX_NEIGHBOURS, len(train)):
+    if neighbors.size > _MAX_ANSWERS or neighbors.shape[1] > len(train):
         raise ValueError(f"{len(test):,} queries with {neighbors.shape[1]:,} neighbours each")
     if len(train) * width // 8 > free // 2:
         raise ValueError(f"{len(train):,} vectors, for which the disk has no room")

@@ -55,7 +55,7 @@ class Hnsw(Method):
 class Exact(Hnsw):
     """Its exact search of an index, which makes no use of the graph: that is as small as can be.
 
-    (Its function `search`, which needs no index, takes ten times as long.)
+    Its function `search`, which needs no index, was slower.
     """
 
     name = "usearch exact"

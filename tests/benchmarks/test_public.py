@@ -81,6 +81,9 @@ def test_neighbours_that_are_not_the_nearest_are_told(tmp_path):
     assert 1 - known.true == pytest.approx(1 / ids.size)
 
 
+WIDE = (("neighbors", int), ("distances", float))
+
+
 def own(path, **attributes):
     with h5py.File(path, "a") as file:
         file.attrs.update(attributes)
@@ -110,6 +113,10 @@ def bomb(path):
         (lambda path: ann(path, neighbors=np.full((QUERIES, NEAREST), COUNT)), "a neighbour is no row"),
         (lambda path: ann(path, neighbors=np.zeros((QUERIES, 3), int)), "neighbors .12, 3. and distances"),
         (lambda path: ann(path, distances=np.zeros((QUERIES, NEAREST), int)), "distances of int64"),
+        (
+            lambda path: ann(path, **{name: np.zeros((QUERIES, 301), kind) for name, kind in WIDE}),
+            "with 301 neighbours",
+        ),
         (lambda path: ann(path, width=2000), "2,000 bits; 1,024 at most"),
         (lambda path: own(ann(path), distance="euclidean"), "its distance is euclidean"),
         (linked, "no dataset train"),
