@@ -4,15 +4,15 @@ import csv
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from transhash.errors import ResultsError
-from transhash.report import append, read, write_csv, write_html, write_markdown
+from transhash.report import append, write_csv, write_html, write_markdown
 from transhash.report.documents import names, redrawn
-from transhash.report.records import Row
 from transhash.report.sections import gather, load
 
 from .samples import accuracy, hostile, search
@@ -105,10 +105,20 @@ def test_tables_of_documents():
     assert drawn.endswith("|\n\n<!-- end of results -->\nafter\n")
     assert redrawn(drawn, gather(accuracy())) == drawn
     assert "bytes" not in drawn
-    with pytest.raises(ResultsError, match="no table 'speed' in the results; there are: accuracy"):
+    with pytest.raises(ResultsError, match="no table 'speed' in the results; there are: accuracy, accuracy/accuracy"):
         redrawn(text.replace(": accuracy:", ": speed:"), gather(accuracy()))
     with pytest.raises(ResultsError, match="no figure 'mAP@7' in accuracy; there are: mAP@all, bytes an image"):
         redrawn(text.replace("mAP@all", "mAP@7"), gather(accuracy()))
+
+
+def test_tables_of_one_name_are_told_apart_by_their_suites():
+    other = [replace(accuracy()[0], id="b", suite="public"), replace(accuracy()[1], run="b")]
+    text = "<!-- results: accuracy -->\n<!-- end of results -->\n"
+    with pytest.raises(ResultsError, match="2 tables 'accuracy' in the results"):
+        redrawn(text, gather([*accuracy(), *other]))
+    drawn = redrawn(text.replace(": accuracy", ": public/accuracy"), gather([*accuracy(), *other]))
+    assert "LSH" not in drawn
+    assert "TransHash" in drawn
 
 
 def test_the_command(tmp_path):
@@ -137,7 +147,9 @@ def test_documents_say_what_the_results_say(document):
     assert redrawn(text, sections) == text, f"draw them again: {said}"
 
 
-def test_every_table_of_the_results_is_drawn_somewhere():
+def test_every_file_of_results_is_drawn_somewhere():
     drawn = {name for path in ("README.md", "docs/results.md") for name in names((REPOSITORY / path).read_text())}
     for path in sorted((REPOSITORY / "benchmarks" / "results").glob("*.jsonl")):
-        assert {record.table for record in read(path) if isinstance(record, Row)} <= drawn, path
+        (*sections,) = load([path])
+        known = {f"{one.run.suite}/{row.table}" for one in sections for row in one.rows}
+        assert drawn & (known | {name.partition("/")[2] for name in known}), path

@@ -1,8 +1,10 @@
 """Reports: results files, and the pages and tables that are drawn from them.
 
-from transhash import report
+One line writes a page, or Markdown, or CSV:
 
-report.write_html("report.html", report.read("results.jsonl"))   # also write_markdown, write_csv
+    report.write_html("report.html", report.read("results.jsonl"))
+
+What `read` yields can be made from codes, too: `evaluated.records`. A page needs the extra ``report``.
 """
 
 from .page import write_html

@@ -118,7 +118,8 @@ def losses(of: Accuracy) -> list[str]:
 
 def _listed(rows: list[Row]) -> str:
     names = list(dict.fromkeys(row.method for row in rows))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    comma = "; " if any("," in name for name in names) else ", "
+    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
 
 
 def _bytes(row: Row) -> float:

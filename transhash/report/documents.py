@@ -1,8 +1,10 @@
 """Tables of a results file in documents by hand: between two marks, drawn again by a command.
 
-<!-- results: TABLE -->                 or, for some of its columns, <!-- results: TABLE: mAP@all; P@10 -->
-| method | ...
-<!-- end of results -->
+    <!-- results: TABLE -->                 or, for some of its columns, <!-- results: TABLE: mAP@all; P@10 -->
+    | method | ...
+    <!-- end of results -->
+
+Where several runs have a table of that name, SUITE/TABLE tells it apart.
 """
 
 import re
@@ -23,7 +25,11 @@ def redrawn(text: str, sections: Sequence[Section]) -> str:
 
     Raises ResultsError for a mark that names a table or figure that the results lack.
     """
-    known = {table.title: table for section in sections for table in tables(section)}
+    known: dict[str, list[Table]] = {}
+    for section in sections:
+        for table in tables(section):
+            for name in (table.title, f"{section.run.suite}/{table.title}"):
+                known.setdefault(name, []).append(table)
     return _BLOCK.sub(lambda found: f"{found[1]}\n{_drawn(found, known)}\n\n{found[4]}", text)
 
 
@@ -32,10 +38,13 @@ def names(text: str) -> list[str]:
     return [found["name"] for found in _BLOCK.finditer(text)]
 
 
-def _drawn(found: re.Match[str], known: dict[str, Table]) -> str:
-    table = known.get(found["name"])
-    if not table:
-        raise ResultsError(f"no table {found['name']!r} in the results; there are: {', '.join(known)}")
+def _drawn(found: re.Match[str], known: dict[str, list[Table]]) -> str:
+    name = found["name"]
+    if name not in known:
+        raise ResultsError(f"no table {name!r} in the results; there are: {', '.join(known)}")
+    if len(known[name]) > 1:
+        raise ResultsError(f"{len(known[name])} tables {name!r} in the results; there are: {', '.join(known)}")
+    (table,) = known[name]
     columns = found["columns"].split("; ") if found["columns"] else []
     if missing := [name for name in columns if name not in table.columns]:
         raise ResultsError(f"no figure {missing[0]!r} in {table.title}; there are: {', '.join(table.columns)}")
