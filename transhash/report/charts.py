@@ -16,6 +16,7 @@ _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down
 _LOG = 50.0  # a wider axis than this factor is logarithmic
 _HEIGHT = 340
 _BAR = 26
+_LONG = 36  # characters of a label, from which on there are two of them in a row
 _FONT = "system-ui, 'Segoe UI', Roboto, sans-serif"
 
 
@@ -56,7 +57,7 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
     picked = alt.selection_point(fields=["method"], bind="legend")
     base = alt.Chart().encode(
         *axes,
-        color=alt.Color("method:N", scale=alt.Scale(domain=methods, range=colours), legend=_legend()),
+        color=alt.Color("method:N", scale=alt.Scale(domain=methods, range=colours), legend=_legend(methods)),
         opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12)),
     )
     described = [
@@ -71,7 +72,7 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         ),
         base.mark_point(filled=True, size=70 if len(points) <= 24 * len(methods) else 16)
         .encode(
-            shape=alt.Shape("method:N", scale=alt.Scale(domain=methods, range=shapes), legend=_legend()),
+            shape=alt.Shape("method:N", scale=alt.Scale(domain=methods, range=shapes), legend=_legend(methods)),
             tooltip=described,
         )
         .add_params(picked),
@@ -111,7 +112,7 @@ def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
     wide = _wide(values) and not x.startswith(figures.SHARES)
     scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=False, padding=12)
     base = alt.Chart().encode(
-        alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=alt.ExprRef("width < 500 ? 130 : 320"))),
+        alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=alt.ExprRef("width < 500 ? 130 : 380"))),
         color=alt.Color(
             "family:N",
             scale=alt.Scale(domain=list(_HUES), range=[f"var(--{family}-0)" for family in _HUES]),
@@ -127,7 +128,7 @@ def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
             shape=alt.Shape(
                 "which:N",
                 scale=alt.Scale(domain=which, range=list(_SHAPES[: len(which)])),
-                legend=_legend() if len(which) > 1 else None,
+                legend=_legend(which) if len(which) > 1 else None,
             ),
             tooltip=[
                 alt.Tooltip("label:N", title="method"),
@@ -200,12 +201,14 @@ def _format(name: str) -> str:
     return ".3~f" if name.startswith(figures.SHARES) else ",.4~r"
 
 
-def _legend(title: str | None = None) -> alt.Legend:
+def _legend(labels: Sequence[str]) -> alt.Legend:
+    """Return a legend below the chart, in as many columns as there is room for its labels."""
+    columns = 3 if max(map(len, labels)) < _LONG else 2
     return alt.Legend(
-        title=title,
+        title=None,
         orient="bottom",
-        columns=alt.ExprRef("width < 500 ? 1 : 3"),
-        labelLimit=alt.ExprRef("width < 500 ? 280 : 240"),
+        columns=alt.ExprRef(f"width < 500 ? 1 : {columns}"),
+        labelLimit=alt.ExprRef(f"width < 500 ? width - 24 : width / {columns} - 24"),
         symbolLimit=60,
         symbolOpacity=1,
     )

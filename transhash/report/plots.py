@@ -11,6 +11,7 @@ from .records import Curve, Row
 from .sections import Section
 
 _QUERIES = {"ms a query": "median", "ms a query p95": "95 in 100 queries", "ms a query p99": "99 in 100 queries"}
+_LINES = ("hasher", "candidates", "with")  # parameters that make another line; others make another point of it
 _MANY = 5  # methods that deserve a plot of their own, one below the other
 
 
@@ -65,10 +66,9 @@ def _scatters(rows: Sequence[Row], x: str, y: str, named: Sequence[Row] = ()) ->
     drawn = []
     for (_, dataset, across, up), own in groups.items():
         if len(own) > 1:
-            names = _labels(own)
             points = [
-                _point(row, name, across, up, any(row is other for other in named))
-                for row, name in zip(own, names, strict=True)
+                _point(row, line, label, across, up, any(row is other for other in named))
+                for row, line, label in zip(own, _labels(own, _LINES), _labels(own), strict=True)
             ]
             name = f"{up} against {across}"
             spec = charts.lines(f"{name}, {dataset}", across, up, points)
@@ -76,16 +76,19 @@ def _scatters(rows: Sequence[Row], x: str, y: str, named: Sequence[Row] = ()) ->
     return drawn
 
 
-def _labels(records: Sequence[Row | Curve]) -> list[str]:
-    """Name records that are drawn together, without the parameters that all of them share."""
+def _labels(records: Sequence[Row | Curve], only: Sequence[str] = ()) -> list[str]:
+    """Name records that are drawn together, without the parameters that all share, or with some others only."""
     common = figures.shared([record.params for record in records])
-    return [figures.label(record.method, figures.rest(record.params, common)) for record in records]
+    told = [figures.rest(record.params, common) for record in records]
+    if only:
+        told = [{name: value for name, value in params.items() if name in only} for params in told]
+    return [figures.label(record.method, params) for record, params in zip(records, told, strict=True)]
 
 
-def _point(row: Row, name: str, x: str, y: str, named: bool) -> Point:
+def _point(row: Row, line: str, label: str, x: str, y: str, named: bool) -> Point:
     figure = row.values[y]
-    said = name if named else ""
-    return Point(row.method, row.family, name, row.values[x].value, figure.value, figure.low, figure.high, said)
+    said = label if named else ""
+    return Point(line, row.family, label, row.values[x].value, figure.value, figure.low, figure.high, said)
 
 
 def _curves(curves: Sequence[Curve]) -> list[Plot]:
