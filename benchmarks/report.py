@@ -7,7 +7,8 @@ import click
 
 from transhash import files, report
 from transhash.report.documents import redrawn
-from transhash.report.sections import load
+from transhash.report.records import Record
+from transhash.report.sections import gather
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -39,17 +40,29 @@ def command(
         python -m benchmarks report accuracy.jsonl search.jsonl -o report.html
         python -m benchmarks report benchmarks/results/*.jsonl --update README.md --update docs/results.md
     """
+    if not (output or markdown or table or documents):
+        raise click.UsageError("nothing to write: give -o, --markdown, --csv or --update")
     records = list(chain.from_iterable(map(report.read, results)))
-    for path, write in ((output, report.write_html), (markdown, report.write_markdown), (table, report.write_csv)):
-        if path:
-            write(path, records)
-    for document in documents:
-        _update(document, results)
+    try:
+        for path, write in (
+            (output, report.write_html),
+            (markdown, report.write_markdown),
+            (table, report.write_csv),
+        ):
+            if path:
+                write(path, records)
+                print(f"wrote {path}")
+        for document in documents:
+            print(f"{document}: {'drawn again' if _update(document, records) else 'says so already'}")
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
 
 
-def _update(document: Path, results: tuple[Path, ...]) -> None:
+def _update(document: Path, records: list[Record]) -> bool:
+    """Draw the tables of a document again; return whether that changed it."""
     old = document.read_text(encoding="utf-8")
-    new = redrawn(old, load(results))
+    new = redrawn(old, gather(records))
     if new != old:
         with files.replacing(document) as temporary:
             temporary.write_text(new, encoding="utf-8", newline="")
+    return new != old

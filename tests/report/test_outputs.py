@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from transhash.errors import ResultsError
-from transhash.report import append, write_csv, write_html, write_markdown
+from transhash.report import append, read, write_csv, write_html, write_markdown
 from transhash.report.documents import names, redrawn
-from transhash.report.sections import gather, load
+from transhash.report.sections import gather
 
 from .samples import accuracy, hostile, search
 
@@ -131,25 +131,30 @@ def test_the_command(tmp_path):
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     assert all("Accuracy" in (tmp_path / name).read_text(encoding="utf-8") for name in ("r.html", "r.md"))
     assert "| float embedding | 0.7500 | 1,536 |" in (tmp_path / "notes.md").read_text(encoding="utf-8")
-    (tmp_path / "one.jsonl").write_text("{}\n")
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: one.jsonl, line 1: no record of a results file: ")
-    assert done.stderr.count("\n") == 1
+    nowhere = [*command[:6], "-o", "nowhere/r.html"]
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    for words, said in (
+        ([*command, "bad.jsonl"], "bad.jsonl, line 1: no record of a results file: "),
+        (nowhere, "[Errno 2] No such file or directory: "),
+        (command[:6], "nothing to write: give -o, --markdown, --csv or --update"),
+    ):
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode > 0
+        assert done.stderr.splitlines()[-1].startswith(f"Error: {said}")
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
 def test_documents_say_what_the_results_say(document):
     text = (REPOSITORY / document).read_text(encoding="utf-8")
     assert names(text)
-    sections = load(sorted((REPOSITORY / "benchmarks" / "results").glob("*.jsonl")))
+    records = chain.from_iterable(read(path) for path in sorted((REPOSITORY / "benchmarks/results").glob("*.jsonl")))
     said = "python -m benchmarks report benchmarks/results/*.jsonl --update README.md --update docs/results.md"
-    assert redrawn(text, sections) == text, f"draw them again: {said}"
+    assert redrawn(text, gather(records)) == text, f"draw them again: {said}"
 
 
 def test_every_file_of_results_is_drawn_somewhere():
     drawn = {name for path in ("README.md", "docs/results.md") for name in names((REPOSITORY / path).read_text())}
     for path in sorted((REPOSITORY / "benchmarks" / "results").glob("*.jsonl")):
-        (*sections,) = load([path])
-        known = {f"{one.run.suite}/{row.table}" for one in sections for row in one.rows}
+        known = {f"{one.run.suite}/{row.table}" for one in gather(read(path)) for row in one.rows}
         assert drawn & (known | {name.partition("/")[2] for name in known}), path

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transhash.errors import ResultsError
 from transhash.report import append, read
 from transhash.report.records import Curve, Example, Figure, Picture, Row, Run, Skipped
-from transhash.report.sections import gather, load
+from transhash.report.sections import gather
 
 from .samples import accuracy, image, search
 
@@ -139,12 +139,16 @@ def test_half_a_surrogate_pair_becomes_an_escape(tmp_path):
     assert [run.title for run in read(path)] == ["\\ud800"]
 
 
-def test_records_are_sorted_by_their_runs(tmp_path):
-    path = tmp_path / "results.jsonl"
-    append(path, [*accuracy(), *search(), *accuracy()[:1]])
-    sections = load([path])
+def test_records_are_sorted_by_their_runs():
+    sections = gather([*accuracy(), *search(), *accuracy()[:1]])
     assert [section.run.id for section in sections] == ["a", "s"]
     assert [section.rows for section in sections] == [section.rows for section in gather([*search(), *accuracy()])][
         ::-1
     ]
     assert (len(sections[1].curves), len(sections[1].skipped), len(sections[1].examples)) == (2, 1, 1)
+    later = replace(accuracy()[0], date="2026-11-22")
+    sections = gather([*accuracy(), later, *accuracy()[1:3]])
+    assert [(section.run.date, len(section.rows)) for section in sections] == [
+        (accuracy()[0].date, 5),
+        (later.date, 2),
+    ]

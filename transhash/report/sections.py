@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from .records import Curve, Example, Record, Row, Run, Skipped, read
+from .records import Curve, Example, Record, Row, Run, Skipped
 
 
 @dataclass(frozen=True)
@@ -19,23 +18,21 @@ class Section:
 
 
 def gather(records: Iterable[Record]) -> list[Section]:
-    """Sort records by their runs; of a run that was begun again, the first beginning counts."""
-    sections: dict[str, Section] = {}
+    """Sort records by their runs. A run that says something else under the id of an earlier one is another run."""
+    sections: list[Section] = []
+    current: dict[str, Section] = {}
     for record in records:
         match record:
             case Run():
-                sections.setdefault(record.id, Section(record))
+                if record.id not in current or current[record.id].run != record:
+                    current[record.id] = Section(record)
+                    sections.append(current[record.id])
             case Row():
-                sections[record.run].rows.append(record)
+                current[record.run].rows.append(record)
             case Curve():
-                sections[record.run].curves.append(record)
+                current[record.run].curves.append(record)
             case Skipped():
-                sections[record.run].skipped.append(record)
+                current[record.run].skipped.append(record)
             case Example():
-                sections[record.run].examples.append(record)
-    return list(sections.values())
-
-
-def load(paths: Iterable[Path]) -> list[Section]:
-    """Return the runs of results files. Raises ResultsError for a file that is none."""
-    return [section for path in paths for section in gather(read(path))]
+                current[record.run].examples.append(record)
+    return sections
