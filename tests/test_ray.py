@@ -54,8 +54,10 @@ def cluster(tmp_path_factory, ray_folder):
     with log.open("w") as file:
         process = subprocess.Popen(command, env={**os.environ, **access}, stdout=file, stderr=file)
     try:
-        while "will now block" not in log.read_text():
+        for _ in range(1200):
             assert process.poll() is None, log.read_text()
+            if "will now block" in log.read_text():
+                break
             time.sleep(0.1)
         yield process.pid, {**access, "RAY_ADDRESS": f"127.0.0.1:{head}"}
     finally:
