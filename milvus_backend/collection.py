@@ -20,7 +20,7 @@ from transhash.results import Matches, RangeMatches
 from transhash.search import Changes, check_same_model
 
 from . import changing, expressions, selecting
-from .contents import STATE, Contents, Load, State
+from .contents import PARAMS, STATE, Contents, Load, State
 from .ledger import Ledger
 from .loading import MAX_TEXT
 from .location import Location
@@ -216,14 +216,18 @@ class MilvusCollection:
         }
 
     def _searcher(self, params: Params | None, where: Filter | None) -> Searcher:
-        known = ("nprobe",) if self._contents.type == "ivf" else ()
+        known = ("nprobe",) if "nprobe" in self._contents.params else ()
         given = {
             **self._contents.params,
             **check_params(params, known, f"searching type {self._contents.type} of Milvus"),
         }
         effort = {"nprobe": min(given["nprobe"], given["nlist"])} if known else {}
         condition = selecting.condition(self._server, where, self._root)
-        return Searcher(self._server, Ledger.read(self._server).state.next_id, condition, effort)
+        return Searcher(self._server, self._next_id, condition, effort)
+
+    def _next_id(self) -> int:
+        self._ledger.refresh()
+        return self._ledger.state.next_id
 
     def _packed(self, queries: Codes | NDArray[np.uint8]) -> NDArray[np.uint8]:
         if isinstance(queries, Codes):
@@ -245,7 +249,7 @@ def _planned(type: str | None, params: Params | None, count: int) -> tuple[str, 
     kind = type or MilvusCollection.types[0]
     if kind not in _INDEXES:
         raise BackendError(f"the milvus backend has no index type {kind!r}; it has: {', '.join(_INDEXES)}")
-    given = check_params(params, ("nlist", "nprobe") if kind == "ivf" else (), f"index type {kind} of Milvus")
+    given = check_params(params, PARAMS[kind], f"index type {kind} of Milvus")
     if kind == "flat":
         return kind, {}
     nlist, nprobe = clustering.plan(count, given.get("nlist"), given.get("nprobe"))

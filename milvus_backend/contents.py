@@ -8,6 +8,8 @@ from typing import Any, Self
 from transhash.codes import ModelRef
 from transhash.errors import BackendError
 
+PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}  # of each type of index
+
 FORMAT = "transhash-collection"
 VERSION = 0
 STATE = "transhash.state"  # the property
@@ -50,9 +52,13 @@ class Contents:
                 f"{where}: format version {document.get('version')!r}, this TransHash reads {VERSION}; upgrade it"
             )
         try:
-            model = ModelRef(**document["model"])
-            params = {str(name): int(value) for name, value in document["params"].items()}
-            return cls(model, str(document["type"]), params, str(document["root"]))
+            model, kind = document["model"], document["type"]
+            return cls(
+                ModelRef(str(model["name"]), str(model["digest"]), int(model["bits"]), str(model["preprocessing"])),
+                kind,
+                {name: int(document["params"][name]) for name in PARAMS[kind]},
+                str(document["root"]),
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BackendError(f"{where}: its description is damaged ({error!r}); build it again") from None
 
@@ -74,6 +80,12 @@ class Load:
     digest: str
     first: int
     rows: int
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `State.dump` wrote of it. Raises KeyError, TypeError or ValueError."""
+        kind, name, digest = (str(document[field]) for field in ("kind", "name", "digest"))
+        return cls(kind, name, digest, int(document["first"]), int(document["rows"]))
 
 
 @dataclass(frozen=True)
@@ -99,8 +111,11 @@ class State:
         """Read what `dump` wrote. Raises BackendError if it is not there or damaged."""
         try:
             document = json.loads(properties[STATE])
-            pending = document["pending"]
-            return cls(int(document["next_id"]), tuple(map(str, document["loads"])), pending and Load(**pending))
+            return cls(
+                int(document["next_id"]),
+                tuple(map(str, document["loads"])),
+                Load.of(document["pending"]) if document["pending"] else None,
+            )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise BackendError(f"{where}: its property {STATE} is damaged ({error!r}); build it again") from None
 

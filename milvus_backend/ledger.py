@@ -42,10 +42,11 @@ class Ledger:
         """Raise BackendError if something was begun and has not ended."""
         pending = self.state.pending
         if pending:
-            how = {"build": "th index build", "sync": "th index sync"}.get(pending.kind, "th index add")
+            command = pending.kind if pending.kind in ("build", "sync") else "add"
+            other = "" if command == "build" else ", or th index sync with what the collection shall hold"
             raise BackendError(
-                f"{self.server.location}: {how} of {pending.name} is under way or was stopped; "
-                "run it again, or th index sync with what the collection shall hold"
+                f"{self.server.location}: th index {command} of {pending.name} is under way or was stopped; "
+                f"run it again{other}"
             )
 
     def begin(self, load: Load) -> None:

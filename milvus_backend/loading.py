@@ -25,18 +25,12 @@ Report = Callable[[int, int], object]
 
 def texts(codes: Codes) -> list[str]:
     """Return the whole paths as they are stored. Raises CodesError for one that is too long."""
-    paths = [expressions.text(path) for path in codes.records.full_paths()]
-    for path in paths:
-        if len(path) * 4 > MAX_TEXT and len(path.encode()) > MAX_TEXT:
-            raise CodesError(
-                f"{path[:80]}…: {len(path.encode())} bytes, Milvus takes paths of {MAX_TEXT}; shorten it"
-            )
-    return paths
+    return [_checked(expressions.text(path)) for path in codes.records.full_paths()]
 
 
 def labels(codes: Codes) -> list[list[str]]:
-    """Return the labels of every row as they are stored."""
-    return [list(map(expressions.label, codes.records.names(row))) for row in range(len(codes))]
+    """Return the labels of every row as they are stored. Raises CodesError for one that is too long."""
+    return [[_checked(expressions.label(name)) for name in codes.records.names(row)] for row in range(len(codes))]
 
 
 def load(
@@ -61,12 +55,6 @@ def load(
                 report(done, total)
     if missing := total - server.count(expressions.between(first, first + total)):
         raise BackendError(f"{server.location}: {missing} of {total} rows did not arrive; run the command again")
-
-
-def delete(server: Server, ids: list[int]) -> None:
-    """Take away the rows with some ids."""
-    for start in range(0, len(ids), PAGE):
-        server.call("delete", ids=ids[start : start + PAGE])
 
 
 def _absent(server: Server, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -107,6 +95,12 @@ def _requests(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     step = -(-len(rows) // max(1, -(-size // _BYTES)))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
+
+
+def _checked(text: str) -> str:
+    if len(text) * 4 > MAX_TEXT and len(text.encode()) > MAX_TEXT:
+        raise CodesError(f"{text[:80]}…: {len(text.encode())} bytes, where Milvus takes {MAX_TEXT}; shorten it")
+    return text
 
 
 def _mask(places: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ these tie at the last distance, those of that very distance are asked for by ran
 fit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,13 +29,13 @@ class Searcher:
 
     Attributes:
         server: where it lies.
-        stop: above the ids of all its rows.
+        stop: tells what is above the ids of all its rows.
         condition: which rows may be found.
         params: search parameters of the index.
     """
 
     server: Server
-    stop: int
+    stop: Callable[[], int]
     condition: str
     params: dict[str, int]
 
@@ -58,7 +58,7 @@ class Searcher:
         owners, ids, distances = [], [], []
         params = self._ring(0, radius)
         for row, (query, hits) in enumerate(self._asked(queries, self.condition, MOST_HITS, params)):
-            parts = [hits] if len(hits[0]) < MOST_HITS else self._ranges(query, params, 0, self.stop)
+            parts = [hits] if len(hits[0]) < MOST_HITS else self._ranges(query, params, 0, self.stop())
             for own, far in parts:
                 owners.append(np.full(len(own), row))
                 ids.append(own)
@@ -74,7 +74,7 @@ class Searcher:
         far = int(distances[-1])
         near = int(np.searchsorted(distances, far))
         tied = ids[near:]
-        for own, _ in self._ranges(query, self._ring(far, far), 0, self.stop):
+        for own, _ in self._ranges(query, self._ring(far, far), 0, self.stop()):
             tied = np.union1d(tied, own)
             if len(own) and np.searchsorted(tied, own.max()) + 1 >= k - near:  # of smaller ids there are no others
                 break

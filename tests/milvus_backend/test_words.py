@@ -66,15 +66,21 @@ def test_other_locations_are_refused(uri, name):
 
 
 def test_contents_and_state_come_back():
-    contents = Contents(ModelRef("h.safetensors", "d" * 64, 64, '{"size": 224}'), "ivf", {"nlist": 4}, "/pictures/ü")
+    contents = Contents(
+        ModelRef("h.safetensors", "d" * 64, 64, '{"size": 224}'), "ivf", {"nlist": 4, "nprobe": 2}, "/pictures/ü"
+    )
     assert Contents.read(contents.dump(), "here") == contents
     state = State(5, ("a",)).begin(Load("add", "c.h5", "b", 5, 7))
     assert State.read({"transhash.state": state.dump()}, "here") == state
     assert state.end() == State(12, ("a", "b"))
 
 
+OURS = '{"format": "transhash-collection", "version": 0'
+
+
 @pytest.mark.parametrize(
-    "description", ["", "[]", "{}", '{"format": "transhash-collection", "version": 0}', "[" * 9999]
+    "description",
+    ["", "[]", "{}", OURS, OURS + "}", OURS + ', "type": [], "params": {}, "root": "", "model": {}}', "[" * 9999],
 )
 def test_what_is_no_collection_is_said(description):
     with pytest.raises(BackendError, match=r"not a collection of TransHash|is damaged"):
