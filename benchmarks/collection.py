@@ -199,9 +199,10 @@ def nearest_vectors(collection: Collection, k: int) -> tuple[NDArray[np.int64], 
     queries = collection.query_vectors
     ids, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     for start, block in blocks(collection.vectors):
-        best = np.concatenate([best, queries @ block.T], axis=1)
-        rows = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
-        ids = np.concatenate([ids, rows], axis=1)
+        cosines = queries @ block.T
+        near = np.argpartition(-cosines, min(k, len(block)) - 1, axis=1)[:, :k]
+        ids = np.concatenate([ids, near + start], axis=1)
+        best = np.concatenate([best, np.take_along_axis(cosines, near, 1)], axis=1)
         first = np.argsort(-best, axis=1, kind="stable")[:, :k]
         ids, best = np.take_along_axis(ids, first, 1), np.take_along_axis(best, first, 1)
     return ids, best

@@ -64,7 +64,7 @@ def measure(results: Results, chosen: Turns, path: Path, answers: Path | None, u
         suites.say(f"{dataset}: measured before")
         return
     suites.say(f"{dataset}: reading")
-    folder = results.work / dataset.replace(" ", "-")
+    folder = results.work / re.sub(r"\W+", "-", dataset)
     known = unpack(path, folder / "data")
     if not results.has(truth, [truth]):
         values = {"share of the given neighbours that are the nearest": Figure(known.true)}
@@ -93,7 +93,7 @@ class _Kept(Comparison):
         library, kind = name.split(" ", 1)
         algorithm = f"{_NAMES[library]}-{kind.lower().replace(' ', '-')}"
         own, k = self._known.collection, self._chosen.k
-        found = (self._folder / "answers.npy").absolute()
+        found = self._folder / "answers.npy"
         for setting in settings:
             asked = {"k": k, "effort": setting.effort, "found": str(found)}
             rounds = [worker.ask("answers", **asked) for _ in range(self._chosen.repeats)]

@@ -61,8 +61,8 @@ class Results:
 
     @property
     def work(self) -> Path:
-        """The folder beside the file for what a run needs until it ends."""
-        return self.path.with_name(f"{self.path.name}.work") / self.run.id
+        """The folder beside the file for what a run needs until it ends, an absolute path."""
+        return self.path.absolute().with_name(f"{self.path.name}.work") / self.run.id
 
     def records(self, dataset: str) -> list[Row | Curve | Skipped]:
         """Return what this run says of a data set."""

@@ -115,7 +115,7 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
         reason = "does not fit into memory"
     if reason:
         raise Failed(reason)
-    place = folder.absolute() / method.replace(" ", "-")
+    place = folder / method.replace(" ", "-")
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     data = [str(collection.folder), collection.count, collection.bits, collection.dim]
@@ -123,7 +123,7 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
         built = worker.ask("build", collection=data, folder=str(place))
     with Worker(method, chosen.threads) as worker:
         empty = worker.ask("peak")
-        queries = str((collection.folder / "query_codes.npy").absolute())
+        queries = str(collection.folder / "query_codes.npy")
         efforts = worker.ask("load", folder=str(place), queries=queries)
         own = {"k": chosen.k, "effort": min(chosen.efforts.get(method, efforts[0]), efforts[-1])}
         worker.ask("batch", **own)

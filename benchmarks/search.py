@@ -1,6 +1,7 @@
 """Search: our indexes beside those of peers over the same codes, and beside the float embeddings behind them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -154,7 +155,7 @@ def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: s
     if results.has(dataset, chosen.methods):
         suites.say(f"{dataset}: measured before")
         return
-    folder = results.work / f"{bits}-{count}-{origin.name.replace(' ', '-').replace('/', '-')}"
+    folder = results.work / re.sub(r"\W+", "-", dataset)
     folder.mkdir(parents=True, exist_ok=True)
     comparison = Comparison(results, chosen, dataset, folder, uri)
 
@@ -233,7 +234,7 @@ class Comparison:
         return dict(json.loads(note.read_text()))
 
     def _index(self, name: str) -> Path:
-        return self._folder.absolute() / name.replace(" ", "-")
+        return self._folder / name.replace(" ", "-")
 
     def _turns(
         self, built: dict[str, Any], collection: Collection
@@ -278,8 +279,8 @@ class Comparison:
         """Return the settings that are worth timing, with their recall."""
         method = methods.find(name)
         queries = collection.folder / ("query_vectors.npy" if method.over == "vectors" else "query_codes.npy")
-        efforts = worker.ask("load", folder=str(self._index(name)), queries=str(queries.absolute()))
-        found = self._folder.absolute() / "found.npy"
+        efforts = worker.ask("load", folder=str(self._index(name)), queries=str(queries))
+        found = self._folder / "found.npy"
         settings = []
         for effort in efforts:
             seconds = worker.ask("batch", k=self._chosen.k, effort=effort, found=str(found))

@@ -14,8 +14,9 @@ REPOSITORY = Path(__file__).parent.parent.parent
 ENVIRONMENT = {
     **os.environ,
     "COLUMNS": "200",
-    "GIT_DIR": os.devnull,
-}  # whoever edits a file meanwhile changes nothing
+    "GIT_DIR": os.devnull,  # whoever edits a file meanwhile changes nothing
+    "PYTHONPATH": str(REPOSITORY),
+}
 
 Benchmarks = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,12 +26,18 @@ def words(arguments: tuple[object, ...]) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def benchmarks() -> Benchmarks:
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which commands run."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="session")
+def benchmarks(elsewhere: Path) -> Benchmarks:
     """Run `python -m benchmarks` in a process of its own."""
 
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            words(arguments), cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+            words(arguments), cwd=elsewhere, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
@@ -49,7 +56,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def begin(elsewhere: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `python -m benchmarks` in the background; it does not outlive the test."""
     running: list[subprocess.Popen[str]] = []
 

@@ -31,10 +31,9 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(config, benchmarks, tmp_path_factory):
-    path = tmp_path_factory.mktemp("results") / "new" / "search.jsonl"
-    benchmarks("search", "--config", config, "-o", path)
-    return path
+def results(config, benchmarks, elsewhere):
+    benchmarks("search", "--config", config, "-o", "new/search.jsonl")
+    return elsewhere / "new" / "search.jsonl"
 
 
 def rows(path):
