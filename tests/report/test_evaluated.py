@@ -5,6 +5,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from transhash.codes import Codes, ModelRef, Records, write_codes
@@ -132,3 +134,24 @@ def test_the_command_replaces_nothing_else(th, split):
     assert (split / "notes.html").read_text() == "<!doctype html>\n"
     done = th("eval", "c.h5", "--queries", "q.h5", "--images", "photos", cwd=split, code=2)
     assert done.stderr.startswith("Error: --images is for --report")
+
+
+@given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([1, 2, 32]), st.booleans(), st.integers(0, 9))
+def test_few_codes_will_do(queries, count, size, several, seed):
+    """Of any width, with one label or several, or none."""
+    rng = np.random.default_rng(seed)
+
+    def some(number):
+        labels = rng.integers(-1, 2, (number, 2) if several else number).astype(np.int32)
+        labels = -np.sort(-labels) if several else labels
+        labels.flat[0] = 0
+        names = Records([b"%d" % row for row in range(number)], b"", labels, ("dog", "cat"))
+        packed = rng.integers(0, 4, (number, size), dtype=np.uint8)
+        return Codes(packed, names, ModelRef("m", "d", 8 * size), (), rng.random((number, 3)).astype(np.float16))
+
+    found = list(records(some(queries), some(count), "th eval"))
+    figures = [figure.value for row in of(Row, found) for figure in row.values.values()]
+    figures += [value for curve in of(Curve, found) for point in curve.points for value in point]
+    assert np.isfinite(figures).all()
+    assert of(Example, found)
+    assert all(len(example.matches) == min(10, count) for example in of(Example, found))

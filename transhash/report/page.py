@@ -120,6 +120,12 @@ def _title(summary: Summary, sections: Sequence[Section]) -> str:
 
 
 def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {'none' if value is None else value}" for name, value in values.items()
-    )
+    return ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in values.items())
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return f"({', '.join(map(_said, value))})"
+    if isinstance(value, dict):
+        return f"({_listed(value)})"
+    return "none" if value in (None, "") else str(value)
