@@ -46,8 +46,12 @@ def test_words_are_about_the_codes_themselves_and_their_own_floats():
     records.append(Row("a", "accuracy", "cifar10", "TransHash, asymmetric", "codes", {"bits": 64}, values))
     floats = {"mAP@all": Figure(0.98), "bytes an image": Figure(9999)}
     records.append(Row("a", "accuracy", "cifar10", "float embedding", "float", {"hasher": "another"}, floats))
-    assert "0.99" not in said(records)[0]
-    assert "0.750 with 1,536 bytes" in said(records)[0]
+    values = {"mAP@all": Figure(0.01), "bytes an image": Figure(8)}
+    records.append(Row("a", "accuracy", "cifar10", "OPQ", "peer", {"hasher": "another"}, values))
+    buys = said(records)[0]
+    assert "0.750 with 1,536 bytes" in buys
+    assert "0.99" not in buys
+    assert "OPQ" not in buys
 
 
 def test_search():

@@ -48,11 +48,10 @@ def _accuracy(dataset: str, metric: str, rows: list[Row]) -> Accuracy | None:
     plain = [row for row in codes if not any(row.method.startswith(f"{other.method}, ") for other in codes)]
     told = [row for row in plain if row.params.get("bits") == _BITS] or plain
     ours = max(told, key=lambda row: row.values[metric].value)
-    embeddings = [row for row in rows if row.family == "float" and _bytes(row) > _bytes(ours) * _SAME]
-    own = [row for row in embeddings if row.params.get("hasher") == ours.params.get("hasher")]
-    embeddings = own or embeddings
+    others = [row for row in rows if row.params.get("hasher") in (None, ours.params.get("hasher"))]
+    embeddings = [row for row in others if row.family == "float" and _bytes(row) > _bytes(ours) * _SAME]
     floats = max(embeddings, key=lambda row: (_bytes(row), row.values[metric].value), default=None)
-    rivals = [row for row in rows if row.family != "codes" and _bytes(row) <= _bytes(ours) * _SAME]
+    rivals = [row for row in others if row.family != "codes" and _bytes(row) <= _bytes(ours) * _SAME]
     widths = [row for row in codes if row.method == ours.method and _bytes(row) != _bytes(ours)]
     return Accuracy(dataset, metric, ours, floats, rivals, sorted(widths, key=_bytes))
 
