@@ -197,6 +197,13 @@ def test_changes_that_were_stopped(milvus, tmp_path):
     found._ledger.begin(Load("add", "x.h5", "x", 60, 30))
     assert found.sync(files[2]) == Changes(30, 60, 0)
     assert found.search(third[:1], 99).ids.tolist() == [list(range(90, 120))]
+    again = written(tmp_path / "again.h5", first, names[2])
+    with changing.opened(again) as file:
+        found._ledger.begin(Load("replace", "again.h5", file.header.digest, 120, 30))
+        loading.load(found._server, file, 120, collection.silent)
+    added = found.add([again], replace=True)
+    assert (added.rows, added.replaced) == (30, 30)
+    assert found.search(third[:1], 99).ids.tolist() == [list(range(120, 150))]
     assert list(found.verify()) == []
 
 
