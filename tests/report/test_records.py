@@ -129,7 +129,7 @@ def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
         list(read(path))
     with path.open("ab") as file:
         file.truncate(1 << 29)  # a hole: it takes no room
-    with pytest.raises(ResultsError, match="over 256 MiB"):
+    with pytest.raises(ResultsError, match="over 32 MiB"):
         list(read(path))
 
 
