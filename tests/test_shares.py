@@ -123,6 +123,19 @@ def test_archives_go_to_shares_whole(pictures, tmp_path):
     assert [[item.path for item in shared] for shared in many] == [whole[number::7] for number in range(7)]
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_files_of_other_shares_are_not_looked_at(pictures, tmp_path, monkeypatch, listed):
+    names = sorted(os.fsencode(path.relative_to(pictures)) for path in pictures.rglob("*.png"))
+    (tmp_path / "list.txt").write_bytes(b"\n".join(names))
+    source = open_source(pictures, names=tmp_path / "list.txt" if listed else None)
+    whole, looked, stat = list(source), [], os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **options: looked.append(os.fsencode(path)) or stat(path, **options))
+    assert list(Share(source, 1, 3)) == whole[1::3]
+    assert [path for path in looked if path.endswith(b".png")] == [
+        os.path.join(source.root, item.path) for item in whole[1::3]
+    ]
+
+
 @pytest.mark.parametrize("shares", [2, 5])
 def test_shares_know_how_many_they_are(tmp_path, shares):
     for number, count in enumerate((4, 0, 5)):

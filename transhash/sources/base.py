@@ -74,6 +74,14 @@ class Divisible(Protocol):
         """Return the source of some of them, with the same root."""
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A source that can pass over images without looking at their files, which takes long over a network."""
+
+    def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
+        """Yield every `step`-th item, from the one at place `start`, counted from 0."""
+
+
 def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item:
     """Return the item of a file, with its size and time; both unknown if there is none at `path`."""
     try:

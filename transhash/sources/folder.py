@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 from ..errors import SourceError
@@ -39,7 +40,11 @@ class Folder:
 
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the images with their sizes and times, and the folders that were not entered."""
-        for found in self._walk():
+        return self.every(0, 1)
+
+    def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
+        """Yield every `step`-th of these, from the one at place `start`, and look at no other file."""
+        for found in islice(self._walk(), start, None, step):
             yield found if isinstance(found, Skipped) else file_item(self.root, found, folder_labels(found))
 
     def count(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from .base import Divisible, ImageSource, Item, Skipped
+from .base import Divisible, ImageSource, Item, Selective, Skipped
 
 
 class Share:
@@ -32,7 +32,10 @@ class Share:
 
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the items, without decoding those in between."""
-        return islice(iter(self._source), self._slice.start, None, self._slice.step)
+        start, step = self._slice.start or 0, self._slice.step or 1
+        if isinstance(self._source, Selective):
+            return self._source.every(start, step)
+        return islice(iter(self._source), start, None, step)
 
     def count(self) -> int | None:
         """Return how many there are, or None if the source does not know."""
