@@ -65,7 +65,7 @@ def test_more_ties_than_milvus_gives(milvus, tmp_path):
         found.search(codes[:1], 16_384)
 
 
-def test_killed_loaders_and_servers_lose_nothing(milvus, th, start, tmp_path, monkeypatch):
+def test_killed_loaders_and_servers_lose_nothing(milvus, start, tmp_path, monkeypatch):
     """Kill -9 of the loader, then of the server: the third run has every row, once."""
     codes = np.random.default_rng(0).integers(0, 256, (40_000, 8), dtype=np.uint8)
     file = written(tmp_path / "many.h5", codes)
@@ -92,9 +92,8 @@ def test_killed_loaders_and_servers_lose_nothing(milvus, th, start, tmp_path, mo
     assert all(line.endswith("left") for line in said[:-1])  # progress
     milvus.start()
     assert before < rows(milvus, "killed") < len(codes)
-    done = th(*command())
-    assert f"loaded {milvus.location('killed')}: flat, 40000 codes of 64 bits" in done.stderr
-    found = collection.open(milvus.location("killed"))
+    found = build(milvus, file, "killed")
+    assert found.location == milvus.location("killed")
     assert list(found.verify()) == []
     assert len(found) == len(codes)
     sample = np.arange(0, len(codes), 601)
