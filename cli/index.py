@@ -113,13 +113,17 @@ def info(location: Path | str, as_json: bool) -> None:
         th index info photos.index
         th index info milvus://localhost:19530/photos
     """
-    from transhash import collection, manifest
+    if isinstance(location, Path):  # which opens nothing else, and is there at once
+        from transhash import manifest
 
-    described = collection.open(location).info()
+        stored = manifest.read(location)
+        described, document = stored.described(), {"format": manifest.FORMAT, **asdict(stored)}
+    else:
+        from transhash import collection
+
+        described = document = collection.open(location).info()
     if as_json:
-        stored = manifest.read(location) if isinstance(location, Path) else None
-        named = {"format": manifest.FORMAT, "version": manifest.VERSION, **asdict(stored)} if stored else described
-        render.document(named)
+        render.document(document)
         return
     width = max(map(len, described))
     for name, value in described.items():

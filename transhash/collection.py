@@ -295,16 +295,7 @@ class Folder:
 
     def info(self) -> dict[str, int | str]:
         """Describe the index by its manifest alone."""
-        stored = manifest.read(self._folder)
-        return {
-            "backend": stored.backend,
-            **stored.info,
-            "codes": stored.count,
-            "bits": stored.bits,
-            "model": stored.model,
-            "digest": stored.model_digest,
-            "on disk": f"{sum(file.bytes for file in stored.files.values())} bytes",
-        }
+        return manifest.read(self._folder).described()
 
     def _mask(self, where: Filter | None) -> Mask | None:
         return None if where is None else filters.mask(self.index, where)

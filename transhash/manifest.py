@@ -49,6 +49,7 @@ class Manifest:
         data: name of the data folder.
         files: its files by their path in it.
         info: what the backend says of its index.
+        version: of the format.
     """
 
     backend: str
@@ -60,6 +61,19 @@ class Manifest:
     data: str
     files: dict[str, StoredFile]
     info: dict[str, int | str] = field(default_factory=dict)
+    version: int = VERSION
+
+    def described(self) -> dict[str, int | str]:
+        """Return what a person would ask."""
+        return {
+            "backend": self.backend,
+            **self.info,
+            "codes": self.count,
+            "bits": self.bits,
+            "model": self.model,
+            "digest": self.model_digest,
+            "on disk": f"{sum(file.bytes for file in self.files.values())} bytes",
+        }
 
 
 def read(folder: Path) -> Manifest:
@@ -172,7 +186,7 @@ def commit(folder: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         files.sync(data / name)
     files.sync(data)
-    document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+    document = {"format": FORMAT, **asdict(manifest)}
     with files.replacing(folder / NAME) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
@@ -207,4 +221,5 @@ def _parse(document: dict[str, Any]) -> Manifest:
         data=document["data"],
         files=stored,
         info=dict(document["info"]),
+        version=document["version"],
     )
