@@ -6,90 +6,33 @@ FAISS gives no rule: up to four tables of about log₂ n bits, so that there are
 """
 
 import math
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..collection import Collection
-from .base import Ids, Method, doubling
-
-_FILE = "index.faiss"
-
-
-def lists(count: int) -> int:
-    """Return how many inverted lists FAISS recommends for `count` rows."""
-    return max(1, min(int(4 * math.sqrt(count)), count // 39))
+from .base import doubling
+from .faiss_base import FaissMethod, lists
 
 
-class _Binary(Method):
-    family = "peer"
-    package = "faiss"
-
-    def __init__(self, threads: int, uri: str = "") -> None:
-        """Take the number of threads."""
-        import faiss
-
-        super().__init__(threads, uri)
-        faiss.omp_set_num_threads(threads)
-        self.index: Any = None
-
-    def factory(self, count: int, bits: int) -> str:
-        """Return FAISS's name of the index."""
-        raise NotImplementedError
-
-    def build(self, collection: Collection) -> dict[str, Any]:
-        """Train and fill it."""
-        import faiss
-
-        codes = np.ascontiguousarray(collection.codes)
-        name = self.factory(len(codes), collection.bits)
-        self.index = faiss.index_binary_factory(collection.bits, name)
-        self.index.train(codes)
-        self.index.add(codes)
-        return {"factory": name}
-
-    def save(self, folder: Path) -> None:
-        """Write FAISS's file."""
-        import faiss
-
-        faiss.write_index_binary(self.index, str(folder / _FILE))
-
-    def load(self, folder: Path) -> None:
-        """Read it."""
-        import faiss
-
-        self.index = faiss.read_index_binary(str(folder / _FILE))
-
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        self.tune(effort)
-        return self.index.search(queries, k)[1]
-
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
-
-
-class BinaryFlat(_Binary):
+class BinaryFlat(FaissMethod):
     """The scan."""
 
     name = "FAISS BinaryFlat"
+    family = "peer"
 
-    def factory(self, count: int, bits: int) -> str:
+    def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         return "BFlat"
 
 
-class BinaryIvf(_Binary):
+class BinaryIvf(FaissMethod):
     """Inverted lists."""
 
     name = "FAISS BinaryIVF"
+    family = "peer"
     knob = "nprobe"
 
-    def factory(self, count: int, bits: int) -> str:
+    def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
-        return f"BIVF{lists(count)}"
+        return f"BIVF{lists(collection.count)}"
 
     def efforts(self) -> list[int]:
         """Return powers of two."""
@@ -105,13 +48,14 @@ class BinaryIvf(_Binary):
         return count * (2 * bits // 8 + 16)
 
 
-class BinaryHnsw(_Binary):
+class BinaryHnsw(FaissMethod):
     """A graph."""
 
     name = "FAISS BinaryHNSW"
+    family = "peer"
     knob = "efSearch"
 
-    def factory(self, count: int, bits: int) -> str:
+    def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         return "BHNSW32"
 
@@ -129,16 +73,17 @@ class BinaryHnsw(_Binary):
         return count * (bits // 4 + 300)
 
 
-class BinaryMultiHash(_Binary):
+class BinaryMultiHash(FaissMethod):
     """Several hash tables."""
 
     name = "FAISS BinaryMultiHash"
+    family = "peer"
     knob = "nflip"
 
-    def factory(self, count: int, bits: int) -> str:
+    def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
-        width = min(max(8, round(math.log2(count))), bits // 2)
-        return f"BHash{min(4, bits // width)}x{width}"
+        width = min(max(8, round(math.log2(collection.count))), collection.bits // 2)
+        return f"BHash{min(4, collection.bits // width)}x{width}"
 
     def efforts(self) -> list[int]:
         """Return flips: each more multiplies the buckets."""

@@ -6,66 +6,16 @@ behind a random rotation, one bit a number. Vectors have unit length, so the ord
 cosine.
 """
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..collection import Collection
-from .base import Ids, Method, doubling
-from .faiss_binary import lists
-
-_FILE = "index.faiss"
+from .base import doubling
+from .faiss_base import FaissMethod, lists
 
 
-class _Float(Method):
+class _Float(FaissMethod):
     family = "float"
-    package = "faiss"
     over = "vectors"
-
-    def __init__(self, threads: int, uri: str = "") -> None:
-        """Take the number of threads."""
-        import faiss
-
-        super().__init__(threads, uri)
-        faiss.omp_set_num_threads(threads)
-        self.index: Any = None
-
-    def factory(self, collection: Collection) -> str:
-        """Return FAISS's name of the index."""
-        raise NotImplementedError
-
-    def build(self, collection: Collection) -> dict[str, Any]:
-        """Train and fill it."""
-        import faiss
-
-        vectors = np.asarray(collection.vectors)
-        name = self.factory(collection)
-        self.index = faiss.index_factory(collection.dim, name)
-        self.index.train(vectors)
-        self.index.add(vectors)
-        return {"factory": name}
-
-    def save(self, folder: Path) -> None:
-        """Write FAISS's file."""
-        import faiss
-
-        faiss.write_index(self.index, str(folder / _FILE))
-
-    def load(self, folder: Path) -> None:
-        """Read it."""
-        import faiss
-
-        self.index = faiss.read_index(str(folder / _FILE))
-
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        self.tune(effort)
-        return self.index.search(queries, k)[1]
-
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
 
 
 class Flat(_Float):
@@ -122,9 +72,7 @@ class Ivf(_Float):
 
     @property
     def _lists(self) -> Any:
-        import faiss
-
-        return faiss.extract_index_ivf(self.index)
+        return self._faiss.extract_index_ivf(self.index)
 
 
 class IvfPq(Ivf):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..collection import Collection
 from .base import Ids, Method, doubling
-from .faiss_binary import lists
+from .faiss_base import lists
 
 _BATCH = 10_000  # rows of an insert
 
