@@ -151,6 +151,29 @@ def test_lists(file, k, radius, filtered):
         assert list(zip(bits.tolist(), ids.tolist(), strict=True)) == [pair for pair in expected if pair[0] <= radius]
 
 
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_ties_in_long_lists(ascending, k):
+    """Where most codes are alike, the smallest ids win, in whatever lists they are, and in whatever order."""
+    rng = np.random.default_rng(k)
+    codes = np.array([0, 0, 0, 1, 3], np.uint8)[rng.integers(0, 5, 9000)][:, None].repeat(8, axis=1)
+    order = rng.permutation(9000)
+    places = [np.sort(part) if ascending else part for part in np.split(order, [5000, 5001, 5100])]
+    lists = hamming.Lists([codes[part] for part in places], places)
+    queries = np.array([[0] * 8, [255] * 8, [1] * 8], np.uint8)
+    probes = np.array([[0, 1, 2, 3], [3, 0, -1, 2], [2, 1, 3, 0]])
+    allowed = rng.random(9000) < 0.5
+    for mask in (None, allowed):
+        found = hamming.top_k_lists(queries, lists, probes, k, mask)
+        for query, own in enumerate(probes):
+            ids = np.sort(np.concatenate([places[place] for place in own[own >= 0]]))
+            ids = ids if mask is None else ids[mask[ids]]
+            distances = oracle(queries[query : query + 1], codes[ids])[0]
+            best = np.argsort(distances, kind="stable")[:k]
+            np.testing.assert_array_equal(found.ids[query], ids[best])
+            np.testing.assert_array_equal(found.distances[query], distances[best])
+
+
 @pytest.mark.parametrize("width", [*range(1, 18), 24, 25, 32, 33, 64, 100, 127, 128])
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_blocks_threads_and_unaligned_memory(width, threads, monkeypatch):

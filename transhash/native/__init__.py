@@ -45,7 +45,8 @@ class Segments:
     """Arrays of codes with their ids, by address.
 
     Attributes:
-        table: (s, 4) uint64: address of the codes, address of the ids or 0, rows, id of the first row without ids.
+        table: (s, 5) uint64: address of the codes, address of the ids or 0, rows, id of the first row without ids,
+            whether the ids ascend.
         rows: how many codes each segment has, (s,) int64.
     """
 
@@ -54,7 +55,8 @@ class Segments:
         self._kept = (codes, ids)
         addresses = [[_address(array) for array in arrays] for arrays in (codes, ids)]
         self.rows = np.array([len(array) for array in codes])
-        self.table = np.array([*addresses, self.rows, np.zeros_like(self.rows)], dtype=np.uint64).T.copy()
+        ascending = [bool((array[1:] > array[:-1]).all()) for array in ids]
+        self.table = np.array([*addresses, self.rows, np.zeros_like(self.rows), ascending], dtype=np.uint64).T.copy()
 
 
 def threads() -> int:
@@ -223,7 +225,7 @@ def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
     step = max(1, -(-len(codes) // shares // _ALIGNED)) * _ALIGNED
     start, width = _address(codes), codes.shape[1]
     return [
-        (np.array([[start + rows.start * width, 0, rows.stop - rows.start, rows.start]], dtype=np.uint64), pairs)
+        (np.array([[start + rows.start * width, 0, rows.stop - rows.start, rows.start, 0]], dtype=np.uint64), pairs)
         for rows in _slices(len(codes), step)
     ]
 

@@ -20,6 +20,7 @@ typedef struct {
     int64_t *ids;
     uint16_t *distances;
     size_t size, full;
+    int64_t highest; /* id that is still worth something at the greatest distance below the limit */
 } Candidates;
 
 enum action { NEAREST, COUNT, FILL };
@@ -57,20 +58,19 @@ static uint32_t prune(Work *work, Candidates *own)
     while (nearer + work->histogram[last] < work->k)
         nearer += work->histogram[last++];
     size_t wanted = work->k - nearer; /* of those at distance `last` */
-    int64_t highest = INT64_MAX;
-    if (!work->ordered && work->histogram[last] > wanted) {
+    if (!work->ordered) {
         size_t ties = 0;
         for (size_t place = 0; place < own->size; place++)
             if (own->distances[place] == last)
                 work->ties[ties++] = own->ids[place];
         qsort(work->ties, ties, sizeof *work->ties, ascending);
-        highest = work->ties[wanted - 1];
+        own->highest = work->ties[wanted - 1];
     }
     size_t kept = 0;
     for (size_t place = 0; place < own->size; place++) {
         uint32_t distance = own->distances[place];
         int64_t id = own->ids[place];
-        if (distance < last || (distance == last && wanted && id <= highest)) {
+        if (distance < last || (distance == last && wanted && id <= own->highest)) {
             wanted -= distance == last;
             own->ids[kept] = id;
             own->distances[kept++] = (uint16_t)distance;
@@ -99,7 +99,8 @@ static void take(const Scan *scan, Work *work, const Segment *segment, size_t st
                 work->limits[query] = prune(work, own);
                 own->full = work->room;
             }
-            if (distances[place] < work->limits[query]) {
+            uint32_t limit = work->limits[query];
+            if (distances[place] < limit && (distances[place] + 1u < limit || id <= own->highest)) {
                 own->ids[own->size] = id;
                 own->distances[own->size++] = distances[place];
             }
@@ -153,12 +154,14 @@ static int run(const Scan *scan, Work *work)
             for (size_t pair = first; pair < end; pair++) {
                 size_t query = scan->pairs[pair].query, count;
                 const uint64_t *own = queries + query * words;
+                uint32_t limit = work->limits[query];
+                if (work->action == NEAREST && segment->ascending &&
+                    segment->ids[start] > work->candidates[query].highest)
+                    limit--; /* of codes as far as the last, those with smaller ids are known */
                 if (as_it_lies)
-                    count = scan->kernel->below_rows(codes, scan->width, n, own, work->limits[query], places,
-                                                     distances);
+                    count = scan->kernel->below_rows(codes, scan->width, n, own, limit, places, distances);
                 else
-                    count = scan->kernel->below(block, rows, words, n, own, work->limits[query], mask, places,
-                                                distances);
+                    count = scan->kernel->below(block, rows, words, n, own, limit, mask, places, distances);
                 if (count)
                     take(scan, work, segment, start, query, count, places, distances);
                 if (most < rows && work->candidates[query].size > work->k)
@@ -217,6 +220,7 @@ int scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances)
         work.candidates[query].ids = all_ids + query * room;
         work.candidates[query].distances = all_distances + query * room;
         work.candidates[query].full = k;
+        work.candidates[query].highest = INT64_MAX;
     }
     failed = failed || run(scan, &work);
     for (size_t query = 0; !failed && query < scan->asked; query++)

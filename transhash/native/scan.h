@@ -10,6 +10,7 @@ typedef struct {
     const int64_t *ids;
     uint64_t rows;
     uint64_t base;
+    uint64_t ascending; /* whether the ids do */
 } Segment;
 
 typedef struct {
