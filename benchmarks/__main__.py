@@ -1,10 +1,13 @@
 """Run a benchmark: ``python -m benchmarks NAME``; without a name, they are listed. See ``docs/benchmarks.md``."""
 
+import os
 from importlib import import_module
 
 import click
 
 from transhash.errors import TransHashError
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads that spin steal time where cores are shared
 
 _SUITES = ("accuracy", "encode", "public", "scaling", "search")
 _MORE = ("duplicates", "gpu", "memory", "report", "rerank", "scan", "types")
