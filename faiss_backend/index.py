@@ -70,7 +70,6 @@ class FaissIndex:
         choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         given = check_params(choice.params, kind.build_params, f"index type {choice.type}")
-        advance(0)  # what is there to be told may be long in coming
         if kind is Flat:
             write_flat(rows, folder / storage.FILE, advance)
         elif kind is Ivf:

@@ -44,19 +44,29 @@ class Ivf(Bucketed):
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index whose lists suit the codes; numbers by default are those of `clustering.plan`."""
+        lists = cls.plan(codes, params)
+        lists.learn(codes)
+        return lists
+
+    @classmethod
+    def plan(cls, codes: CodeRows, params: dict[str, int]) -> Self:
+        """Return an index without lists, for so many codes; `learn` makes them."""
         nlist, nprobe = clustering.plan(len(codes), params.get("nlist"), params.get("nprobe"))
-        points = sample(codes, nlist * clustering.POINTS_PER_LIST)
         bits = codes.shape[1] * 8
         quantizer = faiss.IndexBinaryHNSW(bits, checked_links(params["M"])) if "M" in params else None
-        quantizer = quantizer or faiss.IndexBinaryFlat(bits)
+        index = faiss.IndexBinaryIVF(quantizer or faiss.IndexBinaryFlat(bits), bits, nlist)
+        index.nprobe = nprobe
+        return cls(index)
+
+    def learn(self, codes: CodeRows) -> None:
+        """Find lists that suit the codes, which takes long if these are many."""
+        index, nlist = self.index, int(self.index.nlist)
+        points = sample(codes, nlist * clustering.POINTS_PER_LIST)
         if nlist > _MANY:
-            quantizer.add(clustering.centroids(points, nlist))
-        index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
+            faiss.downcast_IndexBinary(index.quantizer).add(clustering.centroids(points, nlist))
         index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
         index.cp.max_points_per_centroid = clustering.POINTS_PER_LIST
         index.train(points)
-        index.nprobe = nprobe
-        return cls(index)
 
     @classmethod
     def map(cls, path: Path) -> Self:

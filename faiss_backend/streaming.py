@@ -35,7 +35,9 @@ def write_flat(rows: CodeRows, path: Path, advance: Advance) -> None:
 
 def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advance) -> None:
     """Write an `IndexBinaryIVF` of codes (n, bits/8) uint8; arguments as `write_flat`, parameters those of `Ivf`."""
-    lists = Ivf.train(rows, params)
+    lists = Ivf.plan(rows, params)
+    advance(0)
+    lists.learn(rows)
     nlist = lists.index.nlist
     with TemporaryFile(dir=path.parent) as nearest, path.open("wb") as file:
         sizes = np.zeros(nlist, np.int64)
