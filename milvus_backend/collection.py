@@ -14,10 +14,10 @@ from transhash import clustering
 from transhash.backends import check_params
 from transhash.codes import MAX_LABELS, Codes
 from transhash.collection import Added, Params, Report, Row, silent
-from transhash.errors import BackendError, MismatchError, SelectionError
+from transhash.errors import BackendError, SelectionError
 from transhash.filters import Filter
 from transhash.results import Matches, RangeMatches
-from transhash.search import Changes, check_same_model
+from transhash.search import Changes, check_same_model, packed_queries
 
 from . import changing, expressions, selecting
 from .contents import PARAMS, STATE, Contents, Load, State
@@ -133,7 +133,7 @@ class MilvusCollection:
         """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id)."""
         if not 0 < k < MOST_HITS:
             raise BackendError(f"k={k}: Milvus finds from 1 to {MOST_HITS - 1} for a query")
-        return self._searcher(params, where).nearest(self._packed(queries), k)
+        return self._searcher(params, where).nearest(packed_queries(queries, self.model, "the collection"), k)
 
     def range_search(
         self,
@@ -145,7 +145,7 @@ class MilvusCollection:
         """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
         if radius < 0:
             raise BackendError(f"radius={radius}: must not be negative")
-        return self._searcher(params, where).within(self._packed(queries), radius)
+        return self._searcher(params, where).within(packed_queries(queries, self.model, "the collection"), radius)
 
     def rows(self, ids: NDArray[np.int64]) -> list[Row]:
         """Return what belongs to some ids (m,), in their order. Raises SelectionError for one that no row has."""
@@ -228,17 +228,6 @@ class MilvusCollection:
     def _next_id(self) -> int:
         self._ledger.refresh()
         return self._ledger.state.next_id
-
-    def _packed(self, queries: Codes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if isinstance(queries, Codes):
-            check_same_model(queries.model, self.model, "queries", "the collection")
-            queries = queries.codes
-        if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != self.model.bits:
-            raise MismatchError(
-                f"queries are {queries.dtype} of shape {queries.shape}; "
-                f"the collection takes uint8 of shape (q, {self.model.bits // 8})"
-            )
-        return queries
 
     def _any(self, where: Sequence[Filter]) -> str:
         return expressions.any_of(selecting.condition(self._server, one, self._root) for one in where)

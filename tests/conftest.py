@@ -56,9 +56,10 @@ def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `th` in the background, able to be interrupted as from a terminal; it does not outlive the test."""
     running: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: object) -> subprocess.Popen[str]:
+    def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
+            env={**os.environ, **(env or {})},
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it

@@ -51,7 +51,7 @@ def test_an_index_is_a_folder_or_on_a_server(th, tmp_path):
         assert "say where to" in th("index", "build", "c.h5", *place, cwd=tmp_path, code=2).stderr
     unknown = ["--backend", "faiss", "--uri", "http://localhost", "--collection", "c"]
     assert (
-        "no server 'faiss' is installed; there are: milvus"
+        "server 'faiss' is not installed; there are: milvus"
         in th("index", "build", "c.h5", *unknown, cwd=tmp_path, code=1).stderr
     )
 
@@ -62,7 +62,7 @@ def test_no_such_folder(tmp_path):
 
 
 def test_a_server_that_is_not_installed_is_named():
-    with pytest.raises(BackendError, match=r"no server 'none' is installed; there are: milvus"):
+    with pytest.raises(BackendError, match=r"server 'none' is not installed; there are: milvus"):
         collection.open("none://localhost/photos")
 
 

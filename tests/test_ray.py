@@ -85,25 +85,9 @@ def whole(many, tmp_path_factory):
 
 
 @pytest.fixture
-def begin(cluster, command, many, tmp_path):
+def begin(cluster, start, many, tmp_path):
     """Start to encode them on the cluster, into c.h5; it does not outlive the test."""
-    running = []
-
-    def run():
-        process = subprocess.Popen(
-            [*command, "encode", many, "-o", tmp_path / "c.h5", "--model", "phash", *map(str, RAY)],
-            env={**os.environ, **cluster[1]},
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.kill()
-        process.communicate()
+    return lambda: start("encode", many, "-o", tmp_path / "c.h5", "--model", "phash", *RAY, env=cluster[1])
 
 
 def contents(path):

@@ -11,13 +11,13 @@ are the core's business (`transhash.search`): a backend stores nothing but its o
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import plugins
 from .errors import BackendError
 from .results import Matches, RangeMatches
 
@@ -170,7 +170,7 @@ class Streaming(Protocol):
 
 def names() -> list[str]:
     """Return the names of the installed backends, sorted."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return plugins.names(GROUP)
 
 
 def load(name: str) -> type[Backend]:
@@ -178,17 +178,8 @@ def load(name: str) -> type[Backend]:
 
     Raises BackendError if none is, or if its package does not import.
     """
-    found = [point for point in entry_points(group=GROUP) if point.name == name]
-    if not found:
-        raise BackendError(f"backend {name!r} is not installed; there are: {', '.join(names())}")
-    try:
-        return cast("type[Backend]", found[0].load())
-    except Exception as error:  # a plugin's module may fail in any way; the user needs to know which one
-        package = found[0].dist.name if found[0].dist else found[0].value
-        raise BackendError(
-            f"backend {name!r} does not load ({type(error).__name__}: {error}); "
-            f"reinstall the package {package!r} with what it needs"
-        ) from error
+    mend = "reinstall the package {package!r} with what it needs"
+    return cast("type[Backend]", plugins.load(GROUP, name, "backend", mend))
 
 
 def check_params(

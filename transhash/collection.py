@@ -20,14 +20,13 @@ memory for rows that it does not ask for. Rows have the same ids in both: int64,
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import filters, manifest
+from . import filters, manifest, plugins
 from .codes import Codes, ModelRef, read_codes
 from .errors import BackendError
 from .filters import Filter, Mask
@@ -187,23 +186,9 @@ def open(location: str | Path, mmap: bool = False) -> Collection:
     return load(str(location).partition("://")[0].partition("+")[0]).open(str(location))
 
 
-def names() -> list[str]:
-    """Return the names of the installed servers, sorted."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
-
-
 def load(name: str) -> type[Server]:
     """Return the class registered under `name`. Raises BackendError if none is, or if it does not import."""
-    found = [point for point in entry_points(group=GROUP) if point.name == name]
-    if not found:
-        raise BackendError(f"no server {name!r} is installed; there are: {', '.join(names())}")
-    try:
-        return cast("type[Server]", found[0].load())
-    except Exception as error:  # a plugin's module may fail in any way; the user needs to know which one
-        package = found[0].dist.name if found[0].dist else found[0].value
-        raise BackendError(
-            f"server {name!r} does not load ({type(error).__name__}: {error}); pip install '{package}[{name}]'"
-        ) from error
+    return cast("type[Server]", plugins.load(GROUP, name, "server", f"pip install '{{package}}[{name}]'"))
 
 
 class Folder:

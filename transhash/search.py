@@ -187,7 +187,7 @@ class Index:
         if k < 1:
             raise BackendError(f"k={k}: must be at least 1")
         self._check_mask(allowed)
-        found = self.backend.search(self._checked(queries), k, params or {}, allowed)
+        found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
         return Matches(self.ids.of(found.ids), found.distances)
 
     def range_search(
@@ -204,7 +204,9 @@ class Index:
         if radius < 0:
             raise BackendError(f"radius={radius}: must not be negative")
         self._check_mask(allowed)
-        found = self.backend.range_search(self._checked(queries), radius, params or {}, allowed)
+        found = self.backend.range_search(
+            packed_queries(queries, self.model, "the index"), radius, params or {}, allowed
+        )
         return RangeMatches(found.offsets, self.ids.of(found.ids), found.distances)
 
     def path(self, id: int) -> str:
@@ -299,17 +301,6 @@ class Index:
     def _row(self, id: int) -> int:
         return int(self.ids.rows(np.array([id], np.int64))[0])
 
-    def _checked(self, queries: Codes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if isinstance(queries, Codes):
-            check_same_model(queries.model, self.model, "queries", "index")
-            queries = queries.codes
-        if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != self.model.bits:
-            raise MismatchError(
-                f"queries are {queries.dtype} of shape {queries.shape}; "
-                f"the index takes uint8 of shape (q, {self.model.bits // 8})"
-            )
-        return np.ascontiguousarray(queries)
-
     def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
         if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
             raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool, one a row")
@@ -369,6 +360,22 @@ def _commit(folder: Path, data: Path, name: str, backend: Backend, model: ModelR
     )
     manifest.commit(folder, stored)
     return stored
+
+
+def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
+    """Return the packed codes (q, bits/8) of queries to what is of a model, contiguous; `what` names that.
+
+    Raises MismatchError if they are of another model or width.
+    """
+    if isinstance(queries, Codes):
+        check_same_model(queries.model, model, "queries", what)
+        queries = queries.codes
+    if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
+        raise MismatchError(
+            f"queries are {queries.dtype} of shape {queries.shape}; "
+            f"{what} takes uint8 of shape (q, {model.bits // 8})"
+        )
+    return np.ascontiguousarray(queries)
 
 
 def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:

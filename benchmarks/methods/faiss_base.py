@@ -1,6 +1,7 @@
 """What FAISS's indexes have in common: binary ones over codes, others over vectors."""
 
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ class FaissMethod(Method):
         self._faiss = faiss
         self.index: Any = None
 
+    @abstractmethod
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index for a collection."""
-        raise NotImplementedError
 
     def build(self, collection: Collection) -> dict[str, Any]:
         """Train and fill it."""

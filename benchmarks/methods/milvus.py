@@ -4,6 +4,7 @@ A query goes through its client, as a user's does, so the times hold a round tri
 """
 
 import os
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ class _Milvus(Method):
         self._client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
         self._name = "".join(letter if letter.isalnum() else "_" for letter in f"transhash {self.name}")
 
+    @abstractmethod
     def index_type(self, count: int) -> tuple[str, dict[str, Any]]:
         """Return Milvus's name of the index, and its parameters."""
-        raise NotImplementedError
 
     def build(self, collection: Collection) -> dict[str, Any]:
         """Make a collection on the server, insert, index and load it."""

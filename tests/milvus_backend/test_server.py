@@ -115,7 +115,7 @@ def rows(milvus, name):
 
 def wait(milvus, name, count):
     """Wait until a collection has so many rows."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not client(milvus).has_collection(name) or client(milvus).get_load_state(name)["state"].name != "Loaded":
         assert time.monotonic() < until
         time.sleep(0.05)
