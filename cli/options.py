@@ -90,7 +90,11 @@ EXCLUDE = click.option(
     "--exclude", multiple=True, metavar="PATTERN", help="Take no files or folders that match, as 'thumb*'."
 )
 PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
-WEIGHTS = click.option("--weights", type=EXISTING_FILE, help="Start from a timm checkpoint in safetensors.")
+WEIGHTS = click.option(
+    "--weights",
+    type=EXISTING_FILE,
+    help="Start from a timm checkpoint in safetensors, or from a hasher, whose hash heads alone start anew.",
+)
 NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")
 EF = click.option("--ef", type=click.IntRange(1, 1 << 20), help="Codes that a search of type hnsw keeps in sight.")
 NFLIP = click.option(

@@ -201,6 +201,34 @@ def test_positions_of_a_constant_field_stay_constant_beside_registers():
     torch.testing.assert_close(net.backbone.pos_embed, torch.arange(32.0).expand(1, 25, 32))
 
 
+def test_depth_takes_the_first_blocks():
+    torch.manual_seed(0)
+    whole = build(tiny(groups=0))
+    torch.manual_seed(0)
+    shallow = build(tiny(groups=0, depth=3))
+    assert len(shallow.backbone.blocks) == 2
+    for own, theirs in zip([*shallow.backbone.blocks, shallow.global_block], whole.backbone.blocks, strict=False):
+        assert torch.equal(own.attn.qkv.weight, theirs.attn.qkv.weight)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.5, 0.9])
+def test_dropped_patches_leave_the_others_in_their_order(part):
+    net = build(tiny(groups=2))  # 25 patches
+    net.drop_patches(part)
+    tokens = torch.arange(26.0).expand(8, 26).unsqueeze(2)  # the class token first
+    left = net.backbone.patch_drop(tokens)[:, :, 0]
+    assert left.shape == (8, 1 + int(25 * (1 - part)))
+    assert (left[:, 0] == 0).all()
+    assert (left.diff(dim=1) > 0).all()
+    assert part == 0 or len(left.unique(dim=0)) > 1
+    assert torch.equal(net.eval().backbone.patch_drop(tokens), tokens)
+
+
+def test_too_few_patches_left_for_the_groups():
+    with pytest.raises(ModelError, match="4 groups of the 2 patches left: drop fewer"):
+        build(tiny(groups=4)).drop_patches(0.9)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -217,6 +245,8 @@ def test_positions_of_a_constant_field_stay_constant_beside_registers():
         ({"patch_size": 64}, "patch size 64"),
         ({"groups": 9}, "9 groups"),
         ({"groups": 30, "bits": 64, "stride": 8}, "16 patches"),
+        ({"depth": 1}, "depth 1: must be from 2"),
+        ({"depth": 13}, "depth 13: backbone test_vit has 6 blocks"),
         ({"pool": "max"}, "pool 'max': must be one of token, mean, both"),
     ],
 )

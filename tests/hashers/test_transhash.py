@@ -1,4 +1,5 @@
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -327,6 +328,64 @@ def test_patches_of_another_size_are_resampled(tmp_path):
     weight = start(TINY, weights=tmp_path / "w.safetensors").net.backbone.patch_embed.proj.weight.cpu()
     assert weight.shape == (64, 3, 8, 8)
     torch.testing.assert_close(weight.sum(dim=(2, 3)), torch.ones(64, 3), atol=0.02, rtol=0)
+
+
+def hashed_by(**changes):
+    """A hasher like TINY with other settings, every weight random."""
+    torch.manual_seed(1)
+    hasher = start(replace(TINY, **changes))
+    for weight in hasher.net.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return hasher
+
+
+def test_starting_from_a_hasher_takes_all_but_its_heads(tmp_path):
+    trained = hashed_by(bits=64)
+    trained.save(tmp_path / "h.safetensors")
+    hasher = start(TINY, weights=tmp_path / "h.safetensors")
+    theirs = trained.net.state_dict()
+    for name, weight in hasher.net.state_dict().items():
+        if "head" not in name:
+            assert torch.equal(weight, theirs[name]), name
+    pixels = batch_of(hasher, pictures())
+    np.testing.assert_array_equal(hasher.embed(pixels), trained.embed(pixels))
+    assert hasher.encode(pixels).shape == (6, 2)
+
+
+def test_starting_from_a_hasher_of_another_size(tmp_path):
+    """Positions are resampled from its patches to ours, and missing local streams begin as its last block."""
+    trained = hashed_by(image_size=48, stride=8, groups=0)  # 6 x 6 patches
+    trained.save(tmp_path / "h.safetensors")
+    net = start(TINY, weights=tmp_path / "h.safetensors").net  # 5 x 5
+    theirs = {name: weight.cpu() for name, weight in trained.net.state_dict().items()}
+    positions = resample_abs_pos_embed(theirs["backbone.pos_embed"], [5, 5], [6, 6], num_prefix_tokens=1)
+    torch.testing.assert_close(net.backbone.pos_embed.detach().cpu(), positions)
+    for name, weight in net.state_dict().items():
+        if name.startswith("local_block"):
+            assert torch.equal(weight.cpu(), theirs[name.replace("local", "global")]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"patch_size": 4, "stride": 4},
+            r"backbone.patch_embed.proj.weight is \(64, 3, 4, 4\) there, \(64, 3, 8, 8\) here",
+        ),
+        ({"depth": 3}, r"backbone.blocks.2.norm1.weight is missing there"),
+        ({"backbone": "vit_tiny_patch16_224"}, r"backbone.blocks.5.norm1.weight is missing here"),
+    ],
+)
+def test_hashers_that_cannot_be_started_from(changes, message, tmp_path):
+    hashed_by(**changes).save(tmp_path / "h.safetensors")
+    assert re.search(message, refusal(tmp_path / "h.safetensors", lambda path: start(TINY, weights=path)))
+
+
+def test_damaged_hashers_are_no_start(saved):
+    _, path = saved
+    path.write_bytes(path.read_bytes()[:-100])
+    line = refusal(path, lambda path: start(TINY, weights=path))
+    assert line.count(str(path)) == 1
 
 
 SHAPES = {

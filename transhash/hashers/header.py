@@ -93,16 +93,18 @@ def parse(metadata: dict[str, str] | None) -> Header:
     return Header(architecture, Preprocessing(mean, std, crop), names, training, _layout(config.get("layout")))
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise ModelError if something other than a hasher stands at `path`."""
-    if not path.exists():
-        return
+def is_hasher(path: str | Path) -> bool:
+    """Return whether a file says of itself that it is a hasher."""
     try:
         with safe_open(path, framework="numpy") as file:
-            ours = (file.metadata() or {}).get("format") == FORMAT
+            return (file.metadata() or {}).get("format") == FORMAT
     except (SafetensorError, OSError):
-        ours = False
-    if not ours:
+        return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ModelError if something other than a hasher stands at `path`."""
+    if path.exists() and not is_hasher(path):
         raise ModelError(f"{path}: exists and is not a hasher; choose another output")
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import timm
 import torch
-from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.layers import PatchDropout, PatchEmbed, resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -71,6 +71,41 @@ class SMViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, 3, H, W) to outputs (n, bits), whose signs are the code."""
         return self.hash(self.features(images))
+
+    def drop_patches(self, part: float) -> None:
+        """Leave out this part of an image's patches, drawn anew each time, while training (arXiv:2208.07220).
+
+        Raises ModelError if too few are left for the groups.
+        """
+        left = max(1, int(self.backbone.patch_embed.num_patches * (1 - part)))
+        if left < self.groups:
+            raise ModelError(f"{self.groups} groups of the {left} patches left: drop fewer")
+        self.backbone.patch_drop = PatchDropout(part, self.prefix, ordered=True)
+
+    @torch.no_grad()
+    def take_over(self, trained: "SMViT") -> None:
+        """Copy all but the hash heads of a trained network, with its positions resampled to this one's patches.
+
+        Where only this network has local streams, their block begins as the trained last block. Raises ModelError if
+        the two are otherwise of different shape.
+        """
+        found = trained.state_dict()
+        found["backbone.pos_embed"] = _resampled(trained.backbone, self.backbone.patch_embed.grid_size)
+        if not trained.groups:
+            found |= {
+                name.replace("global_", "local_", 1): found[name] for name in found if name.startswith("global_")
+            }
+        own = dict(self.named_parameters())
+        surplus = [name for name in found if name.startswith("backbone.") and name not in own]
+        if surplus:
+            raise ModelError(f"{surplus[0]} is missing here")
+        for name, weight in own.items():
+            if name.startswith(("global_head", "local_heads")):
+                continue
+            there = tuple(found[name].shape) if name in found else "missing"
+            if there != tuple(weight.shape):
+                raise ModelError(f"{name} is {there} there, {tuple(weight.shape)} here")
+            weight.copy_(found[name])
 
     @torch.no_grad()
     def scale_outputs(self, scale: Tensor, shift: Tensor) -> None:
@@ -148,7 +183,11 @@ def plain_backbone(architecture: Architecture) -> Any:
 
 
 def network(backbone: Any, architecture: Architecture) -> SMViT:
-    """Make a plain backbone's patches overlap and split it into two streams."""
+    """Make a plain backbone's patches overlap, take its first blocks, and split it into two streams."""
+    depth = architecture.depth or len(backbone.blocks)
+    if depth > len(backbone.blocks):
+        raise ModelError(f"depth {depth}: backbone {architecture.backbone} has {len(backbone.blocks)} blocks")
+    backbone.blocks = backbone.blocks[:depth]
     patch = backbone.patch_embed.patch_size[0]
     stride = architecture.stride or max(1, patch * 3 // 4)
     _overlap(backbone, architecture.image_size, patch, stride)
@@ -172,16 +211,19 @@ def _overlap(backbone: Any, image_size: int, patch: int, stride: int) -> None:
     embed = backbone.patch_embed
     if stride > patch:
         raise ModelError(f"stride {stride}: larger than the patch, {patch}, it would leave gaps")
-    old = embed.grid_size
     side = (image_size + stride - patch) // stride
+    if backbone.pos_embed is None:
+        raise ModelError("backbone: it has no absolute position embedding; choose another")
+    backbone.pos_embed = nn.Parameter(_resampled(backbone, (side, side)))
     embed.proj.stride = (stride, stride)
     embed.grid_size, embed.num_patches = (side, side), side * side
     embed.strict_img_size, embed.dynamic_img_pad, embed.img_size = False, False, None
-    if backbone.pos_embed is None:
-        raise ModelError("backbone: it has no absolute position embedding; choose another")
-    if (side, side) != old:
-        prefix = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
-        resampled = resample_abs_pos_embed(
-            backbone.pos_embed.detach(), [side, side], list(old), num_prefix_tokens=prefix
-        )
-        backbone.pos_embed = nn.Parameter(cast(Tensor, resampled))
+
+
+def _resampled(backbone: Any, grid: tuple[int, int]) -> Tensor:
+    """Return a backbone's position embeddings, interpolated to another grid of patches."""
+    positions, old = backbone.pos_embed.detach(), backbone.patch_embed.grid_size
+    if grid == old:
+        return cast(Tensor, positions)
+    prefix = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
+    return cast(Tensor, resample_abs_pos_embed(positions, list(grid), list(old), num_prefix_tokens=prefix))

@@ -21,7 +21,7 @@ from ..errors import ModelError
 from ..packing import pack
 from . import pretrain, smvit
 from .architecture import Architecture
-from .header import DAMAGE, Header, Preprocessing, check_replaceable, damaged, parse
+from .header import DAMAGE, Header, Preprocessing, check_replaceable, damaged, is_hasher, parse
 from .light import unit
 from .precision import has_bf16
 from .smvit import SMViT, build, network, plain_backbone
@@ -165,17 +165,22 @@ def start(
 ) -> TransHasher:
     """Return an untrained hasher: random weights, timm's (`pretrained`), or a safetensors file's (`weights`).
 
+    From a hasher's file everything is taken but the hash heads, which may have other bits.
+
     Raises ModelError if the backbone or its weights cannot be had.
     """
     backbone = plain_backbone(architecture)
+    trained = weights is not None and is_hasher(weights)
     if pretrained:
         weights = pretrain.download(architecture.backbone)
-    if weights is not None:
+    if weights is not None and not trained:
         pretrain.load(backbone, Path(weights))
+    net = network(backbone, architecture)
+    if weights is not None and trained:
+        earlier = TransHasher.load(weights).net.cpu()
+        try:
+            net.take_over(earlier)
+        except ModelError as error:
+            raise ModelError(f"{weights}: {error}; choose the settings that it was trained with") from None
     config = backbone.pretrained_cfg
-    return TransHasher(
-        network(backbone, architecture),
-        architecture,
-        Preprocessing(tuple(config["mean"]), tuple(config["std"])),
-        class_names,
-    )
+    return TransHasher(net, architecture, Preprocessing(tuple(config["mean"]), tuple(config["std"])), class_names)

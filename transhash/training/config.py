@@ -52,6 +52,9 @@ class TrainConfig:
     )
     clip: float = setting(1.0, "Longest gradient; a longer one is scaled down.", low=1e-6, high=1e6)
     ema: float = setting(0.0, "Decay of the weights' moving average, which becomes the hasher.", low=0.0, high=1.0)
+    patch_drop: float = setting(
+        0.0, "Part of an image's patches that a step leaves out, at random, and saves.", low=0.0, high=0.95
+    )
     precision: str = setting("auto", "Arithmetic: bf16 where the machine has it, or as said.", of=PRECISIONS)
     crop: float = setting(0.5, "Smallest part of an image's area that a random crop keeps.", low=0.01, high=1.0)
     flip: float = setting(0.5, "Probability that an image is mirrored.", low=0.0, high=1.0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from timm.layers import Attention, use_fused_attn
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -31,6 +32,9 @@ class Learner:
         self._config = config
         self._steps = steps
         self._net = hasher.net.train()
+        self._net.drop_patches(config.patch_drop)
+        if hasher.device.type == "cpu":
+            _fuse_attention(self._net, fused=False)  # measured in docs/training.md
         classes = len(hasher.class_names)
         objective = objectives.build(config, hasher.architecture.bits, classes, several=several)
         self._objective = objective.to(hasher.device)
@@ -90,6 +94,7 @@ class Learner:
         """Return the hasher as it is now: the average of the weights, if there is one, and of the objective's."""
         learnt: Any = self._average.module if self._average else self._learning
         net = deepcopy(learnt["net"])
+        _fuse_attention(net, fused=use_fused_attn() > 0)
         affine = learnt["objective"].affine()
         if affine:
             net.scale_outputs(*affine)
@@ -111,3 +116,10 @@ class Learner:
 def _seed(*numbers: int) -> None:
     """Seed torch for whatever the network draws in a step, so that a run that goes on draws it again."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+
+
+def _fuse_attention(net: nn.Module, *, fused: bool) -> None:
+    """Compute attention with torch's fused kernel, or with products of matrices."""
+    for module in net.modules():
+        if isinstance(module, Attention):
+            module.fused_attn = fused
