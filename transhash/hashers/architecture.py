@@ -24,11 +24,11 @@ class Architecture:
     stride: int | None = setting(
         None, "Step between patches, in pixels; three quarters of a patch if not given.", low=1, high=1024
     )
-    depth: int | None = setting(None, "Blocks of the backbone, from the first; all if not given.", low=2, high=1000)
     groups: int = setting(4, "Local streams; 0 for a plain vision transformer hasher.", low=0, high=512)
     pool: str = setting(
         "token", "What is read out of a stream: its class token, the mean of its patch tokens, or both.", of=POOLS
     )
+    depth: int | None = setting(None, "Blocks of the backbone, from the first; all if not given.", low=2, high=1000)
 
     def __post_init__(self) -> None:
         """Check every value by itself; what fits together is for the network to say."""
