@@ -188,6 +188,24 @@ def test_average_becomes_the_hasher(pictures):
     assert same(plain, average, atol=0.01)
 
 
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_mixed_images_share_labels_as_they_share_pixels(part):
+    learner = Learner(start(TINY, class_names=("a", "b")), TrainConfig(cutmix=part), steps=20)
+    seen, modules = [], learner.state.modules
+    modules["net"].register_forward_pre_hook(lambda _, given: seen.append(given[0].float().cpu()))
+    modules["objective"].register_forward_pre_hook(lambda _, given: seen.append(given[1].cpu()))
+    labels = torch.eye(2).repeat(4, 1)
+    pixels = labels[:, 1].reshape(8, 1, 1, 1).expand(8, 3, 32, 32)
+    for step in range(20):
+        learner.step(step, [Batch(pixels, labels, [])])
+    shares = [(image.mean(dim=(1, 2, 3)), label[:, 1]) for image, label in zip(seen[::2], seen[1::2], strict=True)]
+    for share, label in shares:
+        torch.testing.assert_close(share, label)
+    mixed = sum(not torch.equal(label, label.round()) for _, label in shares)
+    assert mixed == 0 if part == 0 else 0 < mixed <= 20
+    assert mixed < 17 or part == 1
+
+
 def test_accumulated_batches_make_the_step_of_a_large_one(pictures):
     """For a loss that is a mean over images, the very gradients."""
     found, losses = [], []
@@ -327,6 +345,7 @@ def test_signals_are_as_before_after_a_run(pictures):
         ({"loss": "none"}, "loss 'none': must be one of transhash, dch"),
         ({"precision": "fp16"}, "precision 'fp16': must be one of auto, bf16, fp32"),
         ({"loss": "csq", "gamma": 3.0}, "gamma: nothing that the loss csq has"),
+        ({"loss": "csq", "cutmix": 0.5}, "cutmix: the loss csq takes no shares of labels"),
         ({"loss": "orthohash", "quantization": 1.0}, "quantization: nothing that the loss orthohash has"),
     ],
 )

@@ -45,7 +45,10 @@ def same(one, other):
 
 @pytest.mark.parametrize("loss", ["transhash", "orthohash", "greedyhash"])
 def test_resumed_run_is_the_uninterrupted_one(pictures, tmp_path, loss):
-    source, config = images.folder(pictures), TrainConfig(**RUN, loss=loss, patch_drop=0.5)
+    source, config = (
+        images.folder(pictures),
+        TrainConfig(**RUN, loss=loss, patch_drop=0.5, cutmix=0.5 * (loss == "orthohash")),
+    )
     whole = weights(train(source, TINY, config))
     for stop in (2, 5):
         watcher = StopAt(stop)

@@ -63,6 +63,9 @@ class TrainConfig:
     )
     augment: str = setting("", "A policy of timm in place of --jitter, such as rand-m9-mstd0.5.")
     erase: float = setting(0.0, "Probability that a rectangle of an image is erased.", low=0.0, high=1.0)
+    cutmix: float = setting(
+        0.0, "Probability that a batch's images swap rectangles, and share labels; for orthohash.", low=0.0, high=1.0
+    )
     validation: float = setting(
         0.1, "Part of every class held out to measure mAP after each epoch.", low=0.0, high=0.5
     )
@@ -75,6 +78,8 @@ class TrainConfig:
         for name in ("gamma", "quantization"):
             if getattr(self, name) is not None and name not in LOSSES[self.loss]:
                 raise TrainingError(f"{name}: nothing that the loss {self.loss} has; leave it out")
+        if self.cutmix and self.loss != "orthohash":
+            raise TrainingError(f"cutmix: the loss {self.loss} takes no shares of labels; leave it out")
 
     def settled(self, *, pretrained: bool) -> "TrainConfig":
         """Return these settings with a value for what was left to depend on the weights that a run starts from."""

@@ -11,7 +11,8 @@ import torch
 from accelerate import Accelerator
 from timm.layers import Attention, use_fused_attn
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
+from torchvision.transforms.v2 import CutMix
 
 from ..errors import TrainingError
 from ..hashers.precision import has_bf16
@@ -75,9 +76,9 @@ class Learner:
         _seed(config.seed, step, self.process)
         loss = 0.0
         for batch in batches:
+            pixels, labels = self._mixed(batch.pixels.to(self._hasher.device), batch.labels.to(self._hasher.device))
             with self._autocast():
-                outputs = self._wrapped(batch.pixels.to(self._hasher.device))
-            labels = batch.labels.to(self._hasher.device)
+                outputs = self._wrapped(pixels)
             cost = self._objective(gathered(outputs), gathered(labels), step) / len(batches)
             cost.backward()
             loss += cost.item()
@@ -108,6 +109,15 @@ class Learner:
         if self.processes == 1:
             return flag
         return bool(self._accelerator.reduce(torch.tensor(float(flag), device=self._hasher.device)) > 0)
+
+    def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Give each image a rectangle of another one, and a share of its label (CutMix), or leave all as they are."""
+        part = self._config.cutmix
+        if not part or torch.rand(()) >= part:
+            return pixels, labels
+        order = torch.randperm(len(labels))  # as they come, neighbours are of one class
+        mixed: tuple[Tensor, Tensor] = CutMix()(pixels[order], labels[order])
+        return mixed
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self._hasher.device.type, torch.bfloat16, enabled=self.half)
