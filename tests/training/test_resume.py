@@ -1,13 +1,16 @@
 """A run that is stopped and goes on ends with the very weights of one that was never stopped."""
 
+import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from transhash import images
 from transhash.errors import TrainingError
@@ -102,6 +105,21 @@ def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6, loss="transhash"), folder=tmp_path, watcher=watcher)
     assert watcher.saved == 2
+
+
+def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
+    source, config = images.folder(pictures), TrainConfig(epochs=3, batch_size=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
+    path = tmp_path / CHECKPOINT
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    run = json.loads(metadata["run"])
+    del run["config"]["patch_drop"], run["architecture"]["depth"]
+    save_file(tensors, path, metadata | {"run": json.dumps(run)})
+    with pytest.raises(TrainingError, match=r"another patch-drop \(0.0, now 0.5\)"):
+        train(source, TINY, replace(config, patch_drop=0.5), folder=tmp_path)
+    assert same(weights(train(source, TINY, config)), weights(train(source, TINY, config, folder=tmp_path)))
 
 
 def test_damaged_checkpoints_are_refused(pictures, tmp_path):

@@ -170,16 +170,15 @@ def start(
     Raises ModelError if the backbone or its weights cannot be had.
     """
     backbone = plain_backbone(architecture)
-    trained = weights is not None and is_hasher(weights)
+    earlier = TransHasher.load(weights) if weights is not None and is_hasher(weights) else None
     if pretrained:
         weights = pretrain.download(architecture.backbone)
-    if weights is not None and not trained:
+    if weights is not None and earlier is None:
         pretrain.load(backbone, Path(weights))
     net = network(backbone, architecture)
-    if weights is not None and trained:
-        earlier = TransHasher.load(weights).net.cpu()
+    if earlier is not None:
         try:
-            net.take_over(earlier)
+            net.take_over(earlier.net.cpu())
         except ModelError as error:
             raise ModelError(f"{weights}: {error}; choose the settings that it was trained with") from None
     config = backbone.pretrained_cfg

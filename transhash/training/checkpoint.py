@@ -1,7 +1,7 @@
 """A run on disk, so that it can go on: one safetensors file with everything that a step changes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import TrainingError
+from ..hashers.architecture import Architecture
+from .config import TrainConfig
 
 FORMAT = "transhash-training"
 VERSION = 0
@@ -81,7 +83,7 @@ def resume(path: Path, state: State, run: dict[str, Any]) -> int:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
                 raise ValueError("not a checkpoint of this version")
-            differing = _difference(json.loads(metadata["run"]), json.loads(json.dumps(run)))
+            differing = _difference(_completed(json.loads(metadata["run"])), json.loads(json.dumps(run)))
             if differing:
                 raise TrainingError(
                     f"{path}: an unfinished run with another {differing}; go on with that, or begin anew: --restart"
@@ -91,6 +93,12 @@ def resume(path: Path, state: State, run: dict[str, Any]) -> int:
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
         line = " ".join(str(error).split())[:200]
         raise TrainingError(f"{path}: not a checkpoint, or a damaged one ({line}); begin anew: --restart") from error
+
+
+def _completed(run: dict[str, Any]) -> dict[str, Any]:
+    """Give a run the defaults of settings that did not exist when it began: they change nothing of what was."""
+    whole = {"architecture": asdict(Architecture()), "config": asdict(TrainConfig())}
+    return run | {part: defaults | run[part] for part, defaults in whole.items()}
 
 
 def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str | None:
