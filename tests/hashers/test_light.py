@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,19 +33,20 @@ def nets():
     for name in ("vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2", "deit3_small_patch16_224"):
         backbone = timm.create_model(name, pretrained=False, **sizes)
         yield network(backbone, Architecture(16, name, 28, None, 10, 2))
+    yield network(plain_backbone(TINY), replace(TINY, mirror=True))
 
 
-@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("place", range(7))
 def test_outputs_are_those_of_torch(place):
     torch.manual_seed(place)
     net = list(nets())[place].eval()
     for parameter in net.parameters():  # so that no scale, bias or register is 0 or 1
         torch.nn.init.normal_(parameter, std=0.3)
-    images = torch.randn(3, 3, 32, 32) if place < 3 else torch.randn(3, 3, 28, 28)
+    images = torch.randn(3, 3, 28, 28) if 3 <= place < 6 else torch.randn(3, 3, 32, 32)
     with torch.inference_mode():
         expected = net(images).numpy()
     weights = {name: value.numpy() for name, value in net.state_dict().items()}
-    found = LightNet(weights, layout(net), net.groups, net.pool)(images.numpy())
+    found = LightNet(weights, layout(net), net.groups, net.pool, net.mirror)(images.numpy())
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
 
 
@@ -64,6 +66,18 @@ def test_codes_are_those_of_torch(saved):
     differing = np.unpackbits(light.encode(batch) ^ full.encode(batch)).sum()
     assert differing <= 1  # of 3,200: an output may lie on zero
     assert light.ref == full.ref
+
+
+@pytest.mark.parametrize("load", [LightHasher.load, TransHasher.load])
+def test_an_image_and_its_mirror_image_have_one_code(tmp_path, load):
+    torch.manual_seed(0)
+    start(replace(TINY, mirror=True)).save(tmp_path / "h.safetensors")
+    hasher = load(tmp_path / "h.safetensors")
+    batch = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    mirrored = np.ascontiguousarray(batch[:, :, ::-1])
+    np.testing.assert_array_equal(hasher.encode(mirrored), hasher.encode(batch))
+    for one, other in zip(hasher.encode_both(mirrored), hasher.encode_both(batch), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_outputs_and_embeddings_are_those_of_torch(saved):

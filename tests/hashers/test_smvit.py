@@ -52,6 +52,15 @@ def test_number_of_patches_is_the_papers(size, stride):
     assert net(torch.randn(2, 3, size, size)).shape == (2, 16)
 
 
+def test_mirrored_images_are_read_too_but_in_training():
+    for net, _ in networks():
+        images = images_for(net)
+        once, mirrored = net.features(images), net.features(images.flip(3))
+        net.mirror = True
+        torch.testing.assert_close(net.features(images), (once + mirrored) / 2)
+        torch.testing.assert_close(net.train().features(images), once)
+
+
 def test_stride_is_three_quarters_of_a_patch_unless_given():
     assert build(tiny(stride=None)).backbone.patch_embed.proj.stride == (6, 6)
 

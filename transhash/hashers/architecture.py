@@ -29,6 +29,9 @@ class Architecture:
         "token", "What is read out of a stream: its class token, the mean of its patch tokens, or both.", of=POOLS
     )
     depth: int | None = setting(None, "Blocks of the backbone, from the first; all if not given.", low=2, high=1000)
+    mirror: bool = setting(
+        False, "Read an image as it is and mirrored, and take the mean: better codes, at twice the time of encoding."
+    )
 
     def __post_init__(self) -> None:
         """Check every value by itself; what fits together is for the network to say."""

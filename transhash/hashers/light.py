@@ -49,7 +49,9 @@ class Layout:
 class LightNet:
     """Maps images to outputs as `SMViT` does."""
 
-    def __init__(self, weights: Mapping[str, Floats], layout: Layout, groups: int, pool: str) -> None:
+    def __init__(
+        self, weights: Mapping[str, Floats], layout: Layout, groups: int, pool: str, mirror: bool = False
+    ) -> None:
         """Take a hasher's tensors by their names in `SMViT`, and what of its architecture they do not say.
 
         Raises ValueError if there are tensors that no plain transformer has.
@@ -61,6 +63,7 @@ class LightNet:
         self._layout = layout
         self._groups = groups
         self._pool = pool
+        self._mirror = mirror
         blocks = {name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}
         self._blocks = [f"backbone.blocks.{number}" for number in sorted(blocks, key=int)]
         self._lead = [
@@ -78,6 +81,10 @@ class LightNet:
 
     def features(self, images: Floats) -> Floats:
         """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
+        features = self._read(images)
+        return (features + self._read(images[..., ::-1])) / 2 if self._mirror else features
+
+    def _read(self, images: Floats) -> Floats:
         tokens = self._tokens(images)
         for name in self._blocks:
             tokens = self._block(tokens, name)

@@ -81,7 +81,8 @@ class LightHasher:
                 if header.layout is None:
                     return None
                 weights = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in file.keys()}  # noqa: SIM118
-            net = LightNet(weights, header.layout, header.architecture.groups, header.architecture.pool)
+            chosen = header.architecture
+            net = LightNet(weights, header.layout, chosen.groups, chosen.pool, chosen.mirror)
         except DAMAGE as error:
             raise damaged(path, error) from None
         return cls(net, header, header.ref(path))

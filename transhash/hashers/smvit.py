@@ -30,14 +30,16 @@ class SMViT(nn.Module):
     | features: both streams side by side | (n, (1 + K) F) |
     | outputs: bits/2 from the global head, the rest shared among K local heads | (n, bits) |
 
-    Read out is the class token, the mean of the stream's patch tokens, or both, of width F = D, D or 2D.
+    Read out is the class token, the mean of the stream's patch tokens, or both, of width F = D, D or 2D. With
+    `mirror` features are the mean of those of an image and of its mirror image; in training those of the image.
     """
 
-    def __init__(self, backbone: Any, bits: int, groups: int, pool: str = "token") -> None:
+    def __init__(self, backbone: Any, bits: int, groups: int, pool: str = "token", mirror: bool = False) -> None:
         """Split the last block of a timm `VisionTransformer` into two streams."""
         super().__init__()
         self.groups = groups
         self.pool = pool
+        self.mirror = mirror
         self.prefix = int(backbone.num_prefix_tokens)
         dim = int(backbone.embed_dim) * (2 if pool == "both" else 1)
         self.backbone = backbone
@@ -54,6 +56,12 @@ class SMViT(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
+        features = self._features(images)
+        if self.mirror and not self.training:
+            features = (features + self._features(images.flip(3))) / 2
+        return features
+
+    def _features(self, images: Tensor) -> Tensor:
         tokens = self.backbone.forward_features(images)  # (n, prefix + N, D)
         streams = [self._read_out(self.global_norm(self.global_block(tokens)))]
         if self.groups:
@@ -195,7 +203,7 @@ def network(backbone: Any, architecture: Architecture) -> SMViT:
         raise ModelError(
             f"{architecture.groups} groups of {backbone.patch_embed.num_patches} patches: choose fewer groups"
         )
-    return SMViT(backbone, architecture.bits, architecture.groups, architecture.pool)
+    return SMViT(backbone, architecture.bits, architecture.groups, architecture.pool, architecture.mirror)
 
 
 def _check(architecture: Architecture) -> None:
