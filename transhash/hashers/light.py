@@ -82,7 +82,7 @@ class LightNet:
     def features(self, images: Floats) -> Floats:
         """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
         features = self._read(images)
-        return (features + self._read(images[..., ::-1])) / 2 if self._mirror else features
+        return (features + self._read(images[..., ::-1])) * np.float32(0.5) if self._mirror else features
 
     def _read(self, images: Floats) -> Floats:
         tokens = self._tokens(images)
