@@ -49,9 +49,7 @@ class Layout:
 class LightNet:
     """Maps images to outputs as `SMViT` does."""
 
-    def __init__(
-        self, weights: Mapping[str, Floats], layout: Layout, groups: int, pool: str, mirror: bool = False
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Floats], layout: Layout, groups: int, pool: str, mirror: bool) -> None:
         """Take a hasher's tensors by their names in `SMViT`, and what of its architecture they do not say.
 
         Raises ValueError if there are tensors that no plain transformer has.
