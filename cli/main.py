@@ -18,6 +18,7 @@ from .fit import fit
 from .index import index
 from .protocol import protocol
 from .query import query
+from .soup import soup
 from .train import train
 
 _INTERRUPTED = 130
@@ -39,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (train, fit, encode, codes, index, query, dedup, evaluate, protocol, demo):
+for command in (train, fit, soup, encode, codes, index, query, dedup, evaluate, protocol, demo):
     cli.add_command(command)
 
 

@@ -4,7 +4,7 @@ import click
 import pytest
 from transhash_cli.main import cli
 
-COMMANDS = ["train", "fit", "encode", "index build", "index info", "query", "eval", "demo"]
+COMMANDS = ["train", "fit", "soup", "encode", "index build", "index info", "query", "eval", "demo"]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
 COMMANDS += ["codes info", "codes verify", "codes merge", "codes export", "codes import"]
 COMMANDS += ["index add", "index remove", "index sync", "index merge", "index verify", "index tune", "dedup"]

@@ -15,6 +15,7 @@ LOSSES = {  # and which of γ and λ each of them has
     "orthohash": (),
     "dpn": (),
 }
+TARGETED = ("csq", "orthohash", "dpn")  # give every class a code that is the same in every run
 METHODS = ("itq", "lsh")
 PRECISIONS = ("auto", "bf16", "fp32")
 _PRETRAINED_DECAY = 0.75

@@ -17,8 +17,8 @@ def build(config: TrainConfig, bits: int, classes: int, *, several: bool = False
 
     `several` says that an image may have several of them, or none.
 
-    γ and λ are those of the configuration, or the objective's own. Random parts (targets, classifiers) come from
-    torch's generator.
+    γ and λ are those of the configuration, or the objective's own. GreedyHash's classifier starts from torch's
+    generator; targets depend on `bits` and `classes` alone.
     """
     settings = {name: getattr(config, name) for name in LOSSES[config.loss]}
     given: dict[str, float] = {name: value for name, value in settings.items() if value is not None}

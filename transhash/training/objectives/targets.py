@@ -18,15 +18,20 @@ def class_targets(bits: int, classes: int) -> Tensor:
 
     Rows of a Hadamard matrix and their opposites where `bits` is a power of two and they suffice, as Yuan et al.
     choose their hash centers; they differ in half of all bits or more. Otherwise random bits: of some draws the one
-    whose nearest two targets are farthest apart.
+    whose nearest two targets are farthest apart. The same in every run, so that hashers can be averaged (`..soup`).
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = hadamard(bits)
         chosen = np.concatenate([rows, -rows])[:classes] if classes > bits - 1 else rows[1 : classes + 1]
         return torch.from_numpy(chosen.astype(np.float32))
     draws = max(1, min(_CANDIDATES, 10**8 // (classes * classes * bits)))
-    sets = [torch.randint(0, 2, (classes, bits)).float() * 2 - 1 for _ in range(draws)]
+    generator = torch.Generator().manual_seed(0)
+    sets = [_random_signs((classes, bits), generator) for _ in range(draws)]
     return min(sets, key=lambda targets: float((targets @ targets.T - 2 * bits * torch.eye(classes)).max()))
+
+
+def _random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, shape, generator=generator).float() * 2 - 1
 
 
 class _Targets(Objective):
@@ -38,7 +43,7 @@ class _Targets(Objective):
     def __init__(self, bits: int, classes: int) -> None:
         super().__init__()
         self.register_buffer("targets", class_targets(bits, classes))
-        self.register_buffer("undecided", torch.randint(0, 2, (bits,)).float() * 2 - 1)
+        self.register_buffer("undecided", _random_signs((bits,), torch.Generator().manual_seed(1)))
 
     def of(self, labels: Tensor) -> Tensor:
         """Return the target (n, bits) of each image; where its classes draw, a fixed random bit."""
