@@ -124,7 +124,7 @@ def test_codes_of_their_own_have_no_mean(pool, loss, tmp_path):
 
 def test_what_is_no_trained_hasher_is_refused(pictures, pool, tmp_path):
     fitted = tmp_path / "fitted.safetensors"
-    fit(images.folder(pictures), replace(TINY, groups=0), FitConfig(method="lsh")).save(fitted)
+    fit(images.folder(pictures), replace(TINY, groups=0), FitConfig(method="lsh"), weights=pool[0]).save(fitted)
     assert "not trained with --loss" in refusal([fitted, fitted])
     (tmp_path / "text.safetensors").write_text("hello")
     assert "not a hasher, or a damaged one" in refusal([pool[0], tmp_path / "text.safetensors"])
