@@ -46,7 +46,7 @@ def test_weights_are_the_means(pool, chosen):
     found = soup([pool[number] for number in chosen])
     for name, weight in found.net.state_dict().items():
         mean = np.mean([member[name].astype(np.float64) for member in members], axis=0)
-        np.testing.assert_allclose(weight.numpy(), mean, rtol=1e-7, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(weight.numpy(), mean, rtol=1e-5, atol=1e-7, err_msg=name)
     assert [member["training"]["config"]["seed"] for member in found.training["soup"]] == chosen
     assert [member["sha256"] for member in found.training["soup"]] == [
         load_hasher(pool[number]).ref.digest for number in chosen

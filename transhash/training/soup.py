@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from torch.optim.swa_utils import AveragedModel
 
 from ..errors import ModelError
 from ..hashers.transhash import TransHasher
@@ -22,30 +25,27 @@ def soup(paths: Sequence[str | Path]) -> TransHasher:
             be soups themselves. One that is named twice counts twice.
 
     Returns:
-        A hasher whose weights are the means, added up in float64. It reads images mirrored, too, if one of them does;
+        A hasher whose weights are the means. It reads images mirrored, too, if one of them does;
         its `training` lists those of the others.
 
-    Raises ModelError if two of them cannot be averaged, or a file is no hasher with torch weights.
+    Raises ModelError if two of them cannot be averaged, or a file is no hasher.
     """
     if len(paths) < 2:
         raise ModelError("a soup is the mean of two hashers or more; name another one")
     first = TransHasher.load(paths[0])
     _check_objective(first, paths[0])
-    total = {name: weight.double() for name, weight in first.net.state_dict().items()}
-    members = [_described(first)]
-    mirror = first.architecture.mirror
-    for path in paths[1:]:
-        other = TransHasher.load(path)
+    mean = AveragedModel(first.net)
+    net: Any = mean.module
+    members, mirror = [], False
+    for path, other in zip(paths, chain([first], map(TransHasher.load, paths[1:])), strict=True):
         _check_alike(first, paths[0], other, path)
-        for name, weight in other.net.state_dict().items():
-            total[name] += weight
-        members.append(_described(other))
+        mean.update_parameters(other.net)
+        members.append({"sha256": other.ref.digest, "training": other.training})
         mirror |= other.architecture.mirror
-    first.net.load_state_dict({name: (weight / len(paths)).float() for name, weight in total.items()})
-    first.net.mirror = mirror
+    net.mirror = mirror
     training = {"config": {"loss": _loss(first)}, "soup": members}
     architecture = replace(first.architecture, mirror=mirror)
-    return TransHasher(first.net, architecture, first.preprocessing, first.class_names, training)
+    return TransHasher(net, architecture, first.preprocessing, first.class_names, training)
 
 
 def _check_objective(hasher: TransHasher, path: str | Path) -> None:
@@ -76,10 +76,6 @@ def _check_alike(first: TransHasher, path: str | Path, other: TransHasher, other
 def _loss(hasher: TransHasher) -> Any:
     config = hasher.training.get("config")
     return config.get("loss") if isinstance(config, dict) else None
-
-
-def _described(hasher: TransHasher) -> dict[str, Any]:
-    return {"sha256": hasher.ref.digest, "training": hasher.training}
 
 
 def _short(value: Any) -> str:
