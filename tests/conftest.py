@@ -53,7 +53,7 @@ def th(command: list[str]) -> Th:
 
 @pytest.fixture
 def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `th` in the background, able to be interrupted as from a terminal; it does not outlive the test."""
+    """Start `th` as a group of processes that can be interrupted as from a terminal; it does not outlive the test."""
     running: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -62,6 +62,7 @@ def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             env={**os.environ, **(env or {})},
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
         )
         running.append(process)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import images, workers
 from .codes import UNKNOWN, Codes, Records, StringTable, check_replaceable, label_ids
 from .encoder import Batch
-from .errors import SourceError
+from .errors import ModelError, SourceError
 from .hashers.base import Hasher
 from .interrupt import stopping
 from .inventory import Inventory
@@ -139,17 +139,23 @@ def encode_to_file(
         summary = Summary(resumed=parts.rows)
         on_resume(parts.rows + parts.skips)
         waiting = _Waiting(source.root, hasher)
-        for batch in workers.encode(
-            items, source.root, hasher, batch_size, embeddings=embeddings, processes=processes, ray=ray
-        ):
-            waiting.add(batch)
-            summary.add(batch)
-            on_batch(batch)
-            if waiting.due or stopped():
-                parts.commit(waiting.codes())
-                waiting = _Waiting(source.root, hasher)
-            if stopped():
-                raise KeyboardInterrupt
+        try:
+            for batch in workers.encode(
+                items, source.root, hasher, batch_size, embeddings=embeddings, processes=processes, ray=ray
+            ):
+                waiting.add(batch)
+                summary.add(batch)
+                on_batch(batch)
+                if waiting.due or stopped():
+                    parts.commit(waiting.codes())
+                    waiting = _Waiting(source.root, hasher)
+                if stopped():
+                    raise KeyboardInterrupt
+        except (ModelError, SourceError):
+            if not stopped():
+                raise
+            parts.commit(waiting.codes())  # the signal went to the processes that help, too
+            raise KeyboardInterrupt from None
         parts.commit(waiting.codes())
         keep = known.keep(sync=sync) if known else None
         if not parts.rows and (keep is None or not keep.any()):

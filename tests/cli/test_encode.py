@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -151,6 +152,27 @@ def test_killed_again_and_again(start, th, pictures, many, tmp_path):
     assert rows(output) == rows(tmp_path / "whole.h5")
     assert rows(output)[1] == 3920
     assert sorted(os.listdir(tmp_path)) == ["c.h5", "whole.h5"]
+
+
+@pytest.mark.parametrize("source", ["folder", "array"])
+def test_a_signal_to_every_process(source, start, th, many, hasher_file, tmp_path):
+    """As services are stopped: no image is given up because the process that helped with it was ended, too."""
+    if source == "folder":
+        arguments, number = ["encode", many / "1", "--model", hasher_file, "--processes", 2], 560
+    else:
+        np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (20_000, 8, 8, 3), np.uint8))
+        arguments, number = ["encode", tmp_path / "a.npy", "--model", "phash"], 20_000
+    output = tmp_path / "c.h5"
+    process = start(*arguments, "-o", output)
+    for line in process.stderr:
+        if re.match(r"[1-9]\d*/", line):
+            break
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("Error: interrupted")
+    assert "going on" in th(*arguments, "-o", output).stderr
+    assert rows(output)[1] == number
 
 
 def test_sync_says_what_changed(th, pictures, tmp_path):

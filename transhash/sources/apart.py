@@ -96,22 +96,29 @@ def _frames(task: str, reader: str, root: bytes, names: Sequence[bytes]) -> Iter
         stderr=subprocess.DEVNULL,
         env={**os.environ, **_MODEST, "PYTHONPATH": os.pathsep.join(paths)},
     )
-    assert process.stdout is not None
     try:
-        yield _received(process.stdout, names)
+        yield _received(process, names)
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
 
 
-def _received(pipe: IO[bytes], names: Sequence[bytes]) -> Iterator[tuple[Frame, bytes]]:
-    """Yield what is said of some files; where that breaks off, that the file is skipped."""
+def _received(process: subprocess.Popen[bytes], names: Sequence[bytes]) -> Iterator[tuple[Frame, bytes]]:
+    """Yield what is said of some files; where that breaks off, that the file is skipped.
+
+    Raises SourceError if somebody ended the process, which is no fault of the file.
+    """
+    pipe = process.stdout
+    assert pipe is not None
     for name in names:
         while "end" not in (frame := _line(pipe)):
             size = frame.get("bytes") or 0
             data = pipe.read(size)
             if not frame or len(data) < size:
+                process.kill()
+                if process.wait() in (-signal.SIGINT, -signal.SIGTERM):
+                    path = name.decode("utf-8", "backslashreplace")
+                    raise SourceError(f"{path}: the process that reads it was ended; run the same command again")
                 yield {**_place(name), "reason": "damaged: reading it crashed, or took too long"}, b""
                 return
             yield frame, data

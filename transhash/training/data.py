@@ -8,7 +8,7 @@ number of worker processes changes nothing.
 import hashlib
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -214,18 +214,24 @@ class PairedBatches(Sampler[list[Draw]]):
         return np.column_stack([dealt, turns])
 
 
-def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Iterator[Batch]:
+def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Generator[Batch]:
     """Yield the batches of a run, decoded in `workers` processes, or in this one if there are none."""
-    try:
-        yield from DataLoader(
+    stream: Any = iter(
+        DataLoader(
             dataset,
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=_collate,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_ignore_signals,
         )
+    )
+    try:
+        yield from stream
     except TrainingError as error:  # from a worker torch brings it with the traceback as its message
         raise TrainingError(str(error).strip().rpartition(f"{TrainingError.__name__}: ")[2]) from None
+    finally:
+        if workers:
+            stream._shutdown_workers()  # at the end of the program they would be ended by SIGTERM, which they ignore
 
 
 def _collate(samples: list[Sample]) -> Batch:
@@ -236,9 +242,10 @@ def _collate(samples: list[Sample]) -> Batch:
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the one that saves the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_signals(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which terminals and services send to every process, to the one that saves the run."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _seed_all(seed: int) -> None:

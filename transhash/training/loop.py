@@ -1,7 +1,7 @@
 """A training run: from labelled images to a hasher."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -137,7 +137,7 @@ def train(
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping())
         log = stack.enter_context(RunLog(Path(folder), done)) if folder and first else None
-        stream = loader(dataset, batches, workers)
+        stream = stack.enter_context(closing(loader(dataset, batches, workers)))
         for step in range(done, steps):
             began = time.perf_counter()
             chosen = list(islice(stream, config.accumulate))
