@@ -1,12 +1,10 @@
 """Hashers and codes of scikit-learn's digits, made with `th`: data that every installation has."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from transhash.datasets import digits
-from transhash.errors import ResultsError
 
+from .commands import th
 from .suites import say
 
 _TRAINING = (  # a lighter network than that of th demo: a pass over the images takes two seconds
@@ -25,21 +23,19 @@ def encoded(folder: Path, bits: int, epochs: int) -> tuple[Path, Path]:
     if database.exists():  # the last to be written
         return database, queries
     made.mkdir(parents=True, exist_ok=True)
-    parts = digits.split(digits.write(images))
-    for name, paths in vars(parts).items():
-        (folder / f"{name}.txt").write_text("\n".join(paths) + "\n")
+    lists = written(folder)
     say(f"digits: training a hasher of {bits} bits")
     trained = ["--bits", str(bits), "--epochs", str(epochs), *_TRAINING.split()]
-    _th("train", images, "-o", hasher, "--list", folder / "training.txt", *trained)
+    th("train", images, "-o", hasher, "--list", lists["training"], *trained)
     for target, name in ((queries, "queries"), (database, "database")):
-        lists = ["--list", folder / f"{name}.txt"]
-        _th("encode", images, "-o", target, *lists, "--model", hasher, "--embeddings")
+        th("encode", images, "-o", target, "--list", lists[name], "--model", hasher, "--embeddings")
     return database, queries
 
 
-def _th(*words: object) -> None:
-    command = [sys.executable, "-c", "from transhash_cli.main import main; main()", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise ResultsError(f"th {words[0]}: {lines[-1] if lines else f'exit code {done.returncode}'}")
+def written(folder: Path) -> dict[str, Path]:
+    """Write the images to ``images/`` in a folder, and return the lists of queries, training images and database."""
+    parts = vars(digits.split(digits.write(folder / "images")))
+    lists = {name: folder / f"{name}.txt" for name in parts}
+    for name, path in lists.items():
+        path.write_text("\n".join(parts[name]) + "\n")
+    return lists

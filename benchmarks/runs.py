@@ -14,6 +14,7 @@ from typing import Any
 
 from transhash import files
 from transhash.errors import ResultsError
+from transhash.report import figures
 from transhash.report.records import Curve, Example, Record, Row, Run, Skipped, append, read
 
 from . import machine
@@ -80,6 +81,12 @@ class Results:
         if self.records(dataset):
             self._forget(dataset)
         return False
+
+    def has_row(self, dataset: str, label: str) -> bool:
+        """Return whether a data set has the row of a method, named with its parameters."""
+        return label in {
+            figures.label(record.method, record.params) for record in self.records(dataset) if isinstance(record, Row)
+        }
 
     def write(self, records: Sequence[Record]) -> None:
         """Append records, rows and what was skipped last: `has` looks for these."""

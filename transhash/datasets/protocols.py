@@ -179,7 +179,7 @@ def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
     """
     check_replaceable(folder)
     classes = split.classes
-    lists = {_LISTS[name][0]: b"".join(_lines(part, classes)) for name, part in split.parts.items()}
+    texts = {_LISTS[name][0]: b"".join(_lines(part, classes)) for name, part in split.parts.items()}
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -193,7 +193,7 @@ def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
     contents = {
         SPLIT: json.dumps(about, indent=1).encode() + b"\n",
         images.CLASSES: b"".join(_class_line(name) for name in classes),
-        **lists,
+        **texts,
     }
     folder.mkdir(exist_ok=True)
     for name, text in contents.items():
@@ -216,7 +216,7 @@ def check(protocol: Protocol, folder: str | Path) -> Check:
     ``split.json`` beside the lists is that of another split.
     """
     folder = Path(folder)
-    split = Split(**{part: images.listed(folder, _list(folder, names)).images for part, names in _LISTS.items()})
+    split = Split(**{part: images.listed(folder, path).images for part, path in lists(folder).items()})
     wanted = {
         "query": protocol.queries,
         "training": protocol.training,
@@ -247,6 +247,14 @@ def check(protocol: Protocol, folder: str | Path) -> Check:
     )
 
 
+def lists(folder: Path) -> dict[str, Path]:
+    """Return where the lists of query, training and database are in a folder, or should be."""
+    return {
+        part: next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+        for part, names in _LISTS.items()
+    }
+
+
 def _by_class(root: str | Path) -> dict[str, list[ImageFile]]:
     """Return the images under a folder by the name of the folder that each lies in."""
     pooled: dict[str, list[ImageFile]] = {}
@@ -275,11 +283,6 @@ def _class_line(name: str) -> bytes:
     if line.strip() != line or len(line.splitlines()) != 1:
         raise SourceError(f"{name!r} does not fit into a line of {images.CLASSES}; rename the folder")
     return line + b"\n"
-
-
-def _list(folder: Path, names: Sequence[str]) -> Path:
-    """Return the first of some files that is there, or else the first."""
-    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 def _described(folder: Path) -> str | None:

@@ -1,0 +1,145 @@
+"""Training: hashers and soups of several lengths, trained with `th` under a protocol, and what their codes find."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from transhash import files, hamming, read_codes
+from transhash.datasets import protocols
+from transhash.evaluation import Levels
+from transhash.evaluation.relevance import common_labels
+from transhash.report import figures
+from transhash.report.records import Figure, Row
+
+from . import config, digits, suites
+from .commands import th
+from .retrieval import Retrieval
+from .runs import Results, as_settings
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is measured.
+
+    Attributes:
+        protocol: of the lists, by its name.
+        bits: lengths of a code.
+        options: of `th train`, for every run.
+        rows: by the name of a method, the further options of each of its runs; of several the soup is measured.
+        encode: options of `th encode`.
+    """
+
+    protocol: str
+    bits: list[int]
+    options: list[str]
+    rows: dict[str, list[list[str]]]
+    encode: list[str]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images, and a split of them.
+
+    Attributes:
+        images: the folder.
+        lists: of query, training and database.
+        name: what a report calls it.
+        at: R of mAP@R; None for the whole database.
+    """
+
+    images: Path
+    lists: dict[str, Path]
+    name: str
+    at: int | None
+
+
+@click.command("training")
+@suites.options("training")
+@click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.argument("lists", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="As of th train.")
+@click.option("--workers", default=0, show_default=True, help="As of th train.")
+def command(
+    config_path: Path | None,
+    small: bool,
+    output: Path,
+    images: Path | None,
+    lists: Path | None,
+    weights: Path | None,
+    workers: int,
+) -> None:
+    """Train hashers with `th train` and `th soup` at every length, and measure mAP@R and P@N of their codes.
+
+    LISTS is a folder of `th protocol write`, or one that `th protocol check` accepts. Without IMAGES and LISTS the
+    digits of scikit-learn are taken. Final epochs, ties exact over all orders. Hashers and codes stay in a folder
+    beside the results.
+    """
+    chosen = config.load(Training, "training", small, config_path)
+    if (images is None) != (lists is None):
+        raise click.UsageError("give IMAGES and LISTS, or neither")
+    data = _listed(images, lists, chosen.protocol) if images and lists else _digits(output)
+    settings = as_settings(chosen) | {
+        "data": data.name,
+        "ties": "expected over all orders",
+        "epochs": "final",
+        "weights": files.sha256(weights)[:12] if weights else "",
+    }
+    results = Results.open(output, "training", "Hashers trained under one protocol", settings)
+    start = ["--workers", str(workers), *(["--weights", str(weights)] if weights else [])]
+    for bits in chosen.bits:
+        for number, (method, runs) in enumerate(chosen.rows.items()):
+            label = figures.label(method, {"bits": bits})
+            if results.has_row(data.name, label):
+                continue
+            suites.say(label)
+            made = results.work / f"{bits} bits, {number}"
+            made.mkdir(parents=True, exist_ok=True)
+            options = [["--bits", str(bits), *chosen.options, *run, *start] for run in runs]
+            retrieval = _retrieval(data, made, trained(data, made, options), chosen.encode)
+            values = {"bytes an image": Figure(bits / 8), **retrieval.figures()}
+            results.write([Row(results.run.id, "Training", data.name, method, "codes", {"bits": bits}, values)])
+            suites.say(f"{label}: mAP {retrieval.mean:.4f}")
+
+
+def trained(data: Data, made: Path, runs: list[list[str]]) -> Path:
+    """Return a hasher: that of the only run, or the soup of several; what is there already is not made again."""
+    hashers = [made / f"{number}.safetensors" for number in range(len(runs))]
+    for hasher, options in zip(hashers, runs, strict=True):
+        if not hasher.exists():
+            th("train", data.images, "--list", data.lists["training"], "-o", hasher, *options, show=True)
+    if len(hashers) == 1:
+        return hashers[0]
+    soup = made / "soup.safetensors"
+    if not soup.exists():
+        th("soup", *hashers, "-o", soup)
+    return soup
+
+
+def _retrieval(data: Data, made: Path, hasher: Path, options: list[str]) -> Retrieval:
+    """Encode queries and database, and rank the database for every query."""
+    codes = {}
+    for part in ("query", "database"):
+        path = made / f"{part}.h5"
+        if not path.exists():
+            th("encode", data.images, "--list", data.lists[part], "-o", path, "--model", hasher, *options, show=True)
+        codes[part] = read_codes(path)
+    queries, database = codes["query"], codes["database"]
+    retrieval = Retrieval(data.at, hamming=True)
+    labels = common_labels(queries.records, database.records)
+    retrieval.add(Levels(*hamming.counts(queries.codes, database.codes, *labels)))
+    return retrieval
+
+
+def _listed(images: Path, lists: Path, name: str) -> Data:
+    """Take the lists in a folder. Raises SourceError if they are not those of the protocol."""
+    protocol = protocols.find(name)
+    found = protocols.check(protocol, lists)
+    return Data(images, protocols.lists(lists), f"{name}, split {found.identity}", protocol.at)
+
+
+def _digits(output: Path) -> Data:
+    """Write the digits of scikit-learn and their lists beside the results."""
+    folder = output.with_name(f"{output.name}.work") / "digits"
+    lists = digits.written(folder)
+    return Data(folder / "images", {"query": lists["queries"], **lists}, "digits", None)
