@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from .encoder import Batch, Encoder, encoded, read
@@ -132,6 +133,7 @@ def _begin(model: str, bf16: bool, threads: int, number: Any) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with number.get_lock():
         place = number.value
         number.value += 1
@@ -139,6 +141,14 @@ def _begin(model: str, bf16: bool, threads: int, number: Any) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())
     _PROCESS["encoder"] = Encoder(load_hasher(model, bf16=bf16), threads)
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent is gone, even by kill -9; otherwise it would wait for work for ever."""
+    parent = parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _encode_chunk(chunk: list[Item | Skipped], root: bytes, embeddings: bool) -> Batch:

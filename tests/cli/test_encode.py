@@ -175,6 +175,16 @@ def test_a_signal_to_every_process(source, start, th, many, hasher_file, tmp_pat
     assert rows(output)[1] == number
 
 
+def test_nobody_outlives_a_killed_run(start, left, many, hasher_file, tmp_path):
+    process = start("encode", many, "--model", hasher_file, "--processes", 2, "-o", tmp_path / "c.h5")
+    for line in process.stderr:
+        if re.match(r"[1-9]\d*/", line):
+            break
+    process.kill()
+    process.wait()
+    assert not left(process.pid)
+
+
 def test_sync_says_what_changed(th, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "photos")
     th("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)

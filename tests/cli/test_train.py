@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 
 import pytest
 
@@ -59,7 +58,7 @@ def test_interrupt_and_restart(start, th, pictures, tmp_path):
         assert list(folder.glob("events.out.tfevents.*"))
 
 
-def test_a_signal_to_every_process(start, pictures, tmp_path):
+def test_a_signal_to_every_process(start, left, pictures, tmp_path):
     """As services are stopped: the processes that decode leave it to the one that saves the run."""
     arguments = ["train", pictures, "-o", tmp_path / "h.safetensors", *TINY, "--epochs", 100000, "--workers", 2]
     steps = []
@@ -75,17 +74,6 @@ def test_a_signal_to_every_process(start, pictures, tmp_path):
         steps.append(int(re.search(r"^saved after step (\d+);", errors, re.MULTILINE)[1]))
         assert not left(process.pid)
     assert 0 < steps[0] < steps[1]
-
-
-def left(group):
-    """Return whether a process of a group is left after a while."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def test_a_list_with_several_classes_an_image(th, pictures, tmp_path):
