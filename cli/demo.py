@@ -14,8 +14,8 @@ _WRAP = 85  # characters after which a command is continued on the next line
 _SHOWN = 2  # queries that the demo answers on the terminal
 _TRAINING = (
     "--backbone test_vit --image-size 32 --patch-size 16 --stride 4 --groups 4 "  # timm's smallest transformer
-    "--loss transhash --epochs 60 --batch-size 50 --lr 1e-3 --precision fp32 --validation 0 "
-    "--crop 0.9 --flip 0 --jitter 0"  # a mirrored digit is another sign
+    "--loss transhash --epochs 60 --batch-size 50 --lr 1e-3 --schedule cosine --ema 0 "
+    "--precision fp32 --validation 0 --crop 0.9 --flip 0 --jitter 0"  # a mirrored digit is another sign
 )
 
 

@@ -18,6 +18,7 @@ from transhash.evaluation import evaluate
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import plain_backbone, start
 from transhash.images import ImageFile, Source
+from transhash.training.average import exponent
 from transhash.training.config import LOSSES, FitConfig, TrainConfig
 from transhash.training.data import Batch, hold_out, identity
 from transhash.training.learner import Learner
@@ -139,7 +140,7 @@ def learnt(config):
 
 def test_average_lies_within_the_weights_it_follows():
     followed = []
-    for learner in learnt(TrainConfig(loss="transhash", ema=0.9, lr=1e-3)):
+    for learner in learnt(TrainConfig(loss="transhash", ema=0.2, lr=1e-3)):
         followed.append({name: value.clone() for name, value in learner.state.modules["net"].state_dict().items()})
     average = weights(learner.hasher())
     for name, value in average.items():
@@ -150,7 +151,7 @@ def test_average_lies_within_the_weights_it_follows():
 
 
 def test_batch_normalisation_of_orthohash_is_folded_into_the_heads():
-    *_, learner = learnt(TrainConfig(loss="orthohash", lr=1e-3))
+    *_, learner = learnt(TrainConfig(loss="orthohash", lr=1e-3, ema=0))
     hasher, pixels = learner.hasher(), torch.randn(5, 3, 32, 32).to(learner.hasher().device)
     net, objective = (learner.state.modules[name].eval() for name in ("net", "objective"))
     with torch.inference_mode():
@@ -161,13 +162,13 @@ def test_batch_normalisation_of_orthohash_is_folded_into_the_heads():
 
 def test_average_takes_the_statistics_of_orthohash_along():
     """What the heads hold at the end, computed from the weights and statistics after every step."""
-    average = None
-    for step, learner in enumerate(learnt(TrainConfig(loss="orthohash", ema=0.6, lr=1e-2))):
+    average: dict[str, torch.Tensor] = {}
+    shares = np.diff(np.linspace(0, 1, 7) ** (exponent(0.2) + 1))
+    for share, learner in zip(shares, learnt(TrainConfig(loss="orthohash", ema=0.2, lr=1e-2)), strict=True):
         state = learner.state
         now = {f"{part}/{name}": value.clone() for part in ("net", "objective") for name, value in
                state.modules[part].state_dict().items() if value.is_floating_point()}  # fmt: skip
-        decay = min(0.6, 1 - step ** (-2 / 3)) if step > 1 else 0  # timm's warm-up
-        average = now if average is None else {k: decay * average[k] + (1 - decay) * now[k] for k in now}
+        average = {name: average.get(name, 0) + share * value for name, value in now.items()}
     hasher, bits = weights(learner.hasher()), TINY.bits // 2
     for held, differs in ((average, False), (average | {k: now[k] for k in now if "running" in k}, True)):
         scale = held["objective/norm.weight"] / (held["objective/norm.running_var"] + 1e-5).sqrt()
@@ -183,7 +184,7 @@ def test_average_takes_the_statistics_of_orthohash_along():
 
 def test_average_becomes_the_hasher(pictures):
     run = {"loss": "transhash", "epochs": 4, "batch_size": 12, "validation": 0}
-    plain, average = (train(images.folder(pictures), TINY, TrainConfig(**run, ema=ema)) for ema in (0.0, 0.9))
+    plain, average = (train(images.folder(pictures), TINY, TrainConfig(**run, ema=ema)) for ema in (0.0, 0.2))
     assert not same(plain, average)
     assert same(plain, average, atol=0.01)
 

@@ -16,13 +16,13 @@ from transhash.training.optimizer import adamw, set_rate
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 
 
-def rates(steps, warmup):
+def rates(steps, **given):
     """The learning rate of every step, of a peak of 1 and one of 10."""
     optimizer = torch.optim.SGD(
         [{"params": [torch.zeros(1)], "peak": 1.0}, {"params": [torch.zeros(1)], "peak": 10.0}], lr=1.0
     )
     for step in range(steps):
-        part = set_rate(optimizer, step, steps, warmup)
+        part = set_rate(optimizer, step, steps, TrainConfig(**given))
         one, ten = (group["lr"] for group in optimizer.param_groups)
         assert (part, 10 * part) == (one, pytest.approx(ten))
         yield part
@@ -30,9 +30,10 @@ def rates(steps, warmup):
 
 @settings(deadline=None)
 @given(st.integers(1, 300), st.floats(0, 1))
-def test_rate_rises_in_a_line_and_falls_along_a_cosine(steps, warmup):
+def test_rate_rises_in_a_line_and_stays_or_falls_along_a_cosine(steps, warmup):
     rising = max(1, round(steps * warmup))
-    found = list(rates(steps, warmup))
+    assert list(rates(steps, warmup=warmup, schedule="constant"))[rising:] == [1] * (steps - rising)
+    found = list(rates(steps, warmup=warmup, schedule="cosine"))
     assert found[:rising] == pytest.approx([(step + 1) / rising for step in range(rising)])
     falling = steps - rising
     assert found[rising:] == pytest.approx(

@@ -20,7 +20,7 @@ from transhash.training.config import LOSSES, TrainConfig
 from transhash.training.loop import CHECKPOINT, Watcher, train
 
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
-RUN = {"epochs": 4, "batch_size": 6, "accumulate": 2, "ema": 0.9, "augment": "rand-m9-mstd0.5", "erase": 0.3}
+RUN = {"epochs": 4, "batch_size": 6, "accumulate": 2, "ema": 0.2, "augment": "rand-m9-mstd0.5", "erase": 0.3}
 
 
 class StopAt(Watcher):

@@ -17,6 +17,7 @@ LOSSES = {  # and which of γ and λ each of them has
 }
 TARGETED = ("csq", "orthohash", "dpn")  # give every class a code that is the same in every run
 METHODS = ("itq", "lsh")
+SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("auto", "bf16", "fp32")
 _PRETRAINED_DECAY = 0.75
 
@@ -48,11 +49,15 @@ class TrainConfig:
         high=1.0,
     )
     weight_decay: float = setting(0.05, "Weight decay of AdamW, on matrices only.", low=0.0, high=1.0)
-    warmup: float = setting(
-        0.1, "Part of all steps in which the learning rate rises; then it falls along a cosine.", low=0.0, high=1.0
-    )
+    warmup: float = setting(0.1, "Part of all steps in which the learning rate rises.", low=0.0, high=1.0)
+    schedule: str = setting("constant", "Learning rate after that: the same, or falling to 0.", of=SCHEDULES)
     clip: float = setting(1.0, "Longest gradient; a longer one is scaled down.", low=1e-6, high=1e6)
-    ema: float = setting(0.0, "Decay of the weights' moving average, which becomes the hasher.", low=0.0, high=1.0)
+    ema: float = setting(
+        0.2,
+        "Length of the weights' moving average, as part of the run; 0 takes the last weights.",
+        low=0.0,
+        high=0.28,
+    )
     patch_drop: float = setting(
         0.0, "Part of an image's patches that a step leaves out, at random, and saves.", low=0.0, high=0.95
     )

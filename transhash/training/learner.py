@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from timm.layers import Attention, use_fused_attn
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torchvision.transforms.v2 import CutMix
 
@@ -18,6 +17,7 @@ from ..errors import TrainingError
 from ..hashers.precision import has_bf16
 from ..hashers.transhash import TransHasher
 from . import objectives, optimizer
+from .average import averaging
 from .checkpoint import State
 from .config import TrainConfig
 from .data import Batch
@@ -41,7 +41,7 @@ class Learner:
         self._objective = objective.to(hasher.device)
         self._optimizer = optimizer.adamw(self._net, self._objective, config)
         self._learning = nn.ModuleDict({"net": self._net, "objective": self._objective})
-        self._average = ModelEmaV3(self._learning, decay=config.ema, use_warmup=True) if config.ema else None
+        self._average = averaging(self._learning, config.ema) if config.ema else None
         self._accelerator = Accelerator(cpu=hasher.device.type == "cpu")
         self._wrapped: nn.Module = self._net
         if self.processes > 1:
@@ -63,7 +63,7 @@ class Learner:
         """What a step changes."""
         modules = dict(self._learning.items())
         if self._average:
-            modules["average"] = self._average.module
+            modules["average"] = self._average
         return State(modules, self._optimizer)
 
     def step(self, step: int, batches: Sequence[Batch]) -> tuple[float, float]:
@@ -72,7 +72,7 @@ class Learner:
         Raises TrainingError if the loss is no number.
         """
         config = self._config
-        part = optimizer.set_rate(self._optimizer, step, self._steps, config.warmup)
+        part = optimizer.set_rate(self._optimizer, step, self._steps, config)
         _seed(config.seed, step, self.process)
         loss = 0.0
         for batch in batches:
@@ -88,7 +88,7 @@ class Learner:
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average:
-            self._average.update(self._learning, step)
+            self._average.update_parameters(self._learning)
         return loss, config.lr * part
 
     def hasher(self) -> TransHasher:

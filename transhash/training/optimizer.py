@@ -35,14 +35,16 @@ def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.
     )
 
 
-def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, warmup: float) -> float:
-    """Set every group's learning rate for a step from 0, rising in a line, then falling along a cosine to 0.
+def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, config: TrainConfig) -> float:
+    """Set every group's learning rate for a step from 0: rising in a line, then as the schedule says.
 
     Returns the part of the peak that is reached.
     """
-    rising = max(1, round(steps * warmup))
+    rising = max(1, round(steps * config.warmup))
     if step < rising:
         part = (step + 1) / rising
+    elif config.schedule == "constant":
+        part = 1.0
     else:
         part = 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
     for group in optimizer.param_groups:
