@@ -178,7 +178,7 @@ def measure(results: Results, chosen: Accuracy, pair: Pair, name: str) -> None:
     for method in chosen.methods:
         for label, params, ranked in METHODS[method](pair):
             full = figures.label(label, params)
-            if full in {_label(record) for record in results.records(dataset)}:
+            if results.has_row(dataset, full):
                 continue
             try:
                 retrieval, size_of_one = _ranked(ranked, chosen.at)
@@ -189,13 +189,6 @@ def measure(results: Results, chosen: Accuracy, pair: Pair, name: str) -> None:
             records = _records(results.run.id, dataset, label, params, retrieval, size_of_one)
             results.write(records)
             suites.say(f"  {full}: {size_of_one:g} bytes, mAP {retrieval.mean:.4f}")
-
-
-def _label(record: Row | Curve | Skipped) -> str:
-    """Return the label of a row, or of what was left out; curves have none."""
-    if isinstance(record, Skipped):
-        return record.method
-    return figures.label(record.method, record.params) if isinstance(record, Row) else ""
 
 
 def _ranked(ranked: Callable[[], Ranking], at: int) -> tuple[Retrieval, float]:

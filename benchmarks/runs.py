@@ -83,10 +83,12 @@ class Results:
         return False
 
     def has_row(self, dataset: str, label: str) -> bool:
-        """Return whether a data set has the row of a method, named with its parameters."""
-        return label in {
-            figures.label(record.method, record.params) for record in self.records(dataset) if isinstance(record, Row)
-        }
+        """Return whether a method, named with its parameters, was measured on a data set, or skipped."""
+        return any(
+            label == (record.method if isinstance(record, Skipped) else figures.label(record.method, record.params))
+            for record in self.records(dataset)
+            if isinstance(record, Row | Skipped)
+        )
 
     def write(self, records: Sequence[Record]) -> None:
         """Append records, rows and what was skipped last: `has` looks for these."""

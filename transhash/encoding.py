@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import images, workers
 from .codes import UNKNOWN, Codes, Records, StringTable, check_replaceable, label_ids
 from .encoder import Batch
-from .errors import ModelError, SourceError
+from .errors import ClusterError, ModelError, SourceError
 from .hashers.base import Hasher
 from .interrupt import stopping
 from .inventory import Inventory
@@ -151,7 +151,7 @@ def encode_to_file(
                     waiting = _Waiting(source.root, hasher)
                 if stopped():
                     raise KeyboardInterrupt
-        except (ModelError, SourceError):
+        except (ClusterError, ModelError, SourceError):
             if not stopped():
                 raise
             parts.commit(waiting.codes())  # the signal went to the processes that help, too
