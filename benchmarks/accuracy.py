@@ -20,7 +20,7 @@ from transhash.evaluation.embeddings import embedding_levels
 from transhash.evaluation.relevance import common_labels
 from transhash.packing import pack
 from transhash.report import figures
-from transhash.report.records import Curve, Figure, Record, Row, Skipped
+from transhash.report.records import Curve, Measurement, Record, Row, Skipped
 from transhash.results import Matches
 
 from . import config, digits, suites
@@ -215,7 +215,7 @@ def _records(
         Curve(run, plot, dataset, label, family, params, x, y, list(zip(across, precision, strict=True)))
         for plot, x, y, across in plots
     ]
-    values = {"bytes an image": Figure(size), **retrieval.figures()}
+    values = {"bytes an image": Measurement(size), **retrieval.figures()}
     return [*curves, Row(run, _TABLE, dataset, label, family, params, values)]
 
 

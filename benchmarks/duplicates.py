@@ -7,7 +7,8 @@ import click
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from transhash import Index, encode, hamming, images, load_hasher
+from transhash import Index, encode, hamming, load_hasher
+from transhash.sources import decode
 
 _NEAR = 10  # bits
 
@@ -26,7 +27,7 @@ def command(folder: str) -> None:
     print("|---|---:|---:|---:|")
     codes: dict[str, list[np.ndarray]] = {}
     for row in range(len(index)):
-        for name, copy in copies(images.read(index.path(row))):
+        for name, copy in copies(decode.read(index.path(row))):
             codes.setdefault(name, []).append(hasher.encode(hasher.preprocess(copy)[None])[0])
     for name, own in codes.items():
         first = index.search(np.stack(own), 1).ids[:, 0] == np.arange(len(index))

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from transhash.encoding import BATCH_SIZE, encode_to_file
+from transhash.encoding.run import BATCH_SIZE, encode_to_file
 from transhash.errors import ResultsError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.precision import has_bf16

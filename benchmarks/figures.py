@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.report.records import Figure
+from transhash.report.records import Measurement
 
 
-def spread(values: Sequence[float]) -> Figure:
+def spread(values: Sequence[float]) -> Measurement:
     """Return the median of several measurements, with the lowest and highest of them."""
-    return Figure(statistics.median(values), min(values), max(values))
+    return Measurement(statistics.median(values), min(values), max(values))
 
 
-def latencies(rounds: Sequence[Sequence[float]]) -> dict[str, Figure]:
+def latencies(rounds: Sequence[Sequence[float]]) -> dict[str, Measurement]:
     """Return the figures of single queries, from their milliseconds in each round: medians over the rounds."""
     return {
         name: spread([float(np.quantile(own, share)) for own in rounds])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from transhash.codes import Codes, StringTable, read_codes
 from transhash.errors import MismatchError
-from transhash.search import check_same_model
+from transhash.index.index import check_same_model
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transhash.codes import ModelRef
-from transhash.encoding import encode_to_file
+from transhash.encoding.run import encode_to_file
 from transhash.sources import Item
 
 _KIB = 1024

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-from transhash.report.records import Figure, Row
+from transhash.report.records import Measurement, Row
 
 from . import config, methods, suites
 from .collection import Clustered, write
@@ -67,7 +67,7 @@ def measure(results: Results, chosen: Turns, path: Path, answers: Path | None, u
     folder = results.work / re.sub(r"\W+", "-", dataset)
     known = unpack(path, folder / "data")
     if not results.has(truth, [truth]):
-        values = {"share of the given neighbours that are the nearest": Figure(known.true)}
+        values = {"share of the given neighbours that are the nearest": Measurement(known.true)}
         params = {"bits": known.width, "kind": known.kind}
         results.write([Row(results.run.id, "Ground truth", truth, truth, "peer", params, values)])
     comparison = _Kept(results, chosen, known, folder, uri, answers)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from benchmarks.documents import redrawn
 from transhash import files, report
-from transhash.report.documents import redrawn
 from transhash.report.records import Record
 from transhash.report.sections import gather
 

@@ -11,7 +11,7 @@ from transhash.evaluation.band import average_precision_band
 from transhash.evaluation.curves import depths_to
 from transhash.evaluation.metrics import DEPTHS, RADIUS
 from transhash.evaluation.precision import empty_within, precision_within
-from transhash.report.records import Figure
+from transhash.report.records import Measurement
 
 
 class Retrieval:
@@ -50,15 +50,15 @@ class Retrieval:
         """The mean average precision."""
         return float(np.concatenate(self._values[""]).mean())
 
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Measurement]:
         """Return mAP@R with its band, P@N and recall@N, and what lies within 2 bits."""
         means = {name: float(np.concatenate(parts).mean()) for name, parts in self._values.items()}
-        found = {f"mAP@{self._at or 'all'}": Figure(means.pop(""), means.pop("worst"), means.pop("best"))}
+        found = {f"mAP@{self._at or 'all'}": Measurement(means.pop(""), means.pop("worst"), means.pop("best"))}
         depths = [depth for depth in DEPTHS if depth <= self.depth]
         precision, recall = self.at(depths)
-        found |= {f"P@{depth}": Figure(value) for depth, value in zip(depths, precision, strict=True)}
-        found |= {f"recall@{depth}": Figure(value) for depth, value in zip(depths, recall, strict=True)}
-        return found | {name: Figure(value) for name, value in means.items()}
+        found |= {f"P@{depth}": Measurement(value) for depth, value in zip(depths, precision, strict=True)}
+        found |= {f"recall@{depth}": Measurement(value) for depth, value in zip(depths, recall, strict=True)}
+        return found | {name: Measurement(value) for name, value in means.items()}
 
     def at(self, depths: Sequence[int]) -> tuple[list[float], list[float]]:
         """Return precision and recall of the first N, to six decimals, for depths that `depths_to` has."""

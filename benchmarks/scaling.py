@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from transhash import hamming
-from transhash.report.records import Curve, Figure, Record, Row, Skipped
+from transhash.report.records import Curve, Measurement, Record, Row, Skipped
 
 from . import config, methods, suites
 from .collection import Clustered, Collection, write
@@ -107,7 +107,7 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
     results.remove(folder)
 
 
-def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path) -> dict[str, Figure]:
+def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path) -> dict[str, Measurement]:
     """Build an index and search it, in processes of their own. Raises Failed."""
     kind = methods.find(method)
     reason = methods.missing(kind, "")
@@ -134,11 +134,11 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
     return latencies(singles) | {
         "queries/s": spread([chosen.queries / seconds for seconds in batches]),
         "s a query in a batch": spread([seconds / chosen.queries for seconds in batches]),
-        "build s": Figure(built["seconds"]),
-        "MiB to build": Figure(built["MiB"]),
-        "MiB to search": Figure(peak),
-        "MiB to search, without the library": Figure(peak - empty),
-        "bytes on disk": Figure(built["bytes"]),
+        "build s": Measurement(built["seconds"]),
+        "MiB to build": Measurement(built["MiB"]),
+        "MiB to search": Measurement(peak),
+        "MiB to search, without the library": Measurement(peak - empty),
+        "bytes on disk": Measurement(built["bytes"]),
     }
 
 
@@ -184,13 +184,13 @@ def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int
         if len(own) < 3:
             records.append(Skipped(results.run.id, name, method, "an exponent takes three sizes or more"))
             continue
-        exponents: dict[str, Figure] = {}
+        exponents: dict[str, Measurement] = {}
         for figure in _FITTED:
             points = [(float(x), row.values[figure].value) for x, row in own if figure in row.values]
             if min((y for _, y in points), default=0.0) <= 0:
                 continue
             slope, error = exponent(*zip(*points, strict=True))
-            exponents |= {f"e of {figure}": Figure(slope), f"e of {figure}, standard error": Figure(error)}
+            exponents |= {f"e of {figure}": Measurement(slope), f"e of {figure}, standard error": Measurement(error)}
             plot = f"{figure} by {axis}"
             records.append(Curve(results.run.id, plot, name, method, own[0][1].family, {}, axis, figure, points))
         records.append(Row(results.run.id, _FITS, name, method, own[0][1].family, {"over": axis}, exponents))

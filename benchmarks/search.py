@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.evaluation import identity
-from transhash.report.records import Curve, Figure, Record, Row, Skipped
+from transhash.report.records import Curve, Measurement, Record, Row, Skipped
 from transhash.results import NO_ID
 
 from . import config, methods, suites
@@ -143,7 +143,7 @@ def _describe(results: Results, origin: Grown) -> None:
         "share of the given bits that the planes reproduce": origin.reproduced,
         "share of the variance in the embeddings as searched": origin.kept,
     }
-    values = {name: Figure(value) for name, value in figures.items()}
+    values = {name: Measurement(value) for name, value in figures.items()}
     params = {"bits": len(origin.planes), "numbers": origin.planes.shape[1]}
     results.write([Row(results.run.id, "The data", origin.name, origin.name, "codes", params, values)])
 
@@ -303,14 +303,14 @@ class Comparison:
         params |= made["params"] | ({method.knob: shown.effort} if method.knob else {})
         values = latencies(shown.single) | {
             "queries/s": spread([len(collection.query_codes) / seconds for seconds in shown.batch]),
-            f"recall@{k} by distance": Figure(shown.recall),
+            f"recall@{k} by distance": Measurement(shown.recall),
         }
         if shown.floats is not None:
-            values[f"recall@{k} of the floats"] = Figure(shown.floats)
-        values["build s"] = Figure(made["seconds"])
+            values[f"recall@{k} of the floats"] = Measurement(shown.floats)
+        values["build s"] = Measurement(made["seconds"])
         if not method.server:
-            values["bytes an image on disk"] = Figure(made["bytes"] / collection.count)
-            values |= {"MiB to build": Figure(made["MiB"]), "MiB to search": Figure(peak)}
+            values["bytes an image on disk"] = Measurement(made["bytes"] / collection.count)
+            values |= {"MiB to build": Measurement(made["MiB"]), "MiB to search": Measurement(peak)}
         suites.say(f"  {name}: {values['ms a query'].value:.3f} ms, {values['queries/s'].value:,.0f} queries/s, "
                    f"recall {shown.recall:.3f}")  # fmt: skip
         return Row(self._id, _TABLE, self._dataset, name, method.family, params, values)

@@ -44,7 +44,7 @@ def dedup(images: Path, radius: int, output: Path | None, spare: bool, null: boo
 
     from transhash import dedup
     from transhash.codes import is_codes_file, read_codes
-    from transhash.search import Index
+    from transhash.index.index import Index
 
     opened: Index | Codes = read_codes(images) if is_codes_file(images) else Index.open(images)
     with render.rows("codes") as show:

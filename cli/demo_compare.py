@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import images
 from transhash.codes import Codes
 from transhash.datasets import digits
-from transhash.encoding import BATCH_SIZE, encode
+from transhash.encoding.run import BATCH_SIZE, encode
 from transhash.evaluation import hamming_levels, score_levels
 from transhash.evaluation.average_precision import average_precision
 from transhash.evaluation.levels import Levels
 from transhash.evaluation.precision import precision_at
 from transhash.hashers import load_hasher
 from transhash.hashers.transhash import TransHasher
-from transhash.images import Source
+from transhash.index.index import Index
 from transhash.report.records import Picture
-from transhash.search import Index
+from transhash.sources import decode
+from transhash.sources.decode import Source
 
 NEIGHBOURS = 10
 TIMED_QUERIES = 100
@@ -63,7 +63,7 @@ class Results:
 
 def compare(folder: Path, queries_list: Path, database_list: Path, hasher_file: Path, index_folder: Path) -> Results:
     """Rank the database for every query by each method, on the same images and labels."""
-    asked, stored = images.listed(folder, queries_list), images.listed(folder, database_list)
+    asked, stored = decode.listed(folder, queries_list), decode.listed(folder, database_list)
     hasher = TransHasher.load(hasher_file)
     index = Index.open(index_folder)
     queries, database = encode(asked, hasher), encode(stored, hasher)
@@ -109,7 +109,7 @@ def compare(folder: Path, queries_list: Path, database_list: Path, hasher_file: 
     ]
     ap = average_precision(levels)
     first = [int(place) for place in np.unique(labels[0], return_index=True)[1]]
-    pixels = hasher.preprocess(images.read(asked.path(asked.images[0])))[None]
+    pixels = hasher.preprocess(decode.read(asked.path(asked.images[0])))[None]
     return Results(
         methods,
         [_example(index, queries, place) for place in first],
@@ -126,7 +126,7 @@ def _method(name: str, size: int, levels: Levels, latency: float, note: str) -> 
 
 
 def _embed(source: Source, hasher: TransHasher) -> NDArray[np.float32]:
-    pixels = [item[1] for item in images.load(source, hasher.preprocess) if not isinstance(item, images.Skipped)]
+    pixels = [item[1] for item in decode.load(source, hasher.preprocess) if not isinstance(item, decode.Skipped)]
     batches = range(0, len(pixels), BATCH_SIZE)
     return np.concatenate([hasher.embed(np.stack(pixels[start : start + BATCH_SIZE])) for start in batches])
 

@@ -99,7 +99,8 @@ def encode(
     if output is None or model is None:
         raise click.UsageError(f"Missing option {'-o' if output is None else '--model'!r}; or look first: --dry-run")
 
-    from transhash import codes, encoding
+    from transhash import codes
+    from transhash.encoding import run
     from transhash.hashers import load_hasher
 
     codes.check_replaceable(output, getattr(found, "place", ""))
@@ -124,7 +125,7 @@ def encode(
                 render.skipped([(item.path, item.reason) for item in batch.skipped])
 
         try:
-            summary = encoding.encode_to_file(
+            summary = run.encode_to_file(
                 found,
                 hasher,
                 output,

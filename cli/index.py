@@ -76,10 +76,10 @@ def build(
 
 
 def _build_here(codes: Path, output: Path, backend: str, kind: str | None, params: dict[str, int]) -> None:
-    from transhash import search
+    from transhash.index import index
 
     with render.rows("codes") as report:
-        built = search.build(codes, output, backend, kind, params, report)
+        built = index.build(codes, output, backend, kind, params, report)
     stored = built.manifest
     if built.why:
         render.note(f"type {stored.info['type']}: {built.why}")
@@ -91,7 +91,7 @@ def _build_here(codes: Path, output: Path, backend: str, kind: str | None, param
 
 
 def _build_there(codes: Path, server: str, uri: str, name: str, kind: str | None, params: dict[str, int]) -> None:
-    from transhash import collection
+    from transhash.index import collection
 
     with render.rows("codes") as report:
         built = collection.load(server).build(codes, uri, name, type=kind, params=params, report=report)
@@ -114,12 +114,12 @@ def info(location: Path | str, as_json: bool) -> None:
         th index info milvus://localhost:19530/photos
     """
     if isinstance(location, Path):  # which opens nothing else, and is there at once
-        from transhash import manifest
+        from transhash.index import manifest
 
         stored = manifest.read(location)
         described, document = stored.described(), {"format": manifest.FORMAT, **asdict(stored)}
     else:
-        from transhash import collection
+        from transhash.index import collection
 
         described = document = collection.open(location).info()
     if as_json:

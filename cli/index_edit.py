@@ -27,7 +27,7 @@ def add(location: Path | str, codes: tuple[Path, ...], replace: bool) -> None:
     The images get ids above all that were ever given. If the index has one of their paths already, nothing is added
     unless you choose: --replace, or th index sync, which compares first.
     """
-    from transhash import collection
+    from transhash.index import collection
 
     index = collection.open(location)
     with render.rows("codes") as report:
@@ -67,8 +67,8 @@ def remove(
 
     The image files stay where they are.
     """
-    from transhash import collection
-    from transhash.filters import Filter
+    from transhash.index import collection
+    from transhash.index.filters import Filter
 
     listed = [*map(str, paths), *(options.lines(names, null) if names else ())]
     named = [
@@ -103,7 +103,7 @@ def sync(location: Path | str, codes: Path) -> None:
 
     Images with the same path, code and labels keep their ids.
     """
-    from transhash import collection
+    from transhash.index import collection
 
     index = collection.open(location)
     with render.rows("codes") as report:
@@ -132,7 +132,7 @@ def merge(folders: tuple[Path, ...], output: Path, replace: bool) -> None:
 
     Images of the first keep their ids, those of the others get new ones.
     """
-    from transhash.search import Index
+    from transhash.index.index import Index
 
     first, *others = (Index.open(folder) for folder in folders)
     first.merge(others, replace=replace)
@@ -150,7 +150,7 @@ def verify(location: Path | str) -> None:
         th index verify photos.index
         th index verify milvus://localhost:19530/photos
     """
-    from transhash import collection, manifest
+    from transhash.index import collection, manifest
 
     index = collection.open(location)
     with render.rows("codes") as report:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from transhash.codes import Codes
-    from transhash.collection import Collection
-    from transhash.filters import Filter
+    from transhash.index.collection import Collection
+    from transhash.index.filters import Filter
+    from transhash.index.index import Index
     from transhash.results import Matches, RangeMatches
-    from transhash.search import Index
 
 _K = 10
 _COLUMNS = ("rank", "score", "distance", "label", "path")
@@ -103,8 +103,9 @@ def query(
         raise click.UsageError("--json and --csv exclude each other")
     _check_order(order, candidates, embeddings, radius)
 
-    from transhash import collection, rerank
+    from transhash import rerank
     from transhash.codes import is_codes_file
+    from transhash.index import collection
 
     if sheet:
         from .sheet import check_replaceable
@@ -180,10 +181,10 @@ def _codes(
     """Read a codes file, or encode image files with the index's own model; beside them is what `order` goes by."""
     from transhash import rerank
     from transhash.codes import is_codes_file, read_codes
-    from transhash.encoding import encode
+    from transhash.encoding.run import encode
     from transhash.errors import ModelError
     from transhash.hashers import load_hasher
-    from transhash.search import check_same_model
+    from transhash.index.index import check_same_model
 
     if is_codes_file(queries[0]):
         if len(queries) > 1 or model:
@@ -213,7 +214,7 @@ def _codes(
 
 def _where(globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None) -> "Filter | None":
     """Return what the matches must pass, None if there are no filters."""
-    from transhash.filters import Filter
+    from transhash.index.filters import Filter
 
     if not (globs or labels or numbers):
         return None

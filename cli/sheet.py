@@ -6,8 +6,9 @@ from typing import Any
 import click
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from transhash import files, images
+from transhash import files
 from transhash.errors import ImageError
+from transhash.sources import decode
 
 _SIDE = 128
 _GAP = 8
@@ -50,7 +51,7 @@ def draw(answers: list[dict[str, Any]], output: Path) -> None:
 
 def _thumbnail(path: str) -> Image.Image:
     try:
-        image = images.read(path)
+        image = decode.read(path)
     except ImageError:
         return Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
     return ImageOps.pad(image, (_SIDE, _SIDE), Image.Resampling.BICUBIC, color="white")

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from transhash import images
-from transhash.images import Source
+from transhash.sources import decode
+from transhash.sources.decode import Source
 
 from . import render
 
 
 def find(folder: Path, names: Path | None) -> Source:
     """Return the images of a folder, or those that a list names, and say what was found."""
-    source = images.listed(folder, names) if names else images.folder(folder)
+    source = decode.listed(folder, names) if names else decode.folder(folder)
     others = f"; {source.others} other files passed over" if source.others else ""
     render.note(f"{len(source.images)} images in {folder}{others}")
     return source

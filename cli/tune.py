@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transhash.search import Index
+    from transhash.index.index import Index
 
 
 @click.command()
@@ -43,8 +43,8 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
     Searches of an approximate type are compared with exact ones: a match counts if it is as near as the k-th
     neighbour. The cheapest setting that gives the recall is stored in the INDEX; th query can still be told another.
     """
-    from transhash import tuning
-    from transhash.search import Index
+    from transhash.index import tuning
+    from transhash.index.index import Index
 
     with Index.edit(folder) as index:
         found = tuning.tune(index.backend, _queries(index, queries, sample), recall, k)
@@ -66,10 +66,10 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
 
 def _queries(index: "Index", file: Path | None, count: int) -> "NDArray[np.uint8]":
     """Return the first codes of a file, or a sample of what is indexed."""
-    from transhash import tuning
     from transhash.codes import read_codes
     from transhash.errors import BackendError, MismatchError
-    from transhash.search import check_same_model
+    from transhash.index import tuning
+    from transhash.index.index import check_same_model
 
     if file is None:
         try:

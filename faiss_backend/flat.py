@@ -12,7 +12,7 @@ from transhash.backends import CodeRows
 from transhash.results import Matches, RangeMatches
 
 from .kind import Kind, Mask, stored_codes, within
-from .layout import FLAT, Walk
+from .layout import FLAT, IndexFileCursor
 
 
 class Flat(Kind):
@@ -35,7 +35,7 @@ class Flat(Kind):
     def map(cls, path: Path) -> "Flat":
         """Map the codes of a file."""
         with path.open("rb") as file:
-            header = Walk(file).whole()
+            header = IndexFileCursor(file).whole()
             whole = np.memmap(file, np.uint8, "r")
         width = header.bits // 8
         return MappedFlat(whole[len(whole) - header.count * width :].reshape(header.count, width))

@@ -9,12 +9,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from transhash import hamming
-from transhash.backends import CodeRows, Knob
+from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import Matches, RangeMatches
 
 from .kind import Bucketed, Mask, stored_codes
-from .layout import FLAT, HASH, MULTI_HASH, Header, Walk
+from .layout import FLAT, HASH, MULTI_HASH, Header, IndexFileCursor
 
 _MOST_BITS = 24  # that name a bucket: each value of them can still be tried
 
@@ -37,9 +37,9 @@ class _Hashing(Bucketed):
         return 1
 
     @property
-    def knob(self) -> Knob:
+    def knob(self) -> SearchParameter:
         """Bits by which a bucket may differ from the query's own."""
-        return Knob("nflip", 0, int(self.index.b))
+        return SearchParameter("nflip", 0, int(self.index.b))
 
     def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query in the buckets; ids of -1 where they hold fewer."""
@@ -96,7 +96,7 @@ class Hash(_Hashing):
         return cls(index)
 
     @classmethod
-    def read(cls, walk: Walk) -> Self:
+    def read(cls, walk: IndexFileCursor) -> Self:
         """Read a file of FAISS. Raises ValueError if it does not hold together."""
         header, b, nflip = walk.header(), walk.number("<i4"), walk.number("<i4")
         kind = cls._make(header.bits, b, nflip)
@@ -128,7 +128,7 @@ class MultiHash(_Hashing):
         return cls(index)
 
     @classmethod
-    def read(cls, walk: Walk) -> Self:
+    def read(cls, walk: IndexFileCursor) -> Self:
         """Read a file of FAISS. Raises ValueError if it does not hold together."""
         header = walk.header()
         if walk.index(FLAT) != Header(FLAT, header.bits, header.count):
@@ -198,7 +198,7 @@ def _buckets(b: int, nflip: int) -> int:
     return sum(comb(b, flips) for flips in range(nflip + 1))
 
 
-def _codes_of_buckets(walk: Walk, header: Header, b: int) -> NDArray[np.uint8]:
+def _codes_of_buckets(walk: IndexFileCursor, header: Header, b: int) -> NDArray[np.uint8]:
     """Read the buckets of a `faiss.IndexBinaryHash`: the codes (n, bits/8) by their ids.
 
     A table of bit strings tells the value and the number of codes of each bucket; then, for one after the other, come

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash import hamming
-from transhash.backends import CodeRows, Knob
+from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import NO_ID, Matches, RangeMatches
 
@@ -44,9 +44,9 @@ class Hnsw(Kind):
         check_graph(self.index)
 
     @property
-    def knob(self) -> Knob:
+    def knob(self) -> SearchParameter:
         """Codes that a search keeps in sight."""
-        return Knob("ef", min(_LEAST_EF, len(self)), len(self))
+        return SearchParameter("ef", min(_LEAST_EF, len(self)), len(self))
 
     @property
     def effort(self) -> int:

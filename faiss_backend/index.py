@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.backends import CodeRows, Knob, check_params
+from transhash.backends import CodeRows, SearchParameter, check_params
 from transhash.errors import BackendError
 from transhash.results import Matches, RangeMatches
 
@@ -146,7 +146,7 @@ class FaissIndex:
         """Return the centroids of type ``ivf``, (nlist, bits/8), and the list of each code, (n,); None for others."""
         return gpu.cells(self._kind.index) if isinstance(self._kind, Ivf) else None
 
-    def knob(self) -> Knob | None:
+    def knob(self) -> SearchParameter | None:
         """Return the search parameter that trades time for recall; None for type ``flat``."""
         return self._kind.knob
 

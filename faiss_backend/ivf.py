@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash import clustering, hamming
-from transhash.backends import CodeRows, Knob
+from transhash.backends import CodeRows, SearchParameter
 from transhash.results import NO_ID, Matches, RangeMatches
 
 from .blocks import sample
 from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
-from .layout import IVF, Walk
+from .layout import IVF, IndexFileCursor
 
 _MANY = 1024  # lists, from which on FAISS, which clusters codes as floats, takes long, and its lists are no better
 _PROBES = 1 << 23  # numbers of lists to probe that are kept at once
@@ -72,7 +72,7 @@ class Ivf(Bucketed):
     def map(cls, path: Path) -> Self:
         """Map a file: the lists are in memory as far as the system has room, their ids are read once."""
         with path.open("rb") as file:
-            Walk(file).whole()
+            IndexFileCursor(file).whole()
             same = f"/dev/fd/{file.fileno()}"  # what was checked, whatever bytes its name has
             kind = cls(faiss.read_index_binary(same, faiss.IO_FLAG_MMAP_IFC))
         kind.check()
@@ -94,9 +94,9 @@ class Ivf(Bucketed):
             raise ValueError("an id twice")
 
     @property
-    def knob(self) -> Knob:
+    def knob(self) -> SearchParameter:
         """Lists that a search looks into."""
-        return Knob("nprobe", 1, int(self.index.nlist))
+        return SearchParameter("nprobe", 1, int(self.index.nlist))
 
     @property
     def lists(self) -> hamming.Lists:

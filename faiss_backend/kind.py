@@ -9,11 +9,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.backends import CodeRows, Knob
+from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
 
-from .layout import Walk
+from .layout import IndexFileCursor
 
 Mask = NDArray[np.bool_]
 
@@ -44,7 +44,7 @@ class Kind(ABC):
         """Return an empty index with parameters that suit some codes (n, bits/8), where `params` does not say."""
 
     @classmethod
-    def read(cls, walk: Walk) -> Self:
+    def read(cls, walk: IndexFileCursor) -> Self:
         """Read a file of FAISS. Raises ValueError or RuntimeError if it does not hold together."""
         walk.whole()
         walk.file.seek(0)
@@ -71,7 +71,7 @@ class Kind(ABC):
         return int(self.index.d)
 
     @property
-    def knob(self) -> Knob | None:
+    def knob(self) -> SearchParameter | None:
         """The search parameter that trades time for recall, None if the type is exact."""
         return None
 

@@ -27,7 +27,7 @@ class Header:
     count: int
 
 
-class Walk:
+class IndexFileCursor:
     """A walk over a file of FAISS. Every step raises ValueError if it leads outside the file."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -11,7 +11,7 @@ import faiss
 from transhash.errors import BackendError
 
 from .kind import Kind
-from .layout import Walk
+from .layout import IndexFileCursor
 
 FILE = "index.faiss"
 
@@ -34,7 +34,7 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
             if found is None:
                 raise ValueError(f"it begins with {magic!r}")
             with _limited(path.stat().st_size):
-                return found.map(path) if mmap else found.read(Walk(file))
+                return found.map(path) if mmap else found.read(IndexFileCursor(file))
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         line = " ".join(str(error).split())[:200]
         raise BackendError(f"{path}: no FAISS index, or a damaged one ({line}); build it again") from None

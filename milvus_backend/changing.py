@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.codes import Codes, CodesFile, open_codes
-from transhash.collection import Added, Report
 from transhash.errors import CodesError, MismatchError, SelectionError
-from transhash.search import Changes, check_same_model
+from transhash.index.collection import Added, Report
+from transhash.index.index import Changes, check_same_model
 
 from . import expressions, loading
 from .contents import Load

@@ -13,11 +13,11 @@ from pymilvus import DataType, MilvusClient
 from transhash import clustering
 from transhash.backends import check_params
 from transhash.codes import MAX_LABELS, Codes
-from transhash.collection import Added, Params, Report, Row, silent
 from transhash.errors import BackendError, SelectionError
-from transhash.filters import Filter
+from transhash.index.collection import Added, Params, Report, Row, silent
+from transhash.index.filters import Filter
+from transhash.index.index import Changes, check_same_model, packed_queries
 from transhash.results import Matches, RangeMatches
-from transhash.search import Changes, check_same_model, packed_queries
 
 from . import changing, expressions, selecting
 from .contents import PARAMS, STATE, Contents, Load, State

@@ -63,7 +63,7 @@ def any_of(conditions: Iterable[str]) -> str:
 
 
 def matching(patterns: Sequence[str], root: bytes) -> str | None:
-    """Return the rows whose paths match one of some patterns (`transhash.filters`); None if Milvus cannot say.
+    """Return the rows whose paths match one of some patterns (`transhash.index.filters`); None if Milvus cannot say.
 
     It can for ``*``, and for a folder with all that is in it: ``cats/*``, ``/home/me/cats/*``.
     """

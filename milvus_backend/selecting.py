@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from transhash.errors import SelectionError
-from transhash.filters import Filter, matcher
+from transhash.index.filters import Filter, matcher
 
 from . import expressions
 from .server import PAGE, Server

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from transhash import Codes, Index, dedup, filters, hamming
+from transhash import Codes, Index, dedup, hamming
 from transhash.codes import ModelRef, Records
 from transhash.errors import BackendError
+from transhash.index import filters
 
 
 def codes_of(packed, paths=None, sizes=None):

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .codes import Codes, read_codes, write_codes
-    from .encoding import encode
+    from .encoding.run import encode
     from .errors import TransHashError
     from .evaluation import evaluate
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
+    from .index.index import Index
     from .results import Matches, RangeMatches
-    from .search import Index
     from .training.config import TrainConfig
     from .training.loop import train
 
@@ -30,12 +30,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "hashers.architecture",
     "Codes": "codes",
-    "Index": "search",
+    "Index": "index.index",
     "Matches": "results",
     "RangeMatches": "results",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
-    "encode": "encoding",
+    "encode": "encoding.run",
     "evaluate": "evaluation",
     "load_hasher": "hashers",
     "read_codes": "codes",

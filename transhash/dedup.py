@@ -22,8 +22,8 @@ from . import hamming
 from .codes import UNKNOWN, Codes
 from .codes.guard import Report, silent
 from .errors import BackendError
-from .ids import RowIds
-from .search import Index
+from .index.ids import RowIds
+from .index.index import Index
 
 _QUERIES = 1 << 9  # of a tile,
 _CODES = 1 << 13  # among so many: all pairs of a tile fit into memory

@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import encoding
 from .codes import Codes
 from .codes.vectors import MISSING, open_vectors
+from .encoding import run
 from .errors import MismatchError, ModelError
 from .hashers.base import Hasher, OutputHasher
+from .index.index import Index, check_same_model
 from .packing import pack, unpack
 from .results import NO_ID, Matches
-from .search import Index, check_same_model
 from .sources.base import ImageSource
 
 _SPAN = 1 << 28  # bytes of codes that are taken from an index at a time
@@ -69,7 +69,7 @@ def encode(
     if not isinstance(hasher, OutputHasher):
         raise ModelError(f"{hasher.ref.name} has no real-valued output to order by; a trained hasher has")
     keeping = _Keeping(hasher)
-    codes = encoding.encode(source, keeping)
+    codes = run.encode(source, keeping)
     return codes, np.concatenate(keeping.outputs)
 
 

@@ -24,13 +24,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import collection, hamming
-from .backends import Backend
+from . import hamming
+from .backends.contract import Backend
 from .codes import Codes, ModelRef, Records, label_ids, write_codes
-from .collection import Collection
 from .errors import BackendError, MismatchError, SelectionError, TransHashError
-from .filters import Filter
-from .search import Changes
+from .index import collection
+from .index.collection import Collection
+from .index.filters import Filter
+from .index.index import Changes
 
 _WIDTHS = (1, 3, 8, 16, 128)  # bytes in a code
 

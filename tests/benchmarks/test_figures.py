@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.figures import exponent, latencies, share_as_near, spread
-from transhash.report.records import Figure
+from transhash.report.records import Measurement
 
 
 def test_a_spread_is_a_median_with_its_range():
-    assert spread([3.0, 1.0, 2.0]) == Figure(2.0, 1.0, 3.0)
+    assert spread([3.0, 1.0, 2.0]) == Measurement(2.0, 1.0, 3.0)
 
 
 def test_latencies_are_percentiles_of_each_round():
@@ -16,7 +16,7 @@ def test_latencies_are_percentiles_of_each_round():
     found = latencies(rounds)
     for name, share in (("ms a query", 50), ("ms a query p95", 95), ("ms a query p99", 99)):
         expected = [float(np.percentile(own, share)) for own in rounds]
-        assert found[name] == Figure(expected[1], expected[0], expected[2])
+        assert found[name] == Measurement(expected[1], expected[0], expected[2])
 
 
 def test_what_is_as_near_counts_whoever_it_is():

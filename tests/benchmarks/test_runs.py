@@ -8,11 +8,11 @@ from benchmarks import config, machine
 from benchmarks.runs import Results
 from benchmarks.search import Search
 from transhash.errors import ResultsError
-from transhash.report.records import Figure, Row, Run, Skipped, read
+from transhash.report.records import Measurement, Row, Run, Skipped, read
 
 
 def row(results, dataset, method, value=1.0):
-    return Row(results.run.id, "Search", dataset, method, "peer", {}, {"ms a query": Figure(value)})
+    return Row(results.run.id, "Search", dataset, method, "peer", {}, {"ms a query": Measurement(value)})
 
 
 def opened(path, **settings):

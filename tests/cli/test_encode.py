@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transhash import images, load_hasher, read_codes
+from transhash import load_hasher, read_codes
 from transhash.codes import Codes, ModelRef, Records, StringTable, open_codes, write_codes
+from transhash.sources import decode
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -76,7 +77,7 @@ def test_hostile_folder(th, hostile, tmp_path):
     assert set(codes.records.paths) == expected
     hasher = load_hasher("phash")
     for row in range(len(codes)):
-        alone = hasher.encode(hasher.preprocess(images.read(codes.records.path(row)))[None])
+        alone = hasher.encode(hasher.preprocess(decode.read(codes.records.path(row)))[None])
         np.testing.assert_array_equal(codes.codes[row], alone[0])
     reasons = dict(codes.skipped)
     assert reasons.keys() == {

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import images
 from transhash.datasets import protocols
 from transhash.datasets.protocols import Protocol, Split
 from transhash.errors import SourceError
-from transhash.images import ImageFile
+from transhash.sources import decode
+from transhash.sources.decode import ImageFile
 
 REST = Protocol("small", 4, 6, 10, 2, 5, "ten images a class", "rest")  # a class: 2 queries, 3 training, 5 others
 DRAWN = (
@@ -43,7 +43,7 @@ def test_every_class_gives_as_many(protocol, tmp_path):
         assert len(set(paths(part))) == len(part) == count
         assert sorted(image.labels for image in part) == [("cat",)] * (count // 2) + [("dog",)] * (count // 2)
     query, training, database = (set(paths(part)) for part in split.parts.values())
-    everything = set(paths(images.folder(tmp_path).images))
+    everything = set(paths(decode.folder(tmp_path).images))
     assert not query & training
     assert not query & database
     assert {
@@ -113,7 +113,7 @@ def test_published_protocols_are_not_drawn(tmp_path):
 def test_what_was_written_is_read_again(tmp_path):
     split = protocols.draw(REST, fill(tmp_path / "images"), seed=3)
     protocols.write(split, tmp_path / "lists", REST, seed=3)
-    source = images.listed(tmp_path / "images", tmp_path / "lists" / "train.txt")
+    source = decode.listed(tmp_path / "images", tmp_path / "lists" / "train.txt")
     assert list(source.images) == list(split.training)
     assert all(os.path.isfile(source.path(image)) for image in source.images)
     assert json.loads((tmp_path / "lists" / "split.json").read_text()) == {

@@ -7,7 +7,7 @@ import pytest
 
 from transhash.codes import Codes, ModelRef, Records, StringTable, write_codes
 from transhash.errors import BackendError
-from transhash.search import Index
+from transhash.index.index import Index
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="torch brings Triton on Linux only")
 

@@ -8,11 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from transhash import collection, hamming, search
+from transhash import hamming
 from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, MismatchError
-from transhash.filters import Filter
-from transhash.search import Changes
+from transhash.index import collection, index
+from transhash.index.filters import Filter
+from transhash.index.index import Changes
 from transhash.testing import CollectionContract
 
 pytestmark = pytest.mark.filterwarnings(  # the package milvus leaves sockets to the garbage collector
@@ -129,7 +130,7 @@ def test_the_command_line_is_that_of_folders(milvus, th, tmp_path):
     labels = np.arange(24, dtype=np.int32) % 3
     records = Records([f"{row % 3}/{row}.png".encode() for row in range(24)], b"/pictures", labels, ("a", "b", "c"))
     write_codes(tmp_path / "c.h5", Codes(codes, records, MODEL))
-    search.build(tmp_path / "c.h5", tmp_path / "folder.index")
+    index.build(tmp_path / "c.h5", tmp_path / "folder.index")
     there = ["--backend", "milvus", "--uri", milvus.uri, "--collection", "photos"]
     built = th("index", "build", "c.h5", *there, cwd=tmp_path)
     location = milvus.location("photos")

@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from transhash.report.records import Curve, Example, Figure, Picture, Row, Run, Skipped
+from transhash.report.records import Curve, Example, Measurement, Picture, Row, Run, Skipped
 
 MACHINE = {"cpu": "some cpu", "cores": 2, "memory_gib": 24.0, "gpu": "", "system": "Linux"}
 
@@ -19,11 +19,11 @@ def image(kind="JPEG"):
 def accuracy(ours=0.74, floats=0.75, rival=0.70):
     """A run on accuracy: codes of two widths, their float embedding, and a rival of the same bytes."""
     rows = [
-        ("TransHash", "codes", {"bits": 32}, 4, Figure(0.61)),
-        ("TransHash", "codes", {"bits": 64}, 8, Figure(ours, ours - 0.01, ours + 0.01)),
-        ("float embedding", "float", {}, 1536, Figure(floats)),
-        ("PQ", "float", {}, 8, Figure(rival)),
-        ("LSH", "peer", {"bits": 64}, 8, Figure(0.14)),
+        ("TransHash", "codes", {"bits": 32}, 4, Measurement(0.61)),
+        ("TransHash", "codes", {"bits": 64}, 8, Measurement(ours, ours - 0.01, ours + 0.01)),
+        ("float embedding", "float", {}, 1536, Measurement(floats)),
+        ("PQ", "float", {}, 8, Measurement(rival)),
+        ("LSH", "peer", {"bits": 64}, 8, Measurement(0.14)),
     ]
     return [
         Run(
@@ -31,7 +31,13 @@ def accuracy(ours=0.74, floats=0.75, rival=0.70):
         ),
         *(
             Row(
-                "a", "accuracy", "cifar10", method, family, params, {"mAP@all": score, "bytes an image": Figure(size)}
+                "a",
+                "accuracy",
+                "cifar10",
+                method,
+                family,
+                params,
+                {"mAP@all": score, "bytes an image": Measurement(size)},
             )
             for method, family, params, size, score in rows
         ),
@@ -62,23 +68,23 @@ def search(ours=0.5, floats=60.0, peer=2.0):
 
 def _times(ms):
     return {
-        "ms a query": Figure(ms, ms / 2, ms * 2),
-        "ms a query p95": Figure(ms * 2),
-        "ms a query p99": Figure(ms * 3),
-        "recall@10 by distance": Figure(1.0),
-        "queries/s": Figure(1000 / ms),
+        "ms a query": Measurement(ms, ms / 2, ms * 2),
+        "ms a query p95": Measurement(ms * 2),
+        "ms a query p99": Measurement(ms * 3),
+        "recall@10 by distance": Measurement(1.0),
+        "queries/s": Measurement(1000 / ms),
     }
 
 
 def hostile(text):
     """A run in which every text is `text`."""
     params, settings = {text: text}, {text: [text, {text: text}]}
-    ms = _times(1.0) | {text: Figure(1.0), f"mAP{text}": Figure(0.5), "bytes an image": Figure(8)}
+    ms = _times(1.0) | {text: Measurement(1.0), f"mAP{text}": Measurement(0.5), "bytes an image": Measurement(8)}
     pictures = [Picture(text, text, right, encoded) for right in (True, False) for encoded in ("", image())]
     return [
         Run(text, text, text, text, text, text, settings, {text: text}, settings),
         Row(text, text, text, text, "codes", {"bits": 64} | params, ms),
-        Row(text, text, text, f"{text}2", "float", params, ms | {"bytes an image": Figure(99)}),
+        Row(text, text, text, f"{text}2", "float", params, ms | {"bytes an image": Measurement(99)}),
         Curve(text, text, text, text, "peer", params, text, text, [(0, 1), (1, 2)]),
         Curve(text, text, text, text, "codes", params, "bit", text, [(0, 1), (1, 0.5)]),
         Skipped(text, text, text, text),

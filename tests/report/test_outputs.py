@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.documents import names, redrawn
 from transhash.errors import ResultsError
 from transhash.report import append, read, write_csv, write_html, write_markdown
-from transhash.report.documents import names, redrawn
 from transhash.report.sections import gather
 
 from .samples import accuracy, hostile, search

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from transhash.errors import ResultsError
 from transhash.report import append, read
-from transhash.report.records import Curve, Example, Figure, Picture, Row, Run, Skipped
+from transhash.report.records import Curve, Example, Measurement, Picture, Row, Run, Skipped
 from transhash.report.sections import gather
 
 from .samples import accuracy, image, search
@@ -20,7 +20,7 @@ plain = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | tex
 settings = st.dictionaries(texts, st.recursive(plain, lambda inner: st.lists(inner, max_size=2), max_leaves=4))
 params = st.dictionaries(texts, plain, max_size=3)
 families = st.sampled_from(["codes", "float", "peer"])
-figures = st.builds(Figure, numbers, st.none() | numbers, st.none() | numbers)
+figures = st.builds(Measurement, numbers, st.none() | numbers, st.none() | numbers)
 pictures = st.builds(
     Picture, texts, texts, st.booleans(), st.sampled_from(["", image(), image("PNG"), image("WebP")])
 )
@@ -66,7 +66,7 @@ def test_nothing_is_appended_to_a_file_of_another_kind(tmp_path, content):
     assert path.read_bytes() == content
 
 
-ROW = asdict(Row("r", "t", "d", "m", "codes", {}, {"mAP": Figure(1)})) | {"record": "row"}
+ROW = asdict(Row("r", "t", "d", "m", "codes", {}, {"mAP": Measurement(1)})) | {"record": "row"}
 CURVE = asdict(Curve("r", "p", "d", "m", "codes", {}, "x", "y", [(0, 1)])) | {"record": "curve"}
 EXAMPLE = asdict(Example("r", "d", "m", "t", Picture("a", "b"), [])) | {"record": "example"}
 

@@ -2,7 +2,7 @@ import pytest
 
 from transhash.report.figures import number, plain, size, spell
 from transhash.report.plots import exponent, plots
-from transhash.report.records import Curve, Figure, Row
+from transhash.report.records import Curve, Measurement, Row
 from transhash.report.sections import gather
 from transhash.report.summary import summarize
 from transhash.report.tables import tables
@@ -42,11 +42,11 @@ def test_words_are_about_the_codes_themselves_and_their_own_floats():
     records = accuracy(0.74, 0.75, 0.70)
     for row in records[1:]:
         row.params["hasher"] = "ours"
-    values = {"mAP@all": Figure(0.99), "bytes an image": Figure(8)}
+    values = {"mAP@all": Measurement(0.99), "bytes an image": Measurement(8)}
     records.append(Row("a", "accuracy", "cifar10", "TransHash, asymmetric", "codes", {"bits": 64}, values))
-    floats = {"mAP@all": Figure(0.98), "bytes an image": Figure(9999)}
+    floats = {"mAP@all": Measurement(0.98), "bytes an image": Measurement(9999)}
     records.append(Row("a", "accuracy", "cifar10", "float embedding", "float", {"hasher": "another"}, floats))
-    values = {"mAP@all": Figure(0.01), "bytes an image": Figure(8)}
+    values = {"mAP@all": Measurement(0.01), "bytes an image": Measurement(8)}
     records.append(Row("a", "accuracy", "cifar10", "OPQ", "peer", {"hasher": "another"}, values))
     buys = said(records)[0]
     assert "0.750 with 1,536 bytes" in buys
@@ -72,14 +72,14 @@ def test_what_floats_would_have_found():
     records = search()
     for row in records:
         if isinstance(row, Row):
-            row.values["recall@10 of the floats"] = Figure(0.5)
+            row.values["recall@10 of the floats"] = Measurement(0.5)
     assert "Of the ten nearest by float embedding among 1,000,000 images, 50% are" in said(records)[1]
 
 
 def test_what_finds_too_little_is_not_called_fast():
     fast = Row(
         *("s", "one query", "clustered, 1,000,000", "half blind", "peer", {}),
-        {"ms a query": Figure(0.001), "recall@10 by distance": Figure(0.5)},
+        {"ms a query": Measurement(0.001), "recall@10 by distance": Measurement(0.5)},
     )
     assert "half blind" not in "".join(said([*search(), fast])[:2])
 
@@ -88,7 +88,9 @@ def test_what_takes_nothing_is_left_out():
     records = [*accuracy(), *search()]
     for row in records:
         if isinstance(row, Row):
-            row.values.update({name: Figure(0.0) for name in ("bytes an image", "ms a query") if name in row.values})
+            row.values.update(
+                {name: Measurement(0.0) for name in ("bytes an image", "ms a query") if name in row.values}
+            )
     assert said(records)[0] == ""
     assert [plot.name for group in plots(gather(records)[1]) for plot in group].count("ms a query") == 2
 
@@ -115,7 +117,7 @@ def test_figures():
     assert [plain(value) for value in (0, 8, 7680, 1234.5, 0.03816, 12.711, 5e-7, 1e30)] == [
         *("0", "8", "7,680", "1,234", "0.0382", "12.7", "5.00e-07", "1e+30"),
     ]
-    assert spell("ms a query", Figure(0.38, 0.36, 0.41)) == "0.380 (0.360 to 0.410)"
+    assert spell("ms a query", Measurement(0.38, 0.36, 0.41)) == "0.380 (0.360 to 0.410)"
     assert [size(name) for name in ("cifar10", "clustered, 1,000,000 codes of 64 bits", "54000 images")] == [
         *(None, 1_000_000, 54_000),
     ]

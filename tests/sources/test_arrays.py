@@ -8,9 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transhash import images
-from transhash.sources import Item, hdf5, npy, pixels
-from transhash.sources.apart import Apart
+from transhash.sources import Item, decode, hdf5, npy, pixels
+from transhash.sources.isolated import IsolatedReader
 
 
 def write(path, array):
@@ -43,7 +42,7 @@ def test_layouts(path, gradient):
         assert reader(path).count(os.fspath(path)) == 6
         for row, item in enumerate(found):
             expected = gradient[row] if array.ndim == 4 else gradient[row, ..., :1].repeat(3, axis=2)
-            np.testing.assert_array_equal(np.asarray(images.open_item(b"", item)), expected)
+            np.testing.assert_array_equal(np.asarray(decode.open_item(b"", item)), expected)
 
 
 SHAPES = st.lists(st.integers(1, 5), min_size=3, max_size=4).map(tuple)
@@ -73,7 +72,7 @@ def test_every_shape_is_images_or_refused(path, shape):
     ],
 )
 def test_what_are_no_images(path, array, reason):
-    source = Apart(reader(path).__name__.rpartition(".")[2], [write(path, array)])
+    source = IsolatedReader(reader(path).__name__.rpartition(".")[2], [write(path, array)])
     (only,) = source
     assert only.path == os.fsencode(path.name)
     assert reason in only.reason
@@ -86,7 +85,7 @@ def test_nothing_is_unpickled(tmp_path):
             return os.mkdir, (os.fspath(tmp_path / "trap"),)
 
     write(tmp_path / "a.npy", np.array([[[Trap()]]]))
-    (only,) = Apart("npy", [tmp_path / "a.npy"])
+    (only,) = IsolatedReader("npy", [tmp_path / "a.npy"])
     assert "object" in only.reason
     assert not (tmp_path / "trap").exists()
 
@@ -100,7 +99,7 @@ def test_columns_first_is_refused(tmp_path, gradient):
 def test_an_array_that_is_cut_off_yields_what_is_there(tmp_path, gradient):
     whole = Path(write(tmp_path / "a.npy", gradient)).read_bytes()
     (tmp_path / "a.npy").write_bytes(whole[: -gradient[0].size - 1])
-    *items, last = Apart("npy", [tmp_path / "a.npy"])
+    *items, last = IsolatedReader("npy", [tmp_path / "a.npy"])
     assert items == [Item(b"a.npy/%d" % row) for row in range(4)]
     assert last.reason == "cut off: of 6 images there are 4"
 
@@ -190,7 +189,7 @@ def test_damaged_hdf5(tmp_path, gradient):
         for place in rng.integers(0, 2048, 6):
             mutant[place] = rng.integers(256)
         (tmp_path / f"{number}.h5").write_bytes(mutant)
-    for item in Apart("hdf5", sorted(tmp_path.glob("?.h5"))):
+    for item in IsolatedReader("hdf5", sorted(tmp_path.glob("?.h5"))):
         assert isinstance(item, Item) or "\n" not in item.reason
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transhash import images
 from transhash.errors import ImageError
-from transhash.sources import Item, Skipped, parquet
-from transhash.sources.apart import Apart
+from transhash.sources import Item, Skipped, decode, parquet
+from transhash.sources.isolated import IsolatedReader
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -40,7 +39,7 @@ def test_images_as_bytes(tmp_path, png):
     assert parquet.count(path) == 5
     for place, reason in ((2, "not an image"), (3, "empty")):
         with pytest.raises(ImageError, match=reason):
-            images.open_item(b"", found[place])
+            decode.open_item(b"", found[place])
 
 
 def test_the_structs_of_hugging_face(tmp_path, png):
@@ -98,7 +97,7 @@ def test_paths(tmp_path, png):
     names = pa.array([b"1.png", b"../2 \xff.png", b"/far/3.png", b"", None, b"p" * 40_000]).view(pa.string())
     write(tmp_path / "data" / "t.parquet", {"file_name": names})
     write(tmp_path / "s.parquet", {"image": [png(5), None], "path": ["name", "data/1.png"]})
-    source = Apart("parquet", [tmp_path / "data" / "t.parquet", tmp_path / "s.parquet"])
+    source = IsolatedReader("parquet", [tmp_path / "data" / "t.parquet", tmp_path / "s.parquet"])
     assert source.root == os.fsencode(tmp_path)
     status = os.stat(tmp_path / "data" / "1.png")
     found = list(source)
@@ -113,7 +112,7 @@ def test_paths(tmp_path, png):
         Item(b"data/1.png", (), None, status.st_size, status.st_mtime_ns),
     ]
     assert [getattr(item, "data", None) for item in found[-2:]] == [png(5), None]
-    assert np.asarray(images.open_item(source.root, found[0]))[0, 0, 0] == 1
+    assert np.asarray(decode.open_item(source.root, found[0]))[0, 0, 0] == 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ def test_paths(tmp_path, png):
     ],
 )
 def test_tables_without_images(columns, reason, tmp_path):
-    source = Apart("parquet", [write(tmp_path / "t.parquet", columns)])
+    source = IsolatedReader("parquet", [write(tmp_path / "t.parquet", columns)])
     (only,) = source
     assert only.path == b"t.parquet"
     assert only.reason.startswith(reason)
@@ -153,7 +152,7 @@ def test_damaged_files(tmp_path, png):
         for place in rng.integers(0, len(mutant), 4):
             mutant[place] = rng.integers(256)
         (tmp_path / f"{number}.parquet").write_bytes(mutant)
-    first, *others = Apart("parquet", sorted(tmp_path.glob("?.parquet")))
+    first, *others = IsolatedReader("parquet", sorted(tmp_path.glob("?.parquet")))
     assert first.path == b"0.parquet"
     assert "Parquet" in first.reason
     for item in others:

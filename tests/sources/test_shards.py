@@ -8,8 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from transhash import images
-from transhash.sources import Item, Skipped, shards
+from transhash.sources import Item, Skipped, decode, shards
 from transhash.sources.shards import Shards
 
 
@@ -66,7 +65,7 @@ def test_samples(suffix, tmp_path, png):
         Item(name + b"/c\xff.png"),
     ]
     assert [item.data for item in items] == [png(0), png(1), png(2), png(3), png(4), b"", png(5)]
-    assert np.asarray(images.open_item(b"", items[4]))[0, 0, 0] == 4
+    assert np.asarray(decode.open_item(b"", items[4]))[0, 0, 0] == 4
     assert Shards([path]).count() is None
 
 

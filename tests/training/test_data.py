@@ -11,11 +11,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transhash import images
 from transhash.errors import TrainingError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
-from transhash.images import ImageFile, Source
+from transhash.sources import decode
+from transhash.sources.decode import ImageFile, Source
 from transhash.training.config import TrainConfig
 from transhash.training.data import Draw, LabelledImages, PairedBatches, class_names, hold_out, identity, loader
 
@@ -131,7 +131,7 @@ def labelled(source, hasher, **values):
 
 @pytest.mark.parametrize("values", [{}, {"augment": "rand-m9-mstd0.5", "erase": 0.5}])
 def test_pixels_depend_on_the_draw_alone(pictures, hasher, values):
-    source = images.folder(pictures)
+    source = decode.folder(pictures)
     dataset = labelled(source, hasher, **values)
     draws = [Draw(0, 5), Draw(1, 5), Draw(0, 6), Draw(0, 5, 1)]
     found = [dataset[draw].pixels for draw in draws]
@@ -160,7 +160,7 @@ def broken(pictures, tmp_path):
         for number in range(4):
             content = (pictures / "cross" / f"{number}.png").read_bytes() if number < good else b"no picture"
             (tmp_path / label / f"{number}.png").write_bytes(content)
-    return images.folder(tmp_path)
+    return decode.folder(tmp_path)
 
 
 def test_another_of_its_class_stands_in_for_an_unreadable_image(broken, hasher):
@@ -185,12 +185,12 @@ def test_a_class_that_cannot_be_read_at_all_ends_the_run(broken, hasher, workers
 @pytest.mark.parametrize("policy", ["nonsense", "rand-m9,5", "3augment"])
 def test_unknown_augmentation(pictures, hasher, policy):
     with pytest.raises(TrainingError, match=f"augment '{policy}': no policy of timm; try rand-m9-mstd0.5"):
-        labelled(images.folder(pictures), hasher, augment=policy)
+        labelled(decode.folder(pictures), hasher, augment=policy)
 
 
 def test_draws_that_pillow_refuses_are_drawn_again(pictures, hasher):
     """At its highest level timm's posterization keeps 0 bits, which is an error to Pillow."""
-    dataset = labelled(images.folder(pictures), hasher, augment="rand-m10-inc1")
+    dataset = labelled(decode.folder(pictures), hasher, augment="rand-m10-inc1")
     for place in range(60):
         assert dataset[Draw(place, place % 24)].pixels.isfinite().all()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..errors import CodesError
-from ..spool import Spool
+from .spool import DeferredErrorFile
 from .strings import StringTable
 
 File = Any  # h5py.File, which has no types
@@ -25,12 +25,12 @@ DAMAGE = (OSError, OverflowError, RuntimeError, ValueError, TypeError, KeyError,
 
 
 @contextmanager
-def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, Spool]]:
+def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, DeferredErrorFile]]:
     """Write an HDF5 file that becomes `path` when it is complete; until then it lies in `temporary` or beside it.
 
     Raises OSError if the disk does not take it.
     """
-    with files.replacing(path, temporary) as part, Spool(part) as spool:
+    with files.replacing(path, temporary) as part, DeferredErrorFile(part) as spool:
         with h5py.File(spool, "w", libver=_VERSION, rdcc_nbytes=_CACHE) as file:
             yield file, spool
         spool.check()

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ..errors import CodesError
 from ..packing import BIT_ORDER
-from ..spool import Spool
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
 from .reader import MAX_WIDTH, check_replaceable
 from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_columns, label_ids
+from .spool import DeferredErrorFile
 from .strings import MAX_STRING, STRINGS, StringTable
 
 
@@ -26,7 +26,7 @@ class CodesWriter:
     def __init__(
         self,
         file: hdf5.File,
-        spool: Spool,
+        spool: DeferredErrorFile,
         model: ModelRef,
         root: bytes,
         labels: int,

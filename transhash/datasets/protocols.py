@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .. import files, images
+from .. import files
 from ..errors import SourceError
-from ..images import ImageFile
+from ..sources import decode
+from ..sources.decode import ImageFile
 
 SPLIT = "split.json"
 FORMAT = "transhash-split"
@@ -192,7 +193,7 @@ def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
     }
     contents = {
         SPLIT: json.dumps(about, indent=1).encode() + b"\n",
-        images.CLASSES: b"".join(_class_line(name) for name in classes),
+        decode.CLASSES: b"".join(_class_line(name) for name in classes),
         **texts,
     }
     folder.mkdir(exist_ok=True)
@@ -216,7 +217,7 @@ def check(protocol: Protocol, folder: str | Path) -> Check:
     ``split.json`` beside the lists is that of another split.
     """
     folder = Path(folder)
-    split = Split(**{part: images.listed(folder, path).images for part, path in lists(folder).items()})
+    split = Split(**{part: decode.listed(folder, path).images for part, path in lists(folder).items()})
     wanted = {
         "query": protocol.queries,
         "training": protocol.training,
@@ -258,14 +259,14 @@ def lists(folder: Path) -> dict[str, Path]:
 def _by_class(root: str | Path) -> dict[str, list[ImageFile]]:
     """Return the images under a folder by the name of the folder that each lies in."""
     pooled: dict[str, list[ImageFile]] = {}
-    for image in images.folder(root).images:
+    for image in decode.folder(root).images:
         parent = os.path.basename(os.path.dirname(image.path)).decode("utf-8", "backslashreplace")
         if not parent:
             name = image.path.decode("utf-8", "backslashreplace")
             raise SourceError(f"{root}: {name!r} is in no folder of a class; move it into one")
         pooled.setdefault(parent, []).append(ImageFile(image.path, (parent,)))
     if not pooled:
-        raise SourceError(f"{root}: no images in it; looked for {' '.join(images.SUFFIXES)}")
+        raise SourceError(f"{root}: no images in it; looked for {' '.join(decode.SUFFIXES)}")
     return pooled
 
 
@@ -281,7 +282,7 @@ def _lines(part: Iterable[ImageFile], classes: Sequence[str]) -> Iterator[bytes]
 def _class_line(name: str) -> bytes:
     line = name.encode("utf-8")
     if line.strip() != line or len(line.splitlines()) != 1:
-        raise SourceError(f"{name!r} does not fit into a line of {images.CLASSES}; rename the folder")
+        raise SourceError(f"{name!r} does not fit into a line of {decode.CLASSES}; rename the folder")
     return line + b"\n"
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..codes import Codes
 from ..errors import MismatchError
-from ..search import check_same_model
+from ..index.index import check_same_model
 from .levels import Levels, score_levels
 from .relevance import common_labels
 

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from .. import clustering, hamming
-from ..backends import Backend, Knob, check_params
+from ..backends.contract import Backend, SearchParameter, check_params
 from ..errors import BackendError
 from ..results import NO_ID, Matches, RangeMatches
 from .device import choose, choose_some, threads
 from .flat import DeviceCodes
 from .lists import DeviceLists
-from .spread import Spread
+from .spread import MultiDeviceIndex
 
 _FILE = "codes.safetensors"
 
@@ -41,7 +41,7 @@ class Cells:
 
 
 @runtime_checkable
-class Divided(Protocol):
+class HasInvertedLists(Protocol):
     """A backend whose indexes of type ``ivf`` a GPU can take over; its `info` then holds ``nprobe``."""
 
     def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
@@ -65,7 +65,7 @@ class TritonIndex:
         self._codes = codes
         self._cells = cells
         self._devices = devices
-        self._uploaded: Spread | None = None
+        self._uploaded: MultiDeviceIndex | None = None
         self.bits = codes.shape[1] * 8
 
     @classmethod
@@ -86,12 +86,12 @@ class TritonIndex:
     def of(cls, backend: Backend, device: str | None = None) -> Self:
         """Copy an index of any backend to a device, or spread it over ``all`` GPUs, where it gives the same answers.
 
-        Types are ``exact`` and ``flat``, and ``ivf`` of a backend that is `Divided`.
+        Types are ``exact`` and ``flat``, and ``ivf`` of a backend that is `HasInvertedLists`.
 
         Raises BackendError for other types, or if there is no such device or no room on it.
         """
         chosen, info = choose_some(device), backend.info()
-        parts = backend.cells() if isinstance(backend, Divided) else None
+        parts = backend.cells() if isinstance(backend, HasInvertedLists) else None
         if parts is None and info["type"] not in ("exact", "flat"):
             raise BackendError(f"index type {info['type']} does not run on a GPU; types that do: flat, ivf")
         cells = Cells(*parts, int(info["nprobe"])) if parts else None
@@ -182,9 +182,9 @@ class TritonIndex:
         """Return the centroids of type ``ivf``, (nlist, bits/8), and the list of each code, (n,); None for others."""
         return (self._cells.centroids, self._cells.lists) if self._cells else None
 
-    def knob(self) -> Knob | None:
+    def knob(self) -> SearchParameter | None:
         """Return ``nprobe`` for type ``ivf``; None for type ``flat``, which is exact."""
-        return Knob("nprobe", 1, len(self._cells.centroids)) if self._cells else None
+        return SearchParameter("nprobe", 1, len(self._cells.centroids)) if self._cells else None
 
     def tune(self, value: int) -> None:
         """Make `value` lists what a search looks into when it does not say. Raises BackendError for type ``flat``."""
@@ -208,13 +208,13 @@ class TritonIndex:
             "bytes": len(self) * (words + 4) + nlist * words,
         }
 
-    def _scanned(self) -> Spread:
+    def _scanned(self) -> MultiDeviceIndex:
         if self._uploaded is None:
             devices = (self._devices or [choose()])[: max(1, len(self))]
             edges = np.linspace(0, len(self), len(devices) + 1).astype(np.int64)
             stretches = [slice(start, stop) for start, stop in pairwise(edges.tolist())]
             with threads(len(devices)) as pool:
-                self._uploaded = Spread(list(pool.map(self._upload, stretches, devices)))
+                self._uploaded = MultiDeviceIndex(list(pool.map(self._upload, stretches, devices)))
         return self._uploaded
 
     def _upload(self, rows: slice, device: torch.device) -> DeviceCodes | DeviceLists:

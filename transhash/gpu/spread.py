@@ -14,7 +14,7 @@ from .lists import DeviceLists
 Mask = NDArray[np.bool_]
 
 
-class Spread:
+class MultiDeviceIndex:
     """`DeviceCodes`, or `DeviceLists` with the same centroids, of consecutive positions: they answer as one would."""
 
     def __init__(self, parts: Sequence[DeviceCodes | DeviceLists]) -> None:

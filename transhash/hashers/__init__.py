@@ -28,9 +28,9 @@ def load_hasher(model: str | Path, images: int | None = None, *, bf16: bool = Fa
     if not Path(model).is_file():
         raise ModelError(f"{model}: no such hasher; give phash, or a file made by: th train")
     if images is not None and images <= _FEW and not bf16:
-        from .light_hasher import LightHasher
+        from .numpy_hasher import NumpyHasher
 
-        light = LightHasher.load(model)
+        light = NumpyHasher.load(model)
         if light:
             return light
     from .transhash import TransHasher

@@ -15,7 +15,7 @@ from .. import files
 from ..codes import ModelRef
 from ..errors import ModelError
 from .architecture import Architecture
-from .light import Layout
+from .numpy_net import Layout
 
 FORMAT = "transhash-hasher"
 VERSION = 0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .architecture import Architecture
-from .light import Layout
+from .numpy_net import Layout
 
 
 class SMViT(nn.Module):
@@ -154,7 +154,7 @@ def build(architecture: Architecture) -> SMViT:
 
 
 def layout(net: SMViT) -> Layout | None:
-    """Return what `light.LightNet` needs to know of a network; None if it has parts that are not known there."""
+    """Return what `light.NumpyViT` needs to know of a network; None if it has parts that are not known there."""
     block = net.global_block
     plain = type(block) is Block and type(block.mlp.act) is nn.GELU and isinstance(net.global_norm, nn.LayerNorm)
     if not plain or any(not isinstance(part, nn.Identity) for part in (block.mlp.norm, net.backbone.norm_pre)):

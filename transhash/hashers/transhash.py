@@ -22,7 +22,7 @@ from ..packing import pack
 from . import pretrain, smvit
 from .architecture import Architecture
 from .header import DAMAGE, Header, Preprocessing, check_replaceable, damaged, is_hasher, parse
-from .light import unit
+from .numpy_net import unit
 from .precision import has_bf16
 from .smvit import SMViT, build, network, plain_backbone
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from .. import hamming, images
+from .. import hamming
 from ..codes import Codes, Records
 from ..errors import ImageError
 from ..evaluation import (
@@ -31,7 +31,8 @@ from ..evaluation.average_precision import average_precision
 from ..evaluation.curves import depths_to, radius_curve, ranking_curve
 from ..evaluation.embeddings import embedding_levels
 from ..evaluation.metrics import DEPTHS
-from .records import Curve, Example, Figure, Picture, Record, Row, Run
+from ..sources import decode
+from .records import Curve, Example, Measurement, Picture, Record, Row, Run
 
 _RUN = "eval"
 _FOUND = 10  # matches of an example
@@ -108,10 +109,10 @@ def _dataset(database: Codes) -> str:
 def _row(database: Codes, metrics: dict[str, float]) -> Row:
     """Make a row of metrics; the worst and the best of one become its range."""
     bits = database.model.bits
-    values = {"bytes an image": Figure(bits / 8)}
+    values = {"bytes an image": Measurement(bits / 8)}
     for name, value in metrics.items():
         if not name.endswith((" worst", " best")):
-            values[name] = Figure(value, metrics.get(f"{name} worst"), metrics.get(f"{name} best"))
+            values[name] = Measurement(value, metrics.get(f"{name} worst"), metrics.get(f"{name} best"))
     return Row(_RUN, "Metrics", _dataset(database), _CODES, "codes", {"bits": bits}, values)
 
 
@@ -146,9 +147,9 @@ def _floats(queries: Codes, database: Codes, at: int | None, progress: Progress)
     precision, recall = (np.sum(curves, axis=0) / len(queries)).tolist()
     every = np.concatenate(precisions)
     dim, dataset = database.embeddings.shape[1], _dataset(database)
-    values = {"bytes an image": Figure(2 * dim), f"mAP@{at or 'all'}": Figure(float(every.mean()))}
-    values |= {f"P@{depth}": Figure(precision[depths.index(depth)]) for depth in DEPTHS if depth in depths}
-    values |= {f"recall@{depth}": Figure(recall[depths.index(depth)]) for depth in DEPTHS if depth in depths}
+    values = {"bytes an image": Measurement(2 * dim), f"mAP@{at or 'all'}": Measurement(float(every.mean()))}
+    values |= {f"P@{depth}": Measurement(precision[depths.index(depth)]) for depth in DEPTHS if depth in depths}
+    values |= {f"recall@{depth}": Measurement(recall[depths.index(depth)]) for depth in DEPTHS if depth in depths}
     params = {"numbers": dim}
     yield Row(_RUN, "Metrics", dataset, _FLOATS, "float", params, values)
     for plot, x, y, points in (
@@ -188,7 +189,7 @@ def _bits(database: Codes) -> Iterator[Record]:
         "largest group of equal codes": bits.largest_bucket,
     }
     dataset, params = _dataset(database), {"bits": database.model.bits}
-    told = {name: Figure(float(value)) for name, value in values.items()}
+    told = {name: Measurement(float(value)) for name, value in values.items()}
     yield Row(_RUN, "Bits of the database", dataset, _CODES, "codes", params, told)
     points = _points(np.arange(len(bits.balance)), bits.balance)
     yield Curve(_RUN, "Ones in each bit", dataset, _CODES, "codes", params, "bit", "share of ones", points)
@@ -231,7 +232,7 @@ def _thumbnail(folder: Path, path: str) -> str:
     if os.path.commonpath([inside, folder.absolute()]) != os.path.normpath(folder.absolute()):
         return ""
     try:
-        image = images.read(inside, draft=_SIDE)
+        image = decode.read(inside, draft=_SIDE)
     except ImageError:
         return ""
     small = io.BytesIO()

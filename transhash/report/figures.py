@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .records import Figure
+from .records import Measurement
 
 SHARES = ("mAP", "AP", "P@", "precision", "recall", "share", "empty@")
 _HIGHER = (*SHARES[:5], "queries/s", "images/s", "rows/s", "G codes/s")
@@ -13,14 +13,14 @@ _COUNTED = ("bits", "codes", "numbers", "rows")
 _LOWER = ("empty@", "bytes", "MiB", "ms ", "build s", "s ", "s")
 
 
-def spell(name: str, figure: Figure) -> str:
+def spell(name: str, figure: Measurement) -> str:
     """Return a figure with its range: ``0.38 (0.36 to 0.41)``."""
     text = number(name, figure.value)
     between = span(name, figure)
     return f"{text} ({between})" if between else text
 
 
-def span(name: str, figure: Figure) -> str:
+def span(name: str, figure: Measurement) -> str:
     """Return the range of a figure, ``0.36 to 0.41``; empty if it has none that shows."""
     if figure.low is None or figure.high is None:
         return ""

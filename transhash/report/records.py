@@ -62,8 +62,8 @@ class Row:
         method: who is measured, such as ``TransHash`` or ``usearch HNSW``.
         family: ``codes`` for what TransHash makes and searches, ``float`` for float embeddings, ``peer`` for others.
         params: what tells rows of one method apart, such as ``{"bits": 64, "nprobe": 8}``.
-        values: figures by name, such as ``{"mAP@54000": Figure(0.74), "ms a query": Figure(0.38, 0.36, 0.41)}``;
-            a name says its unit, and one figure has one name in all suites.
+        values: figures by name, such as ``{"mAP@54000": Measurement(0.74)}``; a name says its unit, and one figure
+            has one name in all suites.
     """
 
     run: str
@@ -72,11 +72,11 @@ class Row:
     method: str
     family: str
     params: dict[str, Any]
-    values: dict[str, "Figure"]
+    values: dict[str, "Measurement"]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """A number, or the median of several with the lowest and highest of them."""
 
     value: float
@@ -229,8 +229,8 @@ def _family(value: Any) -> str:
     return str(value)
 
 
-def _figures(value: Any) -> dict[str, Figure]:
-    return {check.text(name): _made(Figure, part) for name, part in check.instance(dict, value).items()}
+def _figures(value: Any) -> dict[str, Measurement]:
+    return {check.text(name): _made(Measurement, part) for name, part in check.instance(dict, value).items()}
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {

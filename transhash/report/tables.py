@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import figures
-from .records import Figure, Row
+from .records import Measurement, Row
 from .sections import Section
 
 
@@ -57,5 +57,5 @@ def table(title: str, rows: list[Row]) -> Table:
 
 def cell(row: Row, column: str) -> str:
     """Spell a row's figure; empty if it has none."""
-    figure: Figure | None = row.values.get(column)
+    figure: Measurement | None = row.values.get(column)
     return figures.spell(column, figure) if figure else ""

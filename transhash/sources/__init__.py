@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import SourceError
-from .apart import Apart
 from .base import ImageSource, Item, Skipped
 from .folder import Folder
+from .isolated import IsolatedReader
 from .lists import STDIN, Files, PathList
 from .names import is_image
 from .shards import Shards
@@ -71,7 +71,7 @@ def open_source(
         kind = _common_kind(places)
     if kind == "image":
         return Files(places, os.curdir)
-    return Shards(places) if kind == "tar" else Apart(kind, places)
+    return Shards(places) if kind == "tar" else IsolatedReader(kind, places)
 
 
 def _is_folder(places: Sequence[str | Path]) -> bool:

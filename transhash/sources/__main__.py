@@ -1,5 +1,5 @@
 """The process that `apart` starts to read a file."""
 
-from .apart import serve
+from .isolated import serve
 
 serve()

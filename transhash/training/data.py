@@ -19,10 +19,10 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .. import images
 from ..errors import ImageError, TrainingError
 from ..hashers.transhash import TransHasher
-from ..images import ImageFile, Source
+from ..sources import decode
+from ..sources.decode import ImageFile, Source
 from .config import TrainConfig
 
 _TRIES = 100  # images of a class that are tried in place of one that cannot be read
@@ -145,7 +145,7 @@ class LabelledImages(Dataset[Sample]):
         for _ in range(_TRIES):
             image = self._source.images[place]
             try:
-                picture = images.read(self._source.path(image))
+                picture = decode.read(self._source.path(image))
             except ImageError as error:
                 skipped.append((image.path, str(error)))
                 place = int(rng.choice(np.flatnonzero(self.firsts == self.firsts[draw.place])))

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from .. import files
-from ..encoding import encode
+from ..encoding.run import encode
 from ..errors import SourceError, TrainingError
 from ..evaluation.average_precision import average_precision
 from ..evaluation.levels import Levels, hamming_levels
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
-from ..images import Source
 from ..interrupt import stopping
+from ..sources.decode import Source
 from . import checkpoint
 from .config import TrainConfig
 from .data import LabelledImages, PairedBatches, class_names, hold_out, identity, loader, with_several

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .. import images
 from ..errors import TrainingError
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
-from ..images import Skipped, Source
+from ..sources import decode
+from ..sources.decode import Skipped, Source
 from .config import FitConfig
 
 _BATCH = 32
@@ -134,7 +134,7 @@ PROJECTIONS: dict[str, Callable[[Floats, int, int, np.random.Generator], tuple[F
 def _features(source: Source, hasher: TransHasher, on_batch: Callable[[int, list[Skipped]], None]) -> Floats:
     """Return the features (n, F) of the images that can be read."""
     found: list[NDArray[np.float32]] = []
-    loaded = images.load(source, hasher.preprocess)
+    loaded = decode.load(source, hasher.preprocess)
     while batch := list(islice(loaded, _BATCH)):
         pixels = [item[1] for item in batch if not isinstance(item, Skipped)]
         if pixels:

@@ -1,0 +1,57 @@
+"""A third party's backend, installed as a distribution of its own and used through the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOY = Path(__file__).parent.parent / "toy_backend"
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """The environment of a shell in which the toy backend is installed."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for path in TOY.iterdir():
+        if path.is_file():
+            (source / path.name).write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--target", target, source], check=True, capture_output=True)
+    return {"PYTHONPATH": os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_conforms(plugin, tmp_path):
+    test = tmp_path / "test_toy.py"
+    test.write_text(
+        "from toy_backend import ToyIndex\nfrom transhash.testing import BackendContract\n"
+        "class TestToy(BackendContract):\n    backend = ToyIndex\n    refuses = {'mmap'}\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    done = subprocess.run(command, env=os.environ | plugin, capture_output=True, text=True, cwd=tmp_path)
+    assert "14 passed" in done.stdout, done.stdout
+
+
+def test_used_like_any_other(th, plugin, pictures, tmp_path):
+    th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    answers = []
+    for backend in ("exact", "faiss", "toy"):
+        th("index", "build", "c.h5", "-o", f"{backend}.index", "--backend", backend, cwd=tmp_path, env=plugin)
+        found = th("query", f"{backend}.index", "c.h5", "-k", 7, "--json", cwd=tmp_path, env=plugin)
+        answers.append(json.loads(found.stdout)["queries"])
+    assert answers[0] == answers[1] == answers[2]
+    info = json.loads(th("index", "info", "toy.index", "--json", cwd=tmp_path).stdout)
+    assert (info["backend"], info["count"], info["info"]) == ("toy", 24, {"type": "toy"})
+
+
+def test_missing_and_broken_plugins_are_named(th, plugin, pictures, tmp_path):
+    th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    th("index", "build", "c.h5", "-o", "toy.index", "--backend", "toy", cwd=tmp_path, env=plugin)
+    gone = th("query", "toy.index", "c.h5", cwd=tmp_path, code=1)
+    assert gone.stderr == "Error: backend 'toy' is not installed; there are: exact, faiss, triton\n"
+    broken = th("index", "build", "c.h5", "-o", "b.index", "--backend", "broken", cwd=tmp_path, code=1, env=plugin)
+    assert "ModuleNotFoundError" in broken.stderr
+    assert "reinstall the package 'transhash-toy-backend'" in broken.stderr
+    assert broken.stderr.count("\n") == 1

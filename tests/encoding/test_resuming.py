@@ -1,0 +1,238 @@
+"""Runs that are stopped and go on, and runs that append: the file is that of one run over what is there."""
+
+import os
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from transhash import codes
+from transhash.encoding import run, unfinished
+from transhash.encoding.run import encode_to_file
+from transhash.errors import CodesError, ModelError, SourceError
+from transhash.hashers import load_hasher
+from transhash.sources import decode
+from transhash.sources.base import Item, Skipped
+from transhash.sources.folder import Folder
+
+PHASH = load_hasher("phash")
+
+
+class Noise:
+    """Images of noise, some of them broken, from memory."""
+
+    root = b"/nowhere"
+    description = "noise"
+
+    def __init__(self, count, broken=()):
+        self._count = count
+        self._broken = set(broken)
+
+    def __iter__(self):
+        for number in range(self._count):
+            name = b"%d.png" % number
+            if number % 11 == 5:
+                yield Skipped(name, "no image")
+                continue
+            pixels = np.random.default_rng(number).integers(0, 256, (16, 16), dtype=np.uint8)
+            labels = (f"class {number % 3}",) if number % 4 else ()
+            yield Item(name, labels, b"broken" if number in self._broken else pixels)
+
+    def count(self):
+        return self._count
+
+
+class Killed(BaseException):
+    """Stands for kill -9: no code of ours may run a handler for it."""
+
+
+def digest(path):
+    with codes.open_codes(path) as file:
+        return file.header.digest
+
+
+def paths(path):
+    return list(codes.read_codes(path).records.paths)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    count=st.integers(1, 80),
+    broken=st.sets(st.integers(0, 79), max_size=5),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8),
+    stops=st.lists(st.integers(1, 12), max_size=6),
+    part=st.integers(1, 30),
+    fan_in=st.integers(2, 4),
+)
+def test_stopped_and_resumed_is_uninterrupted(tmp_path, monkeypatch, count, broken, sizes, stops, part, fan_in):
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    source = Noise(count, broken)
+    if not any(number % 11 != 5 and number not in broken for number in range(count)):
+        return
+    encode_to_file(source, PHASH, tmp_path / "whole.h5")
+    monkeypatch.setattr(run, "_PART_ITEMS", part)
+    monkeypatch.setattr(unfinished, "_FAN_IN", fan_in)
+    for place, stop in enumerate(stops):
+        calls = Counter()
+
+        def on_batch(batch, calls=calls, stop=stop):
+            calls["batches"] += 1
+            if calls["batches"] == stop:
+                raise Killed
+
+        try:
+            encode_to_file(source, PHASH, tmp_path / "cut.h5", sizes[place % len(sizes)], on_batch=on_batch)
+        except Killed:
+            continue
+        break
+    summary = encode_to_file(source, PHASH, tmp_path / "cut.h5", sizes[-1])
+    assert digest(tmp_path / "cut.h5") == digest(tmp_path / "whole.h5")
+    assert summary.rows == len(codes.read_codes(tmp_path / "cut.h5"))
+    assert sorted(os.listdir(tmp_path)) == ["cut.h5", "whole.h5"]
+
+
+def stop_after(source, output, items, monkeypatch, **options):
+    """Leave an unfinished run whose parts hold `items` items."""
+    monkeypatch.setattr(run, "_PART_ITEMS", 1)
+    done = Counter()
+
+    def on_batch(batch):
+        done["items"] += 1
+        if done["items"] > items:
+            raise Killed
+
+    with pytest.raises(Killed):
+        encode_to_file(source, PHASH, output, 1, on_batch=on_batch, **options)
+
+
+def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
+    stop_after(Noise(40), tmp_path / "c.h5", 30, monkeypatch)
+    told, seen = [], []
+    summary = encode_to_file(
+        Noise(40), PHASH, tmp_path / "c.h5", 1, on_resume=told.append, on_batch=lambda batch: seen.append(batch)
+    )
+    assert told == [30]
+    assert len(seen) == 10
+    assert (summary.resumed, summary.encoded) == (27, 9)
+
+
+def test_an_unfinished_run_of_another_kind(tmp_path, monkeypatch):
+    output = tmp_path / "c.h5"
+    stop_after(Noise(20), output, 10, monkeypatch)
+    with pytest.raises(CodesError, match=r"another append \(False, now True\).*--restart"):
+        encode_to_file(Noise(20), PHASH, output, append=True)
+    with pytest.raises(CodesError, match=r"have changed since the unfinished run \('0.png'\).*--restart"):
+        encode_to_file(Folder(tmp_path), PHASH, output)
+    assert encode_to_file(Noise(3), PHASH, output, restart=True).rows == 3
+
+
+def test_two_runs_at_once(tmp_path):
+    with (
+        unfinished.Parts.open(tmp_path / "c.h5", {}),
+        pytest.raises(CodesError, match="another process is writing it"),
+    ):
+        encode_to_file(Noise(3), PHASH, tmp_path / "c.h5")
+
+
+def test_a_part_that_was_damaged(tmp_path, monkeypatch):
+    stop_after(Noise(20), tmp_path / "c.h5", 10, monkeypatch)
+    part = sorted((tmp_path / "c.h5.parts").glob("*.h5"))[3]
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(CodesError, match=part.name):
+        encode_to_file(Noise(20), PHASH, tmp_path / "c.h5")
+
+
+@pytest.fixture
+def folder(pictures, tmp_path):
+    return shutil.copytree(pictures, tmp_path / "photos")
+
+
+def test_append_adds_what_is_new(folder, tmp_path):
+    output = tmp_path / "c.h5"
+    encode_to_file(Folder(folder), PHASH, output)
+    before = paths(output)
+    shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
+    (folder / "cross" / "0.png").unlink()
+    os.utime(folder / "cross" / "1.png", (1, 1))
+    summary = encode_to_file(Folder(folder), PHASH, output, append=True)
+    assert (summary.rows, summary.encoded, summary.changed, summary.vanished) == (25, 1, 1, 1)
+    assert paths(output) == [*before, b"circle/new.png"]
+    again = digest(output)
+    assert encode_to_file(Folder(folder), PHASH, output, append=True).encoded == 0
+    assert digest(output) == again
+
+
+def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
+    output = tmp_path / "c.h5"
+    (folder / "broken.png").write_bytes(b"no image")
+    encode_to_file(Folder(folder), PHASH, output)
+    (folder / "cross" / "0.png").unlink()
+    shutil.copy(folder / "stripe" / "1.png", folder / "circle" / "2.png")
+    summary = encode_to_file(Folder(folder), PHASH, output, sync=True)
+    assert (summary.rows, summary.encoded, summary.changed, summary.vanished) == (23, 1, 1, 1)
+    encode_to_file(Folder(folder), PHASH, tmp_path / "new.h5")
+    synced, new = codes.read_codes(output), codes.read_codes(tmp_path / "new.h5")
+    rows = {
+        path: (code.tobytes(), synced.records.names(row))
+        for row, (path, code) in enumerate(zip(synced.records.paths, synced.codes, strict=True))
+    }
+    assert rows == {
+        path: (code.tobytes(), new.records.names(row))
+        for row, (path, code) in enumerate(zip(new.records.paths, new.codes, strict=True))
+    }
+    assert synced.skipped == new.skipped == [(b"broken.png", "not an image of a known format")]
+
+
+def test_append_that_is_stopped_goes_on(folder, tmp_path, monkeypatch):
+    output = tmp_path / "c.h5"
+    encode_to_file(Folder(folder / "cross"), PHASH, output)
+    with pytest.raises(CodesError, match="append to it from there"):
+        encode_to_file(Folder(folder), PHASH, output, append=True)
+    for number in range(6):
+        shutil.copy(folder / "circle" / f"{number}.png", folder / "cross" / f"new {number}.png")
+    shutil.copy(output, tmp_path / "whole.h5")
+    stop_after(Folder(folder / "cross"), output, 3, monkeypatch, append=True)
+    assert len(paths(output)) == 8
+    encode_to_file(Folder(folder / "cross"), PHASH, output, append=True)
+    encode_to_file(Folder(folder / "cross"), PHASH, tmp_path / "whole.h5", append=True)
+    assert digest(output) == digest(tmp_path / "whole.h5")
+
+
+def test_append_to_codes_of_another_model(folder, tmp_path, hasher_file):
+    output = tmp_path / "c.h5"
+    encode_to_file(Folder(folder), load_hasher(hasher_file), output)
+    shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
+    with pytest.raises(CodesError, match="encode into another file"):
+        encode_to_file(Folder(folder), PHASH, output, append=True)
+    assert len(paths(output)) == 24
+
+
+def test_embeddings(folder, tmp_path, hasher_file):
+    hasher = load_hasher(hasher_file)
+    encode_to_file(Folder(folder), hasher, tmp_path / "c.h5", embeddings=True)
+    stored = codes.read_codes(tmp_path / "c.h5", embeddings=True)
+    batch = np.stack([hasher.preprocess(decode.read(stored.records.path(row))) for row in range(len(stored))])
+    np.testing.assert_allclose(stored.embeddings, hasher.embed(batch), atol=2e-2)
+    np.testing.assert_allclose(np.linalg.norm(stored.embeddings.astype(float), axis=1), 1, atol=1e-2)
+    with pytest.raises(ModelError, match="phash has no embeddings"):
+        encode_to_file(Folder(folder), PHASH, tmp_path / "p.h5", embeddings=True)
+
+
+def test_processes_change_nothing(folder, tmp_path, hasher_file):
+    (folder / "broken.png").write_bytes(b"no image")
+    for hasher in (PHASH, load_hasher(hasher_file)):
+        encode_to_file(Folder(folder), hasher, tmp_path / "one.h5", 5)
+        encode_to_file(Folder(folder), hasher, tmp_path / "two.h5", 5, processes=2)
+        assert digest(tmp_path / "one.h5") == digest(tmp_path / "two.h5")
+
+
+def test_nothing_readable_leaves_nothing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match="none of 1 files"):
+        encode_to_file(Folder(tmp_path / "photos"), PHASH, tmp_path / "c.h5")
+    assert os.listdir(tmp_path) == ["photos"]

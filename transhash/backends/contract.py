@@ -1,0 +1,179 @@
+"""The contract that a search backend keeps.
+
+A backend is a class named by an entry point of the group ``transhash.backends``::
+
+    [project.entry-points."transhash.backends"]
+    mine = "my_package:MyIndex"
+
+The core hands it codes and gets positions back. Paths, labels, the model's digest, the manifest and checksums
+are the core's business (`transhash.index`): a backend stores nothing but its own index.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BackendError
+from ..results import Matches, RangeMatches
+
+
+@dataclass(frozen=True)
+class SearchParameter:
+    """The search parameter of an approximate index that trades time for recall, and the values it takes."""
+
+    name: str
+    low: int
+    high: int
+
+
+class Backend(Protocol):
+    """An index over packed codes. Ids are positions: the i-th code has id i.
+
+    Codes and queries reach a backend checked: C-contiguous uint8 of shape (n, bits/8). Parameters are those of
+    the command line (``nlist``, ``nprobe``); a backend refuses one it does not know with a `BackendError`. An index
+    type that cannot do something raises `BackendError` with the reason and the types that can.
+
+    Searches take `allowed`, None or (n,) bool: only positions where it is true may be found.
+    """
+
+    types: ClassVar[tuple[str, ...]]
+    """The index types it can build; the first is the default."""
+
+    bits: int
+    """Width of a code."""
+
+    why: str
+    """Why the backend chose the type of an index that it has just built; empty if the user chose."""
+
+    @classmethod
+    def build(
+        cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
+    ) -> Self:
+        """Build an index of codes (n, bits/8) uint8, n >= 1."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        ...
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Add codes (n, bits/8) uint8 behind those there are."""
+        ...
+
+    def remove(self, keep: NDArray[np.bool_]) -> None:
+        """Drop the codes where `keep` (n,) is false; a code that stays has its rank among those as its new id."""
+        ...
+
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8.
+
+        0 <= start <= stop <= n. A call may cost a pass over the index, whatever its length: ask for many at once.
+        """
+        ...
+
+    def search(
+        self,
+        queries: NDArray[np.uint8],
+        k: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Matches:
+        """Return the min(k, n) nearest codes of each query, k >= 1, ordered by (distance, id).
+
+        With `allowed` n is the number of codes that may be found.
+        """
+        ...
+
+    def range_search(
+        self,
+        queries: NDArray[np.uint8],
+        radius: int,
+        params: Mapping[str, int] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> RangeMatches:
+        """Return every code at distance <= radius of each query, ordered by (distance, id)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the index into `folder`, which exists and is empty, as plain files."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, mmap: bool = False) -> Self:
+        """Open what `save` wrote; with `mmap` map it instead of reading it, as an index that cannot be changed.
+
+        Lengths and checksums were verified against the manifest, but whoever made the files made the manifest
+        too: raise `BackendError` for contents that do not hold together.
+        """
+        ...
+
+    def knob(self) -> SearchParameter | None:
+        """Return the search parameter that trades time for recall; None if every search is exact.
+
+        At its highest value a search compares all codes, or nearly so.
+        """
+        ...
+
+    def tune(self, value: int) -> None:
+        """Make a value of the knob what searches use when they do not say; `info` tells it, and `save` keeps it."""
+        ...
+
+    def info(self) -> dict[str, int | str]:
+        """Describe the index: ``type`` and whatever else a person would ask, JSON values only."""
+        ...
+
+
+class CodeRows(Protocol):
+    """Packed codes that may be more than memory holds: (n, bits/8) uint8, of which slices are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, bits/8)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        ...
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        """Return the codes of a slice with step 1, in memory."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend that can build an index in its folder: some types in memory that does not grow with the codes."""
+
+    @classmethod
+    def stream(
+        cls,
+        rows: CodeRows,
+        folder: Path,
+        *,
+        type: str | None = None,
+        params: Mapping[str, int] | None = None,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> Backend:
+        """Write what `build` and `save` would, and open it, mapped if its type can be.
+
+        Meanwhile `advance` is told how many codes were done since it was told last.
+        """
+        ...
+
+
+def check_params(
+    given: Mapping[str, int] | None, known: tuple[str, ...], what: str, least: int = 1
+) -> dict[str, int]:
+    """Return `given` as a dict; raise BackendError for a parameter that `what` does not have, or below `least`."""
+    params = dict(given or {})
+    for name, value in params.items():
+        if name not in known:
+            can = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise BackendError(f"{what} has no parameter {name}; {can}")
+        if value < least:
+            raise BackendError(f"{name}={value}: must be at least {least}")
+    return params

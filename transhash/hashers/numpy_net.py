@@ -1,0 +1,154 @@
+"""The network in plain numpy, for a handful of images: loading torch would take longer than the answer.
+
+The same arithmetic as `smvit`, in float32, on the tensors of a hasher's safetensors file.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+
+Floats = NDArray[np.float32]
+
+MAX_PATCHES = 1 << 12  # attention takes memory with their square
+
+_BLOCK = r"(norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.(weight|bias)|ls[12]\.gamma"
+_KNOWN = re.compile(
+    r"backbone\.((cls_token|reg_token|pos_embed)|patch_embed\.proj\.(weight|bias)"
+    rf"|blocks\.\d+\.({_BLOCK}))"
+    rf"|(global|local)_block\.({_BLOCK})|(global|local)_norm\.(weight|bias)"
+    r"|(global_head|local_heads\.\d+)\.(weight|bias)"
+)
+
+
+def unit(features: Floats) -> Floats:
+    """Return features (n, d) scaled to length 1; of length 0 as they are."""
+    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the names and shapes of its tensors do not say of a network.
+
+    Attributes:
+        heads: of every attention.
+        eps: of every layer norm.
+        late_prefix: whether the class token joins after position embeddings are added, and has none itself.
+        stride: pixels from one patch to the next.
+    """
+
+    heads: int
+    eps: float
+    late_prefix: bool
+    stride: int
+
+
+class NumpyViT:
+    """Maps images to outputs as `SMViT` does."""
+
+    def __init__(self, weights: Mapping[str, Floats], layout: Layout, groups: int, pool: str, mirror: bool) -> None:
+        """Take a hasher's tensors by their names in `SMViT`, and what of its architecture they do not say.
+
+        Raises ValueError if there are tensors that no plain transformer has.
+        """
+        foreign = next((name for name in weights if not _KNOWN.fullmatch(name)), None)
+        if foreign:
+            raise ValueError(f"tensor {foreign}: no part of a plain transformer")
+        self._weights = weights
+        self._layout = layout
+        self._groups = groups
+        self._pool = pool
+        self._mirror = mirror
+        blocks = {name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}
+        self._blocks = [f"backbone.blocks.{number}" for number in sorted(blocks, key=int)]
+        self._lead = [
+            weights[f"backbone.{name}"] for name in ("cls_token", "reg_token") if f"backbone.{name}" in weights
+        ]
+        self._prefix = sum(token.shape[1] for token in self._lead)
+        positions = weights["backbone.pos_embed"].shape
+        self._positions = positions[1] - (0 if layout.late_prefix else self._prefix)
+        if len(positions) != 3 or self._positions > MAX_PATCHES:
+            raise ValueError(f"position embeddings {positions}")
+
+    def __call__(self, images: Floats) -> Floats:
+        """Map images (n, 3, H, W) to outputs (n, bits), whose signs are the code."""
+        return self.hash(self.features(images))
+
+    def features(self, images: Floats) -> Floats:
+        """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
+        features = self._read(images)
+        return (features + self._read(images[..., ::-1])) * np.float32(0.5) if self._mirror else features
+
+    def _read(self, images: Floats) -> Floats:
+        tokens = self._tokens(images)
+        for name in self._blocks:
+            tokens = self._block(tokens, name)
+        streams = [self._stream(tokens, "global")]
+        if self._groups:
+            prefix, patches = np.split(tokens, [self._prefix], axis=1)
+            for group in np.array_split(patches, self._groups, axis=1):
+                streams.append(self._stream(np.concatenate([prefix, group], axis=1), "local"))
+        return np.concatenate(streams, axis=1)
+
+    def hash(self, features: Floats) -> Floats:
+        """Map features (n, (1 + K) F) to outputs (n, bits), whose signs are the code."""
+        heads = ["global_head", *(f"local_heads.{place}" for place in range(self._groups))]
+        streams = np.split(features, len(heads), axis=1)
+        return np.concatenate([self._linear(*pair) for pair in zip(streams, heads, strict=True)], axis=1)
+
+    def _tokens(self, images: Floats) -> Floats:
+        """Return patches, led by the class token, with their positions: (n, prefix + N, D)."""
+        weight = self._weights["backbone.patch_embed.proj.weight"]  # (D, 3, P, P)
+        side = weight.shape[2:]
+        windows = np.lib.stride_tricks.sliding_window_view(images, side, axis=(2, 3))
+        windows = windows[:, :, :: self._layout.stride, :: self._layout.stride]  # (n, 3, rows, columns, P, P)
+        count, _, rows, columns = windows.shape[:4]
+        if rows * columns != self._positions:
+            raise ValueError(f"{rows} x {columns} patches, and positions for {self._positions}")
+        flat = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count, rows * columns, -1)
+        tokens = flat @ weight.reshape(len(weight), -1).T
+        tokens += self._weights.get("backbone.patch_embed.proj.bias", np.float32(0))
+        positions = self._weights["backbone.pos_embed"]
+        lead = [np.repeat(token, count, axis=0) for token in self._lead]
+        if self._layout.late_prefix:
+            return np.concatenate([*lead, tokens + positions], axis=1)
+        return np.concatenate([*lead, tokens], axis=1) + positions
+
+    def _stream(self, tokens: Floats, name: str) -> Floats:
+        """Return what is read out of a stream: (n, F)."""
+        tokens = self._norm(self._block(tokens, f"{name}_block"), f"{name}_norm")
+        if self._pool == "token":
+            return tokens[:, 0]
+        mean = tokens[:, self._prefix :].mean(axis=1)
+        return mean if self._pool == "mean" else np.concatenate([tokens[:, 0], mean], axis=1)
+
+    def _block(self, tokens: Floats, name: str) -> Floats:
+        attended = self._attention(self._norm(tokens, f"{name}.norm1"), f"{name}.attn")
+        tokens = tokens + attended * self._weights.get(f"{name}.ls1.gamma", np.float32(1))
+        hidden = self._linear(self._norm(tokens, f"{name}.norm2"), f"{name}.mlp.fc1")
+        hidden *= (1 + erf(hidden / np.float32(2**0.5))) / 2  # GELU
+        return tokens + self._linear(hidden, f"{name}.mlp.fc2") * self._weights.get(
+            f"{name}.ls2.gamma", np.float32(1)
+        )
+
+    def _attention(self, tokens: Floats, name: str) -> Floats:
+        count, length, dim = tokens.shape
+        qkv = self._linear(tokens, f"{name}.qkv").reshape(count, length, 3, self._layout.heads, -1)
+        query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (n, heads, length, D/heads)
+        scores = query @ key.swapaxes(2, 3) * np.float32(query.shape[-1] ** -0.5)
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        mixed = scores / scores.sum(axis=-1, keepdims=True) @ value
+        return self._linear(mixed.transpose(0, 2, 1, 3).reshape(count, length, dim), f"{name}.proj")
+
+    def _linear(self, values: Floats, name: str) -> Floats:
+        result = values @ self._weights[f"{name}.weight"].T
+        result += self._weights.get(f"{name}.bias", np.float32(0))
+        return result
+
+    def _norm(self, values: Floats, name: str) -> Floats:
+        centered = values - values.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt(np.square(centered).mean(axis=-1, keepdims=True) + np.float32(self._layout.eps))
+        return centered / deviation * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]

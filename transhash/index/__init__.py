@@ -1,0 +1,1 @@
+"""The search index: build, open, search, edit, save."""

@@ -1,0 +1,225 @@
+"""The manifest of an index folder: what it holds, checked before anything else opens it. Standard library only.
+
+An index folder holds ``manifest.json`` and one data folder that it names, so that replacing the manifest is what
+replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import IndexFolderError
+
+FORMAT = "transhash-index"
+VERSION = 1
+NAME = "manifest.json"
+
+_MAX_BYTES = 1 << 20
+_DATA = re.compile(r"data-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Length and checksum of one file of the data folder."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index folder holds.
+
+    Attributes:
+        backend: name of the entry point that opens it.
+        count: number of codes.
+        bits: width of a code.
+        model: what made the codes: ``phash`` or a hasher's path when they were encoded.
+        model_digest: identity of that model; a query must carry the same.
+        next_id: the id of the next row, above all that were ever given.
+        data: name of the data folder.
+        files: its files by their path in it.
+        info: what the backend says of its index.
+        version: of the format.
+    """
+
+    backend: str
+    count: int
+    bits: int
+    model: str
+    model_digest: str
+    next_id: int
+    data: str
+    files: dict[str, StoredFile]
+    info: dict[str, int | str] = field(default_factory=dict)
+    version: int = VERSION
+
+    def described(self) -> dict[str, int | str]:
+        """Return what a person would ask."""
+        return {
+            "backend": self.backend,
+            **self.info,
+            "codes": self.count,
+            "bits": self.bits,
+            "model": self.model,
+            "digest": self.model_digest,
+            "on disk": f"{sum(file.bytes for file in self.files.values())} bytes",
+        }
+
+
+def read(folder: Path) -> Manifest:
+    """Read the manifest of an index folder.
+
+    Raises IndexFolderError if `folder` is no index folder, or its manifest is damaged or of an unknown version.
+    """
+    path = folder / NAME
+    try:
+        if not path.is_file() and path.exists():  # reading a pipe would wait for ever
+            raise IndexFolderError(f"{path}: not a file; build the index again")
+        if path.stat().st_size > _MAX_BYTES:
+            raise IndexFolderError(f"{path}: larger than a manifest can be; build the index again")
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise IndexFolderError(f"{folder}: not an index folder; make one with: th index build") from None
+    except (ValueError, RecursionError) as error:
+        raise IndexFolderError(f"{path}: damaged ({error}); build the index again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise IndexFolderError(f"{path}: not a TransHash manifest; name a folder made by: th index build")
+    if document.get("version") not in range(VERSION + 1):
+        raise IndexFolderError(
+            f"{path}: format version {document.get('version')!r}, this TransHash reads 0 to {VERSION}; "
+            "upgrade TransHash or build the index again"
+        )
+    try:
+        return _parse(document)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise IndexFolderError(f"{path}: damaged ({error!r}); build the index again") from None
+
+
+def verify(folder: Path, manifest: Manifest) -> Path:
+    """Check length and SHA-256 of every file and return the data folder. Raises IndexFolderError."""
+    for problem in problems(folder, manifest):
+        raise IndexFolderError(f"{problem}; build the index again")
+    return folder / manifest.data
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield what is wrong with the files, one line for each that is not as the manifest says."""
+    for name, stored in manifest.files.items():
+        path = folder / manifest.data / name
+        if not path.is_file() or path.is_symlink():
+            yield f"{path}: missing"
+        elif path.stat().st_size != stored.bytes:
+            yield f"{path}: {path.stat().st_size} bytes, the manifest says {stored.bytes}"
+        elif files.sha256(path) != stored.sha256:
+            yield f"{path}: contents do not match their checksum"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """Make an index folder, unless it is there, and yield an empty data folder in it; one writer at a time.
+
+    If the block raises, or commits nothing, what it wrote is removed and the folder is as it was. Raises
+    IndexFolderError if something other than an index stands at `folder`, which is never replaced, or if another
+    process is writing it.
+    """
+    existed = folder.exists()
+    if existed and not replaceable(folder):
+        raise IndexFolderError(f"{folder}: exists and is not an index folder; choose another output")
+    folder.mkdir(exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder)
+        data = folder / f"data-{secrets.token_hex(8)}"
+        data.mkdir()
+        try:
+            yield data
+        except BaseException:
+            if not _names(folder, data):  # once it is committed, nothing may take it away
+                shutil.rmtree(data, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+        committed = read(folder).data
+        for entry in folder.iterdir():
+            if _DATA.fullmatch(entry.name) and entry.name != committed:
+                shutil.rmtree(entry, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+def _names(folder: Path, data: Path) -> bool:
+    try:
+        return read(folder).data == data.name
+    except (IndexFolderError, OSError):
+        return False
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise IndexFolderError(f"{folder}: another process is writing it; try again when that has ended") from None
+
+
+def replaceable(folder: Path) -> bool:
+    """Return whether `folder` is an index, what an interrupted build left of one, or empty."""
+    return folder.is_dir() and all(
+        entry.name == NAME or entry.name.startswith(f".{NAME}.") or _DATA.fullmatch(entry.name)
+        for entry in folder.iterdir()
+    )
+
+
+def commit(folder: Path, manifest: Manifest) -> None:
+    """Make `manifest` the folder's manifest."""
+    data = folder / manifest.data
+    for name in manifest.files:
+        files.sync(data / name)
+    files.sync(data)
+    document = {"format": FORMAT, **asdict(manifest)}
+    with files.replacing(folder / NAME) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def describe(data: Path) -> dict[str, StoredFile]:
+    """Return length and SHA-256 of every file in a data folder."""
+    return {
+        path.relative_to(data).as_posix(): StoredFile(path.stat().st_size, files.sha256(path))
+        for path in sorted(data.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _parse(document: dict[str, Any]) -> Manifest:
+    stored = {name: StoredFile(int(f["bytes"]), str(f["sha256"])) for name, f in document["files"].items()}
+    for name in stored:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"file name {name!r}")
+    if not _DATA.fullmatch(document["data"]):
+        raise ValueError(f"data folder {document['data']!r}")
+    count = int(document["count"])
+    next_id = int(document["next_id"]) if document["version"] else count
+    if not 0 <= count <= next_id < 1 << 63:
+        raise ValueError(f"{count} codes, next id {next_id}")
+    return Manifest(
+        backend=str(document["backend"]),
+        count=count,
+        bits=int(document["bits"]),
+        model=str(document["model"]),
+        model_digest=str(document["model_digest"]),
+        next_id=next_id,
+        data=document["data"],
+        files=stored,
+        info=dict(document["info"]),
+        version=document["version"],
+    )

@@ -1,0 +1,101 @@
+"""How thoroughly an approximate index must search for a recall: measured against its own most thorough search."""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.contract import Backend, SearchParameter
+from ..errors import BackendError
+from ..results import Matches
+
+_RUN = 8  # stored codes that are taken in a row: to give codes back, some types pass over all they have
+_BITS_A_FLIP = 16  # of a sampled code, of which one is flipped: a query is like its neighbours, not one of them
+_CLOSE = 8  # the value that is found is no more than an eighth above the cheapest
+_SEARCHES, _SHORT = 5, 0.1  # times to search, and seconds in which they must be done
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a value of the knob gave.
+
+    Attributes:
+        value: of the knob.
+        recall: share of the true neighbours that were found, 0 to 1; what is as near as the k-th of them is one.
+        seconds: for a query, all of them searched in one call.
+    """
+
+    value: int
+    recall: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was measured.
+
+    Attributes:
+        knob: what was turned.
+        trials: what its values gave, by value; the highest, an exact search, is the last.
+        chosen: the cheapest that gave the recall.
+    """
+
+    knob: SearchParameter
+    trials: list[Trial]
+    chosen: Trial
+
+
+def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return queries like the codes of an index: about `count` stored ones with some bits flipped, (q, bits/8) uint8.
+
+    Raises BackendError if the type cannot give codes back.
+    """
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, max(1, len(backend) - _RUN + 1), -(-count // _RUN))
+    codes = np.concatenate([backend.reconstruct(at, min(at + _RUN, len(backend))) for at in starts.tolist()])
+    flips = np.zeros((len(codes), backend.bits), np.bool_)
+    flips[:, : max(1, backend.bits // _BITS_A_FLIP)] = True
+    return codes ^ np.packbits(rng.permuted(flips, axis=1), axis=1)
+
+
+def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) -> Tuning:
+    """Find the cheapest value of the knob that gives searches for `queries` (q, bits/8) a recall at k of `recall`.
+
+    Values are doubled until one gives the recall; then what lies between the last two is halved until they are close.
+    The index stays as it is: `Backend.tune` takes the value.
+
+    Raises BackendError if every search of the index is exact.
+    """
+    knob = backend.knob()
+    if knob is None:
+        raise BackendError(f"index type {backend.info()['type']} has nothing to tune: every search is exact")
+    exact, seconds = _search(backend, queries, k, knob, knob.high)
+    furthest = exact.distances[:, -1:]
+    trials = {knob.high: Trial(knob.high, 1.0, seconds)}
+
+    def reaches(value: int) -> bool:
+        if value not in trials:
+            found, seconds = _search(backend, queries, k, knob, value)
+            trials[value] = Trial(value, float((found.distances <= furthest).mean()), seconds)
+        return trials[value].recall >= recall
+
+    below, value = knob.low - 1, knob.low
+    while not reaches(value):
+        below, value = value, min(max(1, 2 * value), knob.high)
+    while value - below > max(1, value // _CLOSE):
+        middle = (below + value) // 2
+        below, value = (below, middle) if reaches(middle) else (middle, value)
+    return Tuning(knob, [trials[key] for key in sorted(trials)], trials[value])
+
+
+def _search(
+    backend: Backend, queries: NDArray[np.uint8], k: int, knob: SearchParameter, value: int
+) -> tuple[Matches, float]:
+    """Return what a value of the knob finds, and the seconds a query: the best of some searches that are short."""
+    times: list[float] = []
+    while len(times) < _SEARCHES and sum(times) < _SHORT:
+        before = perf_counter()
+        found = backend.search(queries, k, {knob.name: value})
+        times.append(perf_counter() - before)
+    return found, min(times) / len(queries)

@@ -1,0 +1,198 @@
+"""Files that are read by libraries which a damaged one may crash: in a process of its own, with bounded memory.
+
+What comes back is data, framed: a line of JSON, then the bytes that it counts.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+
+from ..errors import SourceError
+from .base import Item, Skipped, file_item
+from .names import below, together
+
+_PATIENCE = 120  # seconds for the next row
+_MEMORY = 1 << 32  # bytes that reading may take; Parquet's pages are as large as their writers liked
+_MAX_LINE = 1 << 25
+_EXTRAS = {"parquet": "pyarrow"}  # extras of ours and the package that each brings
+_MODEST = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+Frame = dict[str, Any]
+
+
+class IsolatedReader:
+    """The images in some files of one kind, each read by a process of its own.
+
+    A file that cannot be read, or not to its end, is skipped from there on. A reader is a module of this package with
+    two functions: ``count(path)`` and ``rows(path, name)``, which yields items and may raise anything.
+    """
+
+    def __init__(self, reader: str, paths: Sequence[str | Path]) -> None:
+        """Take one file or more, in order, for the reader of that name.
+
+        Raises SourceError if a package that it needs is not installed.
+        """
+        if reader in _EXTRAS and find_spec(_EXTRAS[reader]) is None:
+            raise SourceError(f"{paths[0]}: needs {_EXTRAS[reader]}; get it with: pip install 'transhash[{reader}]'")
+        self.root, self._names = below(paths)
+        self.description = f"images in {together(paths, f'{reader} files')}"
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[Item | Skipped]:
+        """Yield the images, file by file."""
+        for name in self._names:
+            with _frames("rows", self._reader, self.root, [name]) as frames:
+                for frame, data in frames:
+                    yield self._item(frame, data)
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self._names)
+
+    def some(self, which: slice) -> Self:
+        """Return some of the files, with the same root."""
+        few = copy(self)
+        few._names = self._names[which]
+        return few
+
+    def count(self) -> int:
+        """Return how many images there are, as the heads of the files say."""
+        with _frames("count", self._reader, self.root, self._names) as frames:
+            return sum(frame.get("count", 1) for frame, _ in frames)
+
+    def _item(self, frame: Frame, data: bytes) -> Item | Skipped:
+        path = frame["path"].encode("latin-1")
+        if "reason" in frame:
+            return Skipped(path, frame["reason"])
+        labels = tuple(frame["labels"])
+        if frame["bytes"] is None:
+            return file_item(self.root, path, labels)
+        if "shape" not in frame:
+            return Item(path, labels, data)
+        return Item(path, labels, np.frombuffer(data, np.uint8).reshape(frame["shape"]))
+
+
+@contextmanager
+def _frames(task: str, reader: str, root: bytes, names: Sequence[bytes]) -> Iterator[Iterator[tuple[Frame, bytes]]]:
+    """Start a process that reads files, and give what it says; it ends with the block."""
+    home = str(Path(__file__).parents[2])
+    paths = [home, *filter(None, sys.path)]  # not the working directory: it may be a stranger's
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", __package__, task, reader, *map(os.fsdecode, (root, *names))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **_MODEST, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    try:
+        yield _received(process, names)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _received(process: subprocess.Popen[bytes], names: Sequence[bytes]) -> Iterator[tuple[Frame, bytes]]:
+    """Yield what is said of some files; where that breaks off, that the file is skipped.
+
+    Raises SourceError if somebody ended the process, which is no fault of the file.
+    """
+    pipe = process.stdout
+    assert pipe is not None
+    for name in names:
+        while "end" not in (frame := _line(pipe)):
+            size = frame.get("bytes") or 0
+            data = pipe.read(size)
+            if not frame or len(data) < size:
+                process.kill()
+                if process.wait() in (-signal.SIGINT, -signal.SIGTERM):
+                    path = name.decode("utf-8", "backslashreplace")
+                    raise SourceError(f"{path}: the process that reads it was ended; run the same command again")
+                yield {**_place(name), "reason": "damaged: reading it crashed, or took too long"}, b""
+                return
+            yield frame, data
+
+
+def _line(pipe: IO[bytes]) -> Frame:
+    line = pipe.readline(_MAX_LINE)
+    return json.loads(line) if line.endswith(b"\n") else {}
+
+
+def serve() -> None:
+    """Be the process that reads, as the arguments say: ``count`` or ``rows``, the reader, the root, the names."""
+    task, reader, *places = sys.argv[1:]
+    root, *names = map(os.fsencode, places)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked will end this one
+    module = import_module(f".{reader}", __package__)
+    _limit_memory()
+    for name in names:
+        path = os.fsdecode(os.path.join(root, name))
+        _alarm(_PATIENCE)
+        try:
+            if task == "count":
+                _send({"count": module.count(path)})
+            else:
+                _send_rows(module.rows(path, name))
+        except MemoryError:
+            _send({**_place(name), "reason": "needs more memory than a source may take"})
+        except Exception as error:  # libraries raise anything at all on a damaged file
+            reason = " ".join(str(error).split())[:300]
+            _send({**_place(name), "reason": reason or type(error).__name__})
+        _alarm(0)
+        _send({"end": True})
+
+
+def _limit_memory() -> None:
+    """Let this process take so much memory more than it has, where that can be told."""
+    with suppress(ImportError, OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
+        import resource  # not everywhere
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = int(file.read().split()[0]) * resource.getpagesize() + _MEMORY
+        limits = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+
+
+def _send_rows(items: Iterator[Item | Skipped]) -> None:
+    while True:
+        _alarm(_PATIENCE)
+        item = next(items, None)
+        _alarm(0)
+        if item is None:
+            return
+        if isinstance(item, Skipped):
+            _send({**_place(item.path), "reason": item.reason})
+        elif item.data is None:
+            _send({**_place(item.path), "labels": item.labels, "bytes": None})
+        elif isinstance(item.data, bytes):
+            _send({**_place(item.path), "labels": item.labels, "bytes": len(item.data)}, item.data)
+        else:
+            about = {"labels": item.labels, "bytes": item.data.nbytes, "shape": item.data.shape}
+            _send({**_place(item.path), **about}, item.data.tobytes())
+
+
+def _alarm(seconds: int) -> None:
+    """End this process after so many seconds, unless that is called off with none."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+def _place(path: bytes) -> Frame:
+    return {"path": path.decode("latin-1")}
+
+
+def _send(frame: Frame, data: bytes = b"") -> None:
+    sys.stdout.buffer.write(json.dumps(frame).encode() + b"\n")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
