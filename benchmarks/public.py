@@ -95,12 +95,12 @@ class _Kept(Comparison):
         own, k = self._known.collection, self._chosen.k
         found = self._folder / "answers.npy"
         for setting in settings:
-            asked = {"k": k, "effort": setting.effort, "found": str(found)}
+            asked = {"k": k, "value": setting.value, "found": str(found)}
             rounds = [worker.ask("answers", **asked) for _ in range(self._chosen.repeats)]
             ids = np.load(found)
             distances = np.bitwise_count(own.query_codes[:, None] ^ own.codes[np.maximum(ids, 0)]).sum(2, dtype=int)
-            knob = methods.find(name).knob
-            arguments = [*made["params"].values(), *([setting.effort] if knob else [])]
+            parameter = methods.find(name).search_parameter
+            arguments = [*made["params"].values(), *([setting.value] if parameter else [])]
             label = re.sub(r"\W+", "_", json.dumps(arguments)).strip("_") or "default"
             attributes = {
                 "algo": algorithm,

@@ -46,8 +46,8 @@ class Scaling:
         repeats: rounds in which the methods take turns.
         threads: of everything.
         seed: of the codes.
-        methods: by name, at the default of their knob.
-        efforts: values of the knobs, by the method's name.
+        methods: by name, at the defaults of their search parameters.
+        parameter_values: values of the search parameters, by the method's name.
     """
 
     counts: list[int]
@@ -59,7 +59,7 @@ class Scaling:
     threads: int
     seed: int
     methods: list[str]
-    efforts: dict[str, int]
+    parameter_values: dict[str, int]
 
 
 @click.command("scaling")
@@ -124,8 +124,8 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
     with Worker(method, chosen.threads) as worker:
         empty = worker.ask("peak")
         queries = str(collection.folder / "query_codes.npy")
-        efforts = worker.ask("load", folder=str(place), queries=queries)
-        own = {"k": chosen.k, "effort": min(chosen.efforts.get(method, efforts[0]), efforts[-1])}
+        values = worker.ask("load", folder=str(place), queries=queries)
+        own = {"k": chosen.k, "value": min(chosen.parameter_values.get(method, values[0]), values[-1])}
         worker.ask("batch", **own)
         singles = [worker.ask("single", **own, count=chosen.singles) for _ in range(chosen.repeats)]
         batches = [worker.ask("batch", **own) for _ in range(chosen.repeats)]

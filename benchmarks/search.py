@@ -78,9 +78,9 @@ class Search(Turns):
 
 @dataclass
 class Setting:
-    """A value of the knob and what it gave; times in every round."""
+    """A value of the search parameter and what it gave; times in every round."""
 
-    effort: int
+    value: int
     recall: float
     floats: float | None
     single: list[list[float]] = field(default_factory=list)
@@ -254,7 +254,7 @@ class Comparison:
                 suites.say(f"{self._dataset}: round {round + 1} of {self._chosen.repeats}")
                 for name, worker in workers.items():
                     for setting in settings[name]:
-                        own = {"k": self._chosen.k, "effort": setting.effort}
+                        own = {"k": self._chosen.k, "value": setting.value}
                         setting.single.append(worker.ask("single", **own, count=self._chosen.singles))
                         setting.batch.append(worker.ask("batch", **own))
             for name, worker in workers.items():
@@ -279,13 +279,13 @@ class Comparison:
         """Return the settings that are worth timing, with their recall."""
         method = methods.find(name)
         queries = collection.folder / ("query_vectors.npy" if method.over == "vectors" else "query_codes.npy")
-        efforts = worker.ask("load", folder=str(self._index(name)), queries=str(queries))
+        values = worker.ask("load", folder=str(self._index(name)), queries=str(queries))
         found = self._folder / "found.npy"
         settings = []
-        for effort in efforts:
-            seconds = worker.ask("batch", k=self._chosen.k, effort=effort, found=str(found))
+        for value in values:
+            seconds = worker.ask("batch", k=self._chosen.k, value=value, found=str(found))
             ids = np.load(found)
-            settings.append(Setting(effort, self._truth.recall(ids, method.over), self._truth.of_floats(ids)))
+            settings.append(Setting(value, self._truth.recall(ids, method.over), self._truth.of_floats(ids)))
             if settings[-1].recall >= _ENOUGH or seconds > self._chosen.patience:
                 break
         return settings
@@ -300,7 +300,7 @@ class Comparison:
     ) -> Row:
         method, shown, k = methods.find(name), self._shown(settings), self._chosen.k
         params: dict[str, Any] = {"bits": collection.bits}
-        params |= made["params"] | ({method.knob: shown.effort} if method.knob else {})
+        params |= made["params"] | ({method.search_parameter: shown.value} if method.search_parameter else {})
         values = latencies(shown.single) | {
             "queries/s": spread([len(collection.query_codes) / seconds for seconds in shown.batch]),
             f"recall@{k} by distance": Measurement(shown.recall),
@@ -318,8 +318,8 @@ class Comparison:
     def _curves(self, name: str, collection: Collection, settings: list[Setting]) -> list[Curve]:
         method = methods.find(name)
         params: dict[str, Any] = {"bits": collection.bits}
-        if method.knob:
-            params[method.knob] = ", ".join(str(setting.effort) for setting in settings)
+        if method.search_parameter:
+            params[method.search_parameter] = ", ".join(str(setting.value) for setting in settings)
         rates = {
             "Speed against recall, one query at a time": [
                 1000 / float(np.median([np.mean(own) for own in setting.single])) for setting in settings

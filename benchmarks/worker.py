@@ -98,37 +98,37 @@ class _Server:
         return {"seconds": seconds, "MiB": peak_memory(), "bytes": size, "params": params}
 
     def load(self, folder: str, queries: str) -> list[int]:
-        """Load what was saved, and the queries; return the values of the knob to try."""
+        """Load what was saved, and the queries; return the values of the search parameter to try."""
         self._method.load(Path(folder))
         self._queries = np.load(queries)
-        return self._method.efforts()
+        return self._method.parameter_values()
 
-    def batch(self, k: int, effort: int, found: str = "") -> float:
+    def batch(self, k: int, value: int, found: str = "") -> float:
         """Search with all queries at once, keep what is found in a file, and return the seconds."""
         began = time.perf_counter()
-        ids = self._method.search(self._queries, k, effort)
+        ids = self._method.search(self._queries, k, value)
         seconds = time.perf_counter() - began
         if found:
             np.save(found, ids)
         return seconds
 
-    def single(self, k: int, effort: int, count: int) -> list[float]:
+    def single(self, k: int, value: int, count: int) -> list[float]:
         """Search with one query after the other, and return the milliseconds of each."""
         times = []
         for place in range(-_WARM_UP, count):
             query = self._queries[place % len(self._queries)][None]
             began = time.perf_counter()
-            self._method.search(query, k, effort)
+            self._method.search(query, k, value)
             if place >= 0:
                 times.append(1000 * (time.perf_counter() - began))
         return times
 
-    def answers(self, k: int, effort: int, found: str) -> list[float]:
+    def answers(self, k: int, value: int, found: str) -> list[float]:
         """Search with every query, one after the other; keep what is found in a file, return the seconds of each."""
         times, ids = [], []
         for query in self._queries[:, None]:
             began = time.perf_counter()
-            ids.append(self._method.search(query, k, effort))
+            ids.append(self._method.search(query, k, value))
             times.append(time.perf_counter() - began)
         np.save(found, np.concatenate(ids))
         return times

@@ -34,7 +34,7 @@ for command in (tune, add, remove, sync, merge, verify):
     help="The backend's index type. Those of faiss: flat (exact, default), ivf, hnsw, hash, multihash, auto to have "
     "one chosen, or what FAISS's index factory calls it, as BIVF1024. Those of milvus: flat, ivf.",
 )
-@click.option("--recall", type=click.FloatRange(0.01, 1), help="For type auto: the share of neighbours to find.")
+@click.option("--recall", type=options.FloatRange(0.01, 1), help="For type auto: the share of neighbours to find.")
 @click.option("--nlist", type=_NUMBER, help="Lists of type ivf [default: 4·√n, at most n/39].")
 @options.NPROBE
 @click.option("--M", "M", type=_NUMBER, help="Links of a node of type hnsw [default: 16], or a centroid of type ivf.")

@@ -36,6 +36,17 @@ class Index(click.Path):
         return str(value)
 
 
+class FloatRange(click.FloatRange):
+    """A range of floats without NaN, which click lets pass because it is neither below nor above a bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or fail if it is not one in the range."""
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
 class Output(click.Path):
     """A file or folder to write, whose parent must be there and writable: asked before the work, not after it."""
 
@@ -152,7 +163,7 @@ def _type(entry: Field[Any]) -> Any:
         return click.Choice(entry.metadata["of"])
     if low is None:
         return plain
-    return click.IntRange(int(low), int(high)) if plain is int else click.FloatRange(low, high)
+    return click.IntRange(int(low), int(high)) if plain is int else FloatRange(low, high)
 
 
 def one_start(pretrained: bool, weights: Path | None) -> None:

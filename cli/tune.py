@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="INDEX", type=options.Index("a server takes --nprobe of th query"))
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.FloatRange(0, 1, min_open=True),
     default=0.95,
     show_default=True,
     help="Share of the true neighbours that searches shall find.",
@@ -49,10 +49,10 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
     with Index.edit(folder) as index:
         found = tuning.tune(index.backend, _queries(index, queries, sample), recall, k)
         index.backend.tune(found.chosen.value)
-    name, chosen = found.knob.name, found.chosen
+    name, chosen = found.parameter.name, found.chosen
     if as_json:
         trials = [asdict(trial) for trial in found.trials]
-        render.document({"k": k, "knob": name, "chosen": asdict(chosen), "trials": trials})
+        render.document({"k": k, "parameter": name, "chosen": asdict(chosen), "trials": trials})
         return
     render.table(
         (name, "recall", "ms a query", ""),

@@ -65,7 +65,7 @@ class Flat(Kind):
         """Return a copy of the codes with ids `start` to `stop`."""
         return np.array(self.codes[start:stop])
 
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
         if not self._by_faiss(allowed):
             return hamming.top_k(queries, self.codes, k, allowed)
@@ -73,7 +73,7 @@ class Flat(Kind):
         return Matches(ids, distances)
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
         if not self._by_faiss(allowed):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def cells(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def inverted_lists(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return the centroids of an `IndexBinaryIVF`, (nlist, bits/8) uint8, and the list of each code, (n,) int32."""
     centroids = faiss.downcast_IndexBinary(index.quantizer).reconstruct_n(0, index.nlist)
     lists = np.empty(index.ntotal, np.int32)

@@ -37,17 +37,17 @@ class _Hashing(Bucketed):
         return 1
 
     @property
-    def knob(self) -> SearchParameter:
+    def search_parameter(self) -> SearchParameter:
         """Bits by which a bucket may differ from the query's own."""
         return SearchParameter("nflip", 0, int(self.index.b))
 
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query in the buckets; ids of -1 where they hold fewer."""
         self._refuse_filter(allowed)
-        return super().search(queries, k, effort, None)
+        return super().search(queries, k, value, None)
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return the codes at distance <= radius of each query.
 
@@ -56,18 +56,18 @@ class _Hashing(Bucketed):
         are codes.
         """
         self._refuse_filter(allowed)
-        if effort is None:
-            effort = max(self.effort, min(radius // self.tables, self._affordable_flips()))
-        return super().range_search(queries, radius, effort, None)
+        if value is None:
+            value = max(self.default, min(radius // self.tables, self._affordable_flips()))
+        return super().range_search(queries, radius, value, None)
 
     def _affordable_flips(self) -> int:
         """Return how many bits can be flipped before there are more buckets to look into than codes."""
-        b = self.knob.high
+        b = self.search_parameter.high
         return max(flips for flips in range(b + 1) if _buckets(b, flips) <= max(1, len(self)))
 
     def details(self) -> dict[str, int | str]:
         """Return the parameters, and how many buckets hold any code."""
-        return {"b": int(self.index.b), "nflip": self.effort, "buckets": int(self.index.hashtable_size())}
+        return {"b": int(self.index.b), "nflip": self.default, "buckets": int(self.index.hashtable_size())}
 
     def _refuse_filter(self, allowed: Mask | None) -> None:
         if allowed is not None:
@@ -155,24 +155,24 @@ class MultiHash(_Hashing):
         """View the codes (n, bits/8) uint8."""
         return stored_codes(self.index.storage)
 
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query in the buckets; of all codes if every bit may be flipped."""
         self._refuse_filter(allowed)
-        if effort == self.knob.high:
+        if value == self.search_parameter.high:
             return hamming.top_k(queries, self.codes, k)
-        return super().search(queries, k, effort, None)
+        return super().search(queries, k, value, None)
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`."""
         return np.array(self.codes[start:stop])
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return the codes at distance <= radius of each query: all, unless the user says how many bits to flip."""
-        if effort is None and allowed is None and radius // self.tables > self._affordable_flips():
+        if value is None and allowed is None and radius // self.tables > self._affordable_flips():
             return hamming.within(queries, self.codes, radius)
-        return super().range_search(queries, radius, effort, allowed)
+        return super().range_search(queries, radius, value, allowed)
 
     def details(self) -> dict[str, int | str]:
         """Return the parameters, and how many buckets hold any code."""

@@ -44,18 +44,18 @@ class Hnsw(Kind):
         check_graph(self.index)
 
     @property
-    def knob(self) -> SearchParameter:
+    def search_parameter(self) -> SearchParameter:
         """Codes that a search keeps in sight."""
         return SearchParameter("ef", min(_LEAST_EF, len(self)), len(self))
 
     @property
-    def effort(self) -> int:
-        """What `ef` is when a search does not say."""
+    def default(self) -> int:
+        """The `ef` of searches that do not set it."""
         return int(self.index.hnsw.efSearch)
 
-    def tune(self, effort: int) -> None:
+    def tune(self, value: int) -> None:
         """Set `ef`."""
-        self.index.hnsw.efSearch = effort
+        self.index.hnsw.efSearch = value
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -66,15 +66,15 @@ class Hnsw(Kind):
         """Return a copy of the codes with ids `start` to `stop`."""
         return np.array(self.codes[start:stop])
 
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return `k` near codes of each query among those allowed, ordered by (distance, id).
 
         A search that would keep every code in sight, or does not meet `k` that are allowed, is made by comparing all.
         """
-        if effort >= len(self):
+        if value >= len(self):
             return hamming.top_k(queries, self.codes, k, allowed)
         places = min(k + SPARE, len(self))
-        params = faiss.SearchParametersHNSW(efSearch=max(effort, places))
+        params = faiss.SearchParametersHNSW(efSearch=max(value, places))
         if allowed is not None:
             params.sel = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         ids, distances = ordered(*self.index.search(queries, places, params=params))
@@ -86,7 +86,7 @@ class Hnsw(Kind):
         return Matches(ids, distances)
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return every allowed code at distance <= radius of each query.
 
@@ -100,7 +100,7 @@ class Hnsw(Kind):
         return {
             "M": int(hnsw.nb_neighbors(0)) // 2,
             "ef_construction": int(hnsw.efConstruction),
-            "ef": self.effort,
+            "ef": self.default,
             "bytes": self.codes.nbytes + 4 * int(hnsw.neighbors.size()) + 12 * len(self),
         }
 

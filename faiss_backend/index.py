@@ -113,11 +113,11 @@ class FaissIndex:
 
         Types ``ivf``, ``hash`` and ``multihash`` end rows in ids of -1 where they looked at fewer codes.
         """
-        effort = self._effort(params)
+        value = self._value(params)
         k = min(k, len(self) if allowed is None else int(allowed.sum()))
         if not k:
             return Matches(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
-        return self._kind.search(queries, k, self._kind.effort if effort is None else effort, allowed)
+        return self._kind.search(queries, k, self._kind.default if value is None else value, allowed)
 
     def range_search(
         self,
@@ -127,7 +127,7 @@ class FaissIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> RangeMatches:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
-        return self._kind.range_search(queries, radius, self._effort(params), allowed)
+        return self._kind.range_search(queries, radius, self._value(params), allowed)
 
     def save(self, folder: Path) -> None:
         """Write the index as FAISS's own file, which `faiss.read_index_binary` opens."""
@@ -142,31 +142,31 @@ class FaissIndex:
         """
         return cls(storage.read(folder, tuple(_KINDS.values()), mmap), mapped=mmap)
 
-    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+    def inverted_lists(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
         """Return the centroids of type ``ivf``, (nlist, bits/8), and the list of each code, (n,); None for others."""
-        return gpu.cells(self._kind.index) if isinstance(self._kind, Ivf) else None
+        return gpu.inverted_lists(self._kind.index) if isinstance(self._kind, Ivf) else None
 
-    def knob(self) -> SearchParameter | None:
+    def search_parameter(self) -> SearchParameter | None:
         """Return the search parameter that trades time for recall; None for type ``flat``."""
-        return self._kind.knob
+        return self._kind.search_parameter
 
     def tune(self, value: int) -> None:
-        """Make a value of the knob what searches use when they do not say; `info` tells it, and `save` keeps it."""
-        knob = self._kind.knob
-        if knob and not knob.low <= value <= knob.high:
-            raise BackendError(f"{knob.name}={value}: must be from {knob.low} to {knob.high}")
+        """Set the default value of the search parameter; `info` shows it and `save` keeps it."""
+        parameter = self._kind.search_parameter
+        if parameter and not parameter.low <= value <= parameter.high:
+            raise BackendError(f"{parameter.name}={value}: must be from {parameter.low} to {parameter.high}")
         self._kind.tune(value)
 
     def info(self) -> dict[str, int | str]:
         """Describe the index."""
         return {"type": self._kind.name, **self._kind.details()}
 
-    def _effort(self, params: Mapping[str, int] | None) -> int | None:
-        """Return what a search gives for the knob, no more than it can use."""
-        knob = self._kind.knob
-        known, least = ((knob.name,), knob.low) if knob else ((), 1)
+    def _value(self, params: Mapping[str, int] | None) -> int | None:
+        """Return the value of the search parameter in `params`, clipped to its highest; None if it is not there."""
+        parameter = self._kind.search_parameter
+        known, least = ((parameter.name,), parameter.low) if parameter else ((), 1)
         given = check_params(params, known, f"searching type {self._kind.name}", least)
-        return min(given[knob.name], knob.high) if knob and given else None
+        return min(given[parameter.name], parameter.high) if parameter and given else None
 
     def _check_changeable(self) -> None:
         if self._mapped:

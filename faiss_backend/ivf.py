@@ -94,7 +94,7 @@ class Ivf(Bucketed):
             raise ValueError("an id twice")
 
     @property
-    def knob(self) -> SearchParameter:
+    def search_parameter(self) -> SearchParameter:
         """Lists that a search looks into."""
         return SearchParameter("nprobe", 1, int(self.index.nlist))
 
@@ -145,38 +145,38 @@ class Ivf(Bucketed):
                 out[rows] = codes[own[rows] - ends[lists[rows[0]]] + len(codes)]
         return out
 
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query in the lists that are probed, ordered by (distance, id).
 
         Without `allowed` rows end in ids of -1 where these lists hold fewer; with it more lists are probed until k
         codes are found.
         """
         if allowed is None and not hamming.isa:
-            return super().search(queries, k, effort, None)
+            return super().search(queries, k, value, None)
         parts = [
-            hamming.top_k_lists(some, self.lists, self._probes(some, effort), k, allowed)
-            for some in _blocks(queries, effort)
+            hamming.top_k_lists(some, self.lists, self._probes(some, value), k, allowed)
+            for some in _blocks(queries, value)
         ]
         found = parts[0]
         if len(parts) > 1:
             ids = np.concatenate([part.ids for part in parts])
             found = Matches(ids, np.concatenate([part.distances for part in parts]))
         short = np.flatnonzero(found.ids[:, -1] == NO_ID)
-        if allowed is not None and len(short) and effort < self.index.nlist:
-            more = self.search(queries[short], k, min(4 * effort, int(self.index.nlist)), allowed)
+        if allowed is not None and len(short) and value < self.index.nlist:
+            more = self.search(queries[short], k, min(4 * value, int(self.index.nlist)), allowed)
             found.ids[short], found.distances[short] = more.ids, more.distances
         return found
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return every allowed code at distance <= radius of each query in the lists that are probed."""
         if not hamming.isa:
-            return super().range_search(queries, radius, effort, allowed)
-        effort = self.effort if effort is None else effort
+            return super().range_search(queries, radius, value, allowed)
+        value = self.default if value is None else value
         parts = [
-            hamming.within_lists(some, self.lists, self._probes(some, effort), radius, allowed)
-            for some in _blocks(queries, effort)
+            hamming.within_lists(some, self.lists, self._probes(some, value), radius, allowed)
+            for some in _blocks(queries, value)
         ]
         ids = np.concatenate([part.ids for part in parts])
         distances = np.concatenate([part.distances for part in parts])
@@ -188,7 +188,7 @@ class Ivf(Bucketed):
         sizes = [len(ids) for ids in self.lists.ids]
         return {
             "nlist": len(sizes),
-            "nprobe": self.effort,
+            "nprobe": self.default,
             "longest_list": max(sizes),
             "bytes": len(self) * (self.bits // 8 + 8) + len(sizes) * self.bits // 8,
         }

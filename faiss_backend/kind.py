@@ -71,17 +71,17 @@ class Kind(ABC):
         return int(self.index.d)
 
     @property
-    def knob(self) -> SearchParameter | None:
+    def search_parameter(self) -> SearchParameter | None:
         """The search parameter that trades time for recall, None if the type is exact."""
         return None
 
     @property
-    def effort(self) -> int:
-        """What the knob stands at when a search does not say."""
+    def default(self) -> int:
+        """The value of the search parameter for searches that do not set it."""
         return 0
 
-    def tune(self, effort: int) -> None:
-        """Set what the knob stands at."""
+    def tune(self, value: int) -> None:
+        """Set the value of the search parameter for searches that do not set it."""
         raise BackendError(f"index type {self.name} has nothing to tune: every search is exact")
 
     def add(self, codes: NDArray[np.uint8]) -> None:
@@ -97,14 +97,14 @@ class Kind(ABC):
         self._refuse("give codes back", "FAISS keeps them by bucket, not by id", "flat, ivf, hnsw, multihash")
 
     @abstractmethod
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
 
     @abstractmethod
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
-        """Return every allowed code at distance <= radius of each query; `effort` is None if the user gave none."""
+        """Return every allowed code at distance <= radius of each query; `value` is None if the user gave none."""
 
     def details(self) -> dict[str, int | str]:
         """Return what `info` tells beyond the type."""
@@ -123,43 +123,43 @@ class Bucketed(Kind):
     def __init__(self, index: Any) -> None:
         """Wrap an index of FAISS."""
         super().__init__(index)
-        self._lock = threading.Lock()  # FAISS takes the effort from the index, not from the call
-        self._effort = int(getattr(index, self.attribute))
+        self._lock = threading.Lock()  # FAISS takes the value from the index, not from the call
+        self._default = int(getattr(index, self.attribute))
 
     @property
-    def effort(self) -> int:
-        """What the knob stands at when a search does not say."""
-        return self._effort
+    def default(self) -> int:
+        """The value of the search parameter for searches that do not set it."""
+        return self._default
 
-    def tune(self, effort: int) -> None:
-        """Set what the knob stands at."""
+    def tune(self, value: int) -> None:
+        """Set the value of the search parameter for searches that do not set it."""
         with self._lock:
-            self._effort = effort
-            setattr(self.index, self.attribute, effort)
+            self._default = value
+            setattr(self.index, self.attribute, value)
 
-    def search(self, queries: NDArray[np.uint8], k: int, effort: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
         """Return the `k` nearest codes of each query; ids of -1 where the buckets hold fewer."""
         places = min(k + max(k, SPARE), len(self))
         with self._lock:
-            setattr(self.index, self.attribute, effort)
+            setattr(self.index, self.attribute, value)
             try:
                 ids, distances = ordered(*self.index.search(queries, places))
                 if places < len(self):
                     self._settle_ties(queries, k, ids, distances)
             finally:
-                setattr(self.index, self.attribute, self._effort)
+                setattr(self.index, self.attribute, self._default)
         return Matches(np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k]))
 
     def range_search(
-        self, queries: NDArray[np.uint8], radius: int, effort: int | None, allowed: Mask | None
+        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> RangeMatches:
         """Return the codes of the buckets at distance <= radius of each query."""
         with self._lock:
-            setattr(self.index, self.attribute, self._effort if effort is None else effort)
+            setattr(self.index, self.attribute, self._default if value is None else value)
             try:
                 return within(self.index, queries, radius, allowed)
             finally:
-                setattr(self.index, self.attribute, self._effort)
+                setattr(self.index, self.attribute, self._default)
 
     def _settle_ties(
         self, queries: NDArray[np.uint8], k: int, ids: NDArray[np.int64], distances: NDArray[np.int32]

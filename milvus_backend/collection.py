@@ -221,9 +221,9 @@ class MilvusCollection:
             **self._contents.params,
             **check_params(params, known, f"searching type {self._contents.type} of Milvus"),
         }
-        effort = {"nprobe": min(given["nprobe"], given["nlist"])} if known else {}
+        search_params = {"nprobe": min(given["nprobe"], given["nlist"])} if known else {}
         condition = selecting.condition(self._server, where, self._root)
-        return Searcher(self._server, self._next_id, condition, effort)
+        return Searcher(self._server, self._next_id, condition, search_params)
 
     def _next_id(self) -> int:
         self._ledger.refresh()

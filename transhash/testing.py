@@ -198,23 +198,25 @@ class BackendContract:
                 _refuses("half a file, mapped", self.backend.load, Path(folder), mmap=True)
 
     def test_tuning_stays(self) -> None:
-        """A tuned value of the knob is used, told, and kept in the folder; values outside its range are refused."""
+        """A tuned value is used, shown by `info`, and saved; values outside the range are refused."""
         codes, queries = list(_collections())[-1]
         index = self.build(codes)
-        knob = index.knob()
-        if knob is None:
+        parameter = index.search_parameter()
+        if parameter is None:
             _refuses("tuning an exact index", index.tune, 1)
             return
-        _refuses("a value above the highest", index.tune, knob.high + 1)
-        index.tune(knob.low)
-        assert index.info()[knob.name] == knob.low
+        _refuses("a value above the highest", index.tune, parameter.high + 1)
+        index.tune(parameter.low)
+        assert index.info()[parameter.name] == parameter.low
         with TemporaryDirectory() as folder:
             index.save(Path(folder))
             loaded = self.backend.load(Path(folder))
-            assert loaded.info()[knob.name] == knob.low
+            assert loaded.info()[parameter.name] == parameter.low
             for one in (index, loaded):
                 found = one.search(queries, 3)
-                np.testing.assert_array_equal(found.ids, index.search(queries, 3, {knob.name: knob.low}).ids)
+                np.testing.assert_array_equal(
+                    found.ids, index.search(queries, 3, {parameter.name: parameter.low}).ids
+                )
 
     def test_info_names_the_type(self) -> None:
         """`info` holds the type, and values that JSON can hold."""

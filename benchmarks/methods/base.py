@@ -20,7 +20,7 @@ class Method(ABC):
         family: ``codes``, ``float`` or ``peer``, as in `transhash.report.records.Row`.
         package: what must be importable.
         over: what it indexes: ``codes`` or ``vectors``.
-        knob: the parameter of a search that trades time for recall; empty if there is none.
+        search_parameter: the parameter of a search that trades time for recall; empty if there is none.
         server: whether a server of its own holds the index, whose memory and files are not seen from here.
         threads: for everything it does.
     """
@@ -29,7 +29,7 @@ class Method(ABC):
     family: ClassVar[str]
     package: ClassVar[str]
     over: ClassVar[str] = "codes"
-    knob: ClassVar[str] = ""
+    search_parameter: ClassVar[str] = ""
     server: ClassVar[bool] = False
 
     def __init__(self, threads: int, uri: str = "") -> None:
@@ -37,8 +37,8 @@ class Method(ABC):
         self.threads = threads
         self.uri = uri
 
-    def efforts(self) -> list[int]:
-        """Return the values of the knob to try, ascending; [0] if there is none."""
+    def parameter_values(self) -> list[int]:
+        """Return the values of the search parameter to try, ascending; [0] if there is none."""
         return [0]
 
     @classmethod
@@ -59,7 +59,7 @@ class Method(ABC):
         """Open what `save` wrote, without `build`."""
 
     @abstractmethod
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
         """Return the ids that it finds for queries (q, w), nearest first, (q, k) int64; -1 for an empty place."""
 
     def drop(self) -> None:  # noqa: B027  most leave nothing but their folder

@@ -57,10 +57,10 @@ class FaissMethod(Method):
         read = self._faiss.read_index_binary if self.over == "codes" else self._faiss.read_index
         self.index = read(str(folder / _FILE))
 
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        self.tune(effort)
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
+        """Search, with `value` for the search parameter."""
+        self.tune(value)
         return self.index.search(queries, k)[1]
 
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
+    def tune(self, value: int) -> None:
+        """Set the search parameter."""

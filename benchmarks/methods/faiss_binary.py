@@ -28,19 +28,19 @@ class BinaryIvf(FaissMethod):
 
     name = "FAISS BinaryIVF"
     family = "peer"
-    knob = "nprobe"
+    search_parameter = "nprobe"
 
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         return f"BIVF{lists(collection.count)}"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two."""
         return doubling(1, min(int(self.index.nlist), 1 << 12))
 
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
-        self.index.nprobe = effort
+    def tune(self, value: int) -> None:
+        """Set the search parameter."""
+        self.index.nprobe = value
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
@@ -53,19 +53,19 @@ class BinaryHnsw(FaissMethod):
 
     name = "FAISS BinaryHNSW"
     family = "peer"
-    knob = "efSearch"
+    search_parameter = "efSearch"
 
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         return "BHNSW32"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two from FAISS's default on."""
         return doubling(16, 1024)
 
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
-        self.index.hnsw.efSearch = effort
+    def tune(self, value: int) -> None:
+        """Set the search parameter."""
+        self.index.hnsw.efSearch = value
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
@@ -78,20 +78,20 @@ class BinaryMultiHash(FaissMethod):
 
     name = "FAISS BinaryMultiHash"
     family = "peer"
-    knob = "nflip"
+    search_parameter = "nflip"
 
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         width = min(max(8, round(math.log2(collection.count))), collection.bits // 2)
         return f"BHash{min(4, collection.bits // width)}x{width}"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return flips: each more multiplies the buckets."""
         return [0, 1, 2, 3]
 
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
-        self.index.nflip = effort
+    def tune(self, value: int) -> None:
+        """Set the search parameter."""
+        self.index.nflip = value
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:

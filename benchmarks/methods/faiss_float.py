@@ -32,19 +32,19 @@ class Hnsw(_Float):
     """A graph."""
 
     name = "float HNSW"
-    knob = "efSearch"
+    search_parameter = "efSearch"
 
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         return "HNSW32"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two from FAISS's default on."""
         return doubling(16, 1024)
 
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
-        self.index.hnsw.efSearch = effort
+    def tune(self, value: int) -> None:
+        """Set the search parameter."""
+        self.index.hnsw.efSearch = value
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
@@ -56,19 +56,19 @@ class Ivf(_Float):
     """Inverted lists."""
 
     name = "float IVF"
-    knob = "nprobe"
+    search_parameter = "nprobe"
 
     def factory(self, collection: Collection) -> str:
         """Return FAISS's name of the index."""
         return f"IVF{lists(collection.count)},Flat"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two."""
         return doubling(1, min(self._lists.nlist, 1 << 12))
 
-    def tune(self, effort: int) -> None:
-        """Set the knob."""
-        self._lists.nprobe = effort
+    def tune(self, value: int) -> None:
+        """Set the search parameter."""
+        self._lists.nprobe = value
 
     @property
     def _lists(self) -> Any:

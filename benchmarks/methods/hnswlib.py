@@ -17,9 +17,9 @@ class Hnsw(Method):
     family = "float"
     package = "hnswlib"
     over = "vectors"
-    knob = "ef"
+    search_parameter = "ef"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two; its default is 10."""
         return doubling(16, 1024)
 
@@ -45,9 +45,9 @@ class Hnsw(Method):
         self._index = hnswlib.Index("ip", int((folder / "dim").read_text()))
         self._index.load_index(str(folder / "index.hnswlib"))
 
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        self._index.set_ef(max(effort, k))
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
+        """Search, with `value` for the search parameter."""
+        self._index.set_ef(max(value, k))
         return self._index.knn_query(queries, k, num_threads=self.threads)[0].astype(np.int64)
 
     @classmethod

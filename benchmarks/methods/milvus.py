@@ -66,9 +66,9 @@ class _Milvus(Method):
         """Load the server's collection."""
         self._client.load_collection(self._name)
 
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        params = {self.knob: effort} if self.knob else {}
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
+        """Search, with `value` for the search parameter."""
+        params = {self.search_parameter: value} if self.search_parameter else {}
         found = self._client.search(
             self._name,
             [query.tobytes() for query in queries],
@@ -101,13 +101,13 @@ class BinIvfFlat(_Milvus):
     """Its inverted lists."""
 
     name = "Milvus BIN_IVF_FLAT"
-    knob = "nprobe"
+    search_parameter = "nprobe"
 
     def index_type(self, count: int) -> tuple[str, dict[str, Any]]:
         """Return Milvus's name of the index, and its parameters."""
         return "BIN_IVF_FLAT", {"nlist": lists(count)}
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two."""
         return doubling(1, 512)
 

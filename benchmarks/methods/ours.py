@@ -31,17 +31,21 @@ class _Ours(Method):
         assert self._index is not None
         return self._index
 
-    def efforts(self) -> list[int]:
-        """Return powers of two, from the lowest value of the knob."""
-        knob = self.index.knob()
-        low = max(1, knob.low) if knob else 0
-        return doubling(low, min(knob.high, _HIGHEST)) if knob else [0]
+    def parameter_values(self) -> list[int]:
+        """Return powers of two, from the lowest value of the search parameter."""
+        parameter = self.index.search_parameter()
+        low = max(1, parameter.low) if parameter else 0
+        return doubling(low, min(parameter.high, _HIGHEST)) if parameter else [0]
 
     def build(self, collection: Collection) -> dict[str, Any]:
         """Build the index."""
         codes = np.ascontiguousarray(collection.codes)
         self._index = self._backend.build(codes, type=self.name.removeprefix("TransHash "))
-        return {name: value for name, value in self.index.info().items() if name not in ("type", "bytes", self.knob)}
+        return {
+            name: value
+            for name, value in self.index.info().items()
+            if name not in ("type", "bytes", self.search_parameter)
+        }
 
     def save(self, folder: Path) -> None:
         """Write FAISS's file."""
@@ -51,9 +55,9 @@ class _Ours(Method):
         """Read it."""
         self._index = self._backend.load(folder)
 
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        return self.index.search(queries, k, {self.knob: effort} if self.knob else None).ids
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
+        """Search, with `value` for the search parameter."""
+        return self.index.search(queries, k, {self.search_parameter: value} if self.search_parameter else None).ids
 
 
 class Flat(_Ours):
@@ -66,7 +70,7 @@ class Ivf(_Ours):
     """Inverted lists."""
 
     name = "TransHash ivf"
-    knob = "nprobe"
+    search_parameter = "nprobe"
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
@@ -78,9 +82,9 @@ class Hnsw(_Ours):
     """A graph."""
 
     name = "TransHash hnsw"
-    knob = "ef"
+    search_parameter = "ef"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two from 16 on: k is 10 or more."""
         return doubling(16, 1024)
 
@@ -94,9 +98,9 @@ class MultiHash(_Ours):
     """Several hash tables."""
 
     name = "TransHash multihash"
-    knob = "nflip"
+    search_parameter = "nflip"
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return flips: each more multiplies the buckets."""
         return [0, 1, 2, 3]
 

@@ -16,10 +16,10 @@ class Hnsw(Method):
     name = "usearch HNSW"
     family = "peer"
     package = "usearch"
-    knob = "expansion_search"
+    search_parameter = "expansion_search"
     graph: ClassVar[dict[str, int]] = {}
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return powers of two; its default is 64."""
         return doubling(16, 1024)
 
@@ -41,9 +41,9 @@ class Hnsw(Method):
 
         self._index = Index.restore(str(folder / "index.usearch"))
 
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
-        """Search, with `effort` for the knob."""
-        self._index.expansion_search = effort
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
+        """Search, with `value` for the search parameter."""
+        self._index.expansion_search = value
         return _ids(self._index.search(queries, k, threads=self.threads), len(queries), k)
 
     @classmethod
@@ -59,14 +59,14 @@ class Exact(Hnsw):
     """
 
     name = "usearch exact"
-    knob = ""
+    search_parameter = ""
     graph: ClassVar[dict[str, int]] = {"connectivity": 2, "expansion_add": 1}
 
-    def efforts(self) -> list[int]:
+    def parameter_values(self) -> list[int]:
         """Return that there is nothing to turn."""
         return [0]
 
-    def search(self, queries: NDArray[Any], k: int, effort: int) -> Ids:
+    def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
         """Compare with all codes."""
         return _ids(self._index.search(queries, k, threads=self.threads, exact=True), len(queries), k)
 

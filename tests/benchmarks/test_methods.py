@@ -37,7 +37,7 @@ def test_a_thorough_search_finds_what_numpy_finds(name, collection, tmp_path):
     method = kind(1)
     method.load(tmp_path)
     queries = collection.query_vectors if kind.over == "vectors" else collection.query_codes
-    ids = method.search(queries, K, method.efforts()[-1])
+    ids = method.search(queries, K, method.parameter_values()[-1])
     assert ids.shape == (20, K)
     assert ids.dtype == np.int64
     distances = apart(collection, kind.over)
@@ -51,7 +51,7 @@ def test_a_thorough_search_finds_what_numpy_finds(name, collection, tmp_path):
         "FAISS BinaryMultiHash": 0.6,
     }
     assert recall >= lossy.get(name, 0.99), recall
-    assert (method.search(queries[:1], K, method.efforts()[-1]) >= 0).any()
+    assert (method.search(queries[:1], K, method.parameter_values()[-1]) >= 0).any()
 
 
 def test_exact_searches_are_those_of_numpy(collection):

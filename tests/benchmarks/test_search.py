@@ -65,7 +65,7 @@ def test_a_row_says_what_was_found_and_what_it_took(results):
             assert values["recall@5 of the floats"] == 1
 
 
-def test_curves_rise_with_the_knob(results):
+def test_curves_rise_with_the_search_parameter(results):
     curves = [one for one in read(results) if isinstance(one, Curve) and one.method == "TransHash ivf"]
     assert {one.plot for one in curves} == {
         f"Speed against recall, {how}" for how in ("one query at a time", "in a batch")

@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from cli.main import cli
 
 CLUSTERS = 20
 
@@ -34,7 +37,7 @@ def test_tuning_is_stored(th, codes, tmp_path):
     assert int(chosen[0]) < 40
     more = ["--recall", 1, "-k", 5, "--queries", codes, "--json"]
     again = json.loads(th("index", "tune", "i", *more, cwd=tmp_path).stdout)
-    assert (again["k"], again["knob"], again["chosen"]["recall"]) == (5, "nprobe", 1.0)
+    assert (again["k"], again["parameter"], again["chosen"]["recall"]) == (5, "nprobe", 1.0)
     assert again["chosen"] in again["trials"]
     assert th("index", "verify", "i", cwd=tmp_path)
 
@@ -74,3 +77,15 @@ def test_types_and_parameters(th, codes, tmp_path):
     assert th("query", "h", codes, "--radius", 5, "--csv", cwd=tmp_path).stdout == exact
     assert th("query", "a", codes, "--radius", 5, "--csv", "--mmap", cwd=tmp_path).stdout == exact
     assert th("query", "g", codes, "--radius", 5, "--csv", cwd=tmp_path).stdout == exact
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tune", "INDEX"), ("build", "CODES", "-o", "never", "--type", "auto")], ids=["tune", "build"]
+)
+def test_a_recall_that_is_not_a_number(codes, tmp_path, arguments):
+    names = {"INDEX": str(tmp_path / "i"), "CODES": str(codes)}
+    runner = CliRunner()
+    assert runner.invoke(cli, ["index", "build", str(codes), "-o", names["INDEX"], "--type", "ivf"]).exit_code == 0
+    refused = runner.invoke(cli, ["index", *(names.get(word, word) for word in arguments), "--recall", "nan"])
+    assert refused.exit_code == 2
+    assert "nan is not a number" in refused.output

@@ -1,4 +1,4 @@
-"""Every type keeps the contract; with its effort at the highest its answers are those of brute force."""
+"""Every type keeps the contract; with its value at the highest its answers are those of brute force."""
 
 import pytest
 

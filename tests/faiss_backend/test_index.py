@@ -39,10 +39,10 @@ def test_agrees_with_numpy_ties_included(pair, kind, k, radius, data):
 
 @settings(deadline=None, max_examples=60)
 @given(collections(), st.sampled_from(["ivf", "hash", "multihash"]), st.integers(1, 50), st.integers(1, 4))
-def test_few_probes_give_an_ordered_subset(pair, kind, k, effort):
+def test_few_probes_give_an_ordered_subset(pair, kind, k, value):
     codes, queries = pair
     index = FaissIndex.build(codes, type=kind)
-    few = {index.knob().name: effort}
+    few = {index.search_parameter().name: value}
     found = index.search(queries, k, few)
     distances = hamming.distances(queries, codes)
     for query in range(len(queries)):
@@ -104,12 +104,14 @@ def test_multihash_misses_nothing_within_a_radius(pair, radius, nhash):
     st.sets(st.integers(0, 299)),
     st.integers(1, 3),
 )
-def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, effort):
+def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, value):
     """However few are allowed, and wherever they are, there are as many answers as there can be."""
     codes, queries = pair
     allowed = np.isin(np.arange(len(codes)), list(chosen))
     index = FaissIndex.build(codes, type=kind)
-    found = index.search(queries, k, {index.knob().name: max(effort, index.knob().low)}, allowed)
+    found = index.search(
+        queries, k, {index.search_parameter().name: max(value, index.search_parameter().low)}, allowed
+    )
     assert found.ids.shape == (len(queries), min(k, allowed.sum()))
     assert allowed[found.ids].all()
     for query, (ids, own) in enumerate(zip(found.ids, found.distances, strict=True)):

@@ -65,7 +65,7 @@ def test_lists_are_those_of_the_nearest_centroids(tmp_path):
     codes = collection(0, 5000, 8)
     with patch.object(blocks, "_BLOCK_ROWS", 999):
         index = FaissIndex.stream(codes, tmp_path, type="ivf", params={"nlist": 20})
-    centroids, lists = index.cells()
+    centroids, lists = index.inverted_lists()
     np.testing.assert_array_equal(lists, hamming.top_k(codes, centroids, 1).ids[:, 0])
     np.testing.assert_array_equal(index.reconstruct(0, 5000), codes)
 
@@ -77,7 +77,7 @@ def test_other_types_are_built_in_memory_but_told_of(kind, tmp_path):
         index = FaissIndex.stream(Slices(codes), tmp_path, type=kind, advance=told.append)
     assert sum(told) == len(index) == 500
     assert FaissIndex.load(tmp_path).info() == index.info() == FaissIndex.build(codes, type=kind).info()
-    exhaustive = {index.knob().name: index.knob().high}
+    exhaustive = {index.search_parameter().name: index.search_parameter().high}
     np.testing.assert_array_equal(index.search(codes[:9], 5, exhaustive).ids, hamming.top_k(codes[:9], codes, 5).ids)
 
 

@@ -24,14 +24,14 @@ def test_what_is_chosen_gives_the_recall_and_little_less_does_not(kind, recall, 
     found = tuning.tune(index, queries, recall, k)
     furthest = hamming.top_k(queries, codes, k).distances[:, -1:]
     for trial in found.trials:
-        hits = index.search(queries, k, {found.knob.name: trial.value}).distances <= furthest
+        hits = index.search(queries, k, {found.parameter.name: trial.value}).distances <= furthest
         assert trial.recall == pytest.approx(hits.mean())
         assert trial.seconds > 0
     assert [trial.value for trial in found.trials] == sorted({trial.value for trial in found.trials})
     assert found.chosen.recall >= recall
     below = [trial for trial in found.trials if trial.value < found.chosen.value]
     assert not below or max(trial.recall for trial in below) < recall
-    nearest = max((trial.value for trial in below), default=found.knob.low - 1)
+    nearest = max((trial.value for trial in below), default=found.parameter.low - 1)
     assert found.chosen.value - nearest <= max(1, found.chosen.value // 8)
 
 
@@ -47,3 +47,9 @@ def test_a_sample_is_near_to_stored_codes_and_the_same_every_time(count):
     assert queries.shape == (40 if count >= 8 else 5 * count, 8)
     assert (index.search(queries, 1, {"nprobe": 1000}).distances <= 4).all()
     np.testing.assert_array_equal(queries, tuning.sample(index, 40))
+
+
+@pytest.mark.parametrize("recall", [float("nan"), 0.0, -1.0, 1.5, float("inf")])
+def test_a_recall_that_cannot_be_reached_is_refused(recall):
+    with pytest.raises(BackendError, match="must be above 0 and at most 1"):
+        tuning.tune(FaissIndex.build(clustered(200), type="ivf"), clustered(5), recall, 3)

@@ -70,7 +70,7 @@ class ToyIndex:
             raise BackendError(f"{folder}: damaged ({error}); build it again") from None
         return cls(np.frombuffer(data, np.uint8).reshape(count, bits // 8))
 
-    def knob(self):
+    def search_parameter(self):
         return None
 
     def tune(self, value):

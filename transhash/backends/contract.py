@@ -111,7 +111,7 @@ class Backend(Protocol):
         """
         ...
 
-    def knob(self) -> SearchParameter | None:
+    def search_parameter(self) -> SearchParameter | None:
         """Return the search parameter that trades time for recall; None if every search is exact.
 
         At its highest value a search compares all codes, or nearly so.
@@ -119,7 +119,7 @@ class Backend(Protocol):
         ...
 
     def tune(self, value: int) -> None:
-        """Make a value of the knob what searches use when they do not say; `info` tells it, and `save` keeps it."""
+        """Set the default value of the search parameter; `info` shows it and `save` keeps it."""
         ...
 
     def info(self) -> dict[str, int | str]:

@@ -94,11 +94,11 @@ class ExactIndex:
             raise BackendError(f"{folder / _FILE}: {codes.dtype} {codes.shape} are no codes; build it again")
         return cls(codes)
 
-    def knob(self) -> None:
+    def search_parameter(self) -> None:
         """Return None: every search is exact."""
 
     def tune(self, value: int) -> None:
-        """Refuse: there is no knob."""
+        """Refuse: there is no parameter."""
         raise BackendError("the exact backend has nothing to tune: every search is exact")
 
     def info(self) -> dict[str, int | str]:

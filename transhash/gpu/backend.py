@@ -26,7 +26,7 @@ _FILE = "codes.safetensors"
 
 
 @dataclass
-class Cells:
+class InvertedLists:
     """How type ``ivf`` divides its codes.
 
     Attributes:
@@ -44,7 +44,7 @@ class Cells:
 class HasInvertedLists(Protocol):
     """A backend whose indexes of type ``ivf`` a GPU can take over; its `info` then holds ``nprobe``."""
 
-    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+    def inverted_lists(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
         """Return centroids (nlist, bits/8) uint8 and the list of each code (n,) int32; None for other types."""
         ...
 
@@ -59,11 +59,11 @@ class TritonIndex:
     why = ""
 
     def __init__(
-        self, codes: NDArray[np.uint8], cells: Cells | None = None, devices: Sequence[torch.device] = ()
+        self, codes: NDArray[np.uint8], inverted: InvertedLists | None = None, devices: Sequence[torch.device] = ()
     ) -> None:
         """Put an index together; use `TritonIndex.build` or `TritonIndex.load` instead."""
         self._codes = codes
-        self._cells = cells
+        self._inverted = inverted
         self._devices = devices
         self._uploaded: MultiDeviceIndex | None = None
         self.bits = codes.shape[1] * 8
@@ -80,7 +80,7 @@ class TritonIndex:
             raise BackendError(f"the triton backend has no index type {type!r}; it has: {', '.join(cls.types)}")
         known = ("nlist", "nprobe") if type == "ivf" else ()
         given = check_params(params, known, f"index type {type or cls.types[0]}")
-        return cls(codes, _divided(codes, given) if type == "ivf" else None)
+        return cls(codes, _inverted_lists(codes, given) if type == "ivf" else None)
 
     @classmethod
     def of(cls, backend: Backend, device: str | None = None) -> Self:
@@ -91,11 +91,11 @@ class TritonIndex:
         Raises BackendError for other types, or if there is no such device or no room on it.
         """
         chosen, info = choose_some(device), backend.info()
-        parts = backend.cells() if isinstance(backend, HasInvertedLists) else None
+        parts = backend.inverted_lists() if isinstance(backend, HasInvertedLists) else None
         if parts is None and info["type"] not in ("exact", "flat"):
             raise BackendError(f"index type {info['type']} does not run on a GPU; types that do: flat, ivf")
-        cells = Cells(*parts, int(info["nprobe"])) if parts else None
-        index = cls(backend.reconstruct(0, len(backend)), cells, chosen)
+        inverted = InvertedLists(*parts, int(info["nprobe"])) if parts else None
+        index = cls(backend.reconstruct(0, len(backend)), inverted, chosen)
         index._scanned()
         return index
 
@@ -106,15 +106,15 @@ class TritonIndex:
     def add(self, codes: NDArray[np.uint8]) -> None:
         """Add codes (n, bits/8) uint8 behind those there are."""
         self._codes = np.concatenate([self._codes, codes])
-        if self._cells:
-            self._cells.lists = np.concatenate([self._cells.lists, _nearest(codes, self._cells.centroids)])
+        if self._inverted:
+            self._inverted.lists = np.concatenate([self._inverted.lists, _nearest(codes, self._inverted.centroids)])
         self._uploaded = None
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
         self._codes = self._codes[keep]
-        if self._cells:
-            self._cells.lists = self._cells.lists[keep]
+        if self._inverted:
+            self._inverted.lists = self._inverted.lists[keep]
         self._uploaded = None
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -156,9 +156,9 @@ class TritonIndex:
     def save(self, folder: Path) -> None:
         """Write codes, and centroids and lists where there are some, as one safetensors file."""
         arrays: dict[str, NDArray[np.generic]] = {"codes": self._codes}
-        if self._cells:
-            arrays |= {"centroids": self._cells.centroids, "lists": self._cells.lists}
-            arrays["nprobe"] = np.array([self._cells.nprobe])
+        if self._inverted:
+            arrays |= {"centroids": self._inverted.centroids, "lists": self._inverted.lists}
+            arrays["nprobe"] = np.array([self._inverted.nprobe])
         (folder / _FILE).write_bytes(serialize(arrays))
 
     @classmethod
@@ -176,35 +176,35 @@ class TritonIndex:
             raise BackendError(f"{path}: {problem}; build the index again")
         if "lists" not in arrays:
             return cls(arrays["codes"])
-        return cls(arrays["codes"], Cells(arrays["centroids"], arrays["lists"], int(arrays["nprobe"][0])))
+        return cls(arrays["codes"], InvertedLists(arrays["centroids"], arrays["lists"], int(arrays["nprobe"][0])))
 
-    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+    def inverted_lists(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
         """Return the centroids of type ``ivf``, (nlist, bits/8), and the list of each code, (n,); None for others."""
-        return (self._cells.centroids, self._cells.lists) if self._cells else None
+        return (self._inverted.centroids, self._inverted.lists) if self._inverted else None
 
-    def knob(self) -> SearchParameter | None:
+    def search_parameter(self) -> SearchParameter | None:
         """Return ``nprobe`` for type ``ivf``; None for type ``flat``, which is exact."""
-        return SearchParameter("nprobe", 1, len(self._cells.centroids)) if self._cells else None
+        return SearchParameter("nprobe", 1, len(self._inverted.centroids)) if self._inverted else None
 
     def tune(self, value: int) -> None:
         """Make `value` lists what a search looks into when it does not say. Raises BackendError for type ``flat``."""
-        if not self._cells:
+        if not self._inverted:
             raise BackendError("index type flat is exact: there is nothing to tune")
-        if not 1 <= value <= len(self._cells.centroids):
-            raise BackendError(f"nprobe={value}: must be from 1 to {len(self._cells.centroids)}")
-        self._cells.nprobe = value
+        if not 1 <= value <= len(self._inverted.centroids):
+            raise BackendError(f"nprobe={value}: must be from 1 to {len(self._inverted.centroids)}")
+        self._inverted.nprobe = value
 
     def info(self) -> dict[str, int | str]:
         """Describe the index; ``bytes`` are those on the device."""
         words = -(-self.bits // 32) * 4
-        if not self._cells:
+        if not self._inverted:
             return {"type": "flat", "bytes": len(self) * words}
-        nlist = len(self._cells.centroids)
+        nlist = len(self._inverted.centroids)
         return {
             "type": "ivf",
             "nlist": nlist,
-            "nprobe": self._cells.nprobe,
-            "longest_list": int(np.bincount(self._cells.lists, minlength=nlist).max()),
+            "nprobe": self._inverted.nprobe,
+            "longest_list": int(np.bincount(self._inverted.lists, minlength=nlist).max()),
             "bytes": len(self) * (words + 4) + nlist * words,
         }
 
@@ -219,25 +219,25 @@ class TritonIndex:
 
     def _upload(self, rows: slice, device: torch.device) -> DeviceCodes | DeviceLists:
         codes = self._codes[rows]
-        if not self._cells:
+        if not self._inverted:
             return DeviceCodes(codes, device)
-        lists = self._cells.lists[rows]
+        lists = self._inverted.lists[rows]
         order = np.argsort(lists, kind="stable")
-        sizes = np.bincount(lists, minlength=len(self._cells.centroids))
+        sizes = np.bincount(lists, minlength=len(self._inverted.centroids))
         offsets = np.concatenate([[0], sizes.cumsum()])
-        return DeviceLists(self._cells.centroids, offsets, codes[order], order, device)
+        return DeviceLists(self._inverted.centroids, offsets, codes[order], order, device)
 
     def _nprobe(self, params: Mapping[str, int] | None) -> tuple[int, ...]:
         """Return what a search by lists takes besides: how many to probe; nothing for type ``flat``."""
-        known = ("nprobe",) if self._cells else ()
-        given = check_params(params, known, f"searching type {'ivf' if self._cells else 'flat'}")
-        return (given.get("nprobe", self._cells.nprobe),) if self._cells else ()
+        known = ("nprobe",) if self._inverted else ()
+        given = check_params(params, known, f"searching type {'ivf' if self._inverted else 'flat'}")
+        return (given.get("nprobe", self._inverted.nprobe),) if self._inverted else ()
 
 
-def _divided(codes: NDArray[np.uint8], params: dict[str, int]) -> Cells:
+def _inverted_lists(codes: NDArray[np.uint8], params: dict[str, int]) -> InvertedLists:
     nlist, nprobe = clustering.plan(len(codes), params.get("nlist"), params.get("nprobe"))
     centroids = clustering.centroids(codes, nlist)
-    return Cells(centroids, _nearest(codes, centroids), nprobe)
+    return InvertedLists(centroids, _nearest(codes, centroids), nprobe)
 
 
 def _nearest(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -18,10 +18,10 @@ _SEARCHES, _SHORT = 5, 0.1  # times to search, and seconds in which they must be
 
 @dataclass(frozen=True)
 class Trial:
-    """What a value of the knob gave.
+    """Recall and time at one value of the search parameter.
 
     Attributes:
-        value: of the knob.
+        value: of the search parameter.
         recall: share of the true neighbours that were found, 0 to 1; what is as near as the k-th of them is one.
         seconds: for a query, all of them searched in one call.
     """
@@ -33,15 +33,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was measured.
+    """The measurements of `tune`.
 
     Attributes:
-        knob: what was turned.
+        parameter: the search parameter that was tuned.
         trials: what its values gave, by value; the highest, an exact search, is the last.
         chosen: the cheapest that gave the recall.
     """
 
-    knob: SearchParameter
+    parameter: SearchParameter
     trials: list[Trial]
     chosen: Trial
 
@@ -60,42 +60,44 @@ def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) -> Tuning:
-    """Find the cheapest value of the knob that gives searches for `queries` (q, bits/8) a recall at k of `recall`.
+    """Find the cheapest value of the search parameter with which `queries` (q, bits/8) reach `recall` at k.
 
     Values are doubled until one gives the recall; then what lies between the last two is halved until they are close.
     The index stays as it is: `Backend.tune` takes the value.
 
-    Raises BackendError if every search of the index is exact.
+    Raises BackendError if every search of the index is exact, or if `recall` is not above 0 and at most 1.
     """
-    knob = backend.knob()
-    if knob is None:
+    if not 0 < recall <= 1:  # NaN, too: no trial would reach it
+        raise BackendError(f"recall={recall}: must be above 0 and at most 1")
+    parameter = backend.search_parameter()
+    if parameter is None:
         raise BackendError(f"index type {backend.info()['type']} has nothing to tune: every search is exact")
-    exact, seconds = _search(backend, queries, k, knob, knob.high)
+    exact, seconds = _search(backend, queries, k, parameter, parameter.high)
     furthest = exact.distances[:, -1:]
-    trials = {knob.high: Trial(knob.high, 1.0, seconds)}
+    trials = {parameter.high: Trial(parameter.high, 1.0, seconds)}
 
     def reaches(value: int) -> bool:
         if value not in trials:
-            found, seconds = _search(backend, queries, k, knob, value)
+            found, seconds = _search(backend, queries, k, parameter, value)
             trials[value] = Trial(value, float((found.distances <= furthest).mean()), seconds)
         return trials[value].recall >= recall
 
-    below, value = knob.low - 1, knob.low
+    below, value = parameter.low - 1, parameter.low
     while not reaches(value):
-        below, value = value, min(max(1, 2 * value), knob.high)
+        below, value = value, min(max(1, 2 * value), parameter.high)
     while value - below > max(1, value // _CLOSE):
         middle = (below + value) // 2
         below, value = (below, middle) if reaches(middle) else (middle, value)
-    return Tuning(knob, [trials[key] for key in sorted(trials)], trials[value])
+    return Tuning(parameter, [trials[key] for key in sorted(trials)], trials[value])
 
 
 def _search(
-    backend: Backend, queries: NDArray[np.uint8], k: int, knob: SearchParameter, value: int
+    backend: Backend, queries: NDArray[np.uint8], k: int, parameter: SearchParameter, value: int
 ) -> tuple[Matches, float]:
-    """Return what a value of the knob finds, and the seconds a query: the best of some searches that are short."""
+    """Search with `value`; return the matches, and the seconds per query of the fastest of a few repeats."""
     times: list[float] = []
     while len(times) < _SEARCHES and sum(times) < _SHORT:
         before = perf_counter()
-        found = backend.search(queries, k, {knob.name: value})
+        found = backend.search(queries, k, {parameter.name: value})
         times.append(perf_counter() - before)
     return found, min(times) / len(queries)

@@ -44,11 +44,11 @@ def test_lists_gather_what_is_alike():
     centres = rng.integers(0, 256, (5, 8), dtype=np.uint8)
     labels = rng.integers(0, 5, 500)
     codes = centres[labels] ^ np.packbits(rng.random((500, 64)) < 0.05, axis=1)
-    cells = module._divided(codes, {"nlist": 5})
-    again = module._divided(codes, {"nlist": 5})
-    np.testing.assert_array_equal(cells.lists, again.lists)
-    assert len(set(zip(labels.tolist(), cells.lists.tolist(), strict=True))) <= 7
-    assert cells.nprobe == 5  # all, as there are fewer than 8
+    inverted = module._inverted_lists(codes, {"nlist": 5})
+    again = module._inverted_lists(codes, {"nlist": 5})
+    np.testing.assert_array_equal(inverted.lists, again.lists)
+    assert len(set(zip(labels.tolist(), inverted.lists.tolist(), strict=True))) <= 7
+    assert inverted.nprobe == 5  # all, as there are fewer than 8
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_strangers_file_is_refused(change, tmp_path):
 
 def test_a_filter_is_filled_from_further_lists():
     codes = np.array([[0, 0], [0, 1], [255, 255], [255, 254], [255, 252]], np.uint8)
-    index = TritonIndex(codes, module.Cells(codes[[0, 2]], np.array([0, 0, 1, 1, 1], np.int32), 1))
+    index = TritonIndex(codes, module.InvertedLists(codes[[0, 2]], np.array([0, 0, 1, 1, 1], np.int32), 1))
     allowed = np.array([False, True, True, False, True])
     assert index.search(codes[:1], 2).ids.tolist() == [[0, 1]]
     assert index.search(codes[:1], 3).ids.tolist() == [[0, 1, -1]]
@@ -112,7 +112,9 @@ def test_several_devices_answer_as_one(kind, count):
     rng = np.random.default_rng(0)
     codes, queries = (rng.integers(0, 4, (rows, 2), dtype=np.uint8) for rows in (count, 3))
     one = TritonIndex.build(codes, type=kind, params={"nlist": 2, "nprobe": 1} if kind == "ivf" else {})
-    three = TritonIndex(codes, module.Cells(*one.cells(), 1) if kind == "ivf" else None, [module.choose()] * 3)
+    three = TritonIndex(
+        codes, module.InvertedLists(*one.inverted_lists(), 1) if kind == "ivf" else None, [module.choose()] * 3
+    )
     for allowed in (None, np.arange(count) > count // 2, np.zeros(count, bool)):
         for k in (1, 9, count + 1):
             found, expected = (index.search(queries, k, {}, allowed) for index in (three, one))
