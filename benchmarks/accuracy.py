@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from transhash import encode, hamming, load_hasher, rerank
 from transhash.codes import Codes
-from transhash.errors import TrainingError, TransHashError
+from transhash.errors import TrainingError, TransHashError, one_line
 from transhash.evaluation import Levels, identity, score_levels
 from transhash.evaluation.curves import depths_to
 from transhash.evaluation.embeddings import embedding_levels
@@ -295,7 +295,7 @@ def _factory(pair: Pair, factory: str) -> Ranking:
             index.train(pair.vectors)
             index.add(pair.vectors)
     except RuntimeError as error:
-        raise Unable(f"FAISS: {' '.join(str(error).split())[-200:]}") from None
+        raise Unable(f"FAISS: {one_line(error)}") from None
 
     def score(own: slice) -> Scores:
         asked = pair.asked[own]

@@ -7,7 +7,6 @@ and every size is checked before anything is read.
 
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 
 from transhash import hamming
 from transhash.codes.guard import guarded
-from transhash.errors import CodesError, ResultsError
+from transhash.errors import CodesError, ResultsError, one_line
 from transhash.packing import MAX_BITS
+from transhash.progress import Progress
 
 from .collection import Collection
 
@@ -67,7 +67,7 @@ def unpack(path: Path, folder: Path) -> PublicSet:
     return PublicSet(path.stem, kind, collection, width, _true(collection, np.load(folder / "distances.npy")))
 
 
-def _read(path: Path, folder: Path, report: Callable[[int, int], None]) -> tuple[str, int, int]:
+def _read(path: Path, folder: Path, report: Progress) -> tuple[str, int, int]:
     """Write codes, queries and their distances in bits as files of numpy; return kind, rows and width."""
     try:
         with h5py.File(path, "r") as file:
@@ -84,7 +84,7 @@ def _read(path: Path, folder: Path, report: Callable[[int, int], None]) -> tuple
             np.save(folder / "distances.npy", apart if packed else apart * width)
             return "VIBE" if packed else "ann-benchmarks", int(train.shape[0]), width
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise CodesError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+        raise CodesError(f"{path}: {one_line(error)}") from None
 
 
 def _dataset(file: Any, name: str) -> Any:
@@ -130,7 +130,7 @@ def _check(train: Any, test: Any, neighbors: Any, distances: Any, width: int, fr
         raise ValueError(f"{len(train):,} vectors, for which the disk has no room")
 
 
-def _copy(source: Any, target: Path, packed: bool, report: Callable[[int, int], None]) -> None:
+def _copy(source: Any, target: Path, packed: bool, report: Progress) -> None:
     rows, columns = source.shape
     out = open_memmap(target, "w+", np.uint8, (rows, columns if packed else -(-columns // 8)))
     step = max(1, _STEP // columns)

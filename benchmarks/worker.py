@@ -17,6 +17,8 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from transhash.errors import one_line
+
 from . import methods
 from .collection import Collection
 from .machine import REPOSITORY, peak_memory
@@ -154,8 +156,7 @@ def serve(method: str, threads: int, uri: str, asked: IO[str], answers: IO[str])
             run: Callable[..., Any] = getattr(server, task)
             answer = {"value": run(**arguments)}
         except Exception as error:  # whatever a library raises is the reason that it is not measured
-            words = " ".join(str(error).split())
-            answer = {"error": f"{type(error).__name__}: {words}"[:300]}
+            answer = {"error": f"{type(error).__name__}: {one_line(error)}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

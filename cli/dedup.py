@@ -106,16 +106,16 @@ def _tables(found: list[dict[str, Any]]) -> None:
 
 def _check_replaceable(output: Path) -> None:
     """Fail if the name says no format, or anything but clusters stands there."""
+    from transhash import files
+
     beginning = _BEGINNINGS.get(output.suffix.lower())
     if beginning is None:
         raise click.UsageError(f"{output}: no format for such a name; choose one that ends in .csv or .jsonl")
-    if not output.exists():
-        return
-    if output.is_file():
-        with output.open("rb") as file:
-            if file.read(len(beginning)) in (beginning.encode(), b""):
-                return
-    raise click.UsageError(f"{output}: exists and holds no clusters; choose another output")
+
+    def is_ours(there: Path) -> bool:
+        return files.begins_with(there, beginning.encode()) or (there.is_file() and there.stat().st_size == 0)
+
+    files.check_replaceable(output, is_ours, "a file of clusters")
 
 
 def _write(found: list[dict[str, Any]], output: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from transhash.files import display
+
 from . import options, render
 
 _LOG_EVERY = 5.0  # seconds between lines of --log-json
@@ -196,7 +198,7 @@ def _sum_up(summary: Any, output: Path, log: _Log, sync: bool) -> None:
     rate = summary.encoded / summary.seconds
     log.write(
         "summary",
-        output=render.safe(str(output)),
+        output=display(output),
         rows=summary.rows,
         encoded=summary.encoded,
         resumed=summary.resumed,

@@ -126,11 +126,10 @@ def _spell(codes: Path, queries: Path, at: int | None, rule: str, images: Path |
 
 
 def _check_replaceable(output: Path) -> None:
-    """Fail if anything but earlier curves stands at `output`."""
+    from transhash import files
     from transhash.evaluation.curves import is_curves_file
 
-    if output.exists() and not is_curves_file(output):
-        raise click.UsageError(f"{output}: exists and holds no curves; choose another output")
+    files.check_replaceable(output, is_curves_file, "a file of curves")
 
 
 def _bits_table(bits: "BitDiagnostics") -> None:

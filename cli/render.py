@@ -6,12 +6,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+from transhash.files import display, printable
+from transhash.progress import Progress
 
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and writes
 
@@ -20,15 +23,9 @@ _REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for 
 _LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
 
 
-def safe(text: str) -> str:
-    """Make a name fit for one line of a terminal: control characters and undecodable bytes become escapes."""
-    visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return visible.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def error(message: str) -> None:
     """Print the one line that says what went wrong; torchrun prints it for a process that is not the first."""
-    said = f"Error: {safe(message)}"
+    said = f"Error: {printable(message)}"
     if FIRST or not _REPORT:
         click.echo(said, err=True)
     else:
@@ -38,17 +35,17 @@ def error(message: str) -> None:
 def note(message: str) -> None:
     """Print a remark to stderr."""
     if FIRST:
-        click.echo(safe(message), err=True)
+        click.echo(printable(message), err=True)
 
 
 def line(message: str = "") -> None:
     """Print a line of an answer."""
-    click.echo(safe(message))
+    click.echo(printable(message))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], indent: str = "") -> None:
     """Print aligned columns; numbers to the right, the last column as long as it is."""
-    cells = [[safe(str(value)) for value in row] for row in rows]
+    cells = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     numeric = [
         bool(rows) and all(isinstance(row[place], int | float) for row in rows) for place in range(len(headers))
@@ -126,7 +123,7 @@ def progress(total: int | None, unit: str, *, quiet: bool = False) -> Iterator[A
 
 
 @contextmanager
-def rows(unit: str = "rows") -> Iterator[Callable[[int, int], None]]:
+def rows(unit: str = "rows") -> Iterator[Progress]:
     """Show how many rows are done, and of how many once that is known."""
     with ExitStack() as stack:
         bar: Any = None
@@ -144,4 +141,4 @@ def rows(unit: str = "rows") -> Iterator[Callable[[int, int], None]]:
 def skipped(names: Sequence[tuple[bytes, str]]) -> None:
     """Print what was skipped, one line each with its reason."""
     for name, reason in names:
-        note(f"skipped {os.fsdecode(name)}: {reason}")
+        note(f"skipped {display(name)}: {reason}")

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import click
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from transhash import files
 from transhash.errors import ImageError
 from transhash.sources import decode
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _SIDE = 128
 _GAP = 8
 _CAPTION = 18
@@ -18,14 +18,12 @@ _ROWS = 100
 
 
 def check_replaceable(output: Path, queries: tuple[Path, ...]) -> None:
-    """Fail if anything but an earlier sheet, a PNG that is no query, stands at `output`."""
-    if not output.exists():
-        return
-    if output.is_file() and not any(output.samefile(query) for query in queries):
-        with output.open("rb") as file:
-            if file.read(8) == b"\x89PNG\r\n\x1a\n":
-                return
-    raise click.UsageError(f"{output}: exists and is not an earlier sheet; choose another output")
+    """Raise OutputError if `output` exists and is not an earlier sheet: a PNG that is not one of the queries."""
+
+    def is_ours(there: Path) -> bool:
+        return files.begins_with(there, _PNG) and not any(there.samefile(query) for query in queries)
+
+    files.check_replaceable(output, is_ours, "an earlier sheet")
 
 
 def draw(answers: list[dict[str, Any]], output: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import faiss
 
-from transhash.errors import BackendError
+from transhash.errors import BackendError, one_line
 
 from .kind import Kind
 from .layout import IndexFileCursor
@@ -36,8 +36,7 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
             with _limited(path.stat().st_size):
                 return found.map(path) if mmap else found.read(IndexFileCursor(file))
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise BackendError(f"{path}: no FAISS index, or a damaged one ({line}); build it again") from None
+        raise BackendError(f"{path}: no FAISS index, or a damaged one ({one_line(error)}); build it again") from None
 
 
 @contextmanager

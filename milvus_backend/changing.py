@@ -1,19 +1,19 @@
 """Adding, removing and comparing: what is stopped in between is completed when it is run again."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.codes import Codes, CodesFile, open_codes
+from transhash.codes import Codes, CodesFile, keys, open_codes
 from transhash.errors import CodesError, MismatchError, SelectionError
-from transhash.index.collection import Added, Report
+from transhash.files import display
+from transhash.index.collection import Added
 from transhash.index.index import Changes, check_same_model
+from transhash.progress import Progress
 
 from . import expressions, loading
 from .contents import Load
@@ -36,7 +36,7 @@ def opened(path: Path) -> Iterator[CodesFile]:
         yield file
 
 
-def finish(ledger: Ledger, file: CodesFile, report: Report) -> int:
+def finish(ledger: Ledger, file: CodesFile, report: Progress) -> int:
     """Send what is missing of the pending load of a codes file, and return how many rows it replaced."""
     server, pending = ledger.server, ledger.state.pending
     assert pending is not None
@@ -50,7 +50,7 @@ def finish(ledger: Ledger, file: CodesFile, report: Report) -> int:
     return replaced
 
 
-def add(ledger: Ledger, path: Path, replace: bool, report: Report) -> Added:
+def add(ledger: Ledger, path: Path, replace: bool, report: Progress) -> Added:
     """Add the rows of a codes file, unless that is done already."""
     with opened(path) as file:
         check_same_model(file.header.model, ledger.contents.model, f"{path}", "the collection")
@@ -78,7 +78,7 @@ def remove(ledger: Ledger, condition: str) -> int:
     return delete(ledger.server, condition)
 
 
-def sync(ledger: Ledger, path: Path, report: Report) -> Changes:
+def sync(ledger: Ledger, path: Path, report: Progress) -> Changes:
     """Make the collection hold what a codes file holds: first all that is new comes, then what is old goes.
 
     A row takes some dozen bytes of memory, on both sides of the comparison.
@@ -126,26 +126,24 @@ def _check_new(server: Server, file: CodesFile, name: Path) -> None:
         there += [row["path"] for row in found]
     if there:
         more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
-        first = os.fsdecode(expressions.path(there[0]))
+        first = display(expressions.path(there[0]))
         raise SelectionError(
             f"{name}: {first}{more} in the collection already; pass --replace, or compare: th index sync"
         )
 
 
 def _keys(codes: Codes) -> NDArray[np.bytes_]:
-    """Return what tells rows apart, (n,): a digest of path, code and labels."""
+    """Return the key of every row, (n,)."""
     rows = zip(loading.texts(codes), codes.codes, loading.labels(codes), strict=True)
-    return np.array([_key(path, code.tobytes(), labels) for path, code, labels in rows], f"S{_KEY}")
+    return keys.array(_key(path, code.tobytes(), labels) for path, code, labels in rows)
 
 
 def _key(path: str, code: bytes, labels: Sequence[str]) -> bytes:
-    parts = [code, path.encode(), *(label.encode() for label in labels)]
-    sizes = b"".join(len(part).to_bytes(4, "big") for part in parts)
-    return blake2b(sizes + b"".join(parts), digest_size=_KEY).digest()
+    return keys.row_key(path.encode(), code, (label.encode() for label in labels))
 
 
 def _digests(paths: Sequence[str]) -> NDArray[np.bytes_]:
-    return np.array([blake2b(path.encode(), digest_size=_KEY).digest() for path in paths], f"S{_KEY}")
+    return keys.array(keys.path_key(path.encode()) for path in paths)
 
 
 def _new_paths(file: CodesFile, absent: NDArray[np.bool_]) -> NDArray[np.bytes_]:

@@ -14,9 +14,10 @@ from transhash import clustering
 from transhash.backends import check_params
 from transhash.codes import MAX_LABELS, Codes
 from transhash.errors import BackendError, SelectionError
-from transhash.index.collection import Added, Params, Report, Row, silent
+from transhash.index.collection import Added, Params, Row
 from transhash.index.filters import Filter
 from transhash.index.index import Changes, check_same_model, packed_queries
+from transhash.progress import Progress, silent
 from transhash.results import Matches, RangeMatches
 
 from . import changing, expressions, selecting
@@ -79,7 +80,7 @@ class MilvusCollection:
         *,
         type: str | None = None,
         params: Params | None = None,
-        report: Report = silent,
+        report: Progress = silent,
     ) -> Self:
         """Make a collection of a codes file's rows; go on where an earlier call was stopped.
 
@@ -166,7 +167,7 @@ class MilvusCollection:
         rows = self._server.query(condition, ["path"], limit=most)
         return self._server.count(condition), [os.fsdecode(expressions.path(row["path"])) for row in rows]
 
-    def add(self, files: Sequence[Path], *, replace: bool = False, report: Report = silent) -> Added:
+    def add(self, files: Sequence[Path], *, replace: bool = False, report: Progress = silent) -> Added:
         """Add the rows of codes files, one file after the other; what was stopped goes on, what is done stays."""
         done = [changing.add(self._ledger, file, replace, report) for file in files]
         return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
@@ -175,11 +176,11 @@ class MilvusCollection:
         """Take away the rows that pass one of the filters; return how many."""
         return changing.remove(self._ledger, self._any(where))
 
-    def sync(self, file: Path, report: Report = silent) -> Changes:
+    def sync(self, file: Path, report: Progress = silent) -> Changes:
         """Make the collection hold what a codes file holds."""
         return changing.sync(self._ledger, file, report)
 
-    def verify(self, report: Report = silent) -> Iterator[str]:
+    def verify(self, report: Progress = silent) -> Iterator[str]:
         """Read every row; yield a line for what was begun and has not ended, and for each row that cannot be."""
         self._ledger.refresh()
         pending = self._ledger.state.pending

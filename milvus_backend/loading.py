@@ -4,7 +4,7 @@ A row's id follows from its place among the rows of the load, and rows are put, 
 changes nothing. What was stopped goes on where counting shows that rows are missing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from transhash.codes import Codes, CodesFile
 from transhash.errors import BackendError, CodesError
+from transhash.progress import Progress
 
 from . import expressions
 from .server import PAGE, Server
@@ -19,8 +20,6 @@ from .server import PAGE, Server
 MAX_TEXT = 65_535  # bytes that Milvus takes in a path or label
 _ROUNDS = 3  # of sending what is missing
 _BYTES = 1 << 23  # of a request, about
-
-Report = Callable[[int, int], object]
 
 
 def texts(codes: Codes) -> list[str]:
@@ -34,7 +33,7 @@ def labels(codes: Codes) -> list[list[str]]:
 
 
 def load(
-    server: Server, file: CodesFile, first: int, report: Report, chosen: NDArray[np.bool_] | None = None
+    server: Server, file: CodesFile, first: int, report: Progress, chosen: NDArray[np.bool_] | None = None
 ) -> None:
     """Put the rows of a codes file, or those where `chosen` (n,) is true, under the ids from `first` on.
 

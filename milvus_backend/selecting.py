@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from transhash.errors import SelectionError
+from transhash.files import display
 from transhash.index.filters import Filter, matcher
 
 from . import expressions
@@ -93,7 +94,7 @@ def _paths(server: Server, names: Sequence[str], root: bytes) -> str:
     for some in _some(sorted({way for own in ways.values() for way in own})):
         for row in server.query(expressions.one_of("path", some), ["id", "path"]):
             ids.setdefault(row["path"], []).append(row["id"])
-    missing = [os.fsdecode(name) for name, own in ways.items() if not any(way in ids for way in own)]
+    missing = [display(name) for name, own in ways.items() if not any(way in ids for way in own)]
     if missing:
         raise SelectionError(f"not in the collection: {_listed(missing)}; {_example(server, root)}")
     found = {id for own in ways.values() for id in ids[next(way for way in own if way in ids)]}
@@ -111,5 +112,5 @@ def _listed(names: Sequence[str]) -> str:
 
 def _example(server: Server, root: bytes) -> str:
     rows = server.query(expressions.EVERYTHING, ["path"], limit=1)
-    inside = f" in {os.fsdecode(root)!r}" if root else ""
-    return f"paths look like {os.fsdecode(places(root, expressions.path(rows[0]['path'])))!r}{inside}" if rows else ""
+    inside = f" in {display(root)!r}" if root else ""
+    return f"paths look like {display(places(root, expressions.path(rows[0]['path'])))!r}{inside}" if rows else ""

@@ -20,10 +20,10 @@ from scipy.sparse.csgraph import connected_components
 
 from . import hamming
 from .codes import UNKNOWN, Codes
-from .codes.guard import Report, silent
 from .errors import BackendError
 from .index.ids import RowIds
 from .index.index import Index
+from .progress import Progress, silent
 
 _QUERIES = 1 << 9  # of a tile,
 _CODES = 1 << 13  # among so many: all pairs of a tile fit into memory
@@ -56,7 +56,7 @@ class Cluster:
         return len(self.ids)
 
 
-def clusters(images: Index | Codes, radius: int, on_rows: Report = silent) -> Iterator[Cluster]:
+def clusters(images: Index | Codes, radius: int, on_rows: Progress = silent) -> Iterator[Cluster]:
     """Yield the clusters of images linked by distances <= radius, the largest first; of equals, by their first id.
 
     Args:
@@ -88,7 +88,7 @@ def clusters(images: Index | Codes, radius: int, on_rows: Report = silent) -> It
         yield Cluster(ids.of(rows[some]), distances[some], sizes[some], [paths[member] for member in some])
 
 
-def components(codes: NDArray[np.uint8], radius: int, on_rows: Report = silent) -> Rows:
+def components(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:
     """Return a number for every code (n, bits/8) uint8, (n,) int64, the same for those linked by distances <= radius.
 
     Memory grows with the codes, not with the pairs.
@@ -115,7 +115,7 @@ def _merged(labels: Rows, links: list[Rows]) -> Rows:
     return merged[labels].astype(np.int64)
 
 
-def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Report) -> Iterator[Rows]:
+def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator[Rows]:
     """Yield all pairs of different codes at distance <= radius, (2, m) positions, some more than once."""
     parts = _parts(codes.shape[1] * 8, radius, len(codes)) if radius else []
     for part, (start, stop) in enumerate(parts):

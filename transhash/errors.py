@@ -11,10 +11,13 @@
     ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
     ├── SelectionError   a filter, path or id names nothing in an index
     ├── MismatchError    codes of different models or widths were put together
-    └── ResultsError     a results file is damaged or foreign
+    ├── ResultsError     a results file is damaged or foreign
+    └── OutputError      an output exists and is another kind of file, or cannot be written there
 
-A message is one line: where, what is wrong, how to mend it.
+A message is one line that says where, what is wrong, and how to fix it.
 """
+
+_LONGEST = 200  # characters of another library's message
 
 
 class TransHashError(Exception):
@@ -63,3 +66,12 @@ class MismatchError(TransHashError):
 
 class ResultsError(TransHashError):
     """A results file is damaged or foreign."""
+
+
+class OutputError(TransHashError):
+    """An output exists and is another kind of file, or it cannot be written there."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line of at most 200 characters, or its type's name if it has no message."""
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__

@@ -14,7 +14,6 @@ codes, their *cosine* takes both sides as they are.
 Equal scores are ordered by (distance, id). Equal codes get equal scores, to the last bit.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from .codes import Codes
 from .codes.vectors import MISSING, open_vectors
 from .encoding import run
 from .errors import MismatchError, ModelError
+from .files import display
 from .hashers.base import Hasher, OutputHasher
 from .index.index import Index, check_same_model
 from .packing import pack, unpack
@@ -155,7 +155,7 @@ def by_embeddings(
         if len(missing):
             raise MismatchError(
                 f"{embeddings}: has no row for {len(missing)} of {len(ids)} candidates, "
-                f"{os.fsdecode(names[missing[0]])} for one; encode what is in the index, with --embeddings"
+                f"{display(names[missing[0]])} for one; encode what is in the index, with --embeddings"
             )
         step = max(1, _HELD // max(1, queries.itemsize * queries.shape[1] * found.ids.shape[1]))
         parts = []

@@ -105,7 +105,7 @@ def test_curves_replace_nothing_else(th, split):
         before = (split / name).read_bytes() if name != "folder" else b""
         done = th("eval", "c.h5", "--queries", "q.h5", "--curves", name, cwd=split, code=2)
         assert done.stderr.count("\n") == 1
-        assert f"{name}: exists and holds no curves" in done.stderr
+        assert f"{name}: exists and is not a file of curves" in done.stderr
         assert done.stdout == ""
         assert name == "folder" or (split / name).read_bytes() == before
     assert sorted(os.listdir(split)) == ["c.h5", "folder", "notes.csv", "q.h5"]

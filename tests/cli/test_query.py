@@ -77,7 +77,7 @@ def test_table_stays_one_line_a_match(th, library):
     assert lines[0] == "photos/cross/0.png"
     assert lines[1].split() == ["rank", "distance", "label", "path"]
     assert len(lines) == 5
-    assert "new\\nline \\udcff.png" in done.stdout
+    assert "new\\nline \\xff.png" in done.stdout
     assert done.stderr == ""
 
 

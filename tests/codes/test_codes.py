@@ -21,7 +21,7 @@ from transhash.codes import (
     write_codes,
     write_records,
 )
-from transhash.errors import CodesError
+from transhash.errors import CodesError, OutputError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "codes-v0.h5"
 MODEL = ModelRef("phash", "phash-dct-64", 64)
@@ -158,7 +158,7 @@ def test_never_replaces_another_kind_of_file(tmp_path):
         lambda: write_codes(path, some_codes([b"x"])),
         lambda: CodesWriter.create(path, MODEL).__enter__(),
     ):
-        with pytest.raises(CodesError, match="not a codes file"):
+        with pytest.raises(OutputError, match="not a codes file"):
             attempt()
     assert path.read_bytes() == b"\xff\xd8 a picture"
 
@@ -166,7 +166,7 @@ def test_never_replaces_another_kind_of_file(tmp_path):
 def test_never_replaces_somebody_elses_hdf5(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["precious"] = 1
-    with pytest.raises(CodesError, match="not a codes file"):
+    with pytest.raises(OutputError, match="not a codes file"):
         write_codes(tmp_path / "data.h5", some_codes([b"x"]))
     with h5py.File(tmp_path / "data.h5") as file:
         assert file["precious"][()] == 1

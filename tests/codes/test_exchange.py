@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transhash.codes import ModelRef, merge, open_codes, read_codes, verify
 from transhash.codes.exchange import export_codes, import_table, open_table
-from transhash.errors import CodesError
+from transhash.errors import CodesError, OutputError
 from transhash.packing import unpack
 
 from .rows import MODEL, Kind, kinds, many, read, rows, seen, write
@@ -153,10 +153,10 @@ def test_exports_replace_exports_alone(tmp_path, suffix):
 
 def test_arrays_of_others_are_not_replaced(tmp_path):
     np.save(tmp_path / "c.npy", np.zeros((3, 512), np.float32))
-    with pytest.raises(CodesError, match="not an earlier export"):
+    with pytest.raises(OutputError, match="not an earlier export"):
         export_codes(write(tmp_path / "c.h5", many(3)), tmp_path / "c.npy")
     pyarrow.parquet.write_table(pa.table({"path": ["a"]}), tmp_path / "c.parquet")
-    with pytest.raises(CodesError, match="not an earlier export"):
+    with pytest.raises(OutputError, match="not an earlier export"):
         export_codes(tmp_path / "c.h5", tmp_path / "c.parquet")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transhash.codes import CodesWriter, ModelRef, merge, open_codes, read_codes, verify
-from transhash.errors import CodesError
+from transhash.errors import CodesError, OutputError
 
 from .rows import MODEL, Kind, kinds, many, read, rows, seen, write
 
@@ -107,7 +107,7 @@ def test_masks_must_fit(tmp_path):
 
 def test_output_of_another_kind_is_refused(tmp_path):
     (tmp_path / "note.h5").write_text("mine")
-    with pytest.raises(CodesError, match="not a codes file"):
+    with pytest.raises(OutputError, match="not a codes file"):
         merge([(write(tmp_path / "1.h5", many(2)), None)], tmp_path / "note.h5")
     assert (tmp_path / "note.h5").read_text() == "mine"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from transhash.datasets import protocols
 from transhash.datasets.protocols import Protocol, Split
-from transhash.errors import SourceError
+from transhash.errors import OutputError, SourceError
 from transhash.sources import decode
 from transhash.sources.decode import ImageFile
 
@@ -173,12 +173,12 @@ def test_only_a_split_is_replaced(tmp_path):
         own = tmp_path / name.replace(".", "-")
         own.mkdir()
         (own / name).write_text(text)
-        with pytest.raises(SourceError, match="choose another output"):
+        with pytest.raises(OutputError, match="choose another output"):
             protocols.write(split, own, REST, 0)
         assert (own / name).read_text() == text
         assert len(os.listdir(own)) == 1
     (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match="choose another output"):
+    with pytest.raises(OutputError, match="choose another output"):
         protocols.write(split, tmp_path / "file", REST, 0)
 
 

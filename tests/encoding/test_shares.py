@@ -11,7 +11,7 @@ import pytest
 
 from transhash import codes, load_hasher
 from transhash.encoding.run import encode_to_file
-from transhash.errors import CodesError
+from transhash.errors import CodesError, OutputError
 from transhash.sources import Share, open_source
 from transhash.sources.folder import Folder
 
@@ -98,7 +98,7 @@ def test_every_share_needs_an_output_of_its_own(pictures, tmp_path):
     output, source = tmp_path / "c.h5", Folder(pictures)
     encode_to_file(Share(source, 0, 3), PHASH, output)
     before = output.read_bytes()
-    with pytest.raises(CodesError, match=r"c\.h5: holds share 0/3; give share 1/3 an output of its own"):
+    with pytest.raises(OutputError, match=r"c\.h5: holds share 0/3; give share 1/3 an output of its own"):
         encode_to_file(Share(source, 1, 3), PHASH, output)
     assert output.read_bytes() == before
     encode_to_file(Share(source, 0, 3), PHASH, output, sync=True)

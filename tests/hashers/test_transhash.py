@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 
-from transhash.errors import ModelError
+from transhash.errors import ModelError, OutputError
 from transhash.hashers import load_hasher, pretrain
 from transhash.hashers.architecture import POOLS, Architecture
 from transhash.hashers.smvit import plain_backbone
@@ -278,7 +278,7 @@ def test_never_replaces_another_kind_of_file(saved, tmp_path):
     save_file({"pretrained": torch.ones(2)}, tmp_path / "weights.safetensors")
     for name in ("cat.jpg", "weights.safetensors"):
         before = (tmp_path / name).read_bytes()
-        with pytest.raises(ModelError, match="not a hasher"):
+        with pytest.raises(OutputError, match="not a hasher"):
             saved[0].save(tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from transhash import Codes, Index
 from transhash.codes import ModelRef, Records, read_codes, write_codes
-from transhash.errors import BackendError, CodesError, IndexFolderError, MismatchError, TransHashError
+from transhash.errors import BackendError, CodesError, IndexFolderError, MismatchError, OutputError, TransHashError
 from transhash.index import manifest
 from transhash.index.index import build
 
@@ -116,7 +116,7 @@ def test_an_open_index_can_be_saved_over_itself(folder):
 
 def test_never_replaces_another_folder(tmp_path):
     (tmp_path / "precious.txt").write_text("keep me")
-    with pytest.raises(IndexFolderError, match="not an index folder"):
+    with pytest.raises(OutputError, match="not an index folder"):
         Index.build(some_codes()).save(tmp_path)
     assert os.listdir(tmp_path) == ["precious.txt"]
 

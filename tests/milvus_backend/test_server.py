@@ -14,6 +14,7 @@ from transhash.errors import BackendError, MismatchError
 from transhash.index import collection, index
 from transhash.index.filters import Filter
 from transhash.index.index import Changes
+from transhash.progress import silent
 from transhash.testing import CollectionContract
 
 pytestmark = pytest.mark.filterwarnings(  # the package milvus leaves sockets to the garbage collector
@@ -185,7 +186,7 @@ def test_changes_that_were_stopped(milvus, tmp_path):
     with changing.opened(files[1]) as file:
         begun = Load("add", "b0.h5", file.header.digest, 30, 30)
         found._ledger.begin(begun)
-        loading.load(found._server, file, 30, collection.silent, np.arange(30) < 12)
+        loading.load(found._server, file, 30, silent, np.arange(30) < 12)
     assert any("add of b0.h5 has not ended" in problem for problem in found.verify())
     with pytest.raises(BackendError, match=r"th index add of b0.h5 is under way or was stopped; run it again"):
         found.add([files[2]])
@@ -200,7 +201,7 @@ def test_changes_that_were_stopped(milvus, tmp_path):
     again = written(tmp_path / "again.h5", first, names[2])
     with changing.opened(again) as file:
         found._ledger.begin(Load("replace", "again.h5", file.header.digest, 120, 30))
-        loading.load(found._server, file, 120, collection.silent)
+        loading.load(found._server, file, 120, silent)
     added = found.add([again], replace=True)
     assert (added.rows, added.replaced) == (30, 30)
     assert found.search(third[:1], 99).ids.tolist() == [list(range(120, 150))]

@@ -129,7 +129,7 @@ def test_the_command_draws_it(th, split):
 def test_the_command_replaces_nothing_else(th, split):
     (split / "notes.html").write_text("<!doctype html>\n")
     done = th("eval", "c.h5", "--queries", "q.h5", "--report", "notes.html", cwd=split, code=1)
-    assert done.stderr == "Error: notes.html: exists and is no report; choose another output\n"
+    assert done.stderr == "Error: notes.html: exists and is not a report; choose another output\n"
     assert done.stdout == ""
     assert (split / "notes.html").read_text() == "<!doctype html>\n"
     done = th("eval", "c.h5", "--queries", "q.h5", "--images", "photos", cwd=split, code=2)

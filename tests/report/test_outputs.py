@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.documents import names, redrawn
-from transhash.errors import ResultsError
+from transhash.errors import OutputError, ResultsError
 from transhash.report import append, read, write_csv, write_html, write_markdown
 from transhash.report.sections import gather
 
@@ -30,10 +30,10 @@ def test_only_an_earlier_report_is_replaced(tmp_path, write):
     assert len(path.read_bytes()) > len(first)
     for content in (b"", b"notes\n", b"<!doctype html>\n<html>"):
         path.write_bytes(content)
-        with pytest.raises(ResultsError, match="exists and is no report; choose another output"):
+        with pytest.raises(OutputError, match="exists and is not a report; choose another output"):
             write(path, accuracy())
         assert path.read_bytes() == content
-    with pytest.raises(ResultsError, match="is no report"):
+    with pytest.raises(OutputError, match="is not a report"):
         write(tmp_path, accuracy())
     assert [entry.name for entry in tmp_path.iterdir()] == ["report"]
 

@@ -17,23 +17,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import memory
 from ..errors import CodesError
+from ..progress import Progress, silent
 
 PATIENCE = 10.0  # seconds to wait for a child that says nothing, and more for a large file:
 _RATE = 20e6  # bytes a second
 _STEP = 1.0  # seconds that a message adds, up to the above
 _MEMORY = 1 << 30  # bytes that a child may take, and four times the file's size
 
-Report = Callable[[int, int], None]  # rows so far, rows in all
-Task = Callable[[Report], Any]
+Task = Callable[[Progress], Any]
 _FORKS = hasattr(os, "fork") and sys.platform != "darwin"  # whose libraries crash the children of threaded processes
 
 
-def silent(done: int, total: int) -> None:
-    """Report nothing."""
-
-
-def guarded(task: Task, path: Path, on_rows: Report = silent) -> Any:
+def guarded(task: Task, path: Path, on_rows: Progress = silent) -> Any:
     """Run a task that reads a file in a child process, and return what it returned.
 
     The child uses h5py and numpy alone, and no lock that another thread could hold at the moment of the fork. Where
@@ -124,7 +121,8 @@ def _serve(task: Task, path: Path, size: int, patience: float, pipe: int) -> NoR
         gc.disable()  # what the parent has thrown away is not this process's to close
         _be_quiet()
         say("alive", None)
-        _limit_memory(_MEMORY + 4 * size)
+        _leave_no_core()
+        memory.limit_growth(_MEMORY + 4 * size)
         say("answer", task(lambda done, total: say("rows", (done, total))))
     except CodesError as error:
         say("damage", str(error))
@@ -146,13 +144,7 @@ def _be_quiet() -> None:
         os.dup2(nowhere, handle)
 
 
-def _limit_memory(more: int) -> None:
-    """Let this process take so many bytes more than it has, and leave no core when it crashes."""
-    import resource  # of systems that fork
+def _leave_no_core() -> None:
+    import resource  # POSIX only, like fork
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError), open("/proc/self/statm", encoding="ascii") as file:
-        wanted = int(file.read().split()[0]) * resource.getpagesize() + more
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limits = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
-from ..errors import CodesError
+from ..errors import CodesError, one_line
 from .spool import DeferredErrorFile
 from .strings import StringTable
 
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[File]:
     try:
         yield h5py.File(path, "r", rdcc_nbytes=_CACHE)
     except DAMAGE as error:
-        raise CodesError(f"{path}: not a codes file, or a damaged one ({line(error)}); encode again") from error
+        raise CodesError(f"{path}: not a codes file, or a damaged one ({one_line(error)}); encode again") from error
 
 
 def is_hdf5(path: Path) -> bool:
@@ -66,14 +66,10 @@ def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, 
 
     Raises ValueError if it does not.
     """
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name}: missing")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset) or found.dtype != dtype or found.ndim not in ndim:
+    found = own_dataset(file, name)
+    if found.dtype != dtype or found.ndim not in ndim:
         axes = " or ".join(map(str, ndim))
         raise ValueError(f"{name}: not a dataset of {np.dtype(dtype)} with {axes} axes")
-    if found.external or found.is_virtual:
-        raise ValueError(f"{name}: its data lie in another file")
     pipeline = found.id.get_create_plist()
     filters = {pipeline.get_filter(place)[3].decode() for place in range(pipeline.get_nfilters())}
     if not filters <= _FILTERS:
@@ -81,6 +77,24 @@ def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, 
     ratio = _MAX_DEFLATE if "deflate" in filters else 1
     if found.id.get_storage_size() * ratio < found.nbytes:
         raise ValueError(f"{name}: {found.nbytes} bytes that are not in the file")
+    return found
+
+
+def own_dataset(file: File, name: str) -> Any:
+    """Return a dataset whose data are in this file: links could lead to any other file of the machine.
+
+    Raises ValueError if it is missing, not a dataset, or kept elsewhere.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"{name}: missing")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name}: a link to another place")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.shape is None:
+        raise ValueError(f"{name}: not a dataset")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{name}: its data lie in another file")
     return found
 
 
@@ -140,8 +154,3 @@ class Strings:
         ends = laid.offsets[1:] + np.uint64(len(self._blob))
         self._blob.extend(laid.blob)
         self._offsets.extend(ends)
-
-
-def line(error: Exception) -> str:
-    """Return an error's message in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
-from .guard import Report, silent
+from ..progress import Progress, silent
 from .reader import open_codes
 from .records import Codes, ModelRef
 from .strings import StringTable
@@ -24,7 +24,7 @@ def merge(
     trusted: bool = False,
     share: str = "",
     partial: bool = False,
-    on_rows: Report = silent,
+    on_rows: Progress = silent,
 ) -> int:
     """Join codes files of one model into one, in order, in memory that does not grow with the rows.
 

@@ -1,6 +1,5 @@
 """Reading codes files: whole, or block by block in constant memory."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CodesError
+from .. import files, memory
+from ..errors import CodesError, OutputError, one_line
 from ..packing import BIT_ORDER
+from ..progress import Progress
 from . import hdf5, header
 from .checksums import SIZE, LabelSums, Streams, file_digest
-from .guard import Report, guarded
+from .guard import guarded
 from .records import MAX_LABELS, NO_LABEL, Codes, Records
 from .strings import STRINGS
 
@@ -99,7 +100,7 @@ class CodesFile:
             for place in np.argsort(rows):  # in the order of the file, so that no chunk is read twice
                 found[place] = self._embeddings[rows[place]]
         except hdf5.DAMAGE as error:
-            raise CodesError(f"{self.path}: embeddings: damaged ({hdf5.line(error)}); encode again") from error
+            raise CodesError(f"{self.path}: embeddings: damaged ({one_line(error)}); encode again") from error
         return found
 
     def blocks(
@@ -140,7 +141,7 @@ class CodesFile:
         )
 
     def _damaged(self, start: int, stop: int, error: Exception) -> CodesError:
-        return CodesError(f"{self.path}: rows {start} to {stop - 1}: damaged ({hdf5.line(error)}); encode again")
+        return CodesError(f"{self.path}: rows {start} to {stop - 1}: damaged ({one_line(error)}); encode again")
 
     def _checked_segments(self, file: hdf5.File) -> NDArray[np.uint8]:
         """Return the checksums of the segments after comparing header, labels' names and skipped with the digest."""
@@ -289,12 +290,11 @@ def is_codes_file(path: Path) -> bool:
 
 
 def check_replaceable(path: Path, share: str = "") -> None:
-    """Raise CodesError if something other than a codes file stands at `path`, or another share than `share`."""
-    if path.exists() and not is_codes_file(path):
-        raise CodesError(f"{path}: exists and is not a codes file; choose another output")
+    """Raise OutputError if `path` exists and is not a codes file, or one of another share than `share`."""
+    files.check_replaceable(path, is_codes_file, "a codes file")
     held = share and path.exists() and guarded(lambda report: _claim(path), path)
     if held and held != share:
-        raise CodesError(f"{path}: holds share {held}; give share {share} an output of its own")
+        raise OutputError(f"{path}: holds share {held}; give share {share} an output of its own")
 
 
 def _send_ahead(path: Path, embeddings: bool, trusted: bool) -> None:
@@ -304,7 +304,7 @@ def _send_ahead(path: Path, embeddings: bool, trusted: bool) -> None:
         guarded(lambda report: _walk(path, embeddings, report), path)
 
 
-def _walk(path: Path, embeddings: bool, report: Report) -> str:
+def _walk(path: Path, embeddings: bool, report: Progress) -> str:
     """Read all that a reader might. Raises CodesError at the first damage."""
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
@@ -333,8 +333,6 @@ def _column(file: hdf5.File, name: str, dtype: type[np.generic], count: int, *nd
 
 def _check_memory(needed: int, path: Path) -> None:
     """Raise CodesError if the machine has less memory than a file asks for: a small one can ask for much."""
-    if not hasattr(os, "sysconf"):
-        return
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
+    there = memory.installed()
+    if there is not None and needed > there:
         raise CodesError(f"{path}: needs {needed >> 30} GiB of memory, this machine has {there >> 30}; split it")

@@ -7,7 +7,7 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CodesError
+from ..errors import CodesError, one_line
 
 MAX_STRING = 1 << 16  # bytes in one stored string
 STRINGS = 1 << 14  # strings read or written at a time
@@ -82,8 +82,9 @@ class StringTable(Sequence[bytes]):
                 raise CodesError(f"{self._rows(start, stop)}: damaged offsets; write the file again")
             blob = np.asarray(self.blob[ends[0] : ends[-1]])
         except OSError as error:
-            line = " ".join(str(error).split())
-            raise CodesError(f"{self._rows(start, stop)}: damaged ({line}); write the file again") from error
+            raise CodesError(
+                f"{self._rows(start, stop)}: damaged ({one_line(error)}); write the file again"
+            ) from error
         return StringTable(blob, (ends - ends[0]).astype(np.uint64))
 
     @classmethod

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
+from ..progress import Progress
 from . import hdf5
-from .guard import Report, guarded
+from .guard import guarded
 from .reader import CodesFile
 from .records import ModelRef
 
@@ -63,7 +64,7 @@ def open_vectors(path: str | Path, names: Sequence[bytes], likely: Sequence[int]
         file.close()
 
 
-def _locate(path: Path, names: Sequence[bytes], likely: Sequence[int], report: Report) -> list[int]:
+def _locate(path: Path, names: Sequence[bytes], likely: Sequence[int], report: Progress) -> list[int]:
     """Return the row of each path, and read all embeddings that belong to them."""
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CodesError
+from ..progress import Progress, silent
 from . import hdf5
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums
-from .guard import Report, guarded, silent
+from .guard import guarded
 from .reader import CodesFile
 
 
@@ -23,7 +24,7 @@ class Verified:
     digest: str
 
 
-def verify(path: str | Path, on_rows: Report = silent) -> Verified:
+def verify(path: str | Path, on_rows: Progress = silent) -> Verified:
     """Read all of a codes file and compare it with its checksums.
 
     Args:
@@ -38,7 +39,7 @@ def verify(path: str | Path, on_rows: Report = silent) -> Verified:
     return Verified(*guarded(lambda report: _compare(path, report), path, on_rows))
 
 
-def _compare(path: Path, report: Report) -> tuple[int, str]:
+def _compare(path: Path, report: Progress) -> tuple[int, str]:
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     names = LabelSums(name.encode("utf-8") for name in found.label_names)

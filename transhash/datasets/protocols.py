@@ -15,6 +15,7 @@ from typing import Literal
 
 from .. import files
 from ..errors import SourceError
+from ..files import display
 from ..sources import decode
 from ..sources.decode import ImageFile
 
@@ -203,11 +204,12 @@ def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise SourceError if `folder` holds anything but a split that `write` wrote."""
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir() or (any(folder.iterdir()) and _described(folder) is None):
-        raise SourceError(f"{folder}: exists and is no folder of a split; choose another output")
+    """Raise OutputError if `folder` exists and is neither empty nor a split that `write` wrote."""
+    files.check_replaceable(folder, _is_split, "the folder of a split")
+
+
+def _is_split(folder: Path) -> bool:
+    return folder.is_dir() and (not any(folder.iterdir()) or _described(folder) is not None)
 
 
 def check(protocol: Protocol, folder: str | Path) -> Check:
@@ -262,7 +264,7 @@ def _by_class(root: str | Path) -> dict[str, list[ImageFile]]:
     for image in decode.folder(root).images:
         parent = os.path.basename(os.path.dirname(image.path)).decode("utf-8", "backslashreplace")
         if not parent:
-            name = image.path.decode("utf-8", "backslashreplace")
+            name = display(image.path)
             raise SourceError(f"{root}: {name!r} is in no folder of a class; move it into one")
         pooled.setdefault(parent, []).append(ImageFile(image.path, (parent,)))
     if not pooled:
@@ -273,7 +275,7 @@ def _by_class(root: str | Path) -> dict[str, list[ImageFile]]:
 def _lines(part: Iterable[ImageFile], classes: Sequence[str]) -> Iterator[bytes]:
     for image in part:
         if image.path.rstrip() != image.path or image.path.splitlines() != [image.path] or _ENDS_IN_BIT(image.path):
-            name = image.path.decode("utf-8", "backslashreplace")
+            name = display(image.path)
             raise SourceError(f"{name!r} does not fit into a line of a list; rename it")
         bits = b"".join(b" 1" if name in image.labels else b" 0" for name in classes)
         yield image.path + bits + b"\n"

@@ -1,17 +1,15 @@
 """What a codes file already holds, for a run that appends to it."""
 
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import UNKNOWN, ModelRef, open_codes
+from ..codes import UNKNOWN, ModelRef, keys, open_codes
 from ..errors import CodesError
+from ..files import display
 from ..sources.base import Item, Skipped
-
-_SIZE = 16  # bytes of a key: paths that share one do not occur
 
 
 class ExistingRows:
@@ -27,7 +25,7 @@ class ExistingRows:
 
         Raises CodesError if it was made of another folder than `root`, or by another model or arithmetic.
         """
-        keys: list[bytes] = []
+        known: list[bytes] = []
         stats: list[NDArray[np.int64]] = []
         with open_codes(path) as file:
             before = file.header.model
@@ -35,14 +33,14 @@ class ExistingRows:
                 one, other = (f"{ref.name} ({ref.digest[:12]}, {ref.preprocessing})" for ref in (before, model))
                 raise CodesError(f"{path}: was made by {one}, not by {other}; encode into another file")
             if file.header.root != root:
-                there = file.header.root.decode("utf-8", "backslashreplace") or "a list"
+                there = display(file.header.root) or "a list"
                 raise CodesError(f"{path}: was made of {there}; append to it from there, or choose another output")
             for _, block in file.blocks(embeddings=False):
-                keys += [_key(name) for name in block.records.paths]
+                known += [keys.path_key(name) for name in block.records.paths]
                 unknown = np.full(len(block), UNKNOWN, np.int64)
                 sizes, mtimes = block.records.sizes, block.records.mtimes
                 stats.append(np.stack([unknown if v is None else v for v in (sizes, mtimes)], axis=1))
-        found = np.array(keys, dtype=f"S{_SIZE}")
+        found = keys.array(known)
         self._order = np.argsort(found, kind="stable")
         self._keys = found[self._order]
         self._stats = np.concatenate(stats) if stats else np.empty((0, 2), np.int64)
@@ -67,9 +65,5 @@ class ExistingRows:
         return self.seen & ~self.changed if sync else np.ones_like(self.seen)
 
     def _rows(self, path: bytes) -> NDArray[np.int64]:
-        key = np.array(_key(path), dtype=self._keys.dtype)
+        key = np.array(keys.path_key(path), dtype=keys.DTYPE)
         return self._order[np.searchsorted(self._keys, key) : np.searchsorted(self._keys, key, side="right")]
-
-
-def _key(path: bytes) -> bytes:
-    return blake2b(path, digest_size=_SIZE).digest()

@@ -21,7 +21,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import ClusterError, TransHashError
+from ..errors import ClusterError, TransHashError, one_line
+from ..files import display
 from ..hashers import load_hasher
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
@@ -117,7 +118,7 @@ class RayPool:
             self._last_activity = time.monotonic()
             self._idle.put(_Ready(worker))
             return batch
-        first = chunk[0].path.decode("utf-8", "backslashreplace")
+        first = display(chunk[0].path)
         raise ClusterError(
             f"{_TRIES} workers ended, one after the other, over {first!r} and the {len(chunk) - 1} images behind it: "
             "out of memory? try a smaller --batch-size, or fewer --processes"
@@ -218,12 +219,11 @@ def _connect() -> None:
                 pass
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
-        line = str(error).strip().partition("\n")[0]
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
         hint = (
             "; if it asks for a token: RAY_AUTH_MODE=token" if address and "RAY_AUTH_MODE" not in os.environ else ""
         )
-        raise ClusterError(f"{where} cannot be reached ({line}){hint}") from None
+        raise ClusterError(f"{where} cannot be reached ({one_line(error)}){hint}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..codes import UNKNOWN, Codes, Records, StringTable, check_replaceable, label_ids
 from ..errors import ClusterError, ModelError, SourceError
+from ..files import display
 from ..hashers.base import Hasher
 from ..interrupt import stopping
 from ..sources import decode
@@ -220,8 +221,8 @@ class _Waiting:
 def _check_any(source: ImageSource, rows: int, skips: int, first: tuple[bytes, str] | None) -> None:
     if rows:
         return
-    where = source.root.decode("utf-8", "backslashreplace") or "the list"
+    where = display(source.root) or "the list"
     if first:
-        path, reason = first[0].decode("utf-8", "backslashreplace"), first[1]
+        path, reason = display(first[0]), first[1]
         raise SourceError(f"{where}: none of {skips} files could be read; the first, {path!r}: {reason}")
     raise SourceError(f"{where}: no images in it; looked for {' '.join(decode.SUFFIXES)}")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from .. import codes, files
 from ..codes import Codes
 from ..errors import CodesError
+from ..files import display
 from ..sources.base import Item, Skipped
 
 _RUN = "run.json"
@@ -96,7 +97,7 @@ class UnfinishedRun:
                 elif item is not None and item.path == skip:
                     skip = next(skips, None)
                 else:
-                    name = (item.path if item else row or skip or b"").decode("utf-8", "backslashreplace")
+                    name = display(item.path if item else row or skip or b"")
                     raise CodesError(
                         f"{self._output}: the images have changed since the unfinished run ({name!r}); "
                         "begin anew with --restart"

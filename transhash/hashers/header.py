@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from .. import files
 from ..codes import ModelRef
-from ..errors import ModelError
+from ..errors import ModelError, one_line
 from .architecture import Architecture
 from .numpy_net import Layout
 
@@ -103,15 +103,13 @@ def is_hasher(path: str | Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise ModelError if something other than a hasher stands at `path`."""
-    if path.exists() and not is_hasher(path):
-        raise ModelError(f"{path}: exists and is not a hasher; choose another output")
+    """Raise OutputError if `path` exists and is not a hasher."""
+    files.check_replaceable(path, is_hasher, "a hasher")
 
 
 def damaged(path: Path, error: Exception) -> ModelError:
     """Return the error for a file that is no hasher."""
-    line = " ".join(str(error).split())[:200] or type(error).__name__
-    return ModelError(f"{path}: not a hasher, or a damaged one ({line}); train one with: th train")
+    return ModelError(f"{path}: not a hasher, or a damaged one ({one_line(error)}); train one with: th train")
 
 
 def _layout(given: Any) -> Layout | None:

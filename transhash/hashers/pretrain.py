@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models.vision_transformer import checkpoint_filter_fn
 
-from ..errors import ModelError
+from ..errors import ModelError, one_line
 
 _FILE = "model.safetensors"
 _RESAMPLED = ("pos_embed", "patch_embed.proj.weight")  # timm fits these to the input size, whatever they are
@@ -47,9 +47,10 @@ def load(backbone: Any, path: Path) -> None:
         state = {name: weight.float() for name, weight in load_file(path).items()}
         missing, surplus = backbone.load_state_dict(checkpoint_filter_fn(state, backbone), strict=False)
     except (OSError, SafetensorError, *_UNFIT) as error:
-        line = " ".join(str(error).split())[:200]
         sizes = "".join(f"; {name} is {tuple(state[name].shape)}" for name in _RESAMPLED if name in state)
-        raise ModelError(f"{path}: no weights for this backbone ({line}{sizes}); give a timm checkpoint") from None
+        raise ModelError(
+            f"{path}: no weights for this backbone ({one_line(error)}{sizes}); give a timm checkpoint"
+        ) from None
     foreign = [name for name in surplus if name.startswith("blocks.")]  # a head that is not needed may stand there
     if foreign:
         raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")

@@ -18,7 +18,7 @@ the index folder. A server keeps codes, ids, paths, labels and the model's diges
 memory for rows that it does not ask for. Rows have the same ids in both: int64, never given twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, cast
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from .. import plugins
 from ..codes import Codes, ModelRef, read_codes
 from ..errors import BackendError
+from ..progress import Progress, silent
 from ..results import Matches, RangeMatches
 from . import filters, manifest
 from .filters import Filter, Mask
@@ -36,12 +37,7 @@ from .index import Changes, Index
 
 GROUP = "transhash.servers"
 
-Report = Callable[[int, int], object]  # told how many rows are done, and of how many
 Params = Mapping[str, int]
-
-
-def silent(done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class Collection(Protocol):
         """Return how many rows pass one of the filters, and the paths of the first `most` of them."""
         ...
 
-    def add(self, files: Sequence[Path], *, replace: bool = False, report: Report = silent) -> Added:
+    def add(self, files: Sequence[Path], *, replace: bool = False, report: Progress = silent) -> Added:
         """Add the rows of codes files, with ids above all that were ever given.
 
         Raises SelectionError, before it changes anything, if a path of a file is there already, unless such rows
@@ -121,14 +117,14 @@ class Collection(Protocol):
         """Take away the rows that pass one of the filters; return how many. SelectionError if none would be left."""
         ...
 
-    def sync(self, file: Path, report: Report = silent) -> Changes:
+    def sync(self, file: Path, report: Progress = silent) -> Changes:
         """Make the collection hold what a codes file holds.
 
         Rows that are in both with the same path, code and labels keep their ids; others go or come.
         """
         ...
 
-    def verify(self, report: Report = silent) -> Iterator[str]:
+    def verify(self, report: Progress = silent) -> Iterator[str]:
         """Look at every row, and yield what is wrong, a line each."""
         ...
 
@@ -157,7 +153,7 @@ class Server(Collection, Protocol):
         *,
         type: str | None = None,
         params: Params | None = None,
-        report: Report = silent,
+        report: Progress = silent,
     ) -> Self:
         """Make a collection of a codes file's rows, whose ids count from 0; go on where an earlier call was stopped.
 
@@ -248,7 +244,7 @@ class Folder:
         passed = _any(self.index, where)
         return int(passed.sum()), [self.index.records.path(row) for row in passed.nonzero()[0][:most].tolist()]
 
-    def add(self, files: Sequence[Path], *, replace: bool = False, report: Report = silent) -> Added:
+    def add(self, files: Sequence[Path], *, replace: bool = False, report: Progress = silent) -> Added:
         """Add the rows of codes files: all of them, or none if one is refused."""
         with Index.edit(self._folder) as index:
             before = len(index)
@@ -264,14 +260,14 @@ class Folder:
         self._index = index
         return int(gone.sum())
 
-    def sync(self, file: Path, report: Report = silent) -> Changes:
+    def sync(self, file: Path, report: Progress = silent) -> Changes:
         """Make the index hold what a codes file holds."""
         with Index.edit(self._folder) as index:
             done = index.sync(read_codes(file))
         self._index = index
         return done
 
-    def verify(self, report: Report = silent) -> Iterator[str]:
+    def verify(self, report: Progress = silent) -> Iterator[str]:
         """Compare every file with its checksum, and open the index."""
         problems = list(manifest.problems(self._folder, manifest.read(self._folder)))
         yield from problems

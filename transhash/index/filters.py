@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..codes import Records
 from ..codes.records import label_columns
 from ..errors import SelectionError
+from ..files import display
 
 if TYPE_CHECKING:
     from .index import Index
@@ -111,7 +112,7 @@ def paths(index: "Index", names: Iterable[str | bytes | os.PathLike[str]]) -> Ma
     for name, ways in wanted.items():
         own = next((rows[way] for way in ways if way in rows), None)
         if own is None:
-            missing.append(os.fsdecode(name))
+            missing.append(display(name))
         else:
             found[own] = True
     if missing:
@@ -174,5 +175,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _example(index: "Index") -> str:
-    root = f" in {os.fsdecode(index.records.root)!r}" if index.records.root else ""
-    return f"paths look like {os.fsdecode(index.records.paths[0])!r}{root}"
+    root = f" in {display(index.records.root)!r}" if index.records.root else ""
+    return f"paths look like {display(index.records.paths[0])!r}{root}"

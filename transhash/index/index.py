@@ -1,9 +1,8 @@
 """The second arrow: codes -> index -> matches, with the paths and the model that belong to them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from .. import backends, files
 from ..backends.contract import Backend, Streaming
-from ..codes import NO_LABEL, Codes, ModelRef, Records, open_codes, open_records, write_records
+from ..codes import NO_LABEL, Codes, ModelRef, Records, keys, open_codes, open_records, write_records
 from ..codes.records import label_columns
 from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
+from ..progress import Progress, silent
 from ..results import Matches, RangeMatches
 from . import manifest
 from .ids import RowIds
@@ -23,7 +23,6 @@ from .manifest import Manifest
 _RECORDS = "records.h5"
 _BACKEND = "backend"
 _IDS = "ids.safetensors"  # where they are not 0 to n - 1
-_KEY_BYTES = 16  # of a row when two collections are compared: rows that share a key do not occur
 
 Params = Mapping[str, int]
 
@@ -313,7 +312,7 @@ def build(
     backend: str = "faiss",
     type: str | None = None,
     params: Params | None = None,
-    report: Callable[[int, int], object] = lambda done, total: None,
+    report: Progress = silent,
 ) -> Built:
     """Build an index folder of a codes file, for types that can in memory that does not grow with it.
 
@@ -390,12 +389,11 @@ def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> No
 
 
 def _keys(codes: Codes) -> NDArray[np.bytes_]:
-    """Return what tells rows apart, (n,): a digest of path, code and labels."""
+    """Return the key of every row, (n,)."""
     records = codes.records
     names = [name.encode("utf-8", "backslashreplace") for name in records.label_names]
     labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
-    keys = (
-        blake2b(b"\0".join([code.tobytes(), path, *(names[place] for place in own if place != NO_LABEL)]))
-        for code, path, own in zip(codes.codes, records.full_paths(), labels, strict=True)
+    return keys.array(
+        keys.row_key(path, code.tobytes(), (names[place] for place in places if place != NO_LABEL))
+        for code, path, places in zip(codes.codes, records.full_paths(), labels, strict=True)
     )
-    return np.fromiter((key.digest()[:_KEY_BYTES] for key in keys), f"S{_KEY_BYTES}", len(codes))

@@ -128,13 +128,13 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 def writing(folder: Path) -> Iterator[Path]:
     """Make an index folder, unless it is there, and yield an empty data folder in it; one writer at a time.
 
-    If the block raises, or commits nothing, what it wrote is removed and the folder is as it was. Raises
-    IndexFolderError if something other than an index stands at `folder`, which is never replaced, or if another
-    process is writing it.
+    If the block raises, or commits nothing, what it wrote is removed and the folder is as it was.
+
+    Raises OutputError if `folder` exists and is not an index folder, which is never replaced, or IndexFolderError if
+    another process is writing it.
     """
     existed = folder.exists()
-    if existed and not replaceable(folder):
-        raise IndexFolderError(f"{folder}: exists and is not an index folder; choose another output")
+    files.check_replaceable(folder, replaceable, "an index folder")
     folder.mkdir(exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:

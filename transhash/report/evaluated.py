@@ -4,7 +4,7 @@ import base64
 import io
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from ..evaluation.average_precision import average_precision
 from ..evaluation.curves import depths_to, radius_curve, ranking_curve
 from ..evaluation.embeddings import embedding_levels
 from ..evaluation.metrics import DEPTHS
+from ..progress import Progress, silent
 from ..sources import decode
 from .records import Curve, Example, Measurement, Picture, Record, Row, Run
 
@@ -43,8 +44,6 @@ _CODES = "hash codes"
 _FLOATS = "float embedding"
 _PLOTS = ("Precision and recall", "Precision of the first N", "Queries, best first")
 
-Progress = Callable[[int, int], None]
-
 
 def records(
     queries: Codes,
@@ -53,7 +52,7 @@ def records(
     at: int | None = None,
     rule: str = "expected",
     folder: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Iterator[Record]:
     """Yield what a report on codes is drawn from.
 

@@ -3,24 +3,15 @@
 from pathlib import Path
 
 from .. import files
-from ..errors import ResultsError
 
 
 def check(path: Path, mark: bytes) -> None:
-    """Raise ResultsError if anything stands at `path` that does not begin with `mark`."""
-    if path.exists() and not _begins(path, mark):
-        raise ResultsError(f"{path}: exists and is no report; choose another output")
+    """Raise OutputError if `path` exists and does not begin with `mark`."""
+    files.check_replaceable(path, lambda there: files.begins_with(there, mark), "a report")
 
 
 def write(path: Path, data: bytes, mark: bytes) -> None:
-    """Replace `path` by data that begin with `mark`. Raises ResultsError as `check` does."""
+    """Write or replace `path`; the data begin with `mark`. Raises OutputError as `check` does."""
     check(path, mark)
     with files.replacing(path) as temporary:
         temporary.write_bytes(data)
-
-
-def _begins(path: Path, mark: bytes) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(mark)) == mark

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, one_line
 from .base import MAX_PIXELS, ImageSource, Item, Skipped, counted, file_item
 from .folder import Folder
 from .lists import CLASSES, Files, PathList
@@ -220,10 +220,10 @@ def _reasons() -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is None:  # Pillow raises OSError for a damaged image, the system one with a number
-            raise ImageError(f"damaged image: {_line(error)}") from error
-        raise ImageError(error.strerror or _line(error)) from error
+            raise ImageError(f"damaged image: {one_line(error)}") from error
+        raise ImageError(error.strerror or one_line(error)) from error
     except Exception as error:  # Pillow's decoders raise anything at all on a damaged file
-        raise ImageError(f"damaged image: {type(error).__name__}: {_line(error)}") from error
+        raise ImageError(f"damaged image: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _decode(file: BinaryIO, draft: int | None) -> Image.Image:
@@ -306,7 +306,3 @@ def _over_white(strip: Image.Image) -> Image.Image:
     over_white = Image.new("RGBA", strip.size, "white")
     over_white.alpha_composite(strip.convert("RGBA"))
     return over_white.convert("RGB")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

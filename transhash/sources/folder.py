@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import SourceError
+from ..files import display
 from .base import Item, Skipped, file_item
 from .labels import folder_labels
 from .names import is_image
@@ -90,7 +91,7 @@ class Folder:
         except OSError as error:
             if below:
                 raise
-            where = os.fsdecode(self.root)
+            where = display(self.root)
             raise SourceError(f"{where}: cannot be listed ({error.strerror}); check its permissions") from None
         return sorted(files), sorted(folders), sorted(links)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import h5py
 
+from ..codes.hdf5 import own_dataset
 from . import pixels
 from .base import Item
 from .labels import labels_of
@@ -50,7 +51,7 @@ def _images(file: Any) -> Any:
     names = [_IMAGES] if _IMAGES in file else [name for name in islice(file, _MOST_NAMES) if name != _LABELS]
     if len(names) != 1:
         raise ValueError(f"{len(names)} datasets, none of them called {_IMAGES}; rename that of the images")
-    images = _own(file, names[0])
+    images = own_dataset(file, names[0])
     pixels.check(images.shape, images.dtype)
     if images.chunks and math.prod(images.chunks) > _MAX_CHUNK:
         raise ValueError(f"{names[0]}: chunks of more than {_MAX_CHUNK:,} bytes; write it in smaller ones")
@@ -61,19 +62,7 @@ def _labels(file: Any, count: int) -> Any:
     """Return the labels, or None if there are none."""
     if _LABELS not in file:
         return None
-    labels = _own(file, _LABELS)
+    labels = own_dataset(file, _LABELS)
     if labels.shape != (count,) or (labels.dtype.kind not in "iu" and not h5py.check_string_dtype(labels.dtype)):
         raise ValueError(f"{_LABELS}: {labels.shape} {labels.dtype}, not ({count},) of whole numbers or text")
     return labels
-
-
-def _own(file: Any, name: str) -> Any:
-    """Return a dataset. Raises ValueError if it is none, or its data lie elsewhere, as a stranger may have it."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name}: leads to another place")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset) or found.shape is None:
-        raise ValueError(f"{name}: not an array")
-    if found.external or found.is_virtual:
-        raise ValueError(f"{name}: its data lie in another file")
-    return found

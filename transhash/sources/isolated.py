@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,7 +18,9 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from ..errors import SourceError
+from .. import memory
+from ..errors import SourceError, one_line
+from ..files import display
 from .base import Item, Skipped, file_item
 from .names import below, together
 
@@ -117,8 +119,9 @@ def _received(process: subprocess.Popen[bytes], names: Sequence[bytes]) -> Itera
             if not frame or len(data) < size:
                 process.kill()
                 if process.wait() in (-signal.SIGINT, -signal.SIGTERM):
-                    path = name.decode("utf-8", "backslashreplace")
-                    raise SourceError(f"{path}: the process that reads it was ended; run the same command again")
+                    raise SourceError(
+                        f"{display(name)}: the process that reads it was ended; run the same command again"
+                    )
                 yield {**_place(name), "reason": "damaged: reading it crashed, or took too long"}, b""
                 return
             yield frame, data
@@ -135,7 +138,7 @@ def serve() -> None:
     root, *names = map(os.fsencode, places)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked will end this one
     module = import_module(f".{reader}", __package__)
-    _limit_memory()
+    memory.limit_growth(_MEMORY)
     for name in names:
         path = os.fsdecode(os.path.join(root, name))
         _alarm(_PATIENCE)
@@ -147,21 +150,9 @@ def serve() -> None:
         except MemoryError:
             _send({**_place(name), "reason": "needs more memory than a source may take"})
         except Exception as error:  # libraries raise anything at all on a damaged file
-            reason = " ".join(str(error).split())[:300]
-            _send({**_place(name), "reason": reason or type(error).__name__})
+            _send({**_place(name), "reason": one_line(error)})
         _alarm(0)
         _send({"end": True})
-
-
-def _limit_memory() -> None:
-    """Let this process take so much memory more than it has, where that can be told."""
-    with suppress(ImportError, OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
-        import resource  # not everywhere
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = int(file.read().split()[0]) * resource.getpagesize() + _MEMORY
-        limits = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
 
 
 def _send_rows(items: Iterator[Item | Skipped]) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from .. import files
-from ..errors import TrainingError
+from ..errors import TrainingError, one_line
 from ..hashers.architecture import Architecture
 from .config import TrainConfig
 
@@ -91,8 +91,9 @@ def resume(path: Path, state: State, run: dict[str, Any]) -> int:
             state.load({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
             return int(metadata["step"])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise TrainingError(f"{path}: not a checkpoint, or a damaged one ({line}); begin anew: --restart") from error
+        raise TrainingError(
+            f"{path}: not a checkpoint, or a damaged one ({one_line(error)}); begin anew: --restart"
+        ) from error
 
 
 def _completed(run: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import ImageError, TrainingError
+from ..files import display
 from ..hashers.transhash import TransHasher
 from ..sources import decode
 from ..sources.decode import ImageFile, Source
@@ -56,7 +57,7 @@ def class_names(source: Source) -> tuple[str, ...]:
     """Return the classes of a source, sorted. Raises TrainingError if they allow no training."""
     unlabelled = next((image for image in source.images if not image.labels), None)
     if unlabelled:
-        name = unlabelled.path.decode("utf-8", "backslashreplace")
+        name = display(unlabelled.path)
         raise TrainingError(
             f"{name!r} has no label; put every image into a subfolder named after its class, or do without: th fit"
         )
@@ -153,7 +154,7 @@ class LabelledImages(Dataset[Sample]):
             labels = torch.zeros(self._classes)
             labels[self.labels[place]] = 1
             return Sample(self._augmented(picture, rng), labels, skipped)
-        first = skipped[0][0].decode("utf-8", "backslashreplace")
+        first = display(skipped[0][0])
         raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); take them out")
 
     def _augmented(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:

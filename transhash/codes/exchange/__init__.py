@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ... import files
 from ...errors import CodesError
-from ..guard import Report, silent
+from ...progress import Progress, silent
 from ..reader import open_codes
 from ..records import ModelRef
 from ..writer import CodesWriter
@@ -19,7 +20,7 @@ _FORMATS = {".csv": csv_table, ".npy": npy_table, ".parquet": parquet_table}
 SUFFIXES = tuple(_FORMATS)
 
 
-def export_codes(source: str | Path, target: str | Path, on_rows: Report = silent) -> int:
+def export_codes(source: str | Path, target: str | Path, on_rows: Progress = silent) -> int:
     """Write a codes file as CSV, a NumPy array or Parquet, by the suffix of `target`; return the number of rows.
 
     CSV has no embeddings, an array nothing but the codes; none has what was skipped.
@@ -34,8 +35,7 @@ def export_codes(source: str | Path, target: str | Path, on_rows: Report = silen
     """
     source, target = Path(source), Path(target)
     form = _form(target)
-    if target.exists() and not (target.is_file() and form.is_own(target)):
-        raise CodesError(f"{target}: exists and is not an earlier export; choose another output")
+    files.check_replaceable(target, lambda there: there.is_file() and form.is_own(there), "an earlier export")
     with open_codes(source, embeddings=form is parquet_table) as file:
         form.write(file, target, on_rows)
         return len(file)
@@ -58,7 +58,7 @@ def import_table(
     output: str | Path,
     model: ModelRef,
     root: bytes = b"",
-    on_rows: Report = silent,
+    on_rows: Progress = silent,
 ) -> int:
     """Write the rows of a table as a codes file, and return their number.
 

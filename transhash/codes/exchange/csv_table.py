@@ -11,7 +11,7 @@ import numpy as np
 from ... import files
 from ...errors import CodesError
 from ...packing import check_bits
-from ..guard import Report
+from ...progress import Progress
 from ..reader import CodesFile
 from ..records import MAX_LABELS, UNKNOWN, Codes, label_columns
 from ..strings import STRINGS
@@ -22,7 +22,7 @@ _Row = tuple[int, list[str]]  # number of its last line, cells
 _MEND = "write it as th codes export does"
 
 
-def write(file: CodesFile, target: Path, on_rows: Report) -> None:
+def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
     """Write the columns path, label, code and, if they are known, size and mtime.
 
     Rows with several labels have columns label1, label2 and so on, of which the last may be empty. Raises CodesError

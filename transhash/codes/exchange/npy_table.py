@@ -10,9 +10,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ... import files
-from ...errors import CodesError
+from ...errors import CodesError, one_line
 from ...packing import MAX_BITS, check_bits, pack
-from ..guard import Report
+from ...progress import Progress
 from ..reader import CodesFile
 from ..strings import STRINGS
 from .table import Block, Table
@@ -20,7 +20,7 @@ from .table import Block, Table
 Row = tuple[bytes, tuple[str, ...]]
 
 
-def write(file: CodesFile, target: Path, on_rows: Report) -> None:
+def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
     """Write the packed codes, (n, bits/8) uint8. Raises OSError if the file cannot be written."""
     shape = (len(file), file.header.model.bits // 8)
     with files.replacing(target) as temporary, temporary.open("wb") as out:
@@ -72,8 +72,7 @@ def _opened(path: Path) -> NDArray[Any]:
     try:
         return npy.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise CodesError(f"{path}: not an array that NumPy saved ({line})") from None
+        raise CodesError(f"{path}: not an array that NumPy saved ({one_line(error)})") from None
 
 
 def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] | None) -> Iterator[Block]:

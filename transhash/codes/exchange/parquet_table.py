@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import files
-from ...errors import CodesError
+from ...errors import CodesError, one_line
 from ...packing import check_bits
-from ..guard import Report
+from ...progress import Progress
 from ..reader import CodesFile
 from ..records import NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
 from ..strings import STRINGS
@@ -21,7 +21,7 @@ from .table import Block, Table
 _KEY = b"transhash"  # of the metadata that say what made the codes
 
 
-def write(file: CodesFile, target: Path, on_rows: Report) -> None:
+def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
     """Write path, labels, code, embedding, size and mtime: those that there are.
 
     Paths are strings, or binary if one is no UTF-8. Raises CodesError if pyarrow is not installed, OSError if the
@@ -109,8 +109,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, MemoryError) as error:
-        line = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CodesError(f"{path}: not a table as th codes export writes it ({line})") from error
+        raise CodesError(f"{path}: not a table as th codes export writes it ({one_line(error)})") from error
 
 
 def _is_text(block: Codes) -> bool:

@@ -1,0 +1,27 @@
+"""Keys that tell rows apart: digests short enough to hold millions of them in memory."""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SIZE = 16  # bytes; a collision is not to be expected among any number of rows
+DTYPE = np.dtype(f"S{_SIZE}")
+
+
+def path_key(path: bytes) -> bytes:
+    """Return the key of a path, 16 bytes."""
+    return blake2b(path, digest_size=_SIZE).digest()
+
+
+def row_key(path: bytes, code: bytes, labels: Iterable[bytes]) -> bytes:
+    """Return the key of a row, 16 bytes: rows are equal if path, code and labels, in order, are."""
+    parts = [code, path, *labels]
+    sizes = b"".join(len(part).to_bytes(4, "big") for part in parts)
+    return path_key(sizes + b"".join(parts))
+
+
+def array(keys: Iterable[bytes]) -> NDArray[np.bytes_]:
+    """Return keys as an array (n,) of `DTYPE`, which sorts and compares."""
+    return np.fromiter(keys, DTYPE)

@@ -1,0 +1,25 @@
+"""Limits on memory: how much this machine has, and how much a process may take."""
+
+import os
+from contextlib import suppress
+
+
+def installed() -> int | None:
+    """Return the bytes of physical memory in this machine, or None where the system does not tell."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def limit_growth(size: int) -> None:
+    """Let this process allocate at most `size` bytes more than it has now.
+
+    Allocations beyond that raise MemoryError. Does nothing where the system has no such limit.
+    """
+    with suppress(ImportError, OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
+        import resource  # POSIX only
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = int(file.read().split()[0]) * resource.getpagesize() + size
+        limits = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
