@@ -138,7 +138,7 @@ def settings(of: type, leave_out: tuple[str, ...] = ()) -> Callable[[Command], C
                 f"{name}/--no-{name[2:]}" if entry.type is bool else name,
                 type=_type(entry),
                 default=entry.default,
-                show_default=entry.default not in (None, ""),
+                show_default=entry.default not in (None, "", ()),
                 help=entry.metadata["help"],
             )(command)
         return command
@@ -155,10 +155,27 @@ def chosen(of: type, values: dict[str, Any], **others: Any) -> Any:
         raise click.UsageError(str(error)) from None
 
 
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        if not all(word.isascii() and word.isdecimal() and len(word) < 10 for word in words):
+            self.fail(f"{value!r}: give whole numbers with commas between them, as 16,32,48", param, ctx)
+        return tuple(map(int, words))
+
+
 def _type(entry: Field[Any]) -> Any:
     """Return the type of a field's option: with its range, or the values to choose from."""
     plain = get_args(entry.type)[0] if isinstance(entry.type, types.UnionType) else entry.type
     low, high = entry.metadata["low"], entry.metadata["high"]
+    if entry.type == tuple[int, ...]:
+        return Numbers()
     if entry.metadata["of"]:
         return click.Choice(entry.metadata["of"])
     if low is None:

@@ -9,7 +9,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from transhash.errors import ModelError
 from transhash.hashers.architecture import POOLS, Architecture
-from transhash.hashers.smvit import build, network, plain_backbone, split_bits
+from transhash.hashers.bit_layout import split_bits
+from transhash.hashers.smvit import build, network, plain_backbone
 
 
 def tiny(**changes):

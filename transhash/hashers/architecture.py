@@ -32,6 +32,10 @@ class Architecture:
     mirror: bool = setting(
         False, "Read an image as it is and mirrored, and take the mean: better codes, at twice the time of encoding."
     )
+    nested: tuple[int, ...] = setting(
+        (),
+        "Shorter lengths, such as 16,32,48, whose codes are prefixes of the long one; see th codes truncate.",
+    )
 
     def __post_init__(self) -> None:
         """Check every value by itself; what fits together is for the network to say."""
@@ -39,5 +43,13 @@ class Architecture:
             raise ModelError(message)
         if self.bits % 8:
             raise ModelError(f"{self.bits} bits: a code has a multiple of 8, from 8 to 1024")
+        for length in self.nested:
+            if length % 8 or not 8 <= length <= self.bits:
+                raise ModelError(f"nested {length}: must be a multiple of 8, from 8 to {self.bits} (--bits)")
         if self.groups > self.bits // 2:
             raise ModelError(f"{self.groups} groups: {self.bits} bits allow from 0 to half as many")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of all codes that the network gives, ascending; the last is `bits`."""
+        return tuple(sorted({*self.nested, self.bits}))

@@ -66,6 +66,8 @@ class Header:
         """Return the identity of the hasher in the file at `path`, with its arithmetic if that is not float32."""
         name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
         prepared = {"size": self.architecture.image_size, **asdict(self.preprocessing)}
+        if self.architecture.nested:
+            prepared["nested"] = self.architecture.lengths
         if precision:
             prepared["precision"] = precision
         return ModelRef(name, files.sha256(path), self.architecture.bits, json.dumps(prepared))
@@ -79,11 +81,7 @@ def parse(metadata: dict[str, str] | None) -> Header:
     if metadata.get("version") != str(VERSION):
         raise ValueError(f"format version {metadata.get('version')}, this TransHash reads {VERSION}")
     config = json.loads(metadata["config"])
-    architecture = Architecture(**config["architecture"])
-    for entry in fields(Architecture):
-        value = getattr(architecture, entry.name)
-        if not isinstance(value, cast(type, entry.type)):
-            raise ValueError(f"{entry.name} is {value!r}")
+    architecture = _architecture(config["architecture"])
     given = config["preprocessing"]
     mean, std, crop = _three(given["mean"]), _three(given["std"]), float(given["crop"])
     if not (0 < crop <= 1 and all(1e-3 <= value <= 1e3 for value in std) and all(abs(v) <= 1e3 for v in mean)):
@@ -91,6 +89,18 @@ def parse(metadata: dict[str, str] | None) -> Header:
     names = tuple(str(name) for name in config["class_names"])
     training = dict(config.get("training", {}))
     return Header(architecture, Preprocessing(mean, std, crop), names, training, _layout(config.get("layout")))
+
+
+def _architecture(settings: dict[str, Any]) -> Architecture:
+    nested = settings.get("nested", ())
+    if not isinstance(nested, list | tuple) or any(type(length) is not int for length in nested):
+        raise ValueError(f"nested is {nested!r}")
+    architecture = Architecture(**{**settings, "nested": tuple(nested)})
+    for entry in fields(Architecture):
+        value = getattr(architecture, entry.name)
+        if entry.name != "nested" and not isinstance(value, cast(type, entry.type)):
+            raise ValueError(f"{entry.name} is {value!r}")
+    return architecture
 
 
 def is_hasher(path: str | Path) -> bool:

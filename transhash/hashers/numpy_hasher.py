@@ -82,7 +82,7 @@ class NumpyHasher:
                     return None
                 weights = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in file.keys()}  # noqa: SIM118
             chosen = header.architecture
-            net = NumpyViT(weights, header.layout, chosen.groups, chosen.pool, chosen.mirror)
+            net = NumpyViT(weights, header.layout, chosen.groups, chosen.pool, chosen.mirror, chosen.lengths)
         except DAMAGE as error:
             raise damaged(path, error) from None
         return cls(net, header, header.ref(path))

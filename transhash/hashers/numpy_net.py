@@ -4,12 +4,14 @@ The same arithmetic as `smvit`, in float32, on the tensors of a hasher's safeten
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
+
+from .bit_layout import bit_order
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +51,15 @@ class Layout:
 class NumpyViT:
     """Maps images to outputs as `SMViT` does."""
 
-    def __init__(self, weights: Mapping[str, Floats], layout: Layout, groups: int, pool: str, mirror: bool) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Floats],
+        layout: Layout,
+        groups: int,
+        pool: str,
+        mirror: bool,
+        lengths: Sequence[int] = (),
+    ) -> None:
         """Take a hasher's tensors by their names in `SMViT`, and what of its architecture they do not say.
 
         Raises ValueError if there are tensors that no plain transformer has.
@@ -59,6 +69,7 @@ class NumpyViT:
             raise ValueError(f"tensor {foreign}: no part of a plain transformer")
         self._weights = weights
         self._layout = layout
+        self._order = bit_order(lengths, groups) if len(lengths) > 1 else None
         self._groups = groups
         self._pool = pool
         self._mirror = mirror
@@ -97,7 +108,8 @@ class NumpyViT:
         """Map features (n, (1 + K) F) to outputs (n, bits), whose signs are the code."""
         heads = ["global_head", *(f"local_heads.{place}" for place in range(self._groups))]
         streams = np.split(features, len(heads), axis=1)
-        return np.concatenate([self._linear(*pair) for pair in zip(streams, heads, strict=True)], axis=1)
+        outputs = np.concatenate([self._linear(*pair) for pair in zip(streams, heads, strict=True)], axis=1)
+        return outputs if self._order is None else outputs[:, self._order]
 
     def _tokens(self, images: Floats) -> Floats:
         """Return patches, led by the class token, with their positions: (n, prefix + N, D)."""

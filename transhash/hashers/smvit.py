@@ -4,6 +4,7 @@ Siamese means that every image goes through the same weights; pairs are formed o
 Where the paper leaves a detail open, ``docs/hasher.md`` says how we read it.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .architecture import Architecture
+from .bit_layout import bit_order, split_bits
 from .numpy_net import Layout
 
 
@@ -30,12 +32,17 @@ class SMViT(nn.Module):
     | features: both streams side by side | (n, (1 + K) F) |
     | outputs: bits/2 from the global head, the rest shared among K local heads | (n, bits) |
 
+    Outputs come head by head. Those of nested codes are interleaved, so that each of `lengths` is a prefix with its
+    share of every head (`bit_layout.bit_order`).
+
     Read out is the class token, the mean of the stream's patch tokens, or both, of width F = D, D or 2D. With
     `mirror` features are the mean of those of an image and of its mirror image; in training those of the image.
     """
 
-    def __init__(self, backbone: Any, bits: int, groups: int, pool: str = "token", mirror: bool = False) -> None:
-        """Split the last block of a timm `VisionTransformer` into two streams."""
+    def __init__(
+        self, backbone: Any, lengths: Sequence[int], groups: int, pool: str = "token", mirror: bool = False
+    ) -> None:
+        """Split the last block of a timm `VisionTransformer` into two streams, for codes of `lengths`, ascending."""
         super().__init__()
         self.groups = groups
         self.pool = pool
@@ -47,7 +54,8 @@ class SMViT(nn.Module):
         self.global_norm = backbone.norm
         backbone.blocks = backbone.blocks[:-1]
         backbone.norm = nn.Identity()
-        global_bits, *local_bits = split_bits(bits, groups)
+        self.order = bit_order(lengths, groups) if len(lengths) > 1 else None
+        global_bits, *local_bits = split_bits(lengths[-1], groups)
         self.global_head = nn.Linear(dim, global_bits)
         self.local_heads = nn.ModuleList(nn.Linear(dim, width) for width in local_bits)
         if groups:
@@ -74,7 +82,8 @@ class SMViT(nn.Module):
     def hash(self, features: Tensor) -> Tensor:
         """Map features (n, (1 + K) F) to outputs (n, bits), whose signs are the code."""
         streams = features.chunk(1 + self.groups, dim=1)
-        return torch.cat([head(stream) for head, stream in zip(self.heads, streams, strict=True)], dim=1)
+        outputs = torch.cat([head(stream) for head, stream in zip(self.heads, streams, strict=True)], dim=1)
+        return outputs if self.order is None else outputs[:, self.order]
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, 3, H, W) to outputs (n, bits), whose signs are the code."""
@@ -118,6 +127,9 @@ class SMViT(nn.Module):
     @torch.no_grad()
     def scale_outputs(self, scale: Tensor, shift: Tensor) -> None:
         """Make the heads give outputs · scale + shift, both (bits,), instead of outputs."""
+        if self.order is not None:
+            places = torch.tensor(self.order, device=scale.device).argsort()
+            scale, shift = scale[places], shift[places]
         start = 0
         for head in self.heads:
             own = slice(start, start + head.out_features)
@@ -135,14 +147,6 @@ class SMViT(nn.Module):
             return tokens[:, 0]
         mean = tokens[:, self.prefix :].mean(dim=1)
         return mean if self.pool == "mean" else torch.cat([tokens[:, 0], mean], dim=1)
-
-
-def split_bits(bits: int, groups: int) -> list[int]:
-    """Return the bits of the global head and of each local head: half for the first, the rest shared evenly."""
-    if not groups:
-        return [bits]
-    half = bits // 2
-    return [bits - half, *(half // groups + (place < half % groups) for place in range(groups))]
 
 
 def build(architecture: Architecture) -> SMViT:
@@ -203,7 +207,7 @@ def network(backbone: Any, architecture: Architecture) -> SMViT:
         raise ModelError(
             f"{architecture.groups} groups of {backbone.patch_embed.num_patches} patches: choose fewer groups"
         )
-    return SMViT(backbone, architecture.bits, architecture.groups, architecture.pool, architecture.mirror)
+    return SMViT(backbone, architecture.lengths, architecture.groups, architecture.pool, architecture.mirror)
 
 
 def _check(architecture: Architecture) -> None:

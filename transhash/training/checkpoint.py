@@ -98,7 +98,7 @@ def resume(path: Path, state: State, run: dict[str, Any]) -> int:
 
 def _completed(run: dict[str, Any]) -> dict[str, Any]:
     """Give a run the defaults of settings that did not exist when it began: they change nothing of what was."""
-    whole = {"architecture": asdict(Architecture()), "config": asdict(TrainConfig())}
+    whole = json.loads(json.dumps({"architecture": asdict(Architecture()), "config": asdict(TrainConfig())}))
     return run | {part: defaults | run[part] for part, defaults in whole.items()}
 
 

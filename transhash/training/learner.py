@@ -37,7 +37,8 @@ class Learner:
         if hasher.device.type == "cpu":
             _fuse_attention(self._net, fused=False)  # measured in docs/training.md
         classes = len(hasher.class_names)
-        objective = objectives.build(config, hasher.architecture.bits, classes, several=several)
+        architecture = hasher.architecture
+        objective = objectives.build(config, architecture.bits, classes, several=several, nested=architecture.nested)
         self._objective = objective.to(hasher.device)
         self._optimizer = optimizer.adamw(self._net, self._objective, config)
         self._learning = nn.ModuleDict({"net": self._net, "objective": self._objective})

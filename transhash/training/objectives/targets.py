@@ -1,5 +1,7 @@
 """Objectives that give every class a target code and pull its images there."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.linalg import hadamard
@@ -30,17 +32,37 @@ def class_targets(bits: int, classes: int) -> Tensor:
     return min(sets, key=lambda targets: float((targets @ targets.T - 2 * bits * torch.eye(classes)).max()))
 
 
+def nested_targets(lengths: Sequence[int], classes: int) -> Tensor:
+    """Return targets (classes, lengths[-1]) of ±1 float32, of which every prefix of `lengths` separates the classes.
+
+    Of `class_targets` for the longest code and a number of random sets, the one whose two nearest prefixes, as a part
+    of their length, are farthest apart. The same in every run.
+    """
+    bits = lengths[-1]
+    draws = max(1, min(_CANDIDATES, 10**8 // (classes * classes * bits)))
+    generator = torch.Generator().manual_seed(0)
+    sets = [class_targets(bits, classes), *(_random_signs((classes, bits), generator) for _ in range(draws))]
+    return min(sets, key=lambda targets: max(_similarity(targets[:, :length]) for length in lengths))
+
+
+def _similarity(targets: Tensor) -> float:
+    """Return the highest cosine of two targets."""
+    bits = targets.shape[1]
+    return float((targets @ targets.T / bits - 2 * torch.eye(len(targets))).max())
+
+
 def _random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2, shape, generator=generator).float() * 2 - 1
 
 
-class _Targets(Objective):
+class Targeted(Objective):
     """Holds the targets of the classes, and those of images with several: the majority, bit by bit."""
 
     targets: Tensor
     undecided: Tensor
 
     def __init__(self, bits: int, classes: int) -> None:
+        """Take the sizes."""
         super().__init__()
         self.register_buffer("targets", class_targets(bits, classes))
         self.register_buffer("undecided", _random_signs((bits,), torch.Generator().manual_seed(1)))
@@ -51,7 +73,7 @@ class _Targets(Objective):
         return torch.where(votes == 0, self.undecided, votes.sign())
 
 
-class CSQ(_Targets):
+class CSQ(Targeted):
     """Yuan et al., *Central Similarity Quantization for Efficient Image and Video Retrieval*, CVPR 2020.
 
     Binary cross entropy of every bit of h = tanh(u) with the image's hash center, plus λ times the mean of
@@ -70,7 +92,7 @@ class CSQ(_Targets):
         return center + self.quantization * (outputs.tanh().abs() - 1).square().mean()
 
 
-class DPN(_Targets):
+class DPN(Targeted):
     """Fan et al., *Deep Polarized Network for Supervised Learning of Accurate Binary Hashing Codes*, IJCAI 2020.
 
     The polarization loss: the mean over images of Σ max(0, m - u · t) over the bits, with margin m = 1.
@@ -81,7 +103,7 @@ class DPN(_Targets):
         return (1 - widen(outputs) * self.of(labels)).clamp_min(0).sum(dim=1).mean()
 
 
-class OrthoHash(_Targets):
+class OrthoHash(Targeted):
     """Hoe et al., *One Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective*,
     NeurIPS 2021.
 
@@ -94,7 +116,7 @@ class OrthoHash(_Targets):
     def __init__(self, bits: int, classes: int) -> None:
         """Take the sizes."""
         super().__init__(bits, classes)
-        self.norm = nn.BatchNorm1d(bits)
+        self.norm: nn.Module = nn.BatchNorm1d(bits)
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """Return the scalar cost of a batch."""
@@ -104,8 +126,13 @@ class OrthoHash(_Targets):
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return the batch normalisation as a scale and a shift of the outputs."""
-        norm = self.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        return scale.detach(), (norm.bias - norm.running_mean * scale).detach()
+        return folded(self.norm)
+
+
+def folded(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return a batch normalisation, as it is in evaluation, as a scale and a shift."""
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return scale.detach(), (norm.bias - norm.running_mean * scale).detach()

@@ -1,0 +1,35 @@
+"""Which bits of a code come from which stream of the network; without torch, so that a query need not load it."""
+
+from collections.abc import Sequence
+
+
+def split_bits(bits: int, groups: int) -> list[int]:
+    """Return the bits of the global head and of each local head: half for the first, the rest shared evenly."""
+    if not groups:
+        return [bits]
+    half = bits // 2
+    return [bits - half, *(half // groups + (place < half % groups) for place in range(groups))]
+
+
+def bit_order(lengths: Sequence[int], groups: int) -> list[int]:
+    """Return the place among the heads' outputs of every bit of a nested code.
+
+    The heads' outputs stand one head after the other, as wide as `split_bits` makes them for the longest code. In a
+    nested code every length is a prefix with the bits that `split_bits` gives each head for that length.
+
+    Args:
+        lengths: of the nested codes, ascending.
+        groups: local streams.
+
+    Returns:
+        A permutation of 0 to `lengths[-1]` - 1.
+    """
+    widths = split_bits(lengths[-1], groups)
+    starts = [sum(widths[:head]) for head in range(len(widths))]
+    used = [0] * len(widths)
+    order: list[int] = []
+    for bits in lengths:
+        for head, width in enumerate(split_bits(bits, groups)):
+            order += range(starts[head] + used[head], starts[head] + width)
+            used[head] = width
+    return order
