@@ -21,7 +21,7 @@ from transhash.evaluation.relevance import common_labels
 from transhash.packing import pack
 from transhash.report import figures
 from transhash.report.records import Curve, Measurement, Record, Row, Skipped
-from transhash.results import Matches
+from transhash.results import Nearest
 
 from . import config, digits, suites
 from .given import Given, read_pair, shuffled
@@ -257,7 +257,7 @@ def _candidates(pair: Pair, count: int) -> Ranking:
     found = hamming.top_k(pair.queries.codes, pair.database.codes, count)
 
     def score(own: slice) -> Scores:
-        ranked = rerank.cosine(Matches(found.ids[own], found.distances[own]), pair.asked[own], pair.vectors)
+        ranked = rerank.cosine(Nearest(found.ids[own], found.distances[own]), pair.asked[own], pair.vectors)
         scores = -hamming.distances(pair.queries.codes[own], pair.database.codes).astype(np.float64)
         np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
         return scores

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.codes import Codes, StringTable, read_codes
+from transhash.codes.models import check_same_model
 from transhash.errors import MismatchError
-from transhash.index.index import check_same_model
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from transhash import hamming
 from transhash.errors import BackendError
-from transhash.results import Matches
+from transhash.results import Nearest
 
 _WARM_UP = 2
 _ROOM = 4 << 30  # bytes of the GPU left free: what is copied to measure the bandwidth, and the searches themselves
@@ -71,7 +71,7 @@ def _measure(
 
 def _ours(
     codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, device: torch.device
-) -> tuple[float, Matches]:
+) -> tuple[float, Nearest]:
     """Return the seconds that our scan takes, and what it finds."""
     from transhash.gpu import DeviceCodes
 
@@ -80,7 +80,7 @@ def _ours(
 
 
 def _faiss(
-    codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, expected: Matches
+    codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, expected: Nearest
 ) -> float | None:
     """Return the seconds that FAISS takes on the GPU; None if it sees none, or does not take this k."""
     if not (hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus()) or k > _FAISS_K:

@@ -20,7 +20,7 @@ from transhash.evaluation.levels import Levels
 from transhash.evaluation.precision import precision_at
 from transhash.evaluation.relevance import common_labels
 from transhash.hashers.transhash import TransHasher
-from transhash.results import Matches
+from transhash.results import Nearest
 
 _BLOCK = 100  # queries whose scores are in memory at a time
 _DEPTHS = (1, 10, 100)
@@ -31,7 +31,7 @@ _WARM_UP = 3
 _ABOVE = 3.0  # added to a candidate's score, which is from -1 to 1: the others have minus their distance
 
 Scores = NDArray[np.floating]
-Rank = Callable[[slice, Matches], rerank.ScoredMatches]
+Rank = Callable[[slice, Nearest], rerank.ScoredNearest]
 
 
 @click.command("rerank")
@@ -94,8 +94,8 @@ def _orders(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterat
     def levels(scored: Callable[[slice], Scores]) -> list[Levels]:
         return [score_levels(scored(own), query_labels[own], labels) for own in blocks]
 
-    def candidates_first(rank: Rank, found: Matches, own: slice) -> Scores:
-        ranked = rank(own, Matches(found.ids[own], found.distances[own]))
+    def candidates_first(rank: Rank, found: Nearest, own: slice) -> Scores:
+        ranked = rank(own, Nearest(found.ids[own], found.distances[own]))
         scores = -hamming.distances(asked.codes[own], stored.codes).astype(np.float64)
         np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
         return scores

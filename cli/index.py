@@ -81,8 +81,8 @@ def _build_here(codes: Path, output: Path, backend: str, kind: str | None, param
     with render.rows("codes") as report:
         built = index.build(codes, output, backend, kind, params, report)
     stored = built.manifest
-    if built.why:
-        render.note(f"type {stored.info['type']}: {built.why}")
+    if built.reason:
+        render.note(f"type {stored.info['type']}: {built.reason}")
     size = sum(file.bytes for file in stored.files.values())
     render.note(
         f"wrote {output}: {backend} {stored.info.get('type', '')}, {stored.count} codes of {stored.bits} bits, "

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transhash.index.collection import Collection
     from transhash.index.filters import Filter
     from transhash.index.index import Index
-    from transhash.results import Matches, RangeMatches
+    from transhash.results import Nearest, Within
 
 _K = 10
 _COLUMNS = ("rank", "score", "distance", "label", "path")
@@ -122,7 +122,7 @@ def query(
     params = options.given(nprobe=nprobe, ef=ef, nflip=nflip)
     best = k or _K
     if radius is not None:
-        found: Matches | RangeMatches = opened.range_search(codes, radius, params, where)
+        found: Nearest | Within = opened.range_search(codes, radius, params, where)
     elif values is None or index is None:
         found = opened.search(codes, best, params, where)
     else:
@@ -181,10 +181,10 @@ def _codes(
     """Read a codes file, or encode image files with the index's own model; beside them is what `order` goes by."""
     from transhash import rerank
     from transhash.codes import is_codes_file, read_codes
+    from transhash.codes.models import check_same_model
     from transhash.encoding.run import encode
     from transhash.errors import ModelError
     from transhash.hashers import load_hasher
-    from transhash.index.index import check_same_model
 
     if is_codes_file(queries[0]):
         if len(queries) > 1 or model:
@@ -221,9 +221,7 @@ def _where(globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None)
     return Filter(globs, labels, list(options.ids(numbers)) if numbers else None)
 
 
-def _answers(
-    index: "Collection", codes: "Codes", found: "Matches | RangeMatches", k: int | None
-) -> list[dict[str, Any]]:
+def _answers(index: "Collection", codes: "Codes", found: "Nearest | Within", k: int | None) -> list[dict[str, Any]]:
     """Return each query with its matches, and all that belongs to them."""
     import numpy as np
 

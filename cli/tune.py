@@ -67,9 +67,9 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
 def _queries(index: "Index", file: Path | None, count: int) -> "NDArray[np.uint8]":
     """Return the first codes of a file, or a sample of what is indexed."""
     from transhash.codes import read_codes
+    from transhash.codes.models import check_same_model
     from transhash.errors import BackendError, MismatchError
     from transhash.index import tuning
-    from transhash.index.index import check_same_model
 
     if file is None:
         try:

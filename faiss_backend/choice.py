@@ -22,7 +22,7 @@ class Choice:
 
     type: str
     params: dict[str, int]
-    why: str = ""
+    reason: str = ""
 
 
 def spelled(factory: str) -> Choice | None:

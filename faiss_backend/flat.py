@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from transhash import hamming
 from transhash.backends import CodeRows
-from transhash.results import Matches, RangeMatches
+from transhash.results import Nearest, Within
 
 from .kind import Kind, Mask, stored_codes, within
 from .layout import FLAT, IndexFileCursor
@@ -65,16 +65,16 @@ class Flat(Kind):
         """Return a copy of the codes with ids `start` to `stop`."""
         return np.array(self.codes[start:stop])
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
         if not self._by_faiss(allowed):
             return hamming.top_k(queries, self.codes, k, allowed)
         distances, ids = self.index.search(queries, k)  # it meets ids in order, and keeps the first of equals
-        return Matches(ids, distances)
+        return Nearest(ids, distances)
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every allowed code at distance <= radius of each query, ordered by (distance, id)."""
         if not self._by_faiss(allowed):
             return hamming.within(queries, self.codes, radius, allowed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transhash import hamming
 from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
-from transhash.results import Matches, RangeMatches
+from transhash.results import Nearest, Within
 
 from .kind import Bucketed, Mask, stored_codes
 from .layout import FLAT, HASH, MULTI_HASH, Header, IndexFileCursor
@@ -41,14 +41,14 @@ class _Hashing(Bucketed):
         """Bits by which a bucket may differ from the query's own."""
         return SearchParameter("nflip", 0, int(self.index.b))
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest codes of each query in the buckets; ids of -1 where they hold fewer."""
         self._refuse_filter(allowed)
         return super().search(queries, k, value, None)
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the codes at distance <= radius of each query.
 
         Two codes at that distance differ by at most radius/tables bits in one of the tables at least. Unless the user
@@ -155,7 +155,7 @@ class MultiHash(_Hashing):
         """View the codes (n, bits/8) uint8."""
         return stored_codes(self.index.storage)
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest codes of each query in the buckets; of all codes if every bit may be flipped."""
         self._refuse_filter(allowed)
         if value == self.search_parameter.high:
@@ -168,7 +168,7 @@ class MultiHash(_Hashing):
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the codes at distance <= radius of each query: all, unless the user says how many bits to flip."""
         if value is None and allowed is None and radius // self.tables > self._affordable_flips():
             return hamming.within(queries, self.codes, radius)

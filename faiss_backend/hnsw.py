@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transhash import hamming
 from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
-from transhash.results import NO_ID, Matches, RangeMatches
+from transhash.results import NO_ID, Nearest, Within
 
 from .kind import SPARE, Kind, Mask, ordered, stored_codes
 from .layout import HNSW
@@ -66,7 +66,7 @@ class Hnsw(Kind):
         """Return a copy of the codes with ids `start` to `stop`."""
         return np.array(self.codes[start:stop])
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return `k` near codes of each query among those allowed, ordered by (distance, id).
 
         A search that would keep every code in sight, or does not meet `k` that are allowed, is made by comparing all.
@@ -83,11 +83,11 @@ class Hnsw(Kind):
         if len(short):
             found = hamming.top_k(queries[short], self.codes, k, allowed)
             ids[short], distances[short] = found.ids, found.distances
-        return Matches(ids, distances)
+        return Nearest(ids, distances)
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every allowed code at distance <= radius of each query.
 
         All are compared: the graph leads to the nearest codes only.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from transhash.backends import CodeRows, SearchParameter, check_params
 from transhash.errors import BackendError
-from transhash.results import Matches, RangeMatches
+from transhash.results import Nearest, Within
 
 from . import gpu, storage
 from .blocks import blocks
@@ -35,23 +35,23 @@ class FaissIndex:
 
     types: ClassVar[tuple[str, ...]] = (*_KINDS, "auto")
 
-    def __init__(self, kind: Kind, mapped: bool = False, why: str = "") -> None:
+    def __init__(self, kind: Kind, mapped: bool = False, reason: str = "") -> None:
         """Put it together; use `FaissIndex.build` or `FaissIndex.load` instead."""
         self._kind = kind
         self._mapped = mapped
         self.bits = kind.bits
-        self.why = why
+        self.reason = reason
 
     @classmethod
     def build(
         cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
     ) -> Self:
-        """Build an index of codes (n, bits/8) uint8. Its attribute `why` says why type ``auto`` chose what it did."""
+        """Build an index of codes (n, bits/8) uint8. `reason` says what made type ``auto`` choose."""
         choice = _choose(codes.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         built = kind.train(codes, check_params(choice.params, kind.build_params, f"index type {choice.type}"))
         built.add(codes)
-        return cls(built, why=choice.why)
+        return cls(built, reason=choice.reason)
 
     @classmethod
     def stream(
@@ -81,8 +81,8 @@ class FaissIndex:
                     built.add(codes[start : start + _ADDED])
                     advance(len(codes[start : start + _ADDED]))
             storage.write(built.index, folder)
-            return cls(built, why=choice.why)
-        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, why=choice.why)
+            return cls(built, reason=choice.reason)
+        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, reason=choice.reason)
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -108,7 +108,7 @@ class FaissIndex:
         k: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
         Types ``ivf``, ``hash`` and ``multihash`` end rows in ids of -1 where they looked at fewer codes.
@@ -116,7 +116,7 @@ class FaissIndex:
         value = self._value(params)
         k = min(k, len(self) if allowed is None else int(allowed.sum()))
         if not k:
-            return Matches(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
+            return Nearest(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
         return self._kind.search(queries, k, self._kind.default if value is None else value, allowed)
 
     def range_search(
@@ -125,7 +125,7 @@ class FaissIndex:
         radius: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
         return self._kind.range_search(queries, radius, self._value(params), allowed)
 

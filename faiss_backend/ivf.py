@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from transhash import clustering, hamming
 from transhash.backends import CodeRows, SearchParameter
-from transhash.results import NO_ID, Matches, RangeMatches
+from transhash.results import NO_ID, Nearest, Within
 
 from .blocks import sample
 from .hnsw import check_graph, checked_links
@@ -145,7 +145,7 @@ class Ivf(Bucketed):
                 out[rows] = codes[own[rows] - ends[lists[rows[0]]] + len(codes)]
         return out
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest codes of each query in the lists that are probed, ordered by (distance, id).
 
         Without `allowed` rows end in ids of -1 where these lists hold fewer; with it more lists are probed until k
@@ -160,7 +160,7 @@ class Ivf(Bucketed):
         found = parts[0]
         if len(parts) > 1:
             ids = np.concatenate([part.ids for part in parts])
-            found = Matches(ids, np.concatenate([part.distances for part in parts]))
+            found = Nearest(ids, np.concatenate([part.distances for part in parts]))
         short = np.flatnonzero(found.ids[:, -1] == NO_ID)
         if allowed is not None and len(short) and value < self.index.nlist:
             more = self.search(queries[short], k, min(4 * value, int(self.index.nlist)), allowed)
@@ -169,7 +169,7 @@ class Ivf(Bucketed):
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every allowed code at distance <= radius of each query in the lists that are probed."""
         if not hamming.isa:
             return super().range_search(queries, radius, value, allowed)
@@ -181,7 +181,7 @@ class Ivf(Bucketed):
         ids = np.concatenate([part.ids for part in parts])
         distances = np.concatenate([part.distances for part in parts])
         counts = np.concatenate([[0], *(np.diff(part.offsets) for part in parts)])
-        return RangeMatches(np.cumsum(counts), ids, distances)
+        return Within(np.cumsum(counts), ids, distances)
 
     def details(self) -> dict[str, int | str]:
         """Return the parameters, the imbalance and the size."""

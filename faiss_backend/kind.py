@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
-from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from transhash.results import NO_DISTANCE, NO_ID, Nearest, Within
 
 from .layout import IndexFileCursor
 
@@ -97,13 +97,13 @@ class Kind(ABC):
         self._refuse("give codes back", "FAISS keeps them by bucket, not by id", "flat, ivf, hnsw, multihash")
 
     @abstractmethod
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
 
     @abstractmethod
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every allowed code at distance <= radius of each query; `value` is None if the user gave none."""
 
     def details(self) -> dict[str, int | str]:
@@ -111,8 +111,8 @@ class Kind(ABC):
         return {}
 
     @classmethod
-    def _refuse(cls, what: str, why: str, can: str) -> NoReturn:
-        raise BackendError(f"index type {cls.name} cannot {what}: {why}; types that can: {can}")
+    def _refuse(cls, what: str, reason: str, can: str) -> NoReturn:
+        raise BackendError(f"index type {cls.name} cannot {what}: {reason}; types that can: {can}")
 
 
 class Bucketed(Kind):
@@ -137,7 +137,7 @@ class Bucketed(Kind):
             self._default = value
             setattr(self.index, self.attribute, value)
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Matches:
+    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest codes of each query; ids of -1 where the buckets hold fewer."""
         places = min(k + max(k, SPARE), len(self))
         with self._lock:
@@ -148,11 +148,11 @@ class Bucketed(Kind):
                     self._settle_ties(queries, k, ids, distances)
             finally:
                 setattr(self.index, self.attribute, self._default)
-        return Matches(np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k]))
+        return Nearest(np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k]))
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the codes of the buckets at distance <= radius of each query."""
         with self._lock:
             setattr(self.index, self.attribute, self._default if value is None else value)
@@ -181,14 +181,14 @@ def ordered(distances: NDArray[np.int32], ids: NDArray[np.int64]) -> tuple[NDArr
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
-def within(index: Any, queries: NDArray[np.uint8], radius: int, allowed: Mask | None = None) -> RangeMatches:
+def within(index: Any, queries: NDArray[np.uint8], radius: int, allowed: Mask | None = None) -> Within:
     """Return what FAISS finds at distance <= radius, ordered by (distance, id)."""
     bounds, distances, ids = index.range_search(queries, radius + 1)  # FAISS means: less than
     owners = np.repeat(np.arange(len(queries)), np.diff(bounds.astype(np.int64)))
     if allowed is not None:
         stays = allowed[ids]
         owners, ids, distances = owners[stays], ids[stays], distances[stays]
-    return RangeMatches.sort(len(queries), owners, ids, distances)
+    return Within.sort(len(queries), owners, ids, distances)
 
 
 def stored_codes(flat: Any) -> NDArray[np.uint8]:

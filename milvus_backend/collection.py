@@ -13,12 +13,13 @@ from pymilvus import DataType, MilvusClient
 from transhash import clustering
 from transhash.backends import check_params
 from transhash.codes import MAX_LABELS, Codes
+from transhash.codes.models import check_same_model, packed_queries
 from transhash.errors import BackendError, SelectionError
 from transhash.index.collection import Added, Params, Row
 from transhash.index.filters import Filter
-from transhash.index.index import Changes, check_same_model, packed_queries
+from transhash.index.index import Changes
 from transhash.progress import Progress, silent
-from transhash.results import Matches, RangeMatches
+from transhash.results import Nearest, Within
 
 from . import changing, expressions, selecting
 from .contents import PARAMS, STATE, Contents, Load, State
@@ -130,7 +131,7 @@ class MilvusCollection:
         k: int = 10,
         params: Params | None = None,
         where: Filter | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id)."""
         if not 0 < k < MOST_HITS:
             raise BackendError(f"k={k}: Milvus finds from 1 to {MOST_HITS - 1} for a query")
@@ -142,7 +143,7 @@ class MilvusCollection:
         radius: int,
         params: Params | None = None,
         where: Filter | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
         if radius < 0:
             raise BackendError(f"radius={radius}: must not be negative")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from transhash.results import NO_DISTANCE, NO_ID, Nearest, Within
 
 from . import expressions
 from .server import Server
@@ -39,7 +39,7 @@ class Searcher:
     condition: str
     params: dict[str, int]
 
-    def nearest(self, queries: NDArray[np.uint8], k: int) -> Matches:
+    def nearest(self, queries: NDArray[np.uint8], k: int) -> Nearest:
         """Return the k nearest rows of queries (q, bits/8), k below `MOST_HITS`; fewer if there are no more."""
         wide = min(MOST_HITS, k + max(k, _TIES))
         found = [
@@ -51,9 +51,9 @@ class Searcher:
         distances = np.full((len(queries), width), NO_DISTANCE, np.int32)
         for row, (own, far) in enumerate(found):
             ids[row, : len(own)], distances[row, : len(own)] = own, far
-        return Matches(ids, distances)
+        return Nearest(ids, distances)
 
-    def within(self, queries: NDArray[np.uint8], radius: int) -> RangeMatches:
+    def within(self, queries: NDArray[np.uint8], radius: int) -> Within:
         """Return every row at distance <= radius of queries (q, bits/8)."""
         owners, ids, distances = [], [], []
         params = self._ring(0, radius)
@@ -64,7 +64,7 @@ class Searcher:
                 ids.append(own)
                 distances.append(far)
         none = np.empty(0, np.int64)
-        return RangeMatches.sort(len(queries), *(np.concatenate([none, *part]) for part in (owners, ids, distances)))
+        return Within.sort(len(queries), *(np.concatenate([none, *part]) for part in (owners, ids, distances)))
 
     def _first(self, query: NDArray[np.uint8], hits: Hits, k: int, wide: int) -> Hits:
         """Return the first k of the hits of a query, after looking for the first of those that tie at the k-th."""

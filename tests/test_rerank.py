@@ -14,7 +14,7 @@ from transhash.codes import ModelRef, Records
 from transhash.errors import BackendError, CodesError, MismatchError, ModelError
 from transhash.hashers.transhash import TransHasher
 from transhash.packing import pack, unpack
-from transhash.results import NO_DISTANCE, NO_ID, Matches
+from transhash.results import NO_DISTANCE, NO_ID, Nearest
 
 MODEL = ModelRef("m", "d", 16)
 CORNERS = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [2, 0, 0, 0], [0, 0, 0, -2], [-1, -1, 1, 1]], np.float16)
@@ -35,7 +35,7 @@ def unfilled(found, rng):
     for query in range(len(ids)):
         end = rng.integers(0, ids.shape[1] + 1)
         ids[query, end:], distances[query, end:] = NO_ID, NO_DISTANCE
-    return Matches(ids, distances)
+    return Nearest(ids, distances)
 
 
 def check(ranked, found, scored):
@@ -147,7 +147,7 @@ def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
     expected = rerank.asymmetric(found, outputs, codes)  # ids are the rows of what was first there
     np.testing.assert_array_equal(ranked.ids, expected.ids)
     np.testing.assert_array_equal(ranked.scores, expected.scores)
-    nothing = Matches(np.full((5, 2), NO_ID), np.full((5, 2), NO_DISTANCE, np.int32))
+    nothing = Nearest(np.full((5, 2), NO_ID), np.full((5, 2), NO_DISTANCE, np.int32))
     assert (rerank.by_outputs(index, nothing, outputs).ids == NO_ID).all()
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
     from .index.index import Index
-    from .results import Matches, RangeMatches
+    from .results import Nearest, Within
     from .training.config import TrainConfig
     from .training.loop import train
 
@@ -31,8 +31,8 @@ _HOMES = {
     "Architecture": "hashers.architecture",
     "Codes": "codes",
     "Index": "index.index",
-    "Matches": "results",
-    "RangeMatches": "results",
+    "Nearest": "results",
+    "Within": "results",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
     "encode": "encoding.run",
@@ -47,10 +47,10 @@ __all__ = [
     "Architecture",
     "Codes",
     "Index",
-    "Matches",
-    "RangeMatches",
+    "Nearest",
     "TrainConfig",
     "TransHashError",
+    "Within",
     "encode",
     "evaluate",
     "load_hasher",

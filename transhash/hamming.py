@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import native
-from .results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from .results import NO_DISTANCE, NO_ID, Nearest, Within
 
 isa = next(iter(native.isas), "")
 """The instruction set of the compiled scan, one of `transhash.native.isas`; empty: numpy."""
@@ -31,7 +31,7 @@ def distances(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> NDArray[n
 
 def top_k(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None = None
-) -> Matches:
+) -> Nearest:
     """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
 
     With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
@@ -43,19 +43,19 @@ def top_k(
     if allowed is not None:
         chosen = np.flatnonzero(allowed)
         found = top_k(queries, codes[chosen], k)
-        return Matches(chosen[found.ids], found.distances)
+        return Nearest(chosen[found.ids], found.distances)
     best = np.empty((len(queries), 0), dtype=np.int64)
     for start, block in _blocks(queries, codes):
         positions = np.arange(start, start + block.shape[1], dtype=np.int64)
         keys = np.concatenate([best, block.astype(np.int64) << _ID_BITS | positions], axis=1)
         best = np.partition(keys, k - 1, axis=1)[:, :k] if 0 < k < keys.shape[1] else keys
     best = np.sort(best, axis=1)[:, :k]
-    return Matches(best & ((1 << _ID_BITS) - 1), (best >> _ID_BITS).astype(np.int32))
+    return Nearest(best & ((1 << _ID_BITS) - 1), (best >> _ID_BITS).astype(np.int32))
 
 
 def within(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None
-) -> RangeMatches:
+) -> Within:
     """Return every code at distance <= radius of each query, ordered by (distance, position).
 
     With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
@@ -66,14 +66,14 @@ def within(
     if allowed is not None:
         chosen = np.flatnonzero(allowed)
         inner = within(queries, codes[chosen], radius)
-        return RangeMatches(inner.offsets, chosen[inner.ids], inner.distances)
+        return Within(inner.offsets, chosen[inner.ids], inner.distances)
     owners, ids, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
     for start, block in _blocks(queries, codes):
         owner, position = np.nonzero(block <= radius)
         owners.append(owner)
         ids.append(position + start)
         found.append(block[owner, position])
-    return RangeMatches.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(found))
+    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(found))
 
 
 class Lists:
@@ -92,7 +92,7 @@ def top_k_lists(
     probes: NDArray[np.int64],
     k: int,
     allowed: NDArray[np.bool_] | None = None,
-) -> Matches:
+) -> Nearest:
     """Return the `k` nearest codes of each query in the lists that it probes, ordered by (distance, id).
 
     Args:
@@ -119,7 +119,7 @@ def within_lists(
     probes: NDArray[np.int64],
     radius: int,
     allowed: NDArray[np.bool_] | None = None,
-) -> RangeMatches:
+) -> Within:
     """Return every code at distance <= radius of each query in the lists that it probes, ordered by (distance, id).
 
     Arguments as `top_k_lists`.
@@ -133,7 +133,7 @@ def within_lists(
         owners.append(np.full(len(own.ids), query))
         found.append(ids[own.ids])
         distances.append(own.distances)
-    return RangeMatches.sort(len(queries), np.concatenate(owners), np.concatenate(found), np.concatenate(distances))
+    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(found), np.concatenate(distances))
 
 
 def counts(
@@ -242,8 +242,8 @@ def _contiguous(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(codes)
 
 
-def _empty_matches(queries: int, k: int) -> Matches:
-    return Matches(np.full((queries, k), NO_ID, dtype=np.int64), np.full((queries, k), NO_DISTANCE, dtype=np.int32))
+def _empty_matches(queries: int, k: int) -> Nearest:
+    return Nearest(np.full((queries, k), NO_ID, dtype=np.int64), np.full((queries, k), NO_DISTANCE, dtype=np.int32))
 
 
 def _gathered(

@@ -22,14 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codes import Codes
+from .codes.models import check_same_model
 from .codes.vectors import MISSING, open_vectors
 from .encoding import run
 from .errors import MismatchError, ModelError
 from .files import display
 from .hashers.base import Hasher, OutputHasher
-from .index.index import Index, check_same_model
+from .index.index import Index
 from .packing import pack, unpack
-from .results import NO_ID, Matches
+from .results import NO_ID, Nearest
 from .sources.base import ImageSource
 
 _SPAN = 1 << 28  # bytes of codes that are taken from an index at a time
@@ -40,8 +41,8 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredMatches(Matches):
-    """Matches of each query ordered by (score, the highest first; distance; id).
+class ScoredNearest(Nearest):
+    """Nearest of each query ordered by (score, the highest first; distance; id).
 
     Attributes:
         scores: (q, k) float64, from -1 to 1; -inf where the id is -1.
@@ -49,9 +50,9 @@ class ScoredMatches(Matches):
 
     scores: Scores
 
-    def first(self, k: int) -> "ScoredMatches":
+    def first(self, k: int) -> "ScoredNearest":
         """Return the first `k` of each query."""
-        return ScoredMatches(self.ids[:, :k], self.distances[:, :k], self.scores[:, :k])
+        return ScoredNearest(self.ids[:, :k], self.distances[:, :k], self.scores[:, :k])
 
 
 def candidates(k: int) -> int:
@@ -73,7 +74,7 @@ def encode(
     return codes, np.concatenate(keeping.outputs)
 
 
-def asymmetric(found: Matches, outputs: NDArray[np.floating], codes: NDArray[np.uint8]) -> ScoredMatches:
+def asymmetric(found: Nearest, outputs: NDArray[np.floating], codes: NDArray[np.uint8]) -> ScoredNearest:
     """Order matches by the agreement of the query's outputs with the stored bits.
 
     The score is Σ u_j b_j / Σ |u_j| over the bits, where u are the outputs and b = ±1: 1 for the query's own code.
@@ -99,7 +100,7 @@ def asymmetric_scores(output: NDArray[np.floating], codes: NDArray[np.uint8]) ->
     return scores / max(float(np.abs(wide).sum()), np.finfo(np.float64).tiny)
 
 
-def cosine(found: Matches, queries: NDArray[np.floating], embeddings: NDArray[np.floating]) -> ScoredMatches:
+def cosine(found: Nearest, queries: NDArray[np.floating], embeddings: NDArray[np.floating]) -> ScoredNearest:
     """Order matches by the cosine of float embeddings.
 
     Args:
@@ -123,7 +124,7 @@ def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating])
     return (_unit(embeddings) * _unit(query[None])).sum(axis=1, dtype=np.float64)
 
 
-def by_outputs(index: Index, found: Matches, outputs: NDArray[np.floating]) -> ScoredMatches:
+def by_outputs(index: Index, found: Nearest, outputs: NDArray[np.floating]) -> ScoredNearest:
     """Order what `Index.search` found by the outputs (q, bits) of the queries; codes come from the index.
 
     Raises BackendError if the index type does not give codes back; else as `asymmetric` does.
@@ -134,8 +135,8 @@ def by_outputs(index: Index, found: Matches, outputs: NDArray[np.floating]) -> S
 
 
 def by_embeddings(
-    index: Index, found: Matches, queries: NDArray[np.floating], embeddings: str | Path
-) -> ScoredMatches:
+    index: Index, found: Nearest, queries: NDArray[np.floating], embeddings: str | Path
+) -> ScoredNearest:
     """Order what `Index.search` found by embeddings: those of the queries, (q, d), and those of a codes file.
 
     Images are found in the file by their paths, fastest if the index was built from it. It is opened anew in every
@@ -160,11 +161,11 @@ def by_embeddings(
         step = max(1, _HELD // max(1, queries.itemsize * queries.shape[1] * found.ids.shape[1]))
         parts = []
         for start in range(0, max(1, len(found)), step):
-            own = Matches(found.ids[start : start + step], found.distances[start : start + step])
+            own = Nearest(found.ids[start : start + step], found.distances[start : start + step])
             few = _ids(own)
             vectors = stored.read(np.searchsorted(ids, few))
             parts.append(_named(cosine(_numbered(own, few), queries[start : start + step], vectors), few))
-    return ScoredMatches(
+    return ScoredNearest(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.distances for part in parts]),
         np.concatenate([part.scores for part in parts]),
@@ -186,17 +187,17 @@ class _Keeping:
         return pack(self.outputs[-1])
 
 
-def _ordered(found: Matches, score: Callable[[int, NDArray[np.int64]], Scores]) -> ScoredMatches:
+def _ordered(found: Nearest, score: Callable[[int, NDArray[np.int64]], Scores]) -> ScoredNearest:
     """Order matches by what `score` says of a query, by its place, and of rows (m,)."""
     scores = np.full(found.ids.shape, -np.inf)
     for query, ids in enumerate(found.ids):
         filled = ids != NO_ID
         scores[query, filled] = score(query, ids[filled])
     order = np.lexsort((found.ids, found.distances, -scores), axis=1)
-    return ScoredMatches(*(np.take_along_axis(part, order, 1) for part in (found.ids, found.distances, scores)))
+    return ScoredNearest(*(np.take_along_axis(part, order, 1) for part in (found.ids, found.distances, scores)))
 
 
-def _check(found: Matches, queries: NDArray[np.floating], width: int) -> None:
+def _check(found: Nearest, queries: NDArray[np.floating], width: int) -> None:
     if queries.shape != (len(found), width):
         raise MismatchError(f"{queries.shape} numbers of the queries, where ({len(found)}, {width}) are needed")
     if not np.isfinite(queries).all():
@@ -208,20 +209,20 @@ def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     return wide / np.linalg.norm(wide, axis=1, keepdims=True).clip(1e-12)
 
 
-def _ids(found: Matches) -> NDArray[np.int64]:
+def _ids(found: Nearest) -> NDArray[np.int64]:
     """Return every id that was found, once, ascending."""
     ids = np.unique(found.ids)
     return ids[ids != NO_ID]
 
 
-def _numbered(found: Matches, ids: NDArray[np.int64]) -> Matches:
+def _numbered(found: Nearest, ids: NDArray[np.int64]) -> Nearest:
     """Return matches with the places of their ids among `ids`, which ascend, so that they are ordered alike."""
-    return Matches(np.where(found.ids == NO_ID, NO_ID, np.searchsorted(ids, found.ids)), found.distances)
+    return Nearest(np.where(found.ids == NO_ID, NO_ID, np.searchsorted(ids, found.ids)), found.distances)
 
 
-def _named(ranked: ScoredMatches, ids: NDArray[np.int64]) -> ScoredMatches:
+def _named(ranked: ScoredNearest, ids: NDArray[np.int64]) -> ScoredNearest:
     """Undo `_numbered`."""
-    return ScoredMatches(np.append(ids, NO_ID)[ranked.ids], ranked.distances, ranked.scores)
+    return ScoredNearest(np.append(ids, NO_ID)[ranked.ids], ranked.distances, ranked.scores)
 
 
 def _codes(index: Index, ids: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What a search returns."""
+"""Arrays that a backend's search returns: positions and distances, without paths."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ NO_DISTANCE = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class Nearest:
     """The nearest `k` codes of each query, ordered by (distance, id).
 
     Attributes:
@@ -33,7 +33,7 @@ class Matches:
 
 
 @dataclass(frozen=True, eq=False)
-class RangeMatches:
+class Within:
     """Every code within a radius of each query, ordered by (distance, id) inside a query.
 
     Attributes:
@@ -62,7 +62,7 @@ class RangeMatches:
         owners: NDArray[np.integer[Any]],
         ids: NDArray[np.integer[Any]],
         distances: NDArray[np.number[Any]],
-    ) -> "RangeMatches":
+    ) -> "Within":
         """Order finds as they came: `owners`, `ids` and `distances` (total,) name query, position and bits."""
         order = np.lexsort((ids, distances, owners))
         offsets = np.zeros(queries + 1, dtype=np.int64)

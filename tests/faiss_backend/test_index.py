@@ -172,11 +172,11 @@ def test_factory_strings_name_type_and_parameters(factory, info):
 def test_auto_says_why():
     few = FaissIndex.build(clustered(100), type="auto")
     assert few.info()["type"] == "flat"
-    assert "milliseconds" in few.why
+    assert "milliseconds" in few.reason
     assert choice.chosen(10**8, 64, None).type == "ivf"
-    assert "--recall 0.9" in choice.chosen(10**8, 64, 90).why
+    assert "--recall 0.9" in choice.chosen(10**8, 64, 90).reason
     assert choice.chosen(10**8, 64, 100).type == "flat"
-    assert not FaissIndex.build(clustered(100), type="flat").why
+    assert not FaissIndex.build(clustered(100), type="flat").reason
 
 
 @pytest.mark.parametrize(

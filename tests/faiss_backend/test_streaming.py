@@ -83,4 +83,4 @@ def test_other_types_are_built_in_memory_but_told_of(kind, tmp_path):
 
 def test_why_a_type_was_chosen_is_told(tmp_path):
     codes = collection(0, 50, 8)
-    assert FaissIndex.stream(codes, tmp_path, type="auto").why == FaissIndex.build(codes, type="auto").why
+    assert FaissIndex.stream(codes, tmp_path, type="auto").reason == FaissIndex.build(codes, type="auto").reason

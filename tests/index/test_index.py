@@ -58,7 +58,7 @@ def test_building_from_a_file_is_building_from_memory(backend, kind, labels, tmp
     if kind in ("flat", "ivf", "auto"):
         assert told[-1] == (300, 300)
     expected = Index.build(read_codes(tmp_path / "codes.h5"), backend, kind)
-    assert built.why == expected.backend.why
+    assert built.reason == expected.backend.reason
     assert replace(built.manifest, data="", files={}) == replace(expected.save(tmp_path / "j"), data="", files={})
     index = Index.open(tmp_path / "i")
     assert [index.path(row) for row in range(300)] == [expected.path(row) for row in range(300)]

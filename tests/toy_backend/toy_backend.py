@@ -6,12 +6,12 @@ import numpy as np
 
 from transhash.backends import check_params
 from transhash.errors import BackendError
-from transhash.results import Matches, RangeMatches
+from transhash.results import Nearest, Within
 
 
 class ToyIndex:
     types = ("toy",)
-    why = ""
+    reason = ""
 
     def __init__(self, codes):
         self._rows = [int.from_bytes(row.tobytes(), "big") for row in codes]
@@ -41,7 +41,7 @@ class ToyIndex:
         check_params(params, (), "the toy backend")
         found = [self._sorted(query, allowed)[:k] for query in queries]
         shape = (len(queries), min(k, len(self) if allowed is None else int(allowed.sum())))
-        return Matches(
+        return Nearest(
             np.array([[row for _, row in one] for one in found], np.int64).reshape(shape),
             np.array([[distance for distance, _ in one] for one in found], np.int32).reshape(shape),
         )
@@ -50,7 +50,7 @@ class ToyIndex:
         found = [[pair for pair in self._sorted(query, allowed) if pair[0] <= radius] for query in queries]
         owners = np.repeat(np.arange(len(queries)), [len(one) for one in found])
         distances, ids = np.array([pair for one in found for pair in one], np.int64).reshape(-1, 2).T
-        return RangeMatches.sort(len(queries), owners, ids, distances)
+        return Within.sort(len(queries), owners, ids, distances)
 
     def save(self, folder: Path):
         lines = [f"{self.bits} {len(self)}", *(f"{row:x}" for row in self._rows)]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from ..results import Matches, RangeMatches
+from ..results import Nearest, Within
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Backend(Protocol):
     bits: int
     """Width of a code."""
 
-    why: str
+    reason: str
     """Why the backend chose the type of an index that it has just built; empty if the user chose."""
 
     @classmethod
@@ -81,7 +81,7 @@ class Backend(Protocol):
         k: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the min(k, n) nearest codes of each query, k >= 1, ordered by (distance, id).
 
         With `allowed` n is the number of codes that may be found.
@@ -94,7 +94,7 @@ class Backend(Protocol):
         radius: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every code at distance <= radius of each query, ordered by (distance, id)."""
         ...
 

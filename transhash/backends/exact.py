@@ -12,7 +12,7 @@ from safetensors.numpy import save as serialize
 
 from .. import hamming
 from ..errors import BackendError
-from ..results import Matches, RangeMatches
+from ..results import Nearest, Within
 from .contract import check_params
 
 _FILE = "codes.safetensors"
@@ -22,7 +22,7 @@ class ExactIndex:
     """All codes in memory, every distance computed."""
 
     types: ClassVar[tuple[str, ...]] = ("exact",)
-    why = ""
+    reason = ""
 
     def __init__(self, codes: NDArray[np.uint8]) -> None:
         """Index codes (n, bits/8) uint8."""
@@ -61,7 +61,7 @@ class ExactIndex:
         k: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id)."""
         check_params(params, (), "the exact backend")
         return hamming.top_k(queries, self._codes, k, allowed)
@@ -72,7 +72,7 @@ class ExactIndex:
         radius: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
         check_params(params, (), "the exact backend")
         return hamming.within(queries, self._codes, radius, allowed)

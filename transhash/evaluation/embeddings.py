@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Codes
+from ..codes.models import check_same_model
 from ..errors import MismatchError
-from ..index.index import check_same_model
 from .levels import Levels, score_levels
 from .relevance import common_labels
 

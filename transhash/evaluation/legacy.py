@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import hamming
 from ..codes import Codes
-from ..index.index import check_same_model
+from ..codes.models import check_same_model
 from .relevance import common_labels
 
 

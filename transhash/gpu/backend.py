@@ -16,7 +16,7 @@ from safetensors.numpy import save as serialize
 from .. import clustering, hamming
 from ..backends.contract import Backend, SearchParameter, check_params
 from ..errors import BackendError
-from ..results import NO_ID, Matches, RangeMatches
+from ..results import NO_ID, Nearest, Within
 from .device import choose, choose_some, threads
 from .flat import DeviceCodes
 from .lists import DeviceLists
@@ -56,7 +56,7 @@ class TritonIndex:
     """
 
     types: ClassVar[tuple[str, ...]] = ("flat", "ivf")
-    why = ""
+    reason = ""
 
     def __init__(
         self, codes: NDArray[np.uint8], inverted: InvertedLists | None = None, devices: Sequence[torch.device] = ()
@@ -127,7 +127,7 @@ class TritonIndex:
         k: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
         Type ``ivf`` takes ``nprobe``; rows end in ids of -1 where the probed lists hold fewer codes. With `allowed`
@@ -149,7 +149,7 @@ class TritonIndex:
         radius: int,
         params: Mapping[str, int] | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every `allowed` code at distance <= radius of each query, ordered by (distance, id)."""
         return self._scanned().within(queries, radius, self._nprobe(params), allowed)
 

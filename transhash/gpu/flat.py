@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..results import Matches, RangeMatches
+from ..results import Nearest, Within
 from . import device as devices
 from . import scan
 
@@ -28,7 +28,7 @@ class DeviceCodes:
         """Return the number of codes."""
         return self._store.count
 
-    def top_k(self, queries: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None = None) -> Matches:
+    def top_k(self, queries: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None = None) -> Nearest:
         """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
 
         Args:
@@ -43,9 +43,7 @@ class DeviceCodes:
             words, mask = self._store.queries(queries), self._store.mask(allowed)
             return scan.matches(self._tables(words, k, mask), k)
 
-    def within(
-        self, queries: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None
-    ) -> RangeMatches:
+    def within(self, queries: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None) -> Within:
         """Return every code at distance <= radius of each query, ordered by (distance, position).
 
         Raises BackendError if shapes do not fit, or memory does not suffice.

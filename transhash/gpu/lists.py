@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..results import Matches, RangeMatches
+from ..results import Nearest, Within
 from . import device as devices
 from . import scan
 from .flat import DeviceCodes
@@ -54,7 +54,7 @@ class DeviceLists:
 
     def top_k(
         self, queries: NDArray[np.uint8], k: int, nprobe: int, allowed: NDArray[np.bool_] | None = None
-    ) -> Matches:
+    ) -> Nearest:
         """Return the min(k, n) nearest codes of each query in its `nprobe` lists, ordered by (distance, position).
 
         Args:
@@ -72,7 +72,7 @@ class DeviceLists:
 
     def within(
         self, queries: NDArray[np.uint8], radius: int, nprobe: int, allowed: NDArray[np.bool_] | None = None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every code at distance <= radius of each query in its `nprobe` lists, as `top_k` orders them."""
         with devices.searching(self.device):
             words, mask = self._store.queries(queries), self._mask(allowed)

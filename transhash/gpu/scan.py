@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import BackendError
-from ..results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from ..results import NO_DISTANCE, NO_ID, Nearest, Within
 from . import device as devices
 from . import kernels
 
@@ -291,23 +291,23 @@ def tables(found: Survivors, positions: Tensor, bits: int, count: int, k: int) -
     return ids, bits_apart
 
 
-def matches(parts: Iterable[tuple[Tensor, Tensor]], k: int) -> Matches:
+def matches(parts: Iterable[tuple[Tensor, Tensor]], k: int) -> Nearest:
     """Put tables of queries, one after the other, together on the host."""
     ids, distances = [np.empty((0, k), np.int64)], [np.empty((0, k), np.int32)]
     for part in parts:
         ids.append(part[0].cpu().numpy())
         distances.append(part[1].cpu().numpy())
-    return Matches(np.concatenate(ids), np.concatenate(distances))
+    return Nearest(np.concatenate(ids), np.concatenate(distances))
 
 
-def range_matches(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> RangeMatches:
+def range_matches(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Within:
     """Put counts, positions and distances of queries, one after the other, together on the host."""
     counts, ids, distances = [np.zeros(1, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for part in parts:
         counts.append(part[0].cpu().numpy())
         ids.append(part[1].cpu().numpy())
         distances.append(part[2].to(torch.int32).cpu().numpy())
-    return RangeMatches(np.concatenate(counts).cumsum(), np.concatenate(ids), np.concatenate(distances))
+    return Within(np.concatenate(counts).cumsum(), np.concatenate(ids), np.concatenate(distances))
 
 
 def _launches(blocks: int, size: int, most: int) -> Iterator[tuple[int, int]]:

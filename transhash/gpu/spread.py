@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import NO_ID, Matches, RangeMatches
+from ..results import NO_ID, Nearest, Within
 from . import device as devices
 from .flat import DeviceCodes
 from .lists import DeviceLists
@@ -24,7 +24,7 @@ class MultiDeviceIndex:
 
     def top_k(
         self, queries: NDArray[np.uint8], k: int, nprobe: Sequence[int] = (), allowed: Mask | None = None
-    ) -> Matches:
+    ) -> Nearest:
         """Return the min(k, n) nearest codes of each query; arguments as those of the parts, `nprobe` none or one."""
         found = self._each(lambda part, own: part.top_k(queries, k, *nprobe, allowed=own), allowed)
         if len(found) == 1:
@@ -32,17 +32,17 @@ class MultiDeviceIndex:
         ids = np.hstack([np.where(part.ids == NO_ID, NO_ID, part.ids + start) for start, part in found])
         distances = np.hstack([part.distances for _, part in found])
         order = np.lexsort((ids, distances), axis=1)[:, :k]
-        return Matches(np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1))
+        return Nearest(np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1))
 
     def within(
         self, queries: NDArray[np.uint8], radius: int, nprobe: Sequence[int] = (), allowed: Mask | None = None
-    ) -> RangeMatches:
+    ) -> Within:
         """Return every code at distance <= radius of each query; arguments as `top_k`."""
         found = self._each(lambda part, own: part.within(queries, radius, *nprobe, allowed=own), allowed)
         owners = [np.repeat(np.arange(len(queries)), np.diff(part.offsets)) for _, part in found]
         ids = [part.ids + start for start, part in found]
         distances = [part.distances for _, part in found]
-        return RangeMatches.sort(len(queries), *map(np.concatenate, (owners, ids, distances)))
+        return Within.sort(len(queries), *map(np.concatenate, (owners, ids, distances)))
 
     def _each(self, search: Callable[[Any, Mask | None], Any], allowed: Mask | None) -> list[tuple[int, Any]]:
         """Search all parts at once, and return the first position of each with what was found there."""

@@ -30,7 +30,7 @@ from .. import plugins
 from ..codes import Codes, ModelRef, read_codes
 from ..errors import BackendError
 from ..progress import Progress, silent
-from ..results import Matches, RangeMatches
+from ..results import Nearest, Within
 from . import filters, manifest
 from .filters import Filter, Mask
 from .index import Changes, Index
@@ -80,7 +80,7 @@ class Collection(Protocol):
         k: int = 10,
         params: Params | None = None,
         where: Filter | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id).
 
         With a filter n is the number of rows that pass it.
@@ -93,7 +93,7 @@ class Collection(Protocol):
         radius: int,
         params: Params | None = None,
         where: Filter | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
         ...
 
@@ -221,7 +221,7 @@ class Folder:
         k: int = 10,
         params: Params | None = None,
         where: Filter | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id)."""
         return self.index.search(queries, k, params, self._mask(where))
 
@@ -231,7 +231,7 @@ class Folder:
         radius: int,
         params: Params | None = None,
         where: Filter | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
         return self.index.range_search(queries, radius, params, self._mask(where))
 

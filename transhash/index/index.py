@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from .. import backends, files
 from ..backends.contract import Backend, Streaming
 from ..codes import NO_LABEL, Codes, ModelRef, Records, keys, open_codes, open_records, write_records
+from ..codes.models import check_same_model, packed_queries
 from ..codes.records import label_columns
 from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
 from ..progress import Progress, silent
-from ..results import Matches, RangeMatches
+from ..results import Nearest, Within
 from . import manifest
 from .ids import RowIds
 from .manifest import Manifest
@@ -41,7 +42,7 @@ class Built:
     """What `build` made: the folder's manifest, and why the backend chose the type; empty if the user chose."""
 
     manifest: Manifest
-    why: str
+    reason: str
 
 
 class Index:
@@ -173,7 +174,7 @@ class Index:
         k: int = 10,
         params: Params | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> Matches:
+    ) -> Nearest:
         """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id).
 
         Args:
@@ -188,7 +189,7 @@ class Index:
             raise BackendError(f"k={k}: must be at least 1")
         self._check_mask(allowed)
         found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
-        return Matches(self.ids.of(found.ids), found.distances)
+        return Nearest(self.ids.of(found.ids), found.distances)
 
     def range_search(
         self,
@@ -196,7 +197,7 @@ class Index:
         radius: int,
         params: Params | None = None,
         allowed: NDArray[np.bool_] | None = None,
-    ) -> RangeMatches:
+    ) -> Within:
         """Return the ids of every row at distance <= radius of each query, ordered by (distance, id).
 
         Arguments and errors are those of `search`.
@@ -207,7 +208,7 @@ class Index:
         found = self.backend.range_search(
             packed_queries(queries, self.model, "the index"), radius, params or {}, allowed
         )
-        return RangeMatches(found.offsets, self.ids.of(found.ids), found.distances)
+        return Within(found.offsets, self.ids.of(found.ids), found.distances)
 
     def path(self, id: int) -> str:
         """Return the path of the image with an id. Raises SelectionError if there is none."""
@@ -335,9 +336,9 @@ def build(
                 (data / _BACKEND).mkdir()
                 built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
                 write_records(data / _RECORDS, file.records())
-                return Built(_commit(folder, data, backend, built, file.header.model, len(file)), built.why)
+                return Built(_commit(folder, data, backend, built, file.header.model, len(file)), built.reason)
         index = Index.build(file.whole(), backend, type, params)
-        return Built(index._write(folder, data), index.backend.why)
+        return Built(index._write(folder, data), index.backend.reason)
 
 
 def _check_any(codes: Sized) -> None:
@@ -360,32 +361,6 @@ def _commit(folder: Path, data: Path, name: str, backend: Backend, model: ModelR
     )
     manifest.commit(folder, stored)
     return stored
-
-
-def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
-    """Return the packed codes (q, bits/8) of queries to what is of a model, contiguous; `what` names that.
-
-    Raises MismatchError if they are of another model or width.
-    """
-    if isinstance(queries, Codes):
-        check_same_model(queries.model, model, "queries", what)
-        queries = queries.codes
-    if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
-        raise MismatchError(
-            f"queries are {queries.dtype} of shape {queries.shape}; "
-            f"{what} takes uint8 of shape (q, {model.bits // 8})"
-        )
-    return np.ascontiguousarray(queries)
-
-
-def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:
-    """Raise MismatchError unless two sets of codes come from the same model."""
-    if one.digest != other.digest or one.bits != other.bits:
-        raise MismatchError(
-            f"{what} made by {one.name} ({one.bits} bits, digest {one.digest[:12]}), "
-            f"{than} by {other.name} ({other.bits} bits, digest {other.digest[:12]}): "
-            "their codes cannot be compared; encode both with one model"
-        )
 
 
 def _keys(codes: Codes) -> NDArray[np.bytes_]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..backends.contract import Backend, SearchParameter
 from ..errors import BackendError
-from ..results import Matches
+from ..results import Nearest
 
 _RUN = 8  # stored codes that are taken in a row: to give codes back, some types pass over all they have
 _BITS_A_FLIP = 16  # of a sampled code, of which one is flipped: a query is like its neighbours, not one of them
@@ -93,7 +93,7 @@ def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) ->
 
 def _search(
     backend: Backend, queries: NDArray[np.uint8], k: int, parameter: SearchParameter, value: int
-) -> tuple[Matches, float]:
+) -> tuple[Nearest, float]:
     """Search with `value`; return the matches, and the seconds per query of the fastest of a few repeats."""
     times: list[float] = []
     while len(times) < _SEARCHES and sum(times) < _SHORT:

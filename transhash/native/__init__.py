@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import NO_DISTANCE, NO_ID, Matches, RangeMatches
+from ..results import NO_DISTANCE, NO_ID, Nearest, Within
 
 try:
     from . import _scan
@@ -68,7 +68,7 @@ def threads() -> int:
 
 def top_k(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None, isa: str
-) -> Matches:
+) -> Nearest:
     """Return the `k` nearest codes of each query; arguments as `transhash.hamming.top_k`, contiguous, k <= n."""
     if len(queries) <= _READ_FOR and len(queries) * len(codes) < _SMALL:
         return _at_once(queries, _rows(codes, len(queries), 1)[0], k, allowed, isa)
@@ -82,7 +82,7 @@ def top_k_lists(
     k: int,
     allowed: NDArray[np.bool_] | None,
     isa: str,
-) -> Matches:
+) -> Nearest:
     """Return the `k` nearest codes of each query in the segments that it probes, (q, p) int64, -1 for none."""
     if len(queries) <= _READ_FOR and segments.rows[probes].sum() < _SMALL:
         return _at_once(queries, _probed(segments, probes, 1)[0], k, allowed, isa)
@@ -91,7 +91,7 @@ def top_k_lists(
 
 def within(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None, isa: str
-) -> RangeMatches:
+) -> Within:
     """Return all codes within a radius; arguments as `transhash.hamming.within`, contiguous."""
     return _within(queries, _rows(codes, len(queries), threads()), radius, allowed, isa)
 
@@ -103,11 +103,11 @@ def within_lists(
     radius: int,
     allowed: NDArray[np.bool_] | None,
     isa: str,
-) -> RangeMatches:
+) -> Within:
     """Return all codes within a radius in the segments that each query probes, (q, p) int64, -1 for none."""
     found = _within(queries, _probed(segments, probes, threads()), radius, allowed, isa)
     owners = np.repeat(np.arange(len(queries)), np.diff(found.offsets))
-    return RangeMatches.sort(len(queries), owners, found.ids, found.distances)
+    return Within.sort(len(queries), owners, found.ids, found.distances)
 
 
 def tally(
@@ -130,11 +130,11 @@ def tally(
     return table
 
 
-def _at_once(queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str) -> Matches:
+def _at_once(queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str) -> Nearest:
     """Search in one part: what it takes to divide the work would take longer than the work."""
     found = _empty(len(queries), k)
     _scan.nearest(isa, queries.shape[1], queries, *part, _mask(allowed), k, *found)
-    return Matches(*found)
+    return Nearest(*found)
 
 
 def _nearest(
@@ -143,7 +143,7 @@ def _nearest(
     allowed: NDArray[np.bool_] | None,
     isa: str,
     parts_of: Callable[[slice, int], list[Part]],
-) -> Matches:
+) -> Nearest:
     """Search in parts: each thread takes queries if there are many, else a share of the codes.
 
     `parts_of` returns the scan for a slice of the queries, in at most as many parts as it is told.
@@ -164,12 +164,12 @@ def _nearest(
     for (ids, distances), outs in groups:
         if len(outs) > 1:
             ids[:], distances[:] = _merged(outs, k)
-    return Matches(*found)
+    return Nearest(*found)
 
 
 def _within(
     queries: NDArray[np.uint8], parts: list[Part], radius: int, allowed: NDArray[np.bool_] | None, isa: str
-) -> RangeMatches:
+) -> Within:
     """Count first, then every part knows where to write: nothing is moved or sorted afterwards."""
     radius = min(radius, queries.shape[1] * 8)
     given = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
@@ -184,7 +184,7 @@ def _within(
     offsets = np.zeros(len(queries) + 1, dtype=np.int64)
     np.cumsum(levels.sum(axis=1), out=offsets[1:])
     distances = np.repeat(np.tile(np.arange(radius + 1, dtype=np.int32), len(queries)), levels.ravel())
-    return RangeMatches(offsets, ids, distances)
+    return Within(offsets, ids, distances)
 
 
 def _mask(allowed: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:

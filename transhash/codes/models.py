@@ -1,0 +1,35 @@
+"""Checks that codes come from one model: distances between codes of different models mean nothing."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MismatchError
+from .records import Codes, ModelRef
+
+
+def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
+    """Return queries as contiguous packed codes (q, bits/8) uint8, after checking that they fit a model.
+
+    `what` names the collection that is searched, in error messages.
+
+    Raises MismatchError if the queries are from another model or of another width.
+    """
+    if isinstance(queries, Codes):
+        check_same_model(queries.model, model, "queries", what)
+        queries = queries.codes
+    if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
+        raise MismatchError(
+            f"queries are {queries.dtype} of shape {queries.shape}; "
+            f"{what} takes uint8 of shape (q, {model.bits // 8})"
+        )
+    return np.ascontiguousarray(queries)
+
+
+def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:
+    """Raise MismatchError unless two sets of codes come from the same model."""
+    if one.digest != other.digest or one.bits != other.bits:
+        raise MismatchError(
+            f"{what} made by {one.name} ({one.bits} bits, digest {one.digest[:12]}), "
+            f"{than} by {other.name} ({other.bits} bits, digest {other.digest[:12]}): "
+            "their codes cannot be compared; encode both with one model"
+        )
