@@ -230,7 +230,7 @@ def _codes(pair: Pair) -> Iterator[Variant]:
     yield (
         "TransHash",
         pair.params,
-        lambda: Ranking(pair.bits / 8, pair.by_codes(pair.queries.codes, pair.database.codes), True),
+        lambda: Ranking(pair.bits / 8, pair.by_codes(pair.queries.packed, pair.database.packed), True),
     )
 
 
@@ -239,7 +239,7 @@ def _asymmetric(pair: Pair) -> Iterator[Variant]:
         outputs = pair.outputs
 
         def score(own: slice) -> Scores:
-            return np.stack([rerank.asymmetric_scores(output, pair.database.codes) for output in outputs[own]])
+            return np.stack([rerank.asymmetric_scores(output, pair.database.packed) for output in outputs[own]])
 
         return Ranking(pair.bits / 8, pair.by_scores(score))
 
@@ -254,11 +254,11 @@ def _reranked(pair: Pair) -> Iterator[Variant]:
 
 
 def _candidates(pair: Pair, count: int) -> Ranking:
-    found = hamming.top_k(pair.queries.codes, pair.database.codes, count)
+    found = hamming.top_k(pair.queries.packed, pair.database.packed, count)
 
     def score(own: slice) -> Scores:
         ranked = rerank.cosine(Nearest(found.ids[own], found.distances[own]), pair.asked[own], pair.vectors)
-        scores = -hamming.distances(pair.queries.codes[own], pair.database.codes).astype(np.float64)
+        scores = -hamming.distances(pair.queries.packed[own], pair.database.packed).astype(np.float64)
         np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
         return scores
 
@@ -341,7 +341,7 @@ def _seen(paths: list[str], hasher: Any) -> NDArray[np.uint8]:
         raise Unable(f"the images are needed: {error}") from None
     if codes.skipped:
         raise Unable(f"the images are needed, and {len(codes.skipped)} of them cannot be read")
-    return codes.codes
+    return codes.packed
 
 
 def _paths(codes: Codes) -> list[str]:

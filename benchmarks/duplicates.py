@@ -20,7 +20,7 @@ def command(folder: str) -> None:
     hasher = load_hasher("phash")
     originals = encode(folder, hasher)
     index = Index.build(originals)
-    apart = hamming.distances(originals.codes, originals.codes).astype(int)
+    apart = hamming.distances(originals.packed, originals.packed).astype(int)
     np.fill_diagonal(apart, 64)
     print(f"{len(index)} photos; the two most alike differ by {apart.min()} of 64 bits\n")
     print(f"| copy | original found first | median distance | within {_NEAR} bits |")
@@ -31,7 +31,7 @@ def command(folder: str) -> None:
             codes.setdefault(name, []).append(hasher.encode(hasher.preprocess(copy)[None])[0])
     for name, own in codes.items():
         first = index.search(np.stack(own), 1).ids[:, 0] == np.arange(len(index))
-        distances = hamming.distances(np.stack(own), originals.codes).diagonal()
+        distances = hamming.distances(np.stack(own), originals.packed).diagonal()
         print(f"| {name} | {first.mean():.3f} | {np.median(distances):.0f} | {(distances <= _NEAR).mean():.3f} |")
 
 

@@ -53,8 +53,8 @@ def shuffled(given: Given, seed: int) -> Given:
         mtimes=None,
     )
     assert file.embeddings is not None
-    mixed = replace(file, codes=file.codes[order], embeddings=file.embeddings[order], records=records)
-    return replace(given, file=mixed, codes=mixed.codes, embeddings=given.embeddings[order])
+    mixed = replace(file, packed=file.packed[order], embeddings=file.embeddings[order], records=records)
+    return replace(given, file=mixed, codes=mixed.packed, embeddings=given.embeddings[order])
 
 
 def _read(path: Path) -> Given:
@@ -62,5 +62,5 @@ def _read(path: Path) -> Given:
     if file.embeddings is None or not len(file):
         raise MismatchError(f"{path}: no embeddings, or no rows; encode with --embeddings")
     return Given(
-        Path(file.model.name).stem, file.model.digest[:12], file, file.codes, file.embeddings.astype(np.float32)
+        Path(file.model.name).stem, file.model.digest[:12], file, file.packed, file.embeddings.astype(np.float32)
     )

@@ -53,7 +53,7 @@ def command(database: Path, queries: Path, model: Path, seed: int) -> None:
     codes, outputs = rerank.encode(images, TransHasher.load(model))
     if codes.skipped:
         raise click.UsageError(f"{len(codes.skipped)} of the queries' images cannot be read")
-    asked = replace(asked, codes=codes.codes)
+    asked = replace(asked, packed=codes.packed)
     print(f"{len(asked)} queries, {len(stored)} codes of {stored.model.bits} bits, seed {seed}, ties exact")
     print(f"| order | {' | '.join(['mAP@all', *(f'P@{n}' for n in _DEPTHS)])} | ms a query, the search with it |")
     print("|---|" + "---:|" * (2 + len(_DEPTHS)))
@@ -71,7 +71,7 @@ def _shuffled(codes: Codes, seed: int) -> Codes:
     records, paths = codes.records, list(codes.records.full_paths())
     return replace(
         codes,
-        codes=codes.codes[order],
+        packed=codes.packed[order],
         embeddings=None if codes.embeddings is None else codes.embeddings[order],
         records=replace(
             records,
@@ -96,7 +96,7 @@ def _orders(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterat
 
     def candidates_first(rank: Rank, found: Nearest, own: slice) -> Scores:
         ranked = rank(own, Nearest(found.ids[own], found.distances[own]))
-        scores = -hamming.distances(asked.codes[own], stored.codes).astype(np.float64)
+        scores = -hamming.distances(asked.packed[own], stored.packed).astype(np.float64)
         np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
         return scores
 
@@ -109,7 +109,7 @@ def _orders(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterat
     vectors = asked.embeddings.astype(np.float32), stored.embeddings.astype(np.float32)
     yield (
         "asymmetric, all",
-        levels(lambda own: np.stack([rerank.asymmetric_scores(output, stored.codes) for output in outputs[own]])),
+        levels(lambda own: np.stack([rerank.asymmetric_scores(output, stored.packed) for output in outputs[own]])),
     )
     yield "embeddings, all", levels(lambda own: vectors[0][own] @ vectors[1].T)
 
@@ -120,7 +120,7 @@ def _ranks(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[st
     assert stored.embeddings is not None
     queries, vectors = asked.embeddings, stored.embeddings
     return {
-        "asymmetric": lambda own, found: rerank.asymmetric(found, outputs[own], stored.codes),
+        "asymmetric": lambda own, found: rerank.asymmetric(found, outputs[own], stored.packed),
         "embeddings": lambda own, found: rerank.cosine(found, queries[own], vectors),
     }
 
@@ -132,7 +132,7 @@ def _times(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[st
     def timed(count: int, rank: Rank | None = None) -> Callable[[int], object]:
         def one(place: int) -> object:
             own = slice(place, place + 1)
-            found = index.search(asked.codes[own], count)
+            found = index.search(asked.packed[own], count)
             return rank(own, found).first(_K) if rank else found
 
         return one

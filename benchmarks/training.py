@@ -127,7 +127,7 @@ def _retrieval(data: Data, made: Path, hasher: Path, options: list[str]) -> Retr
     queries, database = codes["query"], codes["database"]
     retrieval = Retrieval(data.at, hamming=True)
     labels = common_labels(queries.records, database.records)
-    retrieval.add(Levels(*hamming.counts(queries.codes, database.codes, *labels)))
+    retrieval.add(Levels(*hamming.counts(queries.packed, database.packed, *labels)))
     return retrieval
 
 

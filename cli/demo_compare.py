@@ -77,7 +77,7 @@ def compare(folder: Path, queries_list: Path, database_list: Path, hasher_file: 
     levels = hamming_levels(queries, database)
     phash_index = Index.build(hashed_database)
     methods = [
-        _method("TransHash, 64 bits", _CUT, levels, _time(queries.codes, index.search), "Hamming distance, FAISS"),
+        _method("TransHash, 64 bits", _CUT, levels, _time(queries.packed, index.search), "Hamming distance, FAISS"),
         _method(
             f"The same network's float embedding, {floats.shape[1]} × float32",
             floats.shape[1] * 4,
@@ -103,7 +103,7 @@ def compare(folder: Path, queries_list: Path, database_list: Path, hasher_file: 
             "Perceptual hash, 64 bits",
             _CUT,
             hamming_levels(hashed, hashed_database),
-            _time(hashed.codes, phash_index.search),
+            _time(hashed.packed, phash_index.search),
             "no training: made for near-duplicates",
         ),
     ]
@@ -193,7 +193,7 @@ def _labels(source: Source) -> NDArray[np.int32]:
 
 def _example(index: Index, queries: Codes, place: int) -> tuple[Picture, list[Picture]]:
     (label,) = queries.records.names(place)
-    ids, distances = index.search(queries.codes[place : place + 1], NEIGHBOURS).row(0)
+    ids, distances = index.search(queries.packed[place : place + 1], NEIGHBOURS).row(0)
     neighbours = [
         _picture(index.path(row), f"{distance}", index.labels(row) == (label,))
         for row, distance in zip(ids, distances, strict=True)

@@ -68,7 +68,7 @@ def evaluate(
         raise click.UsageError("--images is for --report: say where to write it")
     asked, database = (read_codes(path, embeddings=page is not None) for path in (queries, codes))
     metrics = evaluation.evaluate(asked, database, at, rule)
-    bits = evaluation.diagnose(database.codes)
+    bits = evaluation.diagnose(database.packed)
     about = {
         "queries": len(asked),
         "queries_id": evaluation.identity(asked.records),

@@ -80,4 +80,4 @@ def _queries(index: "Index", file: Path | None, count: int) -> "NDArray[np.uint8
     check_same_model(codes.model, index.model, "queries", "index")
     if not len(codes):
         raise MismatchError(f"{file}: holds no codes to search for")
-    return codes.codes[:count]
+    return codes.packed[:count]

@@ -135,7 +135,7 @@ def _check_new(server: Server, file: CodesFile, name: Path) -> None:
 
 def _keys(codes: Codes) -> NDArray[np.bytes_]:
     """Return the key of every row, (n,)."""
-    rows = zip(loading.texts(codes), codes.codes, loading.labels(codes), strict=True)
+    rows = zip(loading.texts(codes), codes.packed, loading.labels(codes), strict=True)
     return keys.array(_key(path, code.tobytes(), labels) for path, code, labels in rows)
 
 

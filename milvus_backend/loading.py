@@ -84,7 +84,7 @@ def _rows(
                 block = file.read(int(own[0]), int(own[-1]) + 1, embeddings=False).take(_mask(own))
             yield [
                 {"id": id, "code": code.tobytes(), "path": path, "labels": names}
-                for id, code, path, names in zip(ids, block.codes, texts(block), labels(block), strict=True)
+                for id, code, path, names in zip(ids, block.packed, texts(block), labels(block), strict=True)
             ]
 
 

@@ -230,7 +230,7 @@ def test_outputs_lie_beside_their_codes(pictures, hasher_file, tmp_path, kind):
     paths = [*sorted(pictures.glob("circle/*.png")), tmp_path / "broken.png", *sorted(pictures.glob("cross/*.png"))]
     codes, outputs = rerank.encode(paths, hasher)
     assert (outputs.shape, outputs.dtype, len(codes.skipped)) == ((16, 16), np.float32, 1)
-    np.testing.assert_array_equal(pack(outputs), codes.codes)
+    np.testing.assert_array_equal(pack(outputs), codes.packed)
 
 
 def test_a_hasher_without_outputs(pictures):
@@ -266,7 +266,7 @@ def test_query_asymmetric(th, pictures, hasher_file, library):
         assert [match["path"] for match in matches] == [index.path(row) for row in expected.ids[place]]
     few = ["--rerank", "asymmetric", "--candidates", 4, "--json"]
     (best,) = answers(th("query", "i", images[0], "-k", 4, *few, cwd=library))
-    plain = index.search(codes.codes[:1], 4)
+    plain = index.search(codes.packed[:1], 4)
     assert {match["id"] for match in best} == set(plain.ids[0].tolist())
     (own,) = answers(th("query", "i", images[0], "-k", 20, "--label", "cross", *few, cwd=library))
     assert [match["label"] for match in own] == ["cross"] * 8

@@ -70,7 +70,7 @@ def clusters(images: Index | Codes, radius: int, on_rows: Progress = silent) -> 
         raise BackendError(f"radius={radius}: must not be negative")
     codes = images.codes() if isinstance(images, Index) else images
     ids = images.ids if isinstance(images, Index) else RowIds.first(len(images))
-    links = components(codes.codes, radius, on_rows)
+    links = components(codes.packed, radius, on_rows)
     counts = np.bincount(links)
     shared = counts[links] > 1
     rows = np.flatnonzero(shared)
@@ -80,7 +80,7 @@ def clusters(images: Index | Codes, radius: int, on_rows: Progress = silent) -> 
     _, first, cluster = np.unique(links[rows], return_index=True, return_inverse=True)
     rank = np.lexsort((first, -counts[links[rows[first]]])).argsort()[cluster]  # of every member's cluster
     best = np.lexsort((-sizes, rank))[_bounds(np.sort(rank))[:-1]][rank]  # its representative: the first by size
-    own = codes.codes[rows]
+    own = codes.packed[rows]
     distances = np.bitwise_count(own ^ own[best]).sum(axis=1, dtype=np.int32)
     order = np.lexsort((distances, np.arange(len(rows)) != best, rank))
     for start, stop in pairwise(_bounds(rank[order])):

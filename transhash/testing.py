@@ -344,7 +344,7 @@ class CollectionContract:
         for refusing in (
             lambda: opened.search(queries),
             lambda: opened.range_search(queries, 1),
-            lambda: opened.search(queries.codes[:, :4]),
+            lambda: opened.search(queries.packed[:, :4]),
             lambda: opened.add([other]),
             lambda: opened.sync(other),
         ):
@@ -357,14 +357,14 @@ class CollectionContract:
             Filter(paths=["nothing.png"]),
             Filter(ids=[0], paths=[os.fsdecode(rows[1].path)]),
         ):
-            _refuses(f"{where}", opened.search, queries.codes, 1, self.search_params, where, error=SelectionError)
+            _refuses(f"{where}", opened.search, queries.packed, 1, self.search_params, where, error=SelectionError)
             _refuses(f"{where}", opened.remove, [where], error=SelectionError)
         _refuses("to remove everything", opened.remove, [Filter(globs=["*"])], error=SelectionError)
         _refuses("a path twice", opened.add, [made.file([_Image(rows[0].path, bytes(8))])], error=SelectionError)
         _refuses("an unknown id", opened.rows, np.array([0, 999_999]), error=SelectionError)
-        _refuses("no neighbours", opened.search, queries.codes, 0)
-        _refuses("a negative radius", opened.range_search, queries.codes, -1)
-        _refuses("an unknown parameter", opened.search, queries.codes, 1, {"no_such_parameter": 1})
+        _refuses("no neighbours", opened.search, queries.packed, 0)
+        _refuses("a negative radius", opened.range_search, queries.packed, -1)
+        _refuses("an unknown parameter", opened.search, queries.packed, 1, {"no_such_parameter": 1})
         self._check(opened, rows, k=30)
 
     def test_changes(self) -> None:

@@ -122,7 +122,7 @@ def test_floats_have_the_figures_of_numpy(rows, sides):
 def test_reranked_codes_are_the_nearest_codes_in_the_order_of_the_floats(rows, sides):
     queries, database = (side.embeddings.astype(np.float32) for side in sides)
     cosines = queries @ database.T
-    apart = np.bitwise_count(sides[0].codes[:, None] ^ sides[1].codes[None]).sum(2, dtype=int)
+    apart = np.bitwise_count(sides[0].packed[:, None] ^ sides[1].packed[None]).sum(2, dtype=int)
     right = relevant(sides)
     found = []
     for query in range(len(queries)):
@@ -201,7 +201,7 @@ def test_blocks_of_queries_add_up(sides):
 
 
 def test_files_without_embeddings_are_one_line(invoke, sides, tmp_path):
-    bare = Codes(sides[0].codes, sides[0].records, sides[0].model)
+    bare = Codes(sides[0].packed, sides[0].records, sides[0].model)
     write_codes(tmp_path / "bare.h5", bare)
     done = invoke("accuracy", "--codes", tmp_path / "bare.h5", tmp_path / "bare.h5", "-o", tmp_path / "r")
     assert done.exit_code == 1

@@ -147,7 +147,7 @@ def test_export_and_import_give_the_same_file(th, encoded, pictures, tmp_path):
     with open(tmp_path / "c.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [os.fsdecode(path) for path in read_codes(encoded).records.paths]
-    assert [row["code"] for row in rows] == [code.tobytes().hex() for code in read_codes(encoded).codes]
+    assert [row["code"] for row in rows] == [code.tobytes().hex() for code in read_codes(encoded).packed]
 
 
 def test_codes_of_another_method(th, tmp_path):
@@ -160,7 +160,7 @@ def test_codes_of_another_method(th, tmp_path):
     codes = read_codes(tmp_path / "c.h5")
     assert codes.model == ModelRef("hashnet", "hashnet", 16)
     assert [codes.records.names(row) for row in (0, 4)] == [("sea",), ("sea", "bird")]
-    np.testing.assert_array_equal(np.unpackbits(codes.codes, axis=1), signs > 0)
+    np.testing.assert_array_equal(np.unpackbits(codes.packed, axis=1), signs > 0)
     th("codes", "export", "c.h5", "-o", "packed.npy", cwd=tmp_path)
     th("codes", "import", "packed.npy", "-o", "d.h5", "--model", "hashnet", cwd=tmp_path)
     th("codes", "merge", "c.h5", "d.h5", "-o", "both.h5", cwd=tmp_path)

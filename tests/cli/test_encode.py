@@ -78,7 +78,7 @@ def test_hostile_folder(th, hostile, tmp_path):
     hasher = load_hasher("phash")
     for row in range(len(codes)):
         alone = hasher.encode(hasher.preprocess(decode.read(codes.records.path(row)))[None])
-        np.testing.assert_array_equal(codes.codes[row], alone[0])
+        np.testing.assert_array_equal(codes.packed[row], alone[0])
     reasons = dict(codes.skipped)
     assert reasons.keys() == {
         b"a truncated.jpg",
@@ -289,7 +289,7 @@ def test_shares_of_a_folder_make_the_whole(th, pictures, tmp_path):
         th("encode", folder, "-o", output, "--model", "phash", "--shard", f"{number}/3")
     th("codes", "merge", *shares, "-o", tmp_path / "merged.h5")
     whole, merged = (read_codes(tmp_path / name) for name in ("whole.h5", "merged.h5"))
-    rows = [dict(zip(codes.records.paths, codes.codes.tolist(), strict=True)) for codes in (whole, merged)]
+    rows = [dict(zip(codes.records.paths, codes.packed.tolist(), strict=True)) for codes in (whole, merged)]
     assert rows[0] == rows[1]
     assert merged.skipped == whole.skipped
     assert len(merged) == len(whole) == 24

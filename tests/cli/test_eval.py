@@ -42,7 +42,7 @@ def test_json(th, split, rule):
         identity(queries.records),
         identity(database.records),
     )
-    report, bits = document["bits_report"], diagnose(database.codes)
+    report, bits = document["bits_report"], diagnose(database.packed)
     assert report.pop("balance") == bits.balance.tolist()
     assert report.items() <= vars(bits).items()
     assert len(report) == 7
@@ -62,7 +62,7 @@ def test_text(th, split):
     expected = evaluate(queries, database, 20)
     assert shown == [[name, f"{value:.4f}"] for name, value in expected.items()]
     assert lines[blank + 1].startswith("bits of the database")
-    bits = diagnose(database.codes)
+    bits = diagnose(database.packed)
     assert any(line.split() == ["distinct", "codes", str(bits.distinct_codes)] for line in lines[blank:])
     legacy = th("eval", "c.h5", "--queries", "q.h5", "--rule", "legacy", cwd=split).stdout
     assert "mAP in the order of the database" in legacy.splitlines()[0]
@@ -72,7 +72,7 @@ def test_text(th, split):
 def test_remarks_only_where_there_is_something_to_say(th, split):
     queries = read_codes(split / "q.h5")
     records = Records([b"other"] * 7, b"/photos", queries.records.labels[:7], queries.records.label_names)
-    write_codes(split / "new.h5", Codes(queries.codes[:7], records, queries.model))
+    write_codes(split / "new.h5", Codes(queries.packed[:7], records, queries.model))
     done = th("eval", "c.h5", "--queries", "new.h5", cwd=split)
     assert "of the queries" not in done.stdout
     assert done.stdout.splitlines()[1].split() == ["metric", "value"]
@@ -114,6 +114,6 @@ def test_curves_replace_nothing_else(th, split):
 def test_no_labels_at_all(th, split):
     queries = read_codes(split / "q.h5")
     records = Records([b"x"] * 9, b"", np.full(9, -1, np.int32), ("cat",))
-    write_codes(split / "bare.h5", Codes(queries.codes, records, queries.model))
+    write_codes(split / "bare.h5", Codes(queries.packed, records, queries.model))
     done = th("eval", "c.h5", "--queries", "bare.h5", cwd=split, code=1)
     assert done.stderr == "Error: none of the 9 queries has a label; nothing can be relevant to them\n"

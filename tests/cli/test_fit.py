@@ -44,7 +44,7 @@ def test_fit_encode_index_query(th, pictures, fitted, tmp_path):
     th("encode", pictures, "-o", "c.h5", "--model", fitted, cwd=tmp_path)
     codes = read_codes(tmp_path / "c.h5")
     assert codes.model == load_hasher(fitted).ref
-    bits = np.unpackbits(np.asarray(codes.codes), axis=1)
+    bits = np.unpackbits(np.asarray(codes.packed), axis=1)
     assert bits.shape == (24, 16)
     assert (bits.min(axis=0) < bits.max(axis=0)).all()  # planes through the mean: no bit is the same for all
     th("index", "build", "c.h5", "-o", "photos.index", cwd=tmp_path)

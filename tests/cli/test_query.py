@@ -26,7 +26,7 @@ def library(th, pictures, tmp_path_factory):
 @pytest.mark.parametrize("index", ["flat.index", "ivf.index"])
 def test_json_agrees_with_numpy(th, library, index):
     codes = read_codes(library / "c.h5")
-    expected = hamming.top_k(codes.codes, codes.codes, 6)
+    expected = hamming.top_k(codes.packed, codes.packed, 6)
     document = json.loads(th("query", index, "c.h5", "-k", 6, "--json", cwd=library).stdout)
     assert len(document["queries"]) == 25
     for row, answer in enumerate(document["queries"]):
@@ -66,7 +66,7 @@ def test_radius(th, library, k):
     done = th("query", "ivf.index", "photos/cross/1.png", "--radius", 12, *limit, "--json", cwd=library)
     (answer,) = json.loads(done.stdout)["queries"]
     row = list(codes.records.paths).index(b"cross/1.png")
-    distances = hamming.distances(codes.codes[row : row + 1], codes.codes)[0]
+    distances = hamming.distances(codes.packed[row : row + 1], codes.packed)[0]
     expected = [place for place in np.argsort(distances, kind="stable") if distances[place] <= 12][:k]
     assert [match["id"] for match in answer["matches"]] == expected
 

@@ -22,7 +22,7 @@ def test_soup_encodes(th, pictures, members, tmp_path):
     assert done.stderr == f"wrote {tmp_path / 'h.safetensors'}: 16 bits, the mean of 2 hashers\n"
     th("encode", pictures, "-o", "c.h5", "--model", "h.safetensors", cwd=tmp_path)
     codes = read_codes(tmp_path / "c.h5")
-    assert np.asarray(codes.codes).shape == (24, 2)
+    assert np.asarray(codes.packed).shape == (24, 2)
     assert codes.model == load_hasher(tmp_path / "h.safetensors").ref
 
 

@@ -79,7 +79,7 @@ def read(path, kind=EVERYTHING):
     return [
         Row(
             records.paths[place],
-            codes.codes[place].tobytes(),
+            codes.packed[place].tobytes(),
             records.names(place),
             -1 if records.sizes is None else int(records.sizes[place]),
             -1 if records.mtimes is None else int(records.mtimes[place]),

@@ -275,7 +275,7 @@ def test_old_files_stay_and_new_ones_are_what_they_were():
     assert len(read_codes(GOLDEN / "codes-v0.h5")) == 2
     path = GOLDEN / "codes-v1.h5"
     codes = read_codes(path, embeddings=True)
-    assert codes.codes.tolist() == [[0, 1], [254, 255], [128, 7]]
+    assert codes.packed.tolist() == [[0, 1], [254, 255], [128, 7]]
     assert list(codes.records.paths) == [b"a/\xc3\xa9t\xc3\xa9.jpg", b"b/undecodable \xff.png", b"/elsewhere/c.png"]
     assert codes.records.root == b"photos \xff"
     assert [codes.records.names(row) for row in range(3)] == [("b", "a"), ("c",), ()]

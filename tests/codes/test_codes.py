@@ -36,7 +36,7 @@ def some_codes(paths, labels=None, skipped=()):
 
 
 def assert_same(one, other):
-    np.testing.assert_array_equal(one.codes, other.codes)
+    np.testing.assert_array_equal(one.packed, other.packed)
     assert list(one.records.paths) == list(other.records.paths)
     assert [one.records.names(row) for row in range(len(one))] == [
         other.records.names(row) for row in range(len(one))
@@ -62,7 +62,7 @@ def test_writing_in_batches_is_writing_at_once(tmp_path_factory, paths, batch):
     with CodesWriter.create(folder / "batches.h5", MODEL, b"/root \xff", labels=1) as writer:
         for start in range(0, len(paths), batch):
             own = slice(start, start + batch)
-            writer.append(codes.codes[own], paths[own], [(label,) if label else () for label in labels[own]])
+            writer.append(codes.packed[own], paths[own], [(label,) if label else () for label in labels[own]])
     assert read_codes(folder / "batches.h5").records.labels.ndim == 1
     assert_same(read_codes(folder / "batches.h5"), codes)
 
@@ -108,7 +108,7 @@ def test_string_table(strings):
 
 def test_golden_file_opens_for_ever():
     codes = read_codes(GOLDEN)
-    assert codes.codes.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [255, 254, 253, 252, 251, 250, 249, 248]]
+    assert codes.packed.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [255, 254, 253, 252, 251, 250, 249, 248]]
     assert list(codes.records.paths) == [b"a/\xc3\xa9t\xc3\xa9.jpg", b"b/undecodable \xff.png"]
     assert codes.records.label_names == ("a", "b")
     assert codes.records.labels.shape == (2,)

@@ -51,7 +51,7 @@ def test_arrays_keep_the_codes(tmp_path_factory, some):
     write(folder / "c.h5", some, Kind(3, 0, False))
     assert export_codes(folder / "c.h5", folder / "c.npy") == len(some)
     array = np.load(folder / "c.npy")
-    np.testing.assert_array_equal(array, read_codes(folder / "c.h5", trusted=True).codes)
+    np.testing.assert_array_equal(array, read_codes(folder / "c.h5", trusted=True).packed)
     listed = [(row.path, row.labels) for row in some]
     np.save(folder / "signs.npy", unpack(array).astype(np.float32))
     np.save(folder / "fortran.npy", np.asfortranarray(array))
@@ -78,7 +78,9 @@ def test_blocks_and_reports(tmp_path):
         reports.clear()
         assert table.count == (0 if suffix == "csv" else 18000)
         assert (digest(tmp_path / "again.h5") == digest(tmp_path / "many.h5")) == (suffix != "npy")
-        np.testing.assert_array_equal(read_codes(tmp_path / "again.h5").codes, read_codes(tmp_path / "many.h5").codes)
+        np.testing.assert_array_equal(
+            read_codes(tmp_path / "again.h5").packed, read_codes(tmp_path / "many.h5").packed
+        )
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float16, ">f8"])
@@ -87,7 +89,7 @@ def test_signs_of_any_type(tmp_path, dtype):
     np.save(tmp_path / "signs.npy", (signs > 0) if dtype is bool else signs.astype(dtype))
     import_table(open_table(tmp_path / "signs.npy"), tmp_path / "c.h5", ModelRef("m", "m", 16))
     codes = read_codes(tmp_path / "c.h5")
-    np.testing.assert_array_equal(unpack(codes.codes), signs)
+    np.testing.assert_array_equal(unpack(codes.packed), signs)
     assert list(codes.records.paths) == [b"%d" % row for row in range(20)]
     verify(tmp_path / "c.h5")
 
@@ -97,8 +99,8 @@ def test_zeros_and_ones_of_bytes_ask_for_the_width(tmp_path):
     np.save(tmp_path / "ones.npy", ones)
     with pytest.raises(CodesError, match="--bits"):
         open_table(tmp_path / "ones.npy")
-    assert next(open_table(tmp_path / "ones.npy", 16).blocks).codes.tolist() == np.packbits(ones, axis=1).tolist()
-    assert next(open_table(tmp_path / "ones.npy", 128).blocks).codes.tolist() == ones.tolist()
+    assert next(open_table(tmp_path / "ones.npy", 16).blocks).packed.tolist() == np.packbits(ones, axis=1).tolist()
+    assert next(open_table(tmp_path / "ones.npy", 128).blocks).packed.tolist() == ones.tolist()
     with pytest.raises(CodesError, match="no codes of 64 bits"):
         open_table(tmp_path / "ones.npy", 64)
 

@@ -103,7 +103,7 @@ def test_no_child_is_left(file, impatient):
 def test_without_fork_the_task_runs_here(file, monkeypatch):
     monkeypatch.setattr(guard, "_FORKS", False)
     assert guarded(lambda report: os.getpid(), file) == os.getpid()
-    assert read_codes(file).codes.shape == (5, 8)
+    assert read_codes(file).packed.shape == (5, 8)
 
 
 def test_no_room_for_a_child(file, monkeypatch):

@@ -178,11 +178,11 @@ def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
     synced, new = codes.read_codes(output), codes.read_codes(tmp_path / "new.h5")
     rows = {
         path: (code.tobytes(), synced.records.names(row))
-        for row, (path, code) in enumerate(zip(synced.records.paths, synced.codes, strict=True))
+        for row, (path, code) in enumerate(zip(synced.records.paths, synced.packed, strict=True))
     }
     assert rows == {
         path: (code.tobytes(), new.records.names(row))
-        for row, (path, code) in enumerate(zip(new.records.paths, new.codes, strict=True))
+        for row, (path, code) in enumerate(zip(new.records.paths, new.packed, strict=True))
     }
     assert synced.skipped == new.skipped == [(b"broken.png", "not an image of a known format")]
 

@@ -24,14 +24,14 @@ def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
         assert (summary.rows, summary.skipped.total(), len(codes), len(codes.skipped)) == (24, 24, 24, 24)
         for row in range(24):
             alone = hasher.encode(hasher.preprocess(decode.read(codes.records.path(row)))[None])
-            np.testing.assert_array_equal(codes.codes[row], alone[0])
+            np.testing.assert_array_equal(codes.packed[row], alone[0])
 
 
 def test_memory_and_file_agree(pictures, tmp_path):
     hasher = load_hasher("phash")
     encode_to_file(decode.folder(pictures), hasher, tmp_path / "c.h5")
     stored, memory = read_codes(tmp_path / "c.h5"), encode(pictures, hasher)
-    np.testing.assert_array_equal(stored.codes, memory.codes)
+    np.testing.assert_array_equal(stored.packed, memory.packed)
     assert list(stored.records.paths) == list(memory.records.paths)
     assert [stored.records.names(row) for row in range(24)] == [memory.records.names(row) for row in range(24)]
     assert stored.model == memory.model

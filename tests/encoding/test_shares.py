@@ -24,7 +24,7 @@ def rows(*files):
     return sorted(
         (path, code.tobytes(), some.records.names(row))
         for some in found
-        for row, (path, code) in enumerate(zip(some.records.paths, some.codes, strict=True))
+        for row, (path, code) in enumerate(zip(some.records.paths, some.packed, strict=True))
     )
 
 

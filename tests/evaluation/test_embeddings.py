@@ -42,9 +42,9 @@ def test_ranks_as_a_full_sort_does(queries, count, classes, seed):
 def test_refuses_what_has_no_embeddings_or_another_model():
     rng = np.random.default_rng(0)
     asked, stored = codes(rng, 3, 2), codes(rng, 5, 2)
-    bare = Codes(stored.codes, stored.records, MODEL)
+    bare = Codes(stored.packed, stored.records, MODEL)
     with pytest.raises(MismatchError, match="no embeddings to compare with"):
         next(embedding_levels(asked, bare))
-    other = Codes(stored.codes, stored.records, ModelRef("n", "e", 16), (), stored.embeddings)
+    other = Codes(stored.packed, stored.records, ModelRef("n", "e", 16), (), stored.embeddings)
     with pytest.raises(MismatchError, match="queries"):
         next(embedding_levels(asked, other))

@@ -171,7 +171,7 @@ def names_of(records, row):
 
 def plain_ranking(queries, database, query, shuffle):
     """Relevance in the order of distance, ties in the order of `shuffle`."""
-    distance = np.bitwise_count(queries.codes[query] ^ database.codes[shuffle])[:, 0]
+    distance = np.bitwise_count(queries.packed[query] ^ database.packed[shuffle])[:, 0]
     order = shuffle[np.argsort(distance, kind="stable")]
     asked = names_of(queries.records, query)
     return [bool(asked & names_of(database.records, row)) for row in order]
@@ -217,7 +217,7 @@ def test_queries_without_a_label_count_as_zero():
     database = codes_of(rng, 50, ("a", "b"), rng.integers(0, 2, 50).astype(np.int32))
     queries = codes_of(rng, 8, ("a", "b"), np.array([0, 1, 0, 1, 0, 1, -1, -1], np.int32))
     labelled = Codes(
-        queries.codes[:6],
+        queries.packed[:6],
         Records([b"x"] * 6, labels=queries.records.labels[:6], label_names=("a", "b")),
         queries.model,
     )

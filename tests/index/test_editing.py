@@ -32,7 +32,7 @@ def codes_of(rows, root=b"/photos", model=MODEL):
 def described(index):
     """What an index holds: {id: (whole path, code, labels)}."""
     ids = index.ids.of(np.arange(len(index)))
-    packed = index.codes().codes.astype(int)
+    packed = index.codes().packed.astype(int)
     return {
         id: (os.fsencode(index.path(id)), (high << 8) + low, index.labels(id))
         for id, (high, low) in zip(ids.tolist(), packed.tolist(), strict=True)
@@ -110,7 +110,7 @@ def test_edits_equal_those_of_a_dict(backend, kind, first, edits, tmp_path_facto
         id: (path, code, NAMES[label : label + 1] if label >= 0 else ()) for id, (path, code, label) in plain.items()
     }
     assert list(found) == list(plain)
-    packed = index.codes().codes
+    packed = index.codes().packed
     params = {"nprobe": 1000} if kind == "ivf" else {}
     near, expected = index.search(packed, 5, params), hamming.top_k(packed, packed, 5)
     np.testing.assert_array_equal(near.distances, expected.distances)
@@ -250,7 +250,7 @@ from transhash.codes import open_codes
 sizes, until = set(), time.monotonic() + float(sys.argv[2])
 while time.monotonic() < until:
     index = Index.open(sys.argv[1])
-    found = index.search(index.codes().codes[-1:], 1)
+    found = index.search(index.codes().packed[-1:], 1)
     assert index.path(found.ids[0, 0]).endswith(f"/{found.ids[0, 0]}.jpg"), index.path(found.ids[0, 0])
     sizes.add(len(index))
 print(len(sizes))

@@ -42,7 +42,7 @@ def test_save_and_open(backend, tmp_path):
     np.testing.assert_array_equal(found.ids[:, 0], np.arange(50))
     assert os.fsencode(index.path(7)) == b"/photos/photo \xff 7.jpg"
     assert index.records.names(7) == ("dog",)
-    assert len(index.range_search(codes.codes[:3], 64).ids) == 150
+    assert len(index.range_search(codes.packed[:3], 64).ids) == 150
 
 
 @pytest.mark.parametrize("labels", [None, np.arange(300) % 2, np.arange(600).reshape(300, 2) % 2])

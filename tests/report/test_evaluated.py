@@ -62,7 +62,7 @@ def test_metrics_and_curves_are_those_of_the_evaluation(tmp_path):
     assert ours.values["mAP@20"].high == metrics["mAP@20 best"]
     assert floats.values["bytes an image"].value == 16
     assert floats.values["mAP@20"].value > 0.8
-    assert bits.values["distinct codes"].value == len(np.unique(stored.codes, axis=0))
+    assert bits.values["distinct codes"].value == len(np.unique(stored.packed, axis=0))
     for curve in of(Curve, found):
         if curve.plot == "Precision of the first N":
             row = ours if curve.family == "codes" else floats
@@ -102,7 +102,7 @@ def test_only_images_of_the_folder_are_shown(split):
     asked = codes(QUERIES, b"q")
     paths = [b"../private.png", bytes(outside), b"x/../../private.png", b"no\xff.png", b"."]
     asked = asked.take(slice(0, 5))
-    asked = Codes(asked.codes, Records(paths, b"", asked.records.labels, ("dog", "cat")), MODEL)
+    asked = Codes(asked.packed, Records(paths, b"", asked.records.labels, ("dog", "cat")), MODEL)
     (split / "photos" / "0.png").write_bytes(b"no picture")
     found = of(Example, records(asked, stored, "th eval", folder=split / "photos"))
     assert not [example for example in found if example.query.image]

@@ -20,7 +20,7 @@ def files(pictures):
 
 @pytest.fixture(scope="module")
 def expected(pictures):
-    return encode(pictures, load_hasher("phash")).codes
+    return encode(pictures, load_hasher("phash")).packed
 
 
 def tar(path, files):
@@ -49,7 +49,7 @@ def hdf5(path, files):
 def test_archives_and_tables(write, name, files, expected, tmp_path):
     write(tmp_path / name, files)
     codes = encode(open_source(tmp_path / name), load_hasher("phash"))
-    np.testing.assert_array_equal(codes.codes, expected)
+    np.testing.assert_array_equal(codes.packed, expected)
     assert codes.records.root == os.fsencode(tmp_path)
 
 
@@ -61,4 +61,4 @@ def test_the_command_takes_what_find_writes(command, pictures, expected, tmp_pat
     subprocess.run(arguments, input=found, check=True)
     codes = read_codes(tmp_path / "c.h5")
     assert list(codes.records.paths) == [odd]
-    np.testing.assert_array_equal(codes.codes, expected[:1])
+    np.testing.assert_array_equal(codes.packed, expected[:1])

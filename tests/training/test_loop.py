@@ -100,7 +100,7 @@ def test_what_a_watcher_hears(pictures):
 
 def leave_one_out(codes):
     """mAP of each code among all others, averaged over every order that ties allow."""
-    bits, labels = np.unpackbits(codes.codes, axis=1), [path.split(b"/")[0] for path in codes.records.paths]
+    bits, labels = np.unpackbits(codes.packed, axis=1), [path.split(b"/")[0] for path in codes.records.paths]
     scores = []
     for query in range(len(bits)):
         others = [place for place in range(len(bits)) if place != query]

@@ -180,7 +180,7 @@ def test_fitted_hasher_is_saved_and_encodes(method, pool, pictures, weights, tmp
     outputs = (features - features.mean(axis=0)) @ planes.T
     clear = np.abs(outputs) > 0.02 * np.abs(outputs).max()  # beyond the rounding of bf16
     assert clear.mean() > 0.8
-    bits = np.unpackbits(np.asarray(encode(pictures, hasher).codes), axis=1).astype(bool)
+    bits = np.unpackbits(np.asarray(encode(pictures, hasher).packed), axis=1).astype(bool)
     np.testing.assert_array_equal(bits[clear], outputs[clear] > 0)
     if method == "itq":
         np.testing.assert_allclose(planes @ planes.T, np.eye(16), atol=1e-5)

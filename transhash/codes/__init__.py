@@ -12,6 +12,7 @@ Format, byte by byte: ``docs/codes-format.md``.
 
 from .header import FORMAT, VERSION
 from .merging import merge
+from .models import check_same_model, packed_queries
 from .reader import CodesFile, check_replaceable, is_codes_file, open_codes, open_records, read_codes
 from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_ids
 from .strings import StringTable
@@ -32,11 +33,13 @@ __all__ = [
     "StringTable",
     "Verified",
     "check_replaceable",
+    "check_same_model",
     "is_codes_file",
     "label_ids",
     "merge",
     "open_codes",
     "open_records",
+    "packed_queries",
     "read_codes",
     "verify",
     "write_codes",

@@ -132,7 +132,7 @@ def _row_streams(block: Codes, names: LabelSums) -> Sequence[Any]:
     labels = np.empty((count, 0), np.int32) if records.labels is None else label_columns(records.labels)
     there = labels != NO_LABEL
     return (
-        _bytes(block.codes),
+        _bytes(block.packed),
         _little(paths.lengths, "<u8"),
         _bytes(paths.blob),
         _little(there.sum(axis=1), "<u4"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..errors import CodesError, one_line
-from .spool import DeferredErrorFile
+from .deferred_errors import DeferredErrorFile
 from .strings import StringTable
 
 File = Any  # h5py.File, which has no types

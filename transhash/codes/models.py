@@ -16,7 +16,7 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
     """
     if isinstance(queries, Codes):
         check_same_model(queries.model, model, "queries", what)
-        queries = queries.codes
+        queries = queries.packed
     if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
         raise MismatchError(
             f"queries are {queries.dtype} of shape {queries.shape}; "

@@ -16,7 +16,7 @@ MAX_LABELS = 1024  # of one image
 Rows = slice | NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelRef:
     """What made some codes.
 
@@ -32,8 +32,12 @@ class ModelRef:
     bits: int
     preprocessing: str = ""
 
+    def __repr__(self) -> str:
+        """Describe the model in one line, with the beginning of its digest."""
+        return f"<ModelRef {self.name!r}: {self.bits} bits, digest {self.digest[:12]}>"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Records:
     """What belongs to a row besides its code.
 
@@ -57,6 +61,13 @@ class Records:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        """Describe the records in one line: how many, and what is known of them."""
+        known = [f"root {os.fsdecode(self.root)!r}"] if self.root else []
+        known += [f"{len(self.label_names)} classes"] if self.labels is not None else []
+        known += ["sizes and times"] if self.sizes is not None and self.mtimes is not None else []
+        return f"<Records: {len(self)} paths{''.join(f', {what}' for what in known)}>"
 
     def path(self, row: int) -> str:
         """Return the path of a row as the file system's functions take it."""
@@ -129,19 +140,19 @@ def _joined_labels(one: Records, two: Records, names: dict[str, int]) -> NDArray
     return joined[:, 0] if width == 1 else joined
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Codes:
     """Codes in memory, with what they belong to.
 
     Attributes:
-        codes: (n, bits/8) uint8, packed as `transhash.packing` says.
+        packed: the codes, (n, bits/8) uint8, in the bit order of `transhash.packing`.
         records: paths and labels of the rows.
         model: what made the codes.
         skipped: (path, reason) of what could not be encoded.
         embeddings: what the codes were made of, for re-ranking: (n, d) float16 of unit length; None if not kept.
     """
 
-    codes: NDArray[np.uint8]
+    packed: NDArray[np.uint8]
     records: Records
     model: ModelRef
     skipped: Sequence[tuple[bytes, str]] = field(default=())
@@ -149,12 +160,18 @@ class Codes:
 
     def __len__(self) -> int:
         """Return the number of codes."""
-        return len(self.codes)
+        return len(self.packed)
+
+    def __repr__(self) -> str:
+        """Describe the codes in one line; no arrays."""
+        extra = f", embeddings of {self.embeddings.shape[1]} numbers" if self.embeddings is not None else ""
+        extra += f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"<Codes: {len(self)} codes of {self.model.bits} bits by {self.model.name!r}{extra}>"
 
     def take(self, which: Rows) -> "Codes":
         """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true; nothing skipped."""
         embeddings = None if self.embeddings is None else self.embeddings[which]
-        return Codes(self.codes[which], self.records.take(which), self.model, (), embeddings)
+        return Codes(self.packed[which], self.records.take(which), self.model, (), embeddings)
 
 
 def label_columns(labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -14,9 +14,9 @@ from ..errors import CodesError
 from ..packing import BIT_ORDER
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
+from .deferred_errors import DeferredErrorFile
 from .reader import MAX_WIDTH, check_replaceable
 from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_columns, label_ids
-from .spool import DeferredErrorFile
 from .strings import MAX_STRING, STRINGS, StringTable
 
 
@@ -139,7 +139,7 @@ class CodesWriter:
         with self._whole_or_not():
             ids = None if labels is None else self._numbered(labels, rows.records.label_names)
             records = Records(rows.records.paths, b"", ids, (), rows.records.sizes, rows.records.mtimes)
-            self._write(Codes(rows.codes, records, self._model, (), rows.embeddings))
+            self._write(Codes(rows.packed, records, self._model, (), rows.embeddings))
 
     def skip(self, path: bytes, reason: str) -> None:
         """Record that `path` has no row, and why."""
@@ -163,7 +163,7 @@ class CodesWriter:
         self._take_new_names()
         records = block.records
         columns = (self._labels, self._embeddings, self._sizes, self._mtimes)
-        self._codes.extend(block.codes)
+        self._codes.extend(block.packed)
         self._paths.extend(records.paths)
         for column, rows in zip(
             columns, (records.labels, block.embeddings, records.sizes, records.mtimes), strict=True
@@ -178,8 +178,8 @@ class CodesWriter:
         records, count, stats = block.records, len(block), self._sizes is not None
         if len(records) != count:
             raise ValueError(f"{count} codes, {len(records)} paths: every row needs one of each")
-        if block.codes.dtype != np.uint8:
-            raise ValueError(f"codes of {block.codes.dtype}: expected uint8")
+        if block.packed.dtype != np.uint8:
+            raise ValueError(f"codes of {block.packed.dtype}: expected uint8")
         if not stats and (records.sizes is not None or records.mtimes is not None):
             raise ValueError("sizes and times were not announced")
         if (block.embeddings is None) != (self._embeddings is None):
@@ -197,8 +197,8 @@ class CodesWriter:
         vectors = None if block.embeddings is None else np.asarray(block.embeddings, dtype=np.float16)
         if vectors is not None:
             _check_shape("embeddings", vectors, (count, self._width))
-        _check_shape("codes", block.codes, (count, self._model.bits // 8))
-        return Codes(block.codes, fitted, self._model, (), vectors)
+        _check_shape("codes", block.packed, (count, self._model.bits // 8))
+        return Codes(block.packed, fitted, self._model, (), vectors)
 
     def _columns(self, labels: NDArray[np.int32] | None, count: int) -> NDArray[np.int32] | None:
         """Return labels as the file has them: (n,) if a row has one at most, else (n, announced)."""

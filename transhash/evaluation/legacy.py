@@ -22,7 +22,7 @@ def legacy_average_precision(queries: Codes, database: Codes, at: int | None = N
     check_same_model(queries.model, database.model, "queries", "database")
     result = np.zeros(len(queries))
     for query, hits in enumerate(hamming.sharing(*common_labels(queries.records, database.records))):
-        distances = hamming.distances(queries.codes[query : query + 1], database.codes)[0]
+        distances = hamming.distances(queries.packed[query : query + 1], database.packed)[0]
         order = np.argsort(distances, kind="stable")[:at]
         ranks = np.flatnonzero(hits[order]) + 1
         if len(ranks):

@@ -32,7 +32,7 @@ def hamming_levels(queries: Codes, database: Codes) -> Levels:
     """
     check_same_model(queries.model, database.model, "queries", "database")
     query_labels, labels = common_labels(queries.records, database.records)
-    return Levels(*hamming.counts(queries.codes, database.codes, query_labels, labels))
+    return Levels(*hamming.counts(queries.packed, database.packed, query_labels, labels))
 
 
 def score_levels(scores: NDArray[np.floating], query_labels: Labels, labels: Labels) -> Levels:

@@ -81,7 +81,7 @@ class Index:
         Raises BackendError if the backend is missing or refuses; MismatchError if there are no codes.
         """
         _check_any(codes)
-        built = backends.load(backend).build(np.ascontiguousarray(codes.codes), type=type, params=params or {})
+        built = backends.load(backend).build(np.ascontiguousarray(codes.packed), type=type, params=params or {})
         return cls(backend, built, codes.records, codes.model, RowIds.first(len(codes)))
 
     @classmethod
@@ -295,7 +295,7 @@ class Index:
         if not keep.all():
             self.backend.remove(keep)
         if new:
-            self.backend.add(np.ascontiguousarray(new.codes))
+            self.backend.add(np.ascontiguousarray(new.packed))
         self.records, self.ids = records, ids
         return ids.of(np.arange(keep.sum(), len(ids)))
 
@@ -370,5 +370,5 @@ def _keys(codes: Codes) -> NDArray[np.bytes_]:
     labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
     return keys.array(
         keys.row_key(path, code.tobytes(), (names[place] for place in places if place != NO_LABEL))
-        for code, path, places in zip(codes.codes, records.full_paths(), labels, strict=True)
+        for code, path, places in zip(codes.packed, records.full_paths(), labels, strict=True)
     )

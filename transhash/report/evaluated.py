@@ -175,7 +175,7 @@ def _sorted(precisions: NDArray[np.float64]) -> list[tuple[float, float]]:
 
 
 def _bits(database: Codes) -> Iterator[Record]:
-    bits = diagnose(database.codes)
+    bits = diagnose(database.packed)
     values = {
         "lowest share of ones": bits.balance.min(),
         "highest share of ones": bits.balance.max(),
@@ -207,7 +207,7 @@ def _examples(
 
 
 def _example(queries: Codes, database: Codes, query: int, title: str, folder: Path | None) -> Example:
-    found = hamming.top_k(queries.codes[query : query + 1], database.codes, min(_FOUND, len(database)))
+    found = hamming.top_k(queries.packed[query : query + 1], database.packed, min(_FOUND, len(database)))
     labels = set(queries.records.names(query))
     asked = _picture(queries.records, query, ", ".join(sorted(labels)), folder)
     matches = [

@@ -81,14 +81,14 @@ def import_table(
         count = 0
         for block in table.blocks:
             writer.append(
-                block.codes,
+                block.packed,
                 block.paths,
                 block.labels,
                 embeddings=block.embeddings,
                 sizes=block.sizes,
                 mtimes=block.mtimes,
             )
-            count += len(block.codes)
+            count += len(block.packed)
             on_rows(count, table.count)
     return count
 

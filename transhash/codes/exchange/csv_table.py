@@ -38,7 +38,7 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
         rows.writerow(["path", *_label_columns(file.labels), "code", *(_STATS if file.stats else [])])
         for start, block in file.blocks(embeddings=False):
             paths = [path.decode("utf-8", "surrogateescape") for path in block.records.paths]
-            codes = [code.tobytes().hex() for code in block.codes]
+            codes = [code.tobytes().hex() for code in block.packed]
             columns: list[Any] = [paths, *_label_cells(file, block), codes]
             if block.records.sizes is not None and block.records.mtimes is not None:
                 columns += [_number_cells(block.records.sizes), _number_cells(block.records.mtimes)]

@@ -27,7 +27,7 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(out, header)
         for start, block in file.blocks(embeddings=False):
-            out.write(block.codes.tobytes())
+            out.write(block.packed.tobytes())
             on_rows(start + len(block), len(file))
 
 

@@ -124,7 +124,7 @@ def _columns(pa: Any, block: Codes, text: bool) -> list[Any]:
     """Return the columns of some rows, in the order of the schema."""
     records, count = block.records, len(block)
     paths = pa.array(list(records.paths), pa.binary())
-    codes = np.ascontiguousarray(block.codes)
+    codes = np.ascontiguousarray(block.packed)
     columns = [
         paths.cast(pa.string()) if text else paths,
         pa.Array.from_buffers(pa.binary(codes.shape[1]), count, [None, pa.py_buffer(codes)]),

@@ -13,7 +13,7 @@ from ..records import ModelRef
 class Block:
     """Some consecutive rows, as `CodesWriter.append` takes them."""
 
-    codes: NDArray[np.uint8]
+    packed: NDArray[np.uint8]
     paths: Sequence[bytes]
     labels: Sequence[tuple[str, ...]] | None = None
     embeddings: NDArray[np.float16] | None = None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash.codes.spool import DeferredErrorFile
+from transhash.codes.deferred_errors import DeferredErrorFile
 
 steps = st.lists(
     st.tuples(st.sampled_from(["write", "read"]), st.integers(0, 300), st.binary(max_size=90)), max_size=30
