@@ -1,9 +1,14 @@
-"""The exact scan on a GPU beside reading the codes once, and beside FAISS's scan on the same GPU."""
+"""Searches on a GPU: one query beside reading the codes once, batches beside FAISS's scan on the same GPU, lists."""
 
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import click
 import faiss
@@ -13,27 +18,60 @@ from numpy.typing import NDArray
 
 from transhash import hamming
 from transhash.errors import BackendError
-from transhash.results import Nearest
 
-_WARM_UP = 2
 _ROOM = 4 << 30  # bytes of the GPU left free: what is copied to measure the bandwidth, and the searches themselves
 _COPIED = 1 << 30
-_FAISS_K = 2048  # more neighbours FAISS does not give on a GPU
+_FAISS_K = 2048  # FAISS returns at most this many neighbours on a GPU
+_LONGEST = 10.0  # seconds after which one measurement is not repeated
+_COLUMNS = ("type", "codes", "bits", "queries", "k", "ms", "G codes/s", "ms / reading once", "recall")
+
+Packed = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every measurement shares.
+
+    Attributes:
+        device: the GPU.
+        bandwidth: bytes per second, read and written, of copies inside its memory.
+        rounds: most repetitions of a measurement.
+        ks: numbers of neighbours.
+        output: file that gets a JSON line for every row, or None.
+    """
+
+    device: torch.device
+    bandwidth: float
+    rounds: int
+    ks: tuple[int, ...]
+    output: Path | None
 
 
 @click.command("gpu")
-@click.option("-n", "count", default=1_000_000_000, show_default=True, help="Codes for one query, if so many fit.")
-@click.option("--batch-codes", default=100_000_000, show_default=True, help="Codes for a batch, if so many fit.")
+@click.option("-n", "count", default=1_000_000_000, show_default=True, help="Codes for one query, if they fit.")
+@click.option("--batch-codes", default=100_000_000, show_default=True, help="Codes for a batch, if they fit.")
+@click.option("--list-codes", default=10_000_000, show_default=True, help="Codes of type ivf; 0 leaves it out.")
 @click.option("--queries", default=1024, show_default=True, help="Queries in a batch.")
 @click.option("--bits", multiple=True, default=(64,), show_default=True, help="Width; repeatable.")
 @click.option("-k", "ks", multiple=True, default=(10, 1000), show_default=True, help="Neighbours; repeatable.")
-@click.option("--rounds", default=20, show_default=True, help="Times that each is measured; the median counts.")
+@click.option("--rounds", default=20, show_default=True, help="Repetitions of a measurement; the median counts.")
+@click.option("--seconds", default=3600.0, show_default=True, help="Start no further measurement after this time.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Append a JSON line for every row.")
 def command(
-    count: int, batch_codes: int, queries: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int
+    count: int,
+    batch_codes: int,
+    list_codes: int,
+    queries: int,
+    bits: tuple[int, ...],
+    ks: tuple[int, ...],
+    rounds: int,
+    seconds: float,
+    output: Path | None,
 ) -> None:
-    """Time of one query over as many codes as fit, and of a batch, from host memory to host memory.
+    """Time of one query over as many codes as fit, of batches and of inverted lists, from host memory to host memory.
 
-    Codes are uniform random bits; every answer is compared with the scan on the CPU (one query) or FAISS's (a batch).
+    Codes are uniform random bits. Every answer of the flat type is compared with the scan on the CPU (one query) or
+    FAISS's on the GPU (a batch); for type ivf the recall is shown.
     """
     try:
         from transhash.gpu import choose
@@ -41,59 +79,109 @@ def command(
         device = choose()
     except BackendError as error:
         raise click.ClickException(f"nothing measured: {error}") from None
-    bandwidth = _bandwidth(device, rounds)
+    end = time.monotonic() + seconds
+    setup = Setup(device, _bandwidth(device, rounds), rounds, ks, output)
     print(f"{_name(device)}, {platform.machine()}, torch {torch.__version__}, faiss {faiss.__version__}")
-    print(f"measured copy bandwidth: {bandwidth / 1e9:.0f} GB/s, read and written; {rounds} rounds, medians\n")
-    print("| codes | bits | queries | k | scan, ms | G codes/s | scan / reading once | FAISS, ms | FAISS / scan |")
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(f"measured copy bandwidth: {setup.bandwidth / 1e9:.0f} GB/s, read and written; medians\n")
+    print(f"| {' | '.join(_COLUMNS)} |\n|:--{'|---:' * (len(_COLUMNS) - 1)}|", flush=True)
     for width in bits:
-        for wanted, asked in ((count, 1), (batch_codes, queries)):
-            codes = _random(min(wanted, _fitting(device, width)), width)
-            for k in ks:
-                _measure(codes, _random(asked, width, seed=1), k, rounds, device, bandwidth)
+        rows: list[Iterator[dict[str, Any]]] = [
+            _flat(setup, min(count, _fitting(device, width)), width, 1),
+            _flat(setup, min(batch_codes, _fitting(device, width)), width, queries),
+        ]
+        if list_codes:
+            rows.append(_lists(setup, min(list_codes, _fitting(device, width)), width, queries))
+        for kind in rows:
+            for row in kind:
+                _show(row, output)
+                if time.monotonic() > end:
+                    raise click.ClickException(f"stopped after {seconds:.0f} seconds")
 
 
-def _measure(
-    codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, device: torch.device, bandwidth: float
-) -> None:
-    """Print a row of the table."""
-    seconds, found = _ours(codes, queries, k, rounds, device)
-    speed = len(queries) * len(codes) / seconds / 1e9
-    cells = [f"{len(codes):,}", codes.shape[1] * 8, len(queries), k, f"{1000 * seconds:.2f}", f"{speed:.1f}"]
-    if len(queries) == 1:
-        assert (found.ids == hamming.top_k(queries, codes, k).ids).all()
-        cells += [f"{seconds / (codes.nbytes / bandwidth):.2f}", "", ""]
-    else:
-        theirs = _faiss(codes, queries, k, rounds, found)
-        cells += ["", f"{1000 * theirs:.1f}", f"{theirs / seconds:.1f}"] if theirs else ["", "", ""]
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+def _flat(setup: Setup, count: int, width: int, asked: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every k: an exact scan of `count` codes for `asked` queries at once, and FAISS's of a batch."""
+    codes, queries = _random(count, width), _random(asked, width, seed=1)
+    found = []
+    for k, seconds, distances in _scanned(setup, codes, queries):
+        found.append(distances)
+        row = _row("flat", codes, asked, k, seconds)
+        if asked == 1:
+            assert (distances == hamming.top_k(queries, codes, k).distances).all()
+            row["ms / reading once"] = seconds / (codes.nbytes / setup.bandwidth)
+        yield row
+    if asked > 1 and hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus():
+        torch.cuda.empty_cache()
+        try:
+            yield from _faiss(setup, codes, queries, found)
+        except RuntimeError as error:
+            print(f"FAISS: {' '.join(str(error).split())[:300]}", flush=True)
 
 
-def _ours(
-    codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, device: torch.device
-) -> tuple[float, Nearest]:
-    """Return the seconds that our scan takes, and what it finds."""
+def _scanned(setup: Setup, codes: Packed, queries: Packed) -> Iterator[tuple[int, float, NDArray[np.int32]]]:
+    """Yield, for every k, the seconds that our scan takes and the distances it finds."""
     from transhash.gpu import DeviceCodes
 
-    stored = DeviceCodes(codes, device)
-    return _median(lambda: stored.top_k(queries, k), rounds), stored.top_k(queries, k)
+    stored = DeviceCodes(codes, setup.device)
+    for k in setup.ks:
+        yield k, _median(partial(stored.top_k, queries, k), setup.rounds), stored.top_k(queries, k).distances
 
 
 def _faiss(
-    codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, expected: Nearest
-) -> float | None:
-    """Return the seconds that FAISS takes on the GPU; None if it sees none, or does not take this k."""
-    if not (hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus()) or k > _FAISS_K:
-        return None
-    torch.cuda.empty_cache()
+    setup: Setup, codes: Packed, queries: Packed, expected: list[NDArray[np.int32]]
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for every k: FAISS's scan on the GPU of the same codes for the same queries."""
     index = faiss.GpuIndexBinaryFlat(faiss.StandardGpuResources(), codes.shape[1] * 8)
     index.add(codes)
-    assert (index.search(queries, k)[0] == expected.distances).all()
-    return _median(lambda: index.search(queries, k), max(1, rounds // 4))
+    for k, distances in zip(setup.ks, expected, strict=True):
+        if k <= _FAISS_K:
+            assert (index.search(queries, k)[0] == distances).all()
+            yield _row("FAISS flat", codes, len(queries), k, _median(partial(index.search, queries, k), setup.rounds))
+
+
+def _lists(setup: Setup, count: int, width: int, asked: int) -> Iterator[dict[str, Any]]:
+    """Yield rows for type ivf, with the recall of its answers: one query, and a batch."""
+    from transhash.gpu.backend import TritonIndex
+
+    codes = _random(count, width)
+    began = time.perf_counter()
+    index = TritonIndex.build(codes, type="ivf")
+    built = time.perf_counter() - began
+    for queries in (_random(1, width, seed=1), _random(asked, width, seed=1)):
+        for k, _, exact in _scanned(replace(setup, rounds=1), codes, queries):
+            found = index.search(queries, k)
+            row = _row("ivf", codes, len(queries), k, _median(partial(index.search, queries, k), setup.rounds))
+            row["recall"] = float((found.distances <= exact[:, -1:]).mean())
+            yield row | {"nprobe": index.info()["nprobe"], "nlist": index.info()["nlist"], "built, s": built}
+
+
+def _row(kind: str, codes: Packed, queries: int, k: int, seconds: float) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "codes": len(codes),
+        "bits": codes.shape[1] * 8,
+        "queries": queries,
+        "k": k,
+        "ms": 1000 * seconds,
+        "G codes/s": queries * len(codes) / seconds / 1e9,
+    }
+
+
+def _show(row: dict[str, Any], output: Path | None) -> None:
+    """Print a row of the table, and append it to a file: what is measured outlives a run that is cut short."""
+    print(f"| {' | '.join(_cell(row.get(name)) for name in _COLUMNS)} |", flush=True)
+    if output:
+        with output.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _bandwidth(device: torch.device, rounds: int) -> float:
-    """Return the bytes a second, read and written, of copies inside the device's memory."""
+    """Return the bytes per second, read and written, of copies inside the device's memory."""
     size = _COPIED if device.type == "cuda" else 1 << 20
     source = torch.zeros(size, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
@@ -107,14 +195,14 @@ def _bandwidth(device: torch.device, rounds: int) -> float:
 
 
 def _median(call: Callable[[], object], rounds: int) -> float:
-    """Return the median seconds of calls that come back when the device has done its work."""
-    times = []
-    for round in range(-_WARM_UP, rounds):
+    """Return the median seconds of calls that return when the device has done its work; the first does not count."""
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) <= rounds and (len(times) < 2 or time.perf_counter() - began < _LONGEST):
         started = time.perf_counter()
         call()
-        if round >= 0:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
 
 
 def _fitting(device: torch.device, bits: int) -> int:
@@ -124,9 +212,13 @@ def _fitting(device: torch.device, bits: int) -> int:
     return (torch.cuda.mem_get_info(device)[0] - _ROOM) // (-(-bits // 32) * 4)
 
 
-def _random(count: int, bits: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, bits // 8), dtype=np.uint8)
+def _random(count: int, bits: int, seed: int = 0) -> Packed:
+    """Return random codes; 64 bits at a time, which is several times as fast as bytes."""
+    words = np.random.default_rng(seed).integers(0, 1 << 64, -(-count * bits // 64), dtype=np.uint64)
+    return words.view(np.uint8)[: count * bits // 8].reshape(count, bits // 8)
 
 
 def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "Triton's interpreter, for no figures"
+    return (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else "Triton's interpreter: timings mean nothing"
+    )
