@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms.functional import normalize
 
 from transhash import load_hasher
 from transhash.encoding.run import encode
@@ -359,3 +360,21 @@ def test_values_out_of_range(change, message):
 def test_values_out_of_range_of_a_fit():
     with pytest.raises(TrainingError, match="sample 1: must be from 2"):
         FitConfig(sample=1)
+
+
+def test_a_run_ends_after_its_minutes(pictures):
+    seen = Seen()
+    config = TrainConfig(epochs=100_000, batch_size=12, minutes=0.01, validation=0)
+    hasher = train(decode.folder(pictures), TINY, config, watcher=seen)
+    assert hasher.training["steps"] == len(seen.steps) < seen.steps[0].steps
+    with pytest.raises(TrainingError, match="schedule cosine must run to its end"):
+        TrainConfig(minutes=1, schedule="cosine")
+
+
+def test_a_gpu_normalises_as_timm_does(pictures):
+    learner = Learner(start(TINY, class_names=("a", "b")), TrainConfig(), 1)
+    raw = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    preprocessing = learner.hasher().preprocessing
+    expected = normalize(raw.float() / 255, list(preprocessing.mean), list(preprocessing.std))
+    assert torch.equal(learner._normalised(raw), expected)
+    assert learner._normalised(expected) is expected

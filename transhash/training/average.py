@@ -1,6 +1,7 @@
 """A moving average of the weights, as long as a part of the run."""
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -22,11 +23,10 @@ def averaging(module: nn.Module, length: float) -> AveragedModel:
 
     def update(averages: Tensors, now: Tensors, steps: Tensor | int) -> None:
         part = 1 - (1 - 1 / (int(steps) + 1)) ** (gamma + 1)
-        for average, value in zip(averages, now, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, part)
-            else:
-                average.copy_(value)
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, now, part)  # all at once: on a GPU one launch, not one per tensor
+        else:
+            torch._foreach_copy_(averages, now)
 
     return AveragedModel(module, multi_avg_fn=update, use_buffers=True)
 

@@ -37,6 +37,9 @@ class TrainConfig:
         None, "Weight λ of the quantization term; the objective's own if not given.", low=0.0, high=1e3
     )
     epochs: int = setting(20, "Passes over the training images.", low=1, high=100_000)
+    minutes: float | None = setting(
+        None, "End the run after so long, if its epochs take longer; for --schedule constant.", low=0.01, high=1e6
+    )
     batch_size: int = setting(64, "Images in a batch; every two of them are a pair.", low=2, high=100_000)
     accumulate: int = setting(1, "Batches whose gradients are summed for a step.", low=1, high=1000)
     balanced: bool = setting(False, "Draw every class equally often.")
@@ -84,6 +87,8 @@ class TrainConfig:
         for name in ("gamma", "quantization"):
             if getattr(self, name) is not None and name not in LOSSES[self.loss]:
                 raise TrainingError(f"{name}: nothing that the loss {self.loss} has; leave it out")
+        if self.minutes and self.schedule != "constant":
+            raise TrainingError(f"minutes: schedule {self.schedule} must run to its end; choose constant")
         if self.cutmix and self.loss != "orthohash":
             raise TrainingError(f"cutmix: the loss {self.loss} takes no shares of labels; leave it out")
 

@@ -26,6 +26,7 @@ from ..sources import decode
 from ..sources.decode import ImageFile, Source
 from .config import TrainConfig
 
+_PREFETCHED = 4  # batches that a worker decodes ahead
 _TRIES = 100  # images of a class that are tried in place of one that cannot be read
 
 
@@ -38,7 +39,10 @@ class Draw(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An augmented image (3, H, W) float32, its classes (classes,) float32, and what could not be read on the way."""
+    """An augmented image, its classes (classes,) float32, and what could not be read on the way.
+
+    Pixels are (3, H, W): uint8, or float32 and normalised where a part may be erased.
+    """
 
     pixels: Tensor
     labels: Tensor
@@ -46,7 +50,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (n, 3, H, W) float32, their classes (n, classes) float32, and what could not be read on the way."""
+    """Samples side by side: pixels (n, 3, H, W), labels (n, classes), and what could not be read on the way."""
 
     pixels: Tensor
     labels: Tensor
@@ -127,6 +131,7 @@ class LabelledImages(Dataset[Sample]):
                 color_jitter=config.jitter,
                 auto_augment=config.augment or None,
                 re_prob=config.erase,
+                use_prefetcher=not config.erase,  # then timm leaves it to us to normalise; erasing comes after that
                 interpolation="bicubic",
                 mean=hasher.preprocessing.mean,
                 std=hasher.preprocessing.std,
@@ -162,7 +167,7 @@ class LabelledImages(Dataset[Sample]):
         for _ in range(_TRIES):
             _seed_all(int(rng.integers(2**63)))
             with suppress(ValueError):
-                return self._transform(picture)
+                return torch.as_tensor(self._transform(picture))
         raise TrainingError(f"augment {self._policy!r}: fails on every draw; try rand-m9-mstd0.5")
 
 
@@ -223,6 +228,8 @@ def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Gen
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=_PREFETCHED if workers else None,
             worker_init_fn=_ignore_signals,
         )
     )

@@ -132,7 +132,7 @@ def train(
     watcher = watcher if watcher and first else Watcher()
     watcher.on_start(len(kept.images), len(held.images), done, steps, size * config.accumulate)
     told: set[bytes] = set()
-    saved = time.monotonic()
+    saved = started = time.monotonic()
 
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping())
@@ -164,6 +164,9 @@ def train(
                 if path:
                     watcher.on_save(path, step + 1)
                 raise KeyboardInterrupt
+            if config.minutes and learner.any(time.monotonic() - started > 60 * config.minutes):
+                hasher.training["steps"] = step + 1
+                break
     return learner.hasher()
 
 
