@@ -94,7 +94,7 @@ def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
         ready = pixels(names[: 4 * BATCH_SIZE], hasher)
         methods: dict[str, Callable[[], int]] = {
             _ALONE: lambda: forward(hasher, ready, chosen.images),
-            _OURS: lambda: encode_to_file(Folder(folder), hasher, Path(folder) / "codes.h5").rows,
+            _OURS: lambda: encode_to_file(Folder(folder), Path(folder) / "codes.h5", hasher).rows,
             _BY_HAND: lambda: by_hand(hasher, names),
         }
         rates: dict[str, list[float]] = {name: [] for name in methods}

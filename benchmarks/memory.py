@@ -43,7 +43,7 @@ def measure(count: int) -> tuple[int, float]:
     """Encode `count` images and return the peak memory of this process in KiB, and rows a second."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        encode_to_file(_Squares(count), _Corner(), Path(folder) / "codes.h5", 256)
+        encode_to_file(_Squares(count), Path(folder) / "codes.h5", _Corner(), batch_size=256)
     status = Path("/proc/self/status").read_text()  # getrusage would count the parent's memory, too
     peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     return int(peak), count / (time.perf_counter() - began)

@@ -20,11 +20,28 @@ FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun sta
 
 _REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for what another one met
 
+_json = False  # whether remarks and errors are JSON, too
+
 _LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
+
+
+def use_json(wanted: bool) -> None:
+    """Write remarks and errors to stderr as JSON objects, one per line, or as text again."""
+    global _json
+    _json = wanted
+
+
+def event(name: str, **values: Any) -> None:
+    """Write a JSON object to stderr, on one line."""
+    if FIRST:
+        click.echo(json.dumps({"event": name, **values}), err=True)
 
 
 def error(message: str) -> None:
     """Print the one line that says what went wrong; torchrun prints it for a process that is not the first."""
+    if _json:
+        event("error", message=message)
+        return
     said = f"Error: {printable(message)}"
     if FIRST or not _REPORT:
         click.echo(said, err=True)
@@ -34,7 +51,9 @@ def error(message: str) -> None:
 
 def note(message: str) -> None:
     """Print a remark to stderr."""
-    if FIRST:
+    if _json:
+        event("note", message=message)
+    elif FIRST:
         click.echo(printable(message), err=True)
 
 
@@ -103,20 +122,21 @@ class _Lines(io.TextIOBase):
 
 
 @contextmanager
-def progress(total: int | None, unit: str, *, quiet: bool = False) -> Iterator[Any]:
+def progress(total: int | None, unit: str, *, initial: int = 0, quiet: bool = False) -> Iterator[Any]:
     """Show a tqdm bar with rate and time left on stderr, or a line now and then if that is no terminal."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
     bar = tqdm(
         total=total,
-        unit=unit,
+        initial=initial,
+        unit=f" {unit}",
         file=sys.stderr if terminal else _Lines(),
         mininterval=0.1 if terminal else _LINE_EVERY,
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
         disable=quiet or not FIRST,
-        bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}",
+        bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}",
     )
     with bar:
         yield bar

@@ -1,1 +1,1 @@
-"""Encoding: an image source and a hasher in, codes out; in memory or into a resumable file."""
+"""Encode images into codes, in memory or into a resumable codes file."""

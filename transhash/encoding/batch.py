@@ -1,4 +1,4 @@
-"""What every process that encodes does: items are read in threads, prepared, and given to the hasher as one batch."""
+"""Encode one batch: read and prepare its images in threads, then hash them together."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError, ModelError
+from ..errors import ImageError, ModelError, one_line
 from ..hashers.base import EmbeddingHasher, Hasher
 from ..sources import decode
 from ..sources.base import Item, Skipped
 
-Read = tuple[Item, NDArray[Any]] | Skipped
-"""An item without its data, and its pixels as the hasher takes them; or why it has none."""
+Prepared = tuple[Item, NDArray[Any]] | Skipped
+"""An item without its data and what the hasher's `preprocess` made of it, or the reason why there is nothing."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some consecutive items of a source: their codes, or why they have none.
+class EncodedBatch:
+    """The codes of consecutive items of a source.
 
     Attributes:
         codes: (n, bits/8) uint8; row i is the code of `items[i]`.
         items: the n images that were read, without their data.
-        skipped: those that could not be.
-        embeddings: (n, d) float16 of unit length, if they were asked for.
+        skipped: the items that could not be read, with the reason.
+        embeddings: (n, d) float16 of unit length, or None if they were not asked for.
     """
 
     codes: NDArray[np.uint8]
@@ -34,34 +34,40 @@ class Batch:
     embeddings: NDArray[np.float16] | None = None
 
 
-class Encoder:
-    """Encodes lists of items, in a process that does nothing else."""
+class BatchEncoder:
+    """Encodes lists of items: what each encoding process and each Ray worker holds."""
 
     def __init__(self, hasher: Hasher, threads: int) -> None:
-        """Encode with `hasher`, and decode in so many threads."""
+        """Encode with `hasher`; `threads` threads read and prepare the images."""
         self._hasher = hasher
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="transhash-load")
 
-    def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> Batch:
-        """Return the codes of some items, with paths from `root`, and their embeddings if they are wanted."""
-        return encoded(
-            list(self._pool.map(lambda item: read(item, root, self._hasher), chunk)), self._hasher, embeddings
-        )
+    def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> EncodedBatch:
+        """Encode items whose paths start at `root`, with their embeddings if `embeddings` is true."""
+        prepared = list(self._pool.map(lambda item: prepare(item, root, self._hasher), chunk))
+        return encode_prepared(prepared, self._hasher, embeddings)
 
 
-def read(item: Item | Skipped, root: bytes, hasher: Hasher) -> Read:
-    """Read and prepare one image."""
+def prepare(item: Item | Skipped, root: bytes, hasher: Hasher) -> Prepared:
+    """Read one image and prepare it for the hasher.
+
+    Whatever goes wrong with an image, a lack of memory included, skips this image alone.
+    """
     if isinstance(item, Skipped):
         return item
     try:
         pixels = hasher.preprocess(decode.open_item(root, item))
     except ImageError as error:
         return Skipped(item.path, str(error))
+    except MemoryError:
+        return Skipped(item.path, "needs more memory than there is")
+    except Exception as error:
+        return Skipped(item.path, f"cannot be prepared: {one_line(error)}")
     return Item(item.path, item.labels, None, item.size, item.mtime), pixels
 
 
-def encoded(batch: Sequence[Read], hasher: Hasher, embeddings: bool) -> Batch:
-    """Encode what was read.
+def encode_prepared(batch: Sequence[Prepared], hasher: Hasher, embeddings: bool) -> EncodedBatch:
+    """Hash the prepared images of a batch.
 
     Raises ModelError if embeddings are wanted of a hasher that has none.
     """
@@ -69,14 +75,22 @@ def encoded(batch: Sequence[Read], hasher: Hasher, embeddings: bool) -> Batch:
     found = [item for item in batch if not isinstance(item, Skipped)]
     width = hasher.ref.bits // 8
     if not found:
-        return Batch(np.empty((0, width), dtype=np.uint8), [], skipped)
+        return EncodedBatch(np.empty((0, width), dtype=np.uint8), [], skipped)
     stack = np.stack([pixels for _, pixels in found])
     vectors = None
     if not embeddings:
         codes = hasher.encode(stack)
-    elif isinstance(hasher, EmbeddingHasher):
-        codes, vectors = hasher.encode_both(stack)
     else:
-        raise ModelError(f"{hasher.ref.name} has no embeddings; leave out --embeddings")
-    assert codes.shape == (len(found), width), "a hasher must return one code per image"
-    return Batch(codes, [item for item, _ in found], skipped, vectors)
+        codes, vectors = embedding_hasher(hasher).encode_both(stack)
+    if codes.shape != (len(found), width) or codes.dtype != np.uint8:
+        raise ModelError(
+            f"{hasher.ref.name} returned codes {codes.shape} {codes.dtype}; expected ({len(found)}, {width}) uint8"
+        )
+    return EncodedBatch(codes, [item for item, _ in found], skipped, vectors)
+
+
+def embedding_hasher(hasher: Hasher) -> EmbeddingHasher:
+    """Return `hasher` if it has embeddings. Raises ModelError if it has none."""
+    if not isinstance(hasher, EmbeddingHasher):
+        raise ModelError(f"{hasher.ref.name} has no embeddings; encode without them")
+    return hasher

@@ -1,7 +1,7 @@
-"""Encoding on a Ray cluster: a worker (an actor of Ray's) holds a hasher, and one thread here waits for each.
+"""Encode on a Ray cluster: each worker is a Ray actor that holds a hasher, and one thread here waits for it.
 
-Workers that Ray finds no room for yet join when it does. One that is lost, with its machine perhaps, is replaced, and
-what it was at goes to another. Ray's own restarts would keep that waiting for a machine that never comes back.
+Workers for which Ray has no room yet join when it has. A worker that is lost, perhaps with its machine, is replaced,
+and another one takes over its images. Ray's own restarts would make these wait for a machine that never comes back.
 """
 
 import logging
@@ -26,22 +26,22 @@ from ..files import display
 from ..hashers import load_hasher
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
-from .batch import Batch, Encoder
+from .batch import BatchEncoder, EncodedBatch
 
-_CORES = 4  # of a worker, if there are no GPUs and nobody says how many workers
-_PART = 10_000  # the smallest part of a GPU that Ray counts
-_TRIES = 3  # workers that are given the same images, or asked for in place of one
-_PATIENCE = 600.0  # seconds without a worker, or any news
+_CORES = 4  # per worker, without GPUs and without a number of workers
+_GPU_UNITS = 10_000  # Ray counts GPUs in units of 1/10,000
+_TRIES = 3  # workers that get the same images, or are started in place of a lost one
+_PATIENCE = 600.0  # seconds to wait for a worker while nothing else happens
 _CONNECT = 10.0  # seconds
 
 
 @contextmanager
-def crew(hasher: Hasher, number: int | None = None) -> Iterator["RayPool"]:
-    """Have a hasher on a Ray cluster: the one that Ray is connected to, that RAY_ADDRESS names, or this machine.
+def ray_pool(hasher: Hasher, size: int | None = None) -> Iterator["RayPool"]:
+    """Start workers on the cluster that Ray is connected to, that RAY_ADDRESS names, or on this machine.
 
     Args:
         hasher: one that `load_hasher` finds by its name, on every machine of the cluster.
-        number: of workers; if not given one for each GPU, or for every four cores where there are none.
+        size: number of workers; by default one per GPU or, without GPUs, one for every four cores.
 
     Raises ClusterError if Ray is not installed, or the cluster cannot be reached.
     """
@@ -54,39 +54,39 @@ def crew(hasher: Hasher, number: int | None = None) -> Iterator["RayPool"]:
         _connect()
     try:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        with RayPool(hasher, *shares(machines, number, network=hasattr(hasher, "device"))) as workers:
-            yield workers
+        with RayPool(hasher, *plan_workers(machines, size, network=hasattr(hasher, "device"))) as pool:
+            yield pool
     finally:
         if ours:
             ray.shutdown()
 
 
 class RayPool:
-    """Workers that encode the same way.
+    """Workers on a Ray cluster that hold the same hasher.
 
     Attributes:
-        number: of workers, when all are there.
-        threads: one for each worker, to call `encode` in.
+        size: number of workers, once all have started.
+        threads: one thread per worker, to call `encode` in.
     """
 
-    def __init__(self, hasher: Hasher, number: int, cores: int, gpus: float) -> None:
-        """Ask Ray for `number` workers of so many cores and GPUs."""
+    def __init__(self, hasher: Hasher, size: int, cores: int, gpus: float) -> None:
+        """Ask Ray for `size` workers with `cores` cores and `gpus` GPUs each."""
         import ray
 
-        self.number = number
-        self.threads = ThreadPoolExecutor(number, thread_name_prefix="transhash-ray")
+        self.size = size
+        self.threads = ThreadPoolExecutor(size, thread_name_prefix="transhash-ray")
         self._make: Any = ray.remote(_Worker).options(num_cpus=cores, num_gpus=gpus, max_restarts=0)
-        self._given = (hasher.ref.name, hasher.ref.digest, getattr(hasher, "bf16", False), cores)
+        self._setup = (hasher.ref.name, hasher.ref.digest, getattr(hasher, "bf16", False), cores)
         self._requirements = f"{cores} cores" + (f" and {gpus:g} GPU" if gpus else "")
         self._idle: SimpleQueue[_Ready] = SimpleQueue()
         self._workers: set[Any] = set()
         self._closed = False
         self._last_activity = time.monotonic()
-        for _ in range(number):
+        for _ in range(size):
             self._start_worker()
 
     def __enter__(self) -> "RayPool":
-        """Return the crew; its workers end with the block."""
+        """Return the pool; its workers end with the block."""
         return self
 
     def __exit__(self, *about: object) -> None:
@@ -97,10 +97,10 @@ class RayPool:
             self._stop_worker(worker)
         self.threads.shutdown(cancel_futures=True)
 
-    def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> Batch:
-        """Have a worker encode some items, another one if that is lost.
+    def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> EncodedBatch:
+        """Have a worker encode items, and another one if it is lost.
 
-        Raises ClusterError if that is lost, too, and so on, or there is none; else whatever the worker raised.
+        Raises ClusterError if several workers are lost over them, or there is none; else what the worker raised.
         """
         import ray
         from ray.exceptions import RayError
@@ -108,7 +108,7 @@ class RayPool:
         for _ in range(_TRIES):
             worker = self._next()
             try:
-                batch: Batch = ray.get(worker.encode.remote(chunk, root, embeddings))
+                batch: EncodedBatch = ray.get(worker.encode.remote(chunk, root, embeddings))
             except RayError as error:
                 if not _is_lost(error):
                     raise _one_line(error) from None
@@ -120,12 +120,12 @@ class RayPool:
             return batch
         first = display(chunk[0].path)
         raise ClusterError(
-            f"{_TRIES} workers ended, one after the other, over {first!r} and the {len(chunk) - 1} images behind it: "
-            "out of memory? try a smaller --batch-size, or fewer --processes"
+            f"{_TRIES} workers died, one after the other, over {first!r} and the {len(chunk) - 1} images behind it, "
+            "perhaps out of memory; use a smaller --batch-size or fewer --processes"
         )
 
     def _next(self) -> Any:
-        """Wait for a worker that has nothing to do."""
+        """Wait for an idle worker."""
         while True:
             try:
                 found = self._idle.get(timeout=_PATIENCE)
@@ -142,18 +142,18 @@ class RayPool:
                 self._stop_worker(found.worker)
                 self._start_worker(found.tries - 1)
             else:
-                self._idle.put(found)  # the other threads are to end, too
+                self._idle.put(found)  # for the other threads, which must end, too
                 raise _one_line(found.error)
 
     def _start_worker(self, tries: int = _TRIES) -> None:
         """Ask for a worker; it is idle once it has loaded its hasher."""
         if not self._closed:
-            worker = self._make.remote(*self._given)
+            worker = self._make.remote(*self._setup)
             self._workers.add(worker)
             worker.load.remote().future().add_done_callback(partial(self._arrived, worker, tries))
 
     def _arrived(self, worker: Any, tries: int, loaded: Future[None]) -> None:
-        """Take a worker up, or note why it cannot be. Ray calls this in a thread that must not wait."""
+        """Make a worker idle, or keep the error of its start. Ray calls this in a thread that must not wait."""
         self._last_activity = time.monotonic()
         self._idle.put(_Ready(worker, tries, loaded.exception()))
 
@@ -161,13 +161,13 @@ class RayPool:
         import ray
 
         self._workers.discard(worker)
-        with suppress(Exception):  # it may be gone, and the cluster, too
+        with suppress(Exception):  # worker and cluster may be gone
             ray.kill(worker)
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A worker that waits for work, or what came of loading it, and how often to try again."""
+    """An idle worker, or the error of its start and how many more may be started in its place."""
 
     worker: Any
     tries: int = 0
@@ -175,33 +175,35 @@ class _Ready:
 
 
 class _Worker:
-    """What runs on the cluster."""
+    """The Ray actor."""
 
     def __init__(self, model: str, digest: str, bf16: bool, threads: int) -> None:
         self._model = model
         self._digest = digest
         self._bf16 = bf16
         self._threads = max(1, threads)
-        self._encoder: Encoder | None = None
+        self._encoder: BatchEncoder | None = None
 
     def load(self) -> None:
-        """Load the hasher. Raises TransHashError if it is not the one that the run began with."""
+        """Load the hasher. Raises ClusterError if it cannot be loaded, or is not the one of this run."""
         where = socket.gethostname()
         try:
             hasher = load_hasher(self._model, bf16=self._bf16)
         except TransHashError as error:
             raise ClusterError(f"on {where}: {error}") from None
         if hasher.ref.digest != self._digest:
-            raise ClusterError(f"on {where}: {self._model} is another hasher than here; copy it to every machine")
+            raise ClusterError(
+                f"on {where}: {self._model} is another hasher than on this machine; copy it to every machine"
+            )
         if hasattr(hasher, "device"):
             import torch
 
             torch.set_num_threads(self._threads)
-        self._encoder = Encoder(hasher, self._threads)
+        self._encoder = BatchEncoder(hasher, self._threads)
 
-    def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> Batch:
-        """Encode some items."""
-        assert self._encoder, "a worker is given nothing before it has loaded"
+    def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> EncodedBatch:
+        """Encode items."""
+        assert self._encoder, "load() comes first"
         return self._encoder.encode(chunk, root, embeddings)
 
 
@@ -214,7 +216,7 @@ def _connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        if ":" in address:  # Ray itself tries for minutes, and says much
+        if ":" in address:  # Ray itself would try for minutes, and log a lot
             with suppress(ValueError), socket.create_connection((place.hostname or "", place.port or 0), _CONNECT):
                 pass
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -226,39 +228,39 @@ def _connect() -> None:
         raise ClusterError(f"{where} cannot be reached ({one_line(error)}){hint}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
+            signal.signal(signal.SIGTERM, handler)  # Ray has replaced it
 
 
-def shares(machines: Sequence[dict[str, float]], number: int | None, *, network: bool) -> tuple[int, int, float]:
-    """Return how many workers there are to be, and the cores and GPUs of each, so that all find room if they can.
+def plan_workers(machines: Sequence[dict[str, float]], size: int | None, *, network: bool) -> tuple[int, int, float]:
+    """Return the number of workers, and the cores and GPUs of each, so that all find room if possible.
 
     Args:
-        machines: what each has, as Ray names it: "CPU", "GPU".
-        number: of workers, if that is decided.
-        network: whether a worker has use for a GPU.
+        machines: the resources of each machine under Ray's names, "CPU" and "GPU".
+        size: the number of workers, if it is fixed.
+        network: whether a worker can use a GPU.
     """
     with_gpus = [machine for machine in machines if machine.get("GPU")]
     if network and with_gpus:
         gpus = int(sum(machine["GPU"] for machine in with_gpus))
-        number = number or gpus
-        each = math.ceil(number / gpus)
+        size = size or gpus
+        each = math.ceil(size / gpus)
         cores = min(int(machine.get("CPU", 0) / machine["GPU"] / each) for machine in with_gpus)
-        return number, cores, _PART // each / _PART
+        return size, cores, _GPU_UNITS // each / _GPU_UNITS
     counts = [int(machine.get("CPU", 0)) for machine in machines]
-    number = number or max(1, sum(count // _CORES for count in counts))
-    fitting = (cores for cores in range(1, max(counts) + 1) if sum(count // cores for count in counts) >= number)
-    return number, max(fitting, default=1), 0.0
+    size = size or max(1, sum(count // _CORES for count in counts))
+    fitting = (cores for cores in range(1, max(counts) + 1) if sum(count // cores for count in counts) >= size)
+    return size, max(fitting, default=1), 0.0
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Say whether a worker has ended, and not just raised something."""
+    """Return whether a worker has died, rather than raised an error."""
     from ray.exceptions import RayError, RayTaskError
 
     return isinstance(error, RayError) and not isinstance(error, RayTaskError)
 
 
 def _one_line(error: BaseException) -> Exception:
-    """Return what to tell of an error that came from a worker."""
+    """Return an error of a worker as one with a one-line message."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, TransHashError):
         return cause

@@ -1,228 +1,240 @@
-"""The forward arrow: images -> hasher -> codes, in memory or into a file that survives interruption."""
+"""Encode images into codes, in memory or into a file; a run into a file can be interrupted and resumed."""
 
+import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import UNKNOWN, Codes, Records, StringTable, check_replaceable, label_ids
-from ..errors import ClusterError, ModelError, SourceError
+from ..codes import Codes
+from ..errors import SourceError, TransHashError
 from ..files import display
 from ..hashers.base import Hasher
 from ..interrupt import stopping
+from ..progress import Progress, silent
 from ..sources import decode
-from ..sources.base import ImageSource
-from ..sources.share import Share
-from . import processes as workers
-from .batch import Batch
+from ..sources.base import ImageSource, Item, Skipped
+from .engines import BATCH_SIZE, encode_batches
 from .existing import ExistingRows
-from .processes import BATCH_SIZE
+from .job import Job, loaded_hasher, opened, plan
+from .pending import PendingBatches
+from .summary import EncodingSummary
 from .unfinished import UnfinishedRun
 
-__all__ = ["BATCH_SIZE", "Summary", "encode", "encode_to_file"]
+__all__ = ["BATCH_SIZE", "EncodingSummary", "encode", "encode_to_file"]
 
-_PART_ITEMS = 1 << 13  # a part is committed when it has so many,
-_PART_SECONDS = 2.0  # or after so long
-
-
-@dataclass
-class Summary:
-    """What a run did.
-
-    Attributes:
-        rows: of the finished file.
-        encoded: images that this run encoded.
-        resumed: images that an unfinished run before it had done.
-        skipped: what this run could not read, by reason.
-        changed, vanished: rows of the file appended to whose image differs now, or is not there any more.
-        seconds: how long it took.
-        ones: for each bit, in how many of this run's codes it is set, (bits,) int64.
-    """
-
-    rows: int = 0
-    encoded: int = 0
-    resumed: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    changed: int = 0
-    vanished: int = 0
-    seconds: float = 0.0
-    ones: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
-
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
-        self.encoded += len(batch.items)
-        self.skipped.update(item.reason.partition(":")[0] for item in batch.skipped)
-        self.ones = self.ones + np.unpackbits(batch.codes, axis=1).sum(axis=0, dtype=np.int64)
+OnSkipped = Callable[[list[Skipped]], None]
 
 
 def encode(
-    source: str | Path | Iterable[str | Path] | ImageSource,
-    hasher: Hasher,
-    batch_size: int = BATCH_SIZE,
-    *,
-    embeddings: bool = False,
+    images: Any, hasher: Hasher | str | Path = "phash", *, batch_size: int = BATCH_SIZE, embeddings: bool = False
 ) -> Codes:
-    """Encode a folder, some image files, or any source, into codes in memory.
+    """Encode images into codes in memory.
 
-    What cannot be read has no row and stands in `Codes.skipped` with the reason.
-    Raises SourceError if no image could be read.
+    An image that cannot be read gets no row; `Codes.skipped` lists it with the reason.
+
+    Args:
+        images: anything that `transhash.sources.open_source` takes.
+        hasher: a hasher, ``"phash"``, or the file of a trained hasher.
+        batch_size: images that the hasher sees at once.
+        embeddings: whether to return the hasher's embeddings, too.
+
+    Returns:
+        The codes, one row per image that could be read, in the order of the source.
+
+    Raises SourceError if no image could be read, ModelError if the hasher cannot be loaded or has no embeddings.
     """
-    if isinstance(source, str | Path):
-        found: ImageSource = decode.folder(source)
-    else:
-        found = source if isinstance(source, ImageSource) else decode.files(source)
-    waiting = _Waiting(found.root, hasher)
-    for batch in workers.encode(iter(found), found.root, hasher, batch_size, embeddings=embeddings):
-        waiting.add(batch)
-    codes = waiting.codes()
-    _check_any(found, len(codes), len(codes.skipped), next(iter(codes.skipped), None))
+    source = opened(images)
+    loaded = loaded_hasher(hasher, source.count() if isinstance(hasher, str | Path) else None)
+    pending = PendingBatches(source.root, loaded)
+    for batch in encode_batches(iter(source), source.root, loaded, batch_size, embeddings=embeddings):
+        pending.add(batch)
+    codes = pending.take()
+    if not len(codes):
+        raise _nothing_read(source, len(codes.skipped), next(iter(codes.skipped), None))
     return codes
 
 
 def encode_to_file(
-    source: ImageSource,
-    hasher: Hasher,
+    images: Any,
     output: str | Path,
-    batch_size: int = BATCH_SIZE,
+    hasher: Hasher | str | Path | None = None,
     *,
-    embeddings: bool = False,
+    embeddings: bool | None = None,
     append: bool = False,
     sync: bool = False,
+    force: bool = False,
     restart: bool = False,
+    shard: str | tuple[int, int] | None = None,
+    bf16: bool = False,
+    batch_size: int = BATCH_SIZE,
     processes: int | None = 1,
-    ray: bool = False,
+    engine: str = "local",
     on_resume: Callable[[int], None] = lambda images: None,
-    on_batch: Callable[[Batch], None] = lambda batch: None,
-) -> Summary:
-    """Encode a source into a codes file.
+    on_progress: Progress = silent,
+    on_skipped: OnSkipped = lambda items: None,
+) -> EncodingSummary:
+    """Encode images into a codes file.
 
-    The file appears when it is complete; until then a codes file that stood there stays as it was. What is done is
-    kept in parts beside it, and the same call goes on behind them, with the result of a run that never stopped.
+    The file appears when it is complete; until then a codes file at `output` stays as it was. What is done is kept
+    in parts beside it: after an interruption the same call resumes behind them, and writes the file that an
+    uninterrupted run would have written.
 
     Args:
-        source: the images.
-        hasher: encodes them.
-        output: the codes file.
+        images: anything that `transhash.sources.open_source` takes.
+        output: the codes file to write.
+        hasher: a hasher, ``"phash"``, or the file of a trained hasher. By default the one that made the file which
+            `append` or `sync` extends, else ``"phash"``.
+        embeddings: whether to keep the hasher's embeddings. By default as in the file that is extended, else not.
+        append: add images that have no row yet to the codes file at `output`.
+        sync: append, encode changed files again, and drop the rows of files that are gone.
+        force: replace a codes file at `output` although it was made of another folder or with another hasher.
+        restart: start over instead of resuming an interrupted run.
+        shard: encode one of N shares of the images only, as ``"I/N"`` or (I, N) with I from 0 to N - 1.
+        bf16: compute in bfloat16: faster, but one bit in some hundred comes out differently.
         batch_size: images that the hasher sees at once.
-        embeddings: keep the hasher's embeddings, too.
-        append: add images that have no row yet to the file that stands there.
-        sync: append, drop rows whose image has vanished, and encode images again whose files have changed.
-        restart: begin anew where an unfinished run would go on.
-        processes: how many encode, each on a GPU of its own if there are some; None for as many as suit the machine,
-            or the cluster.
-        ray: let them run on a Ray cluster: the one that RAY_ADDRESS names, or else this machine.
-        on_resume: called with the number of images that an unfinished run did.
-        on_batch: called after every batch.
+        processes: how many processes encode, each on a GPU if there are any; None for as many as suit the machine or
+            the cluster. With several, the hasher must be one that `load_hasher` finds by its name.
+        engine: ``"local"`` for this machine; ``"ray"`` for the Ray cluster that RAY_ADDRESS names, or else one that
+            Ray starts on this machine.
+        on_resume: called with the number of images that the interrupted run had done.
+        on_progress: called after each batch with the number of images done, and of all (0 if unknown).
+        on_skipped: called with the images of a batch that could not be read, as items with `path` and `reason`.
 
-    Raises SourceError if no image could be read; CodesError if `output` is not replaceable, holds another share, is
-    of another model or folder than what is appended, or holds an unfinished run of another kind; ModelError or
-    ClusterError if those that encode die; KeyboardInterrupt, once what is done is kept, on Ctrl-C or SIGTERM.
+    Returns:
+        What the run did.
+
+    Raises SourceError if no image could be read; CodesError if `output` may not be replaced or extended, or holds an
+    unfinished run of another kind; ModelError if the hasher cannot be loaded; ModelError or ClusterError if encoding
+    processes die; KeyboardInterrupt, once what is done is kept, on Ctrl-C or SIGTERM.
     """
-    output = Path(output)
-    share = source.place if isinstance(source, Share) else ""
-    check_replaceable(output, share)
     began = time.perf_counter()
-    append = append or sync
-    run = {
-        "model": hasher.ref.digest,
-        "preparation": hasher.ref.preprocessing,
-        "embeddings": embeddings,
-        "append": append,
-        "sync": sync,
-        "share": share or None,
-    }
-    with UnfinishedRun.open(output, run, append=append, restart=restart) as parts, stopping() as stopped:
-        known = ExistingRows(parts.base, source.root, hasher.ref) if parts.base else None
-        items = parts.beyond(known.new(source, sync=sync) if known else iter(source))
-        summary = Summary(resumed=parts.rows)
-        on_resume(parts.rows + parts.skips)
-        waiting = _Waiting(source.root, hasher)
-        try:
-            for batch in workers.encode(
-                items, source.root, hasher, batch_size, embeddings=embeddings, processes=processes, ray=ray
-            ):
-                waiting.add(batch)
-                summary.add(batch)
-                on_batch(batch)
-                if waiting.due or stopped():
-                    parts.commit(waiting.codes())
-                    waiting = _Waiting(source.root, hasher)
-                if stopped():
-                    raise KeyboardInterrupt
-        except (ClusterError, ModelError, SourceError):
-            if not stopped():
-                raise
-            parts.commit(waiting.codes())  # the signal went to the processes that help, too
-            raise KeyboardInterrupt from None
-        parts.commit(waiting.codes())
-        keep = known.keep(sync=sync) if known else None
-        if not parts.rows and (keep is None or not keep.any()):
-            parts.discard()
-            _check_any(source, 0, parts.skips, parts.first_skip)
-        parts.join(keep, share)
-        summary.rows = parts.rows + (0 if keep is None else int(keep.sum()))
-        if known:
-            summary.changed = int(known.changed.sum())
-            summary.vanished = int((~known.seen).sum())
-    summary.seconds = time.perf_counter() - began
-    return summary
+    job = plan(
+        images,
+        output,
+        hasher,
+        embeddings=embeddings,
+        append=append,
+        sync=sync,
+        force=force,
+        shard=shard,
+        bf16=bf16,
+    )
+    with (
+        stopping() as stopped,
+        UnfinishedRun.open(job.output, job.settings, append=job.append, restart=restart) as unfinished,
+    ):
+        run = _Run(job, unfinished, stopped)
+        on_resume(run.done)
+        with closing(
+            encode_batches(
+                run.items,
+                job.source.root,
+                job.hasher,
+                batch_size,
+                embeddings=job.embeddings,
+                processes=processes,
+                engine=engine,
+            )
+        ) as batches:
+            for batch in run.committed(batches):
+                on_progress(run.done, job.total or 0)
+                if batch.skipped:
+                    on_skipped(batch.skipped)
+        run.finish()
+    run.summary.seconds = time.perf_counter() - began
+    return run.summary
 
 
-class _Waiting:
-    """Batches that are not in a part yet."""
+class _Run:
+    """A run into a file: what is done, what is yet to be committed, and what is known of the file it extends."""
 
-    def __init__(self, root: bytes, hasher: Hasher) -> None:
-        self.batches: list[Batch] = []
-        self._root = root
-        self._hasher = hasher
-        self._items = 0
-        self._since = time.monotonic()
-
-    def add(self, batch: Batch) -> None:
-        self.batches.append(batch)
-        self._items += len(batch.items) + len(batch.skipped)
+    def __init__(self, job: Job, unfinished: UnfinishedRun, stopped: Callable[[], bool]) -> None:
+        """Resume behind the parts of `unfinished`. Raises CodesError if the images are not theirs."""
+        self._job = job
+        self._unfinished = unfinished
+        self._stopped = stopped
+        self._existing = ExistingRows(unfinished.base, job.hasher.ref, self._interrupt) if unfinished.base else None
+        self._pending = PendingBatches(job.source.root, job.hasher)
+        self._encoded = 0
+        self.summary = EncodingSummary(job.output, job.hasher.ref.bits, sync=job.sync)
+        items = self._interruptible(_without(job.output, job.source))
+        self.items = unfinished.resume(self._existing.new(items, sync=job.sync) if self._existing else items)
+        self.summary.resumed = unfinished.rows
+        self._resumed = unfinished.rows + unfinished.skips
 
     @property
-    def due(self) -> bool:
-        """Whether it is time to commit them."""
-        return self._items >= _PART_ITEMS or time.monotonic() - self._since > _PART_SECONDS
+    def done(self) -> int:
+        """How many images of the source are done: encoded, skipped, or in the extended file."""
+        return self._resumed + self._encoded + (self._existing.passed if self._existing else 0)
 
-    def codes(self) -> Codes:
-        """Return them as one."""
-        items = [item for batch in self.batches for item in batch.items]
-        skipped = [(item.path, item.reason) for batch in self.batches for item in batch.skipped]
-        most = max((len(item.labels) for item in items), default=0)
-        names: dict[str, int] = {}
-        labels = label_ids([item.labels for item in items], most, names) if most else None
-        known = any(item.size != UNKNOWN for item in items)
-        stats = np.array([(item.size, item.mtime) for item in items], np.int64).reshape(-1, 2) if known else None
-        records = Records(
-            StringTable.of([item.path for item in items]),
-            self._root,
-            labels,
-            tuple(names),
-            None if stats is None else stats[:, 0],
-            None if stats is None else stats[:, 1],
-        )
-        vectors = [batch.embeddings for batch in self.batches if batch.embeddings is not None]
-        return Codes(
-            np.concatenate([np.empty((0, self._hasher.ref.bits // 8), np.uint8), *(b.codes for b in self.batches)]),
-            records,
-            self._hasher.ref,
-            skipped,
-            np.concatenate(vectors) if vectors else None,
-        )
+    def committed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield batches, and commit them now and then, when the run is interrupted, and when it fails."""
+        try:
+            for batch in batches:
+                self._pending.add(batch)
+                self.summary.add(batch)
+                self._encoded += len(batch.items) + len(batch.skipped)
+                yield batch
+                if self._stopped():
+                    raise KeyboardInterrupt
+                if self._pending.due:
+                    self._unfinished.commit(self._pending.take())
+        except (TransHashError, KeyboardInterrupt):
+            self._unfinished.commit(self._pending.take())
+            if self._stopped():  # a signal to the whole group may have ended helpers, too
+                raise KeyboardInterrupt from None
+            raise
+        self._unfinished.commit(self._pending.take())
+
+    def finish(self) -> None:
+        """Write the codes file. Raises SourceError if no image could be read."""
+        job, unfinished, existing = self._job, self._unfinished, self._existing
+        keep = existing.kept(sync=job.sync) if existing else None
+        if not unfinished.rows and (keep is None or not keep.any()):
+            unfinished.discard()
+            raise _nothing_read(job.source, unfinished.skips, unfinished.first_skip)
+        unfinished.join(keep, job.share, self._interrupt)
+        summary = self.summary
+        summary.rows = unfinished.rows + _count(keep)
+        summary.size = job.output.stat().st_size
+        summary.ignored = getattr(job.source, "ignored", 0)
+        if existing:
+            summary.changed = _count(existing.changed)
+            summary.vanished = _count(~existing.seen)
+
+    def _interruptible(self, items: Iterator[Item | Skipped]) -> Iterator[Item | Skipped]:
+        for item in items:
+            self._interrupt()
+            yield item
+
+    def _interrupt(self, *progress: int) -> None:
+        if self._stopped():
+            raise KeyboardInterrupt
 
 
-def _check_any(source: ImageSource, rows: int, skips: int, first: tuple[bytes, str] | None) -> None:
-    if rows:
-        return
+def _count(rows: NDArray[np.bool_] | None) -> int:
+    return 0 if rows is None else int(rows.sum())
+
+
+def _without(output: Path, source: ImageSource) -> Iterator[Item | Skipped]:
+    """Yield the items of a source except `output`: a codes file may have the name of an image."""
+    own = os.fsencode(output)
+    name = os.path.basename(own)
+    for item in source:
+        if not item.path.endswith(name) or os.path.realpath(os.path.join(source.root, item.path)) != own:
+            yield item
+
+
+def _nothing_read(source: ImageSource, skips: int, first: tuple[bytes, str] | None) -> SourceError:
+    """Return the error for a source of which no image could be read."""
     where = display(source.root) or "the list"
     if first:
-        path, reason = display(first[0]), first[1]
-        raise SourceError(f"{where}: none of {skips} files could be read; the first, {path!r}: {reason}")
-    raise SourceError(f"{where}: no images in it; looked for {' '.join(decode.SUFFIXES)}")
+        return SourceError(
+            f"{where}: none of {skips} files could be read; the first, {display(first[0])!r}: {first[1]}"
+        )
+    return SourceError(f"{where}: no images in it; looked for {' '.join(decode.SUFFIXES)}")

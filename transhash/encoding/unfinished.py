@@ -1,12 +1,13 @@
-"""An unfinished codes file: parts that are committed one by one, and joined when the last is there.
+"""An unfinished codes file: parts that are committed one by one, and joined at the end.
 
-A part is a codes file of its own. Each appears whole, so a run that is killed loses only what came after its last
-one; the next run checks that the images are still the same and goes on behind it. Whenever there are `_FAN_IN` parts
-of a level they become one of the next, so that even a run of weeks has few files.
+Each part is a codes file that appears whole, so a run that is killed loses only what came after its last part. The
+next run checks that the images are the same, and resumes behind them. `_FAN_IN` parts of one level are merged into
+one of the next level, so that even a run of weeks has few files.
 """
 
-import json
+import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
@@ -21,19 +23,44 @@ from .. import codes, files
 from ..codes import Codes
 from ..errors import CodesError
 from ..files import display
+from ..progress import Progress, silent
 from ..sources.base import Item, Skipped
 
 _RUN = "run.json"
 _BASE = "base"
+_SUFFIX = ".parts"
 _FAN_IN = 32
+_MAX_NAME = 255  # bytes of a file name
+_PART_NAME = re.compile(r"(\d{15,})-(\d{15,})-(\d+)\.h5")
+
+
+class RunSettings(msgspec.Struct, frozen=True):
+    """What the parts of a run depend on: two runs with the same settings write the same parts.
+
+    Attributes:
+        model: digest of the hasher.
+        preparation: what the hasher does to images first.
+        embeddings: whether embeddings are kept.
+        append: whether the run extends a codes file.
+        sync: whether it updates and drops rows of that, too.
+        share: which share of the images it encodes, as I/N; None for all of them.
+    """
+
+    model: str
+    preparation: str
+    embeddings: bool = False
+    append: bool = False
+    sync: bool = False
+    share: str | None = None
 
 
 class UnfinishedRun:
-    """The parts of one codes file, in the folder ``<name>.parts`` beside it; made by `UnfinishedRun.open`.
+    """The parts of one codes file, in the folder ``<name>.parts`` beside it; opened by `UnfinishedRun.open`.
 
     Attributes:
-        base: the codes file that the parts are to be appended to, as it was when the first part began; or None.
-        rows, skips: how many rows, and items without one, the parts hold; those of an earlier run from `beyond` on.
+        base: the codes file that the run extends, as it was when the run began; None if it extends none.
+        rows: rows that the parts hold; those of an earlier run once `resume` has checked them.
+        skips: items without a row that they hold.
         first_skip: path and reason of the first item without a row, if there is one.
     """
 
@@ -42,26 +69,26 @@ class UnfinishedRun:
         self._folder = folder
         self._output = output
         self.base = folder / _BASE if (folder / _BASE).exists() else None
-        self._parts = _tidy(folder)
+        self._parts = _remaining_parts(folder)
         self.rows = self.skips = 0
         self.first_skip: tuple[bytes, str] | None = None
 
     @classmethod
     @contextmanager
     def open(
-        cls, output: Path, run: dict[str, Any], *, append: bool = False, restart: bool = False
+        cls, output: Path, settings: RunSettings, *, append: bool = False, restart: bool = False
     ) -> Iterator[Self]:
-        """Take up the parts for `output`, or begin with none.
+        """Open the unfinished run for `output`, or start one.
 
         Args:
-            output: the codes file that they are to become.
-            run: what the parts depend on, as JSON can hold it; parts of another run are refused.
-            append: append to the codes file that stands there, if one does, instead of replacing it.
-            restart: throw away the parts that are there.
+            output: the codes file that the parts will become.
+            settings: of this run; parts of a run with other settings are refused.
+            append: whether to extend the codes file that stands there, if one does, rather than replace it.
+            restart: whether to delete the parts of an earlier run.
 
-        Raises CodesError if they are of another run, or another process works on them.
+        Raises CodesError if the parts belong to another run, or another process is writing them.
         """
-        folder = output.with_name(output.name + ".parts")
+        folder = parts_folder(output)
         folder.mkdir(exist_ok=True)
         lock = FileLock(folder / "lock", timeout=0)
         try:
@@ -69,21 +96,21 @@ class UnfinishedRun:
         except Timeout:
             raise CodesError(f"{output}: another process is writing it; wait, or choose another output") from None
         try:
-            for path in folder.glob(".*.part"):  # what a killed run was writing
+            for path in folder.glob(".*.part"):  # left by a killed run
                 path.unlink()
             if restart or not (folder / _RUN).exists():
-                _begin(folder, output if append else None, run)
-            _check(folder, output, run)
+                _start(folder, output if append else None, settings)
+            _check_settings(folder, output, settings)
             yield cls(folder, output)
         finally:
             if not any(folder.glob("*.h5")):
                 shutil.rmtree(folder, ignore_errors=True)
             lock.release()
 
-    def beyond(self, items: Iterator[Item | Skipped]) -> Iterator[Item | Skipped]:
-        """Pass over the items that the parts hold, and return the rest.
+    def resume(self, items: Iterator[Item | Skipped]) -> Iterator[Item | Skipped]:
+        """Pass over the items that the parts hold, and return the iterator over the rest.
 
-        Raises CodesError if the items are not those that the parts began with.
+        Raises CodesError if the items are not those that the parts were made of.
         """
         for held in self._parts:
             part = codes.read_codes(held.path)
@@ -99,8 +126,8 @@ class UnfinishedRun:
                 else:
                     name = display(item.path if item else row or skip or b"")
                     raise CodesError(
-                        f"{self._output}: the images have changed since the unfinished run ({name!r}); "
-                        "begin anew with --restart"
+                        f"{self._output}: the images have changed since the unfinished run (first difference: "
+                        f"{name!r}); start over with --restart"
                     )
         return items
 
@@ -116,27 +143,37 @@ class UnfinishedRun:
         self._count(part)
         while len(self._parts) >= _FAN_IN and self._parts[-_FAN_IN].level == self._parts[-1].level:
             few = self._parts[-_FAN_IN:]
-            one = _Part.of(self._folder, few[0].start, few[-1].stop, few[-1].level + 1)
-            codes.merge([(old.path, None) for old in few], one.path, trusted=True)
-            self._parts[-_FAN_IN:] = [one]
+            merged = _Part.of(self._folder, few[0].start, few[-1].stop, few[-1].level + 1)
+            codes.merge([(old.path, None) for old in few], merged.path, trusted=True)
+            self._parts[-_FAN_IN:] = [merged]
             for old in few:
                 old.path.unlink()
 
     def discard(self) -> None:
-        """Drop the parts."""
+        """Delete the parts."""
         (self._folder / _RUN).unlink()
         shutil.rmtree(self._folder)
 
-    def join(self, keep: NDArray[Any] | None = None, share: str = "") -> None:
-        """Make the codes file out of the rows of the base to `keep` (all if None) and of the parts, and drop these.
+    def join(
+        self,
+        keep: NDArray[Any] | None = None,
+        share: str = "",
+        on_rows: Progress = silent,
+    ) -> None:
+        """Write the codes file and delete the parts.
 
-        It is that of a share of the images, or of all.
+        Args:
+            keep: which rows of the base go first, (n,) bool; None for all of them.
+            share: which share of the images the file holds, as I/N; empty for all of them.
+            on_rows: called now and then with the rows written so far, and their number; what it raises ends the join.
 
-        Raises CodesError if they do not fit together, OSError if the file cannot be written; the parts stay then.
+        Raises CodesError if the parts do not fit together, OSError if the file cannot be written; the parts stay.
         """
         inputs = [(self.base, keep)] if self.base else []
         inputs += [(held.path, None) for held in self._parts]
-        codes.merge(inputs, self._output, temporary=self._folder, trusted=True, share=share, partial=True)
+        codes.merge(
+            inputs, self._output, temporary=self._folder, trusted=True, share=share, partial=True, on_rows=on_rows
+        )
         self.discard()
 
     def _count(self, part: Codes) -> None:
@@ -145,9 +182,17 @@ class UnfinishedRun:
         self.first_skip = self.first_skip or next(iter(part.skipped), None)
 
 
+def parts_folder(output: Path) -> Path:
+    """Return the folder for the parts of a codes file: ``<name>.parts``, or a shorter name where that is too long."""
+    name = os.fsencode(output.name)
+    if len(name) + len(_SUFFIX) > _MAX_NAME:
+        name = name[:200].decode("utf-8", "ignore").encode() + b"." + hashlib.sha256(name).hexdigest()[:16].encode()
+    return output.with_name(os.fsdecode(name) + _SUFFIX)
+
+
 @dataclass(frozen=True)
 class _Part:
-    """A part on disk, which holds the items from `start` up to `stop`."""
+    """A part on disk: the items from `start` up to `stop`."""
 
     path: Path
     start: int
@@ -159,15 +204,16 @@ class _Part:
         return cls(folder / f"{start:015d}-{stop:015d}-{level}.h5", start, stop, level)
 
     @classmethod
-    def at(cls, path: Path) -> Self:
-        start, stop, level = map(int, path.stem.split("-"))
-        return cls(path, start, stop, level)
+    def at(cls, path: Path) -> Self | None:
+        found = _PART_NAME.fullmatch(path.name)
+        return cls(path, *map(int, found.groups())) if found else None
 
 
-def _tidy(folder: Path) -> list[_Part]:
-    """Return the parts in order, and remove those that had become one when a run was killed."""
+def _remaining_parts(folder: Path) -> list[_Part]:
+    """Return the parts in order; delete those that had been merged when a run was killed."""
+    parts = [part for path in folder.glob("*.h5") if (part := _Part.at(path))]
     found: list[_Part] = []
-    for part in sorted(map(_Part.at, folder.glob("*.h5")), key=lambda part: (part.start, -part.stop)):
+    for part in sorted(parts, key=lambda part: (part.start, -part.stop)):
         if found and part.start < found[-1].stop:
             part.path.unlink()
         else:
@@ -175,8 +221,8 @@ def _tidy(folder: Path) -> list[_Part]:
     return found
 
 
-def _begin(folder: Path, base: Path | None, run: dict[str, Any]) -> None:
-    """Leave no parts; what the folder holds counts once `_RUN` is there."""
+def _start(folder: Path, base: Path | None, settings: RunSettings) -> None:
+    """Delete all parts; what the folder holds counts once `_RUN` is there."""
     for path in (folder / _RUN, folder / _BASE, *folder.glob("*.h5")):
         path.unlink(missing_ok=True)
     if base and base.exists():
@@ -186,17 +232,19 @@ def _begin(folder: Path, base: Path | None, run: dict[str, Any]) -> None:
             with files.replacing(folder / _BASE) as copy:
                 shutil.copyfile(base, copy)
     with files.replacing(folder / _RUN) as temporary:
-        temporary.write_text(json.dumps(run))
+        temporary.write_bytes(msgspec.json.encode(settings))
 
 
-def _check(folder: Path, output: Path, run: dict[str, Any]) -> None:
+def _check_settings(folder: Path, output: Path, settings: RunSettings) -> None:
+    """Raise CodesError if the parts in `folder` were written with other settings."""
     try:
-        before = dict(json.loads((folder / _RUN).read_text()))
-    except (ValueError, TypeError):
-        raise CodesError(f"{folder / _RUN}: damaged; begin anew with --restart") from None
-    changed = next((name for name in run if before.get(name) != run[name]), None)
-    if changed:
-        raise CodesError(
-            f"{output}: holds an unfinished run with another {changed} ({before.get(changed)}, now {run[changed]}); "
-            "finish that one with its own command, or begin anew with --restart"
-        )
+        before = msgspec.json.decode((folder / _RUN).read_bytes(), type=RunSettings)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise CodesError(f"{folder / _RUN}: damaged; start over with --restart") from None
+    for name in RunSettings.__struct_fields__:
+        old, new = getattr(before, name), getattr(settings, name)
+        if old != new:
+            raise CodesError(
+                f"{output}: holds an unfinished run with another {name} ({old}, now {new}); finish that run with its "
+                "own command, or start over with --restart"
+            )

@@ -1,0 +1,135 @@
+"""Encode the items of a source: in this process, in several, or on a Ray cluster; always in order."""
+
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any
+
+from ..errors import ModelError
+from ..hashers.base import Hasher
+from ..sources.base import Item, Skipped
+from . import worker
+from .batch import EncodedBatch, encode_prepared, prepare
+from .lookahead import chunks, map_ahead
+
+BATCH_SIZE = 32
+ENGINES = ("local", "ray")
+_AHEAD = 3  # batches under way per process
+
+
+def encode_batches(
+    items: Iterator[Item | Skipped],
+    root: bytes,
+    hasher: Hasher,
+    batch_size: int = BATCH_SIZE,
+    *,
+    embeddings: bool = False,
+    processes: int | None = 1,
+    engine: str = "local",
+) -> "Generator[EncodedBatch]":
+    """Encode items in order, `batch_size` at a time.
+
+    Args:
+        items: the images; a bounded number of them is taken ahead of the results.
+        root: the folder that their paths start from.
+        hasher: encodes them; for several processes it must be one that `load_hasher` finds by its name.
+        batch_size: images that the hasher sees at once.
+        embeddings: whether to return the hasher's embeddings beside the codes.
+        processes: how many processes encode, each on a GPU if there are any; None for one per GPU or, on a Ray
+            cluster without GPUs, one for every four cores.
+        engine: ``local`` for this machine, ``ray`` for a Ray cluster (`ray_cluster`).
+
+    Raises ModelError if a process dies, ClusterError if the cluster cannot be used.
+    """
+    if engine == "ray":
+        return _on_ray(items, root, hasher, batch_size, embeddings, processes)
+    processes = processes or _gpus(hasher) or 1
+    if processes == 1:
+        return _in_this_process(items, root, hasher, batch_size, embeddings)
+    return _in_processes(items, root, hasher, batch_size, embeddings, processes)
+
+
+def _on_ray(
+    items: Iterator[Item | Skipped],
+    root: bytes,
+    hasher: Hasher,
+    batch_size: int,
+    embeddings: bool,
+    processes: int | None,
+) -> "Generator[EncodedBatch]":
+    from .ray_cluster import ray_pool
+
+    with ray_pool(hasher, processes) as pool:
+        tasks = chunks(items, batch_size)
+        ahead = _AHEAD * pool.size
+        yield from map_ahead(pool.threads, pool.encode, tasks, os.path.abspath(root), embeddings, ahead=ahead)
+
+
+def _in_this_process(
+    items: Iterator[Item | Skipped], root: bytes, hasher: Hasher, batch_size: int, embeddings: bool
+) -> "Generator[EncodedBatch]":
+    threads = _threads(1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="transhash-load")
+    try:
+        prepared = map_ahead(pool, prepare, items, root, hasher, ahead=4 * threads + batch_size)
+        while batch := list(islice(prepared, batch_size)):
+            yield encode_prepared(batch, hasher, embeddings)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_processes(
+    items: Iterator[Item | Skipped], root: bytes, hasher: Hasher, batch_size: int, embeddings: bool, processes: int
+) -> "Generator[EncodedBatch]":
+    context = get_context("spawn")
+    network = hasattr(hasher, "device")
+    setup = (hasher.ref.name, getattr(hasher, "bf16", False), network, _threads(processes), context.Value("i", 0))
+    with _Pool(processes, context, worker.start, setup) as pool:
+        try:
+            tasks = chunks(items, batch_size)
+            yield from map_ahead(pool, worker.encode_chunk, tasks, root, embeddings, ahead=_AHEAD * processes)
+        except BrokenProcessPool:
+            raise ModelError(f"one of {processes} encoding processes died; use fewer --processes") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes get no signal before they have decided to ignore it (`worker.start`)."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Submit a task; this may start a process."""
+        with _signals_blocked():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block SIGINT and SIGTERM in this thread, and in processes that it starts; they arrive afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _gpus(hasher: Hasher) -> int:
+    """Return how many GPUs a hasher can use."""
+    device = getattr(hasher, "device", None)
+    if device is None or device.type != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _threads(processes: int) -> int:
+    return max(1, min(8, (os.cpu_count() or 1) // processes))

@@ -1,0 +1,142 @@
+"""What to encode, with what, and where to: everything that can be refused before any image is read."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..codes import ModelRef
+from ..errors import CodesError, ModelError, SourceError
+from ..hashers import load_hasher
+from ..hashers.base import Hasher
+from ..sources import Share, open_source
+from ..sources.base import ImageSource
+from .batch import embedding_hasher
+from .target import Target, standing
+from .unfinished import RunSettings
+
+_SHARE = re.compile(r"(\d{1,9})/(\d{1,9})")
+_MAX_SHARES = 999_999  # that a codes file can name
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked order to encode images into a file.
+
+    Attributes:
+        source: the images.
+        output: the codes file, with links resolved.
+        hasher: encodes them.
+        total: number of images, None if it is not known.
+        embeddings: whether embeddings are kept.
+        append: whether a codes file at `output` is extended.
+        sync: whether its rows are updated, too.
+        share: which share of the images the source is, as I/N; empty for all of them.
+    """
+
+    source: ImageSource
+    output: Path
+    hasher: Hasher
+    total: int | None
+    embeddings: bool
+    append: bool
+    sync: bool
+    share: str
+
+    @property
+    def settings(self) -> RunSettings:
+        """What the parts of the run depend on."""
+        ref = self.hasher.ref
+        return RunSettings(ref.digest, ref.preprocessing, self.embeddings, self.append, self.sync, self.share or None)
+
+
+def plan(
+    images: Any,
+    output: str | Path,
+    hasher: Hasher | str | Path | None,
+    *,
+    embeddings: bool | None,
+    append: bool,
+    sync: bool,
+    force: bool,
+    shard: str | tuple[int, int] | None,
+    bf16: bool,
+) -> Job:
+    """Check what `encode_to_file` is asked to do, in the order of what the checks cost; then load the hasher."""
+    append = append or sync
+    if force and append:
+        raise CodesError("force replaces the codes file, append and sync extend it: choose one")
+    output = Path(os.path.realpath(output))
+    source = opened(images, shard)
+    share = source.place if isinstance(source, Share) else ""
+    target = standing(output, force=force)
+    extended = target if append else None
+    if hasher is None:
+        hasher = _model_of(extended) if extended else "phash"
+        bf16 = bf16 or bool(extended and extended.bf16)
+    if embeddings is None:
+        embeddings = bool(extended and extended.embeddings)
+    ref = _model_ref(hasher)
+    if extended:
+        extended.check_extended(ref, source.root, share, embeddings)
+    elif target and not force:
+        target.check_replaced(ref, source.root, share, embeddings)
+    total = source.count()
+    loaded = loaded_hasher(hasher, None if embeddings else total, bf16=bf16)
+    if embeddings:
+        embedding_hasher(loaded)
+    return Job(source, output, loaded, total, embeddings, append, sync, share)
+
+
+def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSource:
+    """Open an image source, or the share of it that `shard` names: ``"I/N"`` or (I, N), I from 0 to N - 1.
+
+    Raises SourceError if the images cannot be opened, or there is no such share.
+    """
+    source = images if isinstance(images, ImageSource) else open_source(images)
+    if shard is None:
+        return source
+    found = _SHARE.fullmatch(shard if isinstance(shard, str) else "/".join(map(str, shard)))
+    number, shares = map(int, found.groups()) if found else (0, 0)
+    if not number < shares <= _MAX_SHARES:
+        raise SourceError(
+            f"shard {shard!r}: expected I/N, such as 0/4, with I from 0 to N - 1 and N at most {_MAX_SHARES:,}"
+        )
+    return Share(source, number, shares)
+
+
+def loaded_hasher(hasher: Hasher | str | Path, images: int | None, *, bf16: bool = False) -> Hasher:
+    """Return a hasher, loading it for so many `images` if it is a name or a path."""
+    return load_hasher(hasher, images, bf16=bf16) if isinstance(hasher, str | Path) else hasher
+
+
+def _model_of(target: Target) -> str:
+    """Return the hasher that made a codes file. Raises ModelError if its file is not there any more."""
+    name = target.model.name
+    if os.sep in name and not os.path.isfile(name):
+        raise ModelError(
+            f"{target.path}: was made with {name}, which is not there any more; name the file with --model"
+        )
+    return name
+
+
+def _model_ref(hasher: Hasher | str | Path) -> ModelRef:
+    """Return what a codes file says about a hasher, from the header of its file alone if it has one.
+
+    Raises ModelError if there is no such hasher.
+    """
+    if not isinstance(hasher, str | Path):
+        return hasher.ref
+    path = Path(hasher)
+    if not path.is_file():
+        return load_hasher(hasher).ref
+    from safetensors import safe_open
+
+    from ..hashers.header import DAMAGE, damaged, parse
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return parse(file.metadata()).ref(path)
+    except DAMAGE as error:
+        raise damaged(path, error) from error

@@ -1,0 +1,102 @@
+"""What an encoding run did."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import EncodedBatch
+
+_STUCK = 0.01  # a bit that differs in less than this share of the codes says nothing about the images,
+_ENOUGH = 100  # if there are at least this many codes
+
+
+@dataclass(repr=False)
+class EncodingSummary:
+    """What a run of `encode_to_file` did.
+
+    Attributes:
+        output: the codes file.
+        rows: its rows.
+        bits: width of its codes.
+        size: its size in bytes.
+        encoded: images that this run encoded.
+        resumed: images that the interrupted run before it had encoded.
+        skipped: images that this run could not read, counted by reason.
+        ignored: files that were passed over because of their names, if the source counts them.
+        changed, vanished: rows of the extended file whose image has changed, or is not there any more.
+        sync: whether changed and vanished rows were updated.
+        seconds: how long the run took.
+        ones: for each bit, in how many of this run's codes it is set, (bits,) int64.
+    """
+
+    output: Path
+    bits: int
+    rows: int = 0
+    size: int = 0
+    encoded: int = 0
+    resumed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    ignored: int = 0
+    changed: int = 0
+    vanished: int = 0
+    sync: bool = False
+    seconds: float = 0.0
+    ones: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"<EncodingSummary {self.output}: {self.rows} rows of {self.bits} bits, {self.encoded} encoded, "
+            f"{self.skipped.total()} skipped>"
+        )
+
+    def add(self, batch: EncodedBatch) -> None:
+        """Count a batch."""
+        self.encoded += len(batch.items)
+        self.skipped.update(item.reason.partition(":")[0] for item in batch.skipped)
+        self.ones = self.ones + np.unpackbits(batch.codes, axis=1).sum(axis=0, dtype=np.int64)
+
+    @property
+    def images_per_second(self) -> float:
+        """Rate of this run, from files to codes."""
+        return self.encoded / self.seconds if self.seconds else 0.0
+
+    @property
+    def stuck_bits(self) -> int:
+        """How many bits are the same in 99 of 100 codes; 0 for fewer than 100 codes."""
+        if self.encoded < _ENOUGH:
+            return 0
+        share = self.ones / self.encoded
+        return int(((share < _STUCK) | (share > 1 - _STUCK)).sum())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know about the codes, one sentence each."""
+        if self.stuck_bits <= self.bits // 10:
+            return []
+        return [
+            f"{self.stuck_bits} of {self.bits} bits hardly vary over these images, so codes say little about them; "
+            "the hasher may have collapsed"
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return {
+            "output": str(self.output),
+            "rows": self.rows,
+            "bits": self.bits,
+            "bytes": self.size,
+            "encoded": self.encoded,
+            "resumed": self.resumed,
+            "skipped": dict(self.skipped),
+            "ignored": self.ignored,
+            "changed": self.changed,
+            "vanished": self.vanished,
+            "seconds": round(self.seconds, 2),
+            "images_per_second": round(self.images_per_second, 1),
+            "stuck_bits": self.stuck_bits,
+        }

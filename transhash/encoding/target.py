@@ -1,0 +1,122 @@
+"""The codes file that stands at the output: what it holds, and whether a run may replace or extend it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..codes import ModelRef, check_replaceable, hdf5, header
+from ..codes.guard import guarded
+from ..errors import CodesError
+from ..files import display, printable
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a codes file says about itself, without its rows.
+
+    Attributes:
+        path: the file.
+        model: the hasher that made it.
+        root: the folder that its paths start from; empty if there is none.
+        share: which share of the images it holds, as I/N; empty for all of them.
+        rows: their number.
+        embeddings: length of its embeddings; 0 if it holds none.
+    """
+
+    path: Path
+    model: ModelRef
+    root: bytes
+    share: str
+    rows: int
+    embeddings: int
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the hasher computed in bfloat16."""
+        try:
+            return json.loads(self.model.preprocessing or "{}").get("precision") == "bf16"
+        except (ValueError, AttributeError):
+            return False
+
+    def check_replaced(self, model: ModelRef, root: bytes, share: str, embeddings: bool) -> None:
+        """Raise CodesError if a run would replace the file by codes of something else."""
+        if self.share and share and self.share != share:
+            difference = f"is share {share}"
+        elif self.model.digest != model.digest:
+            difference = f"uses {_named(model)}"
+        elif self.root != root:
+            difference = f"is of {_folder(root)}"
+        elif self.embeddings and not embeddings:
+            difference = "keeps no embeddings"
+        else:
+            return
+        share = f", share {self.share}" if self.share else ""
+        kept = ", with embeddings" if self.embeddings else ""
+        raise CodesError(
+            f"{display(self.path)}: holds {self.rows:,} rows of {_folder(self.root)}{share}, made with "
+            f"{_named(self.model)}{kept}, and this run {difference}; choose another output, or replace it with --force"
+        )
+
+    def check_extended(self, model: ModelRef, root: bytes, share: str, embeddings: bool) -> None:
+        """Raise CodesError if a run cannot add its rows to the file."""
+        where = display(self.path)
+        if self.share != share:
+            held, asked = (f"share {said}" if said else "no share" for said in (self.share, share))
+            raise CodesError(f"{where}: holds {held}, and this run is {asked}; extend it with the same --shard")
+        if (self.model.digest, self.model.bits) != (model.digest, model.bits):
+            raise CodesError(
+                f"{where}: was made with {_named(self.model)}, not with {_named(model)}; encode into another file"
+            )
+        if self.root != root:
+            raise CodesError(
+                f"{where}: was made of {_folder(self.root)}, not of {_folder(root)}; append to it from there, or choose "
+                "another output"
+            )
+        if embeddings and not self.embeddings:
+            raise CodesError(
+                f"{where}: holds no embeddings; append without --embeddings, or encode into another file"
+            )
+        if self.embeddings and not embeddings:
+            raise CodesError(f"{where}: holds embeddings; append with them, or encode into another file")
+
+
+def standing(output: Path, *, force: bool) -> Target | None:
+    """Read what stands at `output`; None if nothing does, or if it is a codes file that cannot be read and may go.
+
+    Raises CodesError if it is not a codes file, or a damaged one and `force` is false.
+    """
+    if not output.exists():
+        return None
+    check_replaceable(output)
+    try:
+        said = guarded(lambda report: _peek(output), output)
+    except CodesError as error:
+        if force:
+            return None
+        raise CodesError(f"{error}; --force replaces it") from None
+    return Target(output, ModelRef(*said["model"]), bytes.fromhex(said["root"]), *said["rest"])
+
+
+def _peek(path: Path) -> dict[str, Any]:
+    """Return the header of a codes file as JSON can hold it."""
+    with hdf5.opened(path) as file:
+        said = header.read(file)
+        rows = hdf5.dataset(file, "codes", np.uint8, ndim=(2,)).shape[0]
+        width = hdf5.dataset(file, "embeddings", np.float16, ndim=(2,)).shape[1] if "embeddings" in file else 0
+        model = said.model
+        return {
+            "model": (model.name, model.digest, model.bits, model.preprocessing),
+            "root": said.root.hex(),
+            "rest": (said.share, int(rows), int(width)),
+        }
+
+
+def _named(model: ModelRef) -> str:
+    return f"{printable(model.name)} ({model.digest[:12]})"
+
+
+def _folder(root: bytes) -> str:
+    return display(root) if root else "a list of files"
