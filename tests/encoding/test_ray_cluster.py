@@ -81,7 +81,7 @@ def many(pictures, tmp_path_factory):
 def whole(many, tmp_path_factory):
     """The codes file of one process."""
     path = tmp_path_factory.mktemp("whole") / "c.h5"
-    encode_to_file(Folder(many), load_hasher("phash"), path)
+    encode_to_file(Folder(many), path, load_hasher("phash"))
     return path
 
 
@@ -199,7 +199,7 @@ def test_a_cluster_that_cannot_be_reached(th, pictures, tmp_path):
 def test_without_ray(monkeypatch, pictures, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'transhash\[ray\]'"):
-        encode_to_file(Folder(pictures), load_hasher("phash"), tmp_path / "c.h5", ray=True)
+        encode_to_file(Folder(pictures), tmp_path / "c.h5", load_hasher("phash"), engine="ray")
     assert os.listdir(tmp_path) == []
 
 
@@ -221,7 +221,7 @@ machine = st.fixed_dictionaries(
     machines=st.lists(machine, min_size=1, max_size=6), number=st.none() | st.integers(1, 40), network=st.booleans()
 )
 def test_all_workers_find_room(machines, number, network):
-    count, cores, gpus = ray_cluster.shares(machines, number, network=network)
+    count, cores, gpus = ray_cluster.plan_workers(machines, number, network=network)
     assert number in (None, count)
     room = 0
     for machine in machines:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transhash import codes
-from transhash.encoding import run, unfinished
+from transhash.encoding import pending, unfinished
 from transhash.encoding.run import encode_to_file
 from transhash.errors import CodesError, ModelError, SourceError
 from transhash.hashers import load_hasher
@@ -73,23 +73,24 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, monkeypatch, count, brok
     source = Noise(count, broken)
     if not any(number % 11 != 5 and number not in broken for number in range(count)):
         return
-    encode_to_file(source, PHASH, tmp_path / "whole.h5")
-    monkeypatch.setattr(run, "_PART_ITEMS", part)
+    encode_to_file(source, tmp_path / "whole.h5", PHASH)
+    monkeypatch.setattr(pending, "_ITEMS", part)
     monkeypatch.setattr(unfinished, "_FAN_IN", fan_in)
     for place, stop in enumerate(stops):
         calls = Counter()
 
-        def on_batch(batch, calls=calls, stop=stop):
+        def on_progress(done, total, calls=calls, stop=stop):
             calls["batches"] += 1
             if calls["batches"] == stop:
                 raise Killed
 
         try:
-            encode_to_file(source, PHASH, tmp_path / "cut.h5", sizes[place % len(sizes)], on_batch=on_batch)
+            size = sizes[place % len(sizes)]
+            encode_to_file(source, tmp_path / "cut.h5", PHASH, batch_size=size, on_progress=on_progress)
         except Killed:
             continue
         break
-    summary = encode_to_file(source, PHASH, tmp_path / "cut.h5", sizes[-1])
+    summary = encode_to_file(source, tmp_path / "cut.h5", PHASH, batch_size=sizes[-1])
     assert digest(tmp_path / "cut.h5") == digest(tmp_path / "whole.h5")
     assert summary.rows == len(codes.read_codes(tmp_path / "cut.h5"))
     assert sorted(os.listdir(tmp_path)) == ["cut.h5", "whole.h5"]
@@ -97,26 +98,31 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, monkeypatch, count, brok
 
 def stop_after(source, output, items, monkeypatch, **options):
     """Leave an unfinished run whose parts hold `items` items."""
-    monkeypatch.setattr(run, "_PART_ITEMS", 1)
+    monkeypatch.setattr(pending, "_ITEMS", 1)
     done = Counter()
 
-    def on_batch(batch):
+    def on_progress(done_, total):
         done["items"] += 1
         if done["items"] > items:
             raise Killed
 
     with pytest.raises(Killed):
-        encode_to_file(source, PHASH, output, 1, on_batch=on_batch, **options)
+        encode_to_file(source, output, PHASH, batch_size=1, on_progress=on_progress, **options)
 
 
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     stop_after(Noise(40), tmp_path / "c.h5", 30, monkeypatch)
     told, seen = [], []
     summary = encode_to_file(
-        Noise(40), PHASH, tmp_path / "c.h5", 1, on_resume=told.append, on_batch=lambda batch: seen.append(batch)
+        Noise(40),
+        tmp_path / "c.h5",
+        PHASH,
+        batch_size=1,
+        on_resume=told.append,
+        on_progress=lambda *progress: seen.append(progress),
     )
     assert told == [30]
-    assert len(seen) == 10
+    assert seen == [(done, 40) for done in range(31, 41)]
     assert (summary.resumed, summary.encoded) == (27, 9)
 
 
@@ -124,18 +130,18 @@ def test_an_unfinished_run_of_another_kind(tmp_path, monkeypatch):
     output = tmp_path / "c.h5"
     stop_after(Noise(20), output, 10, monkeypatch)
     with pytest.raises(CodesError, match=r"another append \(False, now True\).*--restart"):
-        encode_to_file(Noise(20), PHASH, output, append=True)
+        encode_to_file(Noise(20), output, PHASH, append=True)
     with pytest.raises(CodesError, match=r"have changed since the unfinished run \('0.png'\).*--restart"):
-        encode_to_file(Folder(tmp_path), PHASH, output)
-    assert encode_to_file(Noise(3), PHASH, output, restart=True).rows == 3
+        encode_to_file(Folder(tmp_path), output, PHASH)
+    assert encode_to_file(Noise(3), output, PHASH, restart=True).rows == 3
 
 
 def test_two_runs_at_once(tmp_path):
     with (
-        unfinished.Parts.open(tmp_path / "c.h5", {}),
+        unfinished.UnfinishedRun.open(tmp_path / "c.h5", unfinished.RunSettings("digest", "")),
         pytest.raises(CodesError, match="another process is writing it"),
     ):
-        encode_to_file(Noise(3), PHASH, tmp_path / "c.h5")
+        encode_to_file(Noise(3), tmp_path / "c.h5", PHASH)
 
 
 def test_a_part_that_was_damaged(tmp_path, monkeypatch):
@@ -143,7 +149,7 @@ def test_a_part_that_was_damaged(tmp_path, monkeypatch):
     part = sorted((tmp_path / "c.h5.parts").glob("*.h5"))[3]
     part.write_bytes(part.read_bytes()[:-100])
     with pytest.raises(CodesError, match=part.name):
-        encode_to_file(Noise(20), PHASH, tmp_path / "c.h5")
+        encode_to_file(Noise(20), tmp_path / "c.h5", PHASH)
 
 
 @pytest.fixture
@@ -153,28 +159,28 @@ def folder(pictures, tmp_path):
 
 def test_append_adds_what_is_new(folder, tmp_path):
     output = tmp_path / "c.h5"
-    encode_to_file(Folder(folder), PHASH, output)
+    encode_to_file(Folder(folder), output, PHASH)
     before = paths(output)
     shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
     (folder / "cross" / "0.png").unlink()
     os.utime(folder / "cross" / "1.png", (1, 1))
-    summary = encode_to_file(Folder(folder), PHASH, output, append=True)
+    summary = encode_to_file(Folder(folder), output, PHASH, append=True)
     assert (summary.rows, summary.encoded, summary.changed, summary.vanished) == (25, 1, 1, 1)
     assert paths(output) == [*before, b"circle/new.png"]
     again = digest(output)
-    assert encode_to_file(Folder(folder), PHASH, output, append=True).encoded == 0
+    assert encode_to_file(Folder(folder), output, PHASH, append=True).encoded == 0
     assert digest(output) == again
 
 
 def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
     output = tmp_path / "c.h5"
     (folder / "broken.png").write_bytes(b"no image")
-    encode_to_file(Folder(folder), PHASH, output)
+    encode_to_file(Folder(folder), output, PHASH)
     (folder / "cross" / "0.png").unlink()
     shutil.copy(folder / "stripe" / "1.png", folder / "circle" / "2.png")
-    summary = encode_to_file(Folder(folder), PHASH, output, sync=True)
+    summary = encode_to_file(Folder(folder), output, PHASH, sync=True)
     assert (summary.rows, summary.encoded, summary.changed, summary.vanished) == (23, 1, 1, 1)
-    encode_to_file(Folder(folder), PHASH, tmp_path / "new.h5")
+    encode_to_file(Folder(folder), tmp_path / "new.h5", PHASH)
     synced, new = codes.read_codes(output), codes.read_codes(tmp_path / "new.h5")
     rows = {
         path: (code.tobytes(), synced.records.names(row))
@@ -189,44 +195,44 @@ def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
 
 def test_append_that_is_stopped_goes_on(folder, tmp_path, monkeypatch):
     output = tmp_path / "c.h5"
-    encode_to_file(Folder(folder / "cross"), PHASH, output)
+    encode_to_file(Folder(folder / "cross"), output, PHASH)
     with pytest.raises(CodesError, match="append to it from there"):
-        encode_to_file(Folder(folder), PHASH, output, append=True)
+        encode_to_file(Folder(folder), output, PHASH, append=True)
     for number in range(6):
         shutil.copy(folder / "circle" / f"{number}.png", folder / "cross" / f"new {number}.png")
     shutil.copy(output, tmp_path / "whole.h5")
     stop_after(Folder(folder / "cross"), output, 3, monkeypatch, append=True)
     assert len(paths(output)) == 8
-    encode_to_file(Folder(folder / "cross"), PHASH, output, append=True)
-    encode_to_file(Folder(folder / "cross"), PHASH, tmp_path / "whole.h5", append=True)
+    encode_to_file(Folder(folder / "cross"), output, PHASH, append=True)
+    encode_to_file(Folder(folder / "cross"), tmp_path / "whole.h5", PHASH, append=True)
     assert digest(output) == digest(tmp_path / "whole.h5")
 
 
 def test_append_to_codes_of_another_model(folder, tmp_path, hasher_file):
     output = tmp_path / "c.h5"
-    encode_to_file(Folder(folder), load_hasher(hasher_file), output)
+    encode_to_file(Folder(folder), output, load_hasher(hasher_file))
     shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
     with pytest.raises(CodesError, match="encode into another file"):
-        encode_to_file(Folder(folder), PHASH, output, append=True)
+        encode_to_file(Folder(folder), output, PHASH, append=True)
     assert len(paths(output)) == 24
 
 
 def test_embeddings(folder, tmp_path, hasher_file):
     hasher = load_hasher(hasher_file)
-    encode_to_file(Folder(folder), hasher, tmp_path / "c.h5", embeddings=True)
+    encode_to_file(Folder(folder), tmp_path / "c.h5", hasher, embeddings=True)
     stored = codes.read_codes(tmp_path / "c.h5", embeddings=True)
     batch = np.stack([hasher.preprocess(decode.read(stored.records.path(row))) for row in range(len(stored))])
     np.testing.assert_allclose(stored.embeddings, hasher.embed(batch), atol=2e-2)
     np.testing.assert_allclose(np.linalg.norm(stored.embeddings.astype(float), axis=1), 1, atol=1e-2)
     with pytest.raises(ModelError, match="phash has no embeddings"):
-        encode_to_file(Folder(folder), PHASH, tmp_path / "p.h5", embeddings=True)
+        encode_to_file(Folder(folder), tmp_path / "p.h5", PHASH, embeddings=True)
 
 
 def test_processes_change_nothing(folder, tmp_path, hasher_file):
     (folder / "broken.png").write_bytes(b"no image")
     for hasher in (PHASH, load_hasher(hasher_file)):
-        encode_to_file(Folder(folder), hasher, tmp_path / "one.h5", 5)
-        encode_to_file(Folder(folder), hasher, tmp_path / "two.h5", 5, processes=2)
+        encode_to_file(Folder(folder), tmp_path / "one.h5", hasher, batch_size=5)
+        encode_to_file(Folder(folder), tmp_path / "two.h5", hasher, batch_size=5, processes=2)
         assert digest(tmp_path / "one.h5") == digest(tmp_path / "two.h5")
 
 
@@ -234,5 +240,5 @@ def test_nothing_readable_leaves_nothing(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match="none of 1 files"):
-        encode_to_file(Folder(tmp_path / "photos"), PHASH, tmp_path / "c.h5")
+        encode_to_file(Folder(tmp_path / "photos"), tmp_path / "c.h5", PHASH)
     assert os.listdir(tmp_path) == ["photos"]

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from transhash.codes import read_codes
-from transhash.encoding import processes as encoding_processes
+from transhash.encoding import engines, lookahead
 from transhash.encoding.run import encode, encode_to_file
 from transhash.errors import SourceError
 from transhash.hashers import load_hasher
@@ -19,7 +19,7 @@ def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
     hasher = load_hasher("phash")
     source = decode.folder(tmp_path / "mixed")
     for batch_size in (1, 7, 100):
-        summary = encode_to_file(source, hasher, tmp_path / "c.h5", batch_size)
+        summary = encode_to_file(source, tmp_path / "c.h5", hasher, batch_size=batch_size)
         codes = read_codes(tmp_path / "c.h5")
         assert (summary.rows, summary.skipped.total(), len(codes), len(codes.skipped)) == (24, 24, 24, 24)
         for row in range(24):
@@ -29,7 +29,7 @@ def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
 
 def test_memory_and_file_agree(pictures, tmp_path):
     hasher = load_hasher("phash")
-    encode_to_file(decode.folder(pictures), hasher, tmp_path / "c.h5")
+    encode_to_file(decode.folder(pictures), tmp_path / "c.h5", hasher)
     stored, memory = read_codes(tmp_path / "c.h5"), encode(pictures, hasher)
     np.testing.assert_array_equal(stored.packed, memory.packed)
     assert list(stored.records.paths) == list(memory.records.paths)
@@ -41,7 +41,7 @@ def test_several_labels_from_a_list(pictures, tmp_path):
     (tmp_path / "list.txt").write_text("cross/0.png 1 1 0\ncircle/1.png 0 0 0\nnone.png 1 1 1\nstripe/2.png 0 0 1\n")
     (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
     source = decode.listed(pictures, tmp_path / "list.txt")
-    encode_to_file(source, load_hasher("phash"), tmp_path / "c.h5", batch_size=2)
+    encode_to_file(source, tmp_path / "c.h5", load_hasher("phash"), batch_size=2)
     for codes in (read_codes(tmp_path / "c.h5"), encode(source, load_hasher("phash"))):
         assert [codes.records.names(row) for row in range(3)] == [("red", "green"), (), ("blue",)]
         assert [path for path, _ in codes.skipped] == [b"none.png"]
@@ -59,16 +59,16 @@ def test_nothing_to_encode(tmp_path):
         encode(tmp_path, hasher)
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match=r"none of 1 files.*empty file"):
-        encode_to_file(decode.folder(tmp_path), hasher, tmp_path / "c.h5")
+        encode_to_file(decode.folder(tmp_path), tmp_path / "c.h5", hasher)
     assert not (tmp_path / "c.h5").exists()
-    with pytest.raises(SourceError, match="not a folder"):
+    with pytest.raises(SourceError, match="no such file or folder"):
         encode(tmp_path / "nowhere", hasher)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_large_images_are_not_taken_far_ahead(monkeypatch, processes):
     """A hundred images of 64 kB, of which 256 kB may be waiting: few are taken before the first come out."""
-    monkeypatch.setattr(encoding_processes, "_HELD", 1 << 18)
+    monkeypatch.setattr(lookahead, "MAX_BYTES", 1 << 18)
     taken = 0
 
     def items():
@@ -77,7 +77,7 @@ def test_large_images_are_not_taken_far_ahead(monkeypatch, processes):
             taken += 1
             yield Item(b"%d" % number, (), np.full((256, 256), number, np.uint8))
 
-    batches = encoding_processes.encode(items(), b"", load_hasher("phash"), 1, processes=processes)
+    batches = engines.encode_batches(items(), b"", load_hasher("phash"), 1, processes=processes)
     first = next(batches)
     assert taken <= 8
     rest = list(batches)

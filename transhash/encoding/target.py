@@ -57,7 +57,7 @@ class Target:
         kept = ", with embeddings" if self.embeddings else ""
         raise CodesError(
             f"{display(self.path)}: holds {self.rows:,} rows of {_folder(self.root)}{share}, made with "
-            f"{_named(self.model)}{kept}, and this run {difference}; choose another output, or replace it with --force"
+            f"{_named(self.model)}{kept}; this run {difference}: choose another output, or replace it with --force"
         )
 
     def check_extended(self, model: ModelRef, root: bytes, share: str, embeddings: bool) -> None:
@@ -72,8 +72,8 @@ class Target:
             )
         if self.root != root:
             raise CodesError(
-                f"{where}: was made of {_folder(self.root)}, not of {_folder(root)}; append to it from there, or choose "
-                "another output"
+                f"{where}: was made of {_folder(self.root)}, not of {_folder(root)}; append to it from there, or "
+                "choose another output"
             )
         if embeddings and not self.embeddings:
             raise CodesError(
