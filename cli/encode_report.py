@@ -79,8 +79,8 @@ class Terminal(Quiet):
         reasons = "".join(f"; {count} {reason}" for reason, count in summary.skipped.most_common())
         earlier = f" and {summary.resumed} before the interruption" if summary.resumed else ""
         render.note(
-            f"wrote {summary.output}: {summary.rows} rows of {summary.bits} bits, {size(summary.size)}; "
-            f"encoded {summary.encoded} images{earlier} at {summary.images_per_second:.1f} images/s; "
+            f"wrote {summary.output}: {_counted(summary.rows, 'row')} of {summary.bits} bits, {_size(summary.size)}; "
+            f"encoded {_counted(summary.encoded, 'image')}{earlier} at {summary.images_per_second:.1f} images/s; "
             f"{summary.skipped.total()} skipped{reasons}"
         )
         if summary.changed or summary.vanished:
@@ -135,7 +135,11 @@ def choose(description: str, *, log_json: bool, quiet: bool) -> Quiet:
     return Quiet() if quiet else Terminal(description)
 
 
-def size(count: int) -> str:
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _size(count: int) -> str:
     """Return a number of bytes in a unit that people read: "512 bytes", "13.4 kB"."""
     value, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):

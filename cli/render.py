@@ -133,6 +133,7 @@ def progress(total: int | None, unit: str, *, initial: int = 0, quiet: bool = Fa
         unit=f" {unit}",
         file=sys.stderr if terminal else _Lines(),
         mininterval=0.1 if terminal else _LINE_EVERY,
+        delay=0 if terminal else _LINE_EVERY,  # rates are not known before
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
         disable=quiet or not FIRST,

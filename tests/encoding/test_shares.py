@@ -98,7 +98,9 @@ def test_every_share_needs_an_output_of_its_own(pictures, tmp_path):
     output, source = tmp_path / "c.h5", Folder(pictures)
     encode_to_file(Share(source, 0, 3), output, PHASH)
     before = output.read_bytes()
-    with pytest.raises(OutputError, match=r"c\.h5: holds share 0/3; give share 1/3 an output of its own"):
+    with pytest.raises(
+        OutputError, match=r"c\.h5: holds 8 rows of .*, share 0/3, .*; this run is share 1/3: choose another"
+    ):
         encode_to_file(Share(source, 1, 3), output, PHASH)
     assert output.read_bytes() == before
     encode_to_file(Share(source, 0, 3), output, PHASH, sync=True)

@@ -26,7 +26,7 @@ class Job:
 
     Attributes:
         source: the images.
-        output: the codes file, with links resolved.
+        output: the codes file; not a link.
         hasher: encodes them.
         total: number of images, None if it is not known.
         embeddings: whether embeddings are kept.
@@ -67,7 +67,9 @@ def plan(
     append = append or sync
     if force and append:
         raise CodesError("force replaces the codes file, append and sync extend it: choose one")
-    output = Path(os.path.realpath(output))
+    output = Path(output)
+    if output.is_symlink():  # write the file that it leads to
+        output = Path(os.path.realpath(output))
     source = opened(images, shard)
     share = source.place if isinstance(source, Share) else ""
     target = standing(output, force=force)

@@ -108,11 +108,11 @@ def encode_to_file(
     Returns:
         What the run did.
 
-    Raises SourceError if no image could be read; CodesError if `output` may not be replaced or extended, or holds an
-    unfinished run of another kind; ModelError if the hasher cannot be loaded; ModelError or ClusterError if encoding
-    processes die; KeyboardInterrupt, once what is done is kept, on Ctrl-C or SIGTERM.
+    Raises SourceError if no image could be read; OutputError if `output` may not be replaced; CodesError if it cannot
+    be extended, or holds an unfinished run of another kind; ModelError if the hasher cannot be loaded, or an encoding
+    process dies; ClusterError if the Ray cluster fails; KeyboardInterrupt, once what is done is kept, on Ctrl-C or
+    SIGTERM.
     """
-    began = time.perf_counter()
     job = plan(
         images,
         output,
@@ -124,6 +124,7 @@ def encode_to_file(
         shard=shard,
         bf16=bf16,
     )
+    began = time.perf_counter()
     with (
         stopping() as stopped,
         UnfinishedRun.open(job.output, job.settings, append=job.append, restart=restart) as unfinished,
@@ -223,7 +224,7 @@ def _count(rows: NDArray[np.bool_] | None) -> int:
 
 def _without(output: Path, source: ImageSource) -> Iterator[Item | Skipped]:
     """Yield the items of a source except `output`: a codes file may have the name of an image."""
-    own = os.fsencode(output)
+    own = os.fsencode(os.path.realpath(output))
     name = os.path.basename(own)
     for item in source:
         if not item.path.endswith(name) or os.path.realpath(os.path.join(source.root, item.path)) != own:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..codes import ModelRef, check_replaceable, hdf5, header
 from ..codes.guard import guarded
-from ..errors import CodesError
+from ..errors import CodesError, OutputError
 from ..files import display, printable
 
 
@@ -42,7 +42,7 @@ class Target:
             return False
 
     def check_replaced(self, model: ModelRef, root: bytes, share: str, embeddings: bool) -> None:
-        """Raise CodesError if a run would replace the file by codes of something else."""
+        """Raise OutputError if a run would replace the file by codes of something else."""
         if self.share and share and self.share != share:
             difference = f"is share {share}"
         elif self.model.digest != model.digest:
@@ -55,7 +55,7 @@ class Target:
             return
         share = f", share {self.share}" if self.share else ""
         kept = ", with embeddings" if self.embeddings else ""
-        raise CodesError(
+        raise OutputError(
             f"{display(self.path)}: holds {self.rows:,} rows of {_folder(self.root)}{share}, made with "
             f"{_named(self.model)}{kept}; this run {difference}: choose another output, or replace it with --force"
         )
@@ -86,7 +86,7 @@ class Target:
 def standing(output: Path, *, force: bool) -> Target | None:
     """Read what stands at `output`; None if nothing does, or if it is a codes file that cannot be read and may go.
 
-    Raises CodesError if it is not a codes file, or a damaged one and `force` is false.
+    Raises OutputError if it is not a codes file, or a damaged one and `force` is false.
     """
     if not output.exists():
         return None
@@ -96,7 +96,7 @@ def standing(output: Path, *, force: bool) -> Target | None:
     except CodesError as error:
         if force:
             return None
-        raise CodesError(f"{error}; --force replaces it") from None
+        raise OutputError(f"{error}; --force replaces it") from None
     return Target(output, ModelRef(*said["model"]), bytes.fromhex(said["root"]), *said["rest"])
 
 
