@@ -21,7 +21,7 @@ from transhash.hashers.architecture import Architecture
 from transhash.hashers.precision import has_bf16
 from transhash.hashers.transhash import TransHasher, start
 from transhash.report.records import Row
-from transhash.sources.folder import Folder
+from transhash.sources.folder import FolderSource
 
 from . import config, suites
 from .figures import spread
@@ -94,7 +94,7 @@ def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
         ready = pixels(names[: 4 * BATCH_SIZE], hasher)
         methods: dict[str, Callable[[], int]] = {
             _ALONE: lambda: forward(hasher, ready, chosen.images),
-            _OURS: lambda: encode_to_file(Folder(folder), Path(folder) / "codes.h5", hasher).rows,
+            _OURS: lambda: encode_to_file(FolderSource(folder), Path(folder) / "codes.h5", hasher).rows,
             _BY_HAND: lambda: by_hand(hasher, names),
         }
         rates: dict[str, list[float]] = {name: [] for name in methods}

@@ -161,13 +161,13 @@ class _Listed:
     """Path and labels of every image that a list names, as often as they are asked for."""
 
     def __init__(self, names: Path, root: Path | None) -> None:
-        from transhash.sources import open_source
+        from transhash.sources.lists import ListSource
 
-        self._source = open_source(root or ".", names=names)
+        self._source = ListSource(root or ".", names)
 
     def __iter__(self) -> Iterator["Row"]:
-        for item in self._source:
-            yield item.path, getattr(item, "labels", ())  # a path that cannot be read is still a row
+        for item in self._source.entries():
+            yield item.path, item.labels
 
 
 def _model(name: str, bits: int) -> "ModelRef":

@@ -22,8 +22,8 @@ from transhash.hashers import load_hasher
 from transhash.hashers.transhash import TransHasher
 from transhash.index.index import Index
 from transhash.report.records import Picture
-from transhash.sources import decode
-from transhash.sources.decode import Source
+from transhash.sources import ImageList, Skipped, decode, list_images
+from transhash.sources.lookahead import load
 
 NEIGHBOURS = 10
 TIMED_QUERIES = 100
@@ -63,7 +63,7 @@ class Results:
 
 def compare(folder: Path, queries_list: Path, database_list: Path, hasher_file: Path, index_folder: Path) -> Results:
     """Rank the database for every query by each method, on the same images and labels."""
-    asked, stored = decode.listed(folder, queries_list), decode.listed(folder, database_list)
+    asked, stored = (list_images(folder, names) for names in (queries_list, database_list))
     hasher = TransHasher.load(hasher_file)
     index = Index.open(index_folder)
     queries, database = encode(asked, hasher), encode(stored, hasher)
@@ -125,8 +125,8 @@ def _method(name: str, size: int, levels: Levels, latency: float, note: str) -> 
     )
 
 
-def _embed(source: Source, hasher: TransHasher) -> NDArray[np.float32]:
-    pixels = [item[1] for item in decode.load(source, hasher.preprocess) if not isinstance(item, decode.Skipped)]
+def _embed(source: ImageList, hasher: TransHasher) -> NDArray[np.float32]:
+    pixels = [item[1] for item in load(source, hasher.preprocess) if not isinstance(item, Skipped)]
     batches = range(0, len(pixels), BATCH_SIZE)
     return np.concatenate([hasher.embed(np.stack(pixels[start : start + BATCH_SIZE])) for start in batches])
 
@@ -187,7 +187,7 @@ def _timed(call: Callable[[Any], object], argument: Any) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _labels(source: Source) -> NDArray[np.int32]:
+def _labels(source: ImageList) -> NDArray[np.int32]:
     return np.array([int(image.labels[0]) for image in source.images], dtype=np.int32)
 
 

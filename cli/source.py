@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from transhash.sources import decode
-from transhash.sources.decode import Source
+from transhash.sources import ImageList, list_images
 
 from . import render
 
 
-def find(folder: Path, names: Path | None) -> Source:
-    """Return the images of a folder, or those that a list names, and say what was found."""
-    source = decode.listed(folder, names) if names else decode.folder(folder)
-    others = f"; {source.others} other files passed over" if source.others else ""
-    render.note(f"{len(source.images)} images in {folder}{others}")
-    return source
+def find(images: Path, names: Path | None) -> ImageList:
+    """List the images of any source, and say what was found."""
+    found = list_images(images, names)
+    render.note(f"{len(found.images)} images in {images}")
+    return found

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transhash import load_hasher, read_codes
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.smvit import plain_backbone
-from transhash.sources import decode
+from transhash.sources import list_images
 from transhash.training.config import FitConfig
 from transhash.training.unsupervised import fit
 
@@ -59,7 +59,7 @@ def test_fit_encode_index_query(th, pictures, fitted, tmp_path):
 def test_the_file_is_that_of_the_function(pictures, weights, fitted, tmp_path):
     """Patches overlap unless a stride is given."""
     architecture = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, groups=0)
-    fit(decode.folder(pictures), architecture, FitConfig(), weights=weights).save(tmp_path / "h.safetensors")
+    fit(list_images(pictures), architecture, FitConfig(), weights=weights).save(tmp_path / "h.safetensors")
     ours, theirs = load_file(tmp_path / "h.safetensors"), load_file(fitted)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from transhash.datasets import protocols
 from transhash.datasets.protocols import Protocol, Split
 from transhash.errors import OutputError, SourceError
-from transhash.sources import decode
-from transhash.sources.decode import ImageFile
+from transhash.sources import Item, Skipped, list_images
+from transhash.sources.lists import ListSource
 
 REST = Protocol("small", 4, 6, 10, 2, 5, "ten images a class", "rest")  # a class: 2 queries, 3 training, 5 others
 DRAWN = (
@@ -43,7 +43,7 @@ def test_every_class_gives_as_many(protocol, tmp_path):
         assert len(set(paths(part))) == len(part) == count
         assert sorted(image.labels for image in part) == [("cat",)] * (count // 2) + [("dog",)] * (count // 2)
     query, training, database = (set(paths(part)) for part in split.parts.values())
-    everything = set(paths(decode.folder(tmp_path).images))
+    everything = set(paths(list_images(tmp_path).images))
     assert not query & training
     assert not query & database
     assert {
@@ -73,7 +73,7 @@ def test_seeds_draw_other_images(tmp_path):
 
 
 def test_identity_is_as_documented():
-    split = Split([ImageFile(b"q\xff", ("b", "a"))], [ImageFile(b"t2"), ImageFile(b"t1", ("c",))], [])
+    split = Split([Item(b"q\xff", ("b", "a"))], [Item(b"t2"), Item(b"t1", ("c",))], [])
     text = b"query\nq\xff\ta\x1fb\ntraining\nt1\tc\nt2\t\ndatabase\n"
     assert split.identity == hashlib.sha256(text).hexdigest()[:12]
 
@@ -113,9 +113,9 @@ def test_published_protocols_are_not_drawn(tmp_path):
 def test_what_was_written_is_read_again(tmp_path):
     split = protocols.draw(REST, fill(tmp_path / "images"), seed=3)
     protocols.write(split, tmp_path / "lists", REST, seed=3)
-    source = decode.listed(tmp_path / "images", tmp_path / "lists" / "train.txt")
-    assert list(source.images) == list(split.training)
-    assert all(os.path.isfile(source.path(image)) for image in source.images)
+    source = ListSource(tmp_path / "images", tmp_path / "lists" / "train.txt")
+    assert list(source.entries()) == list(split.training)
+    assert not any(isinstance(item, Skipped) for item in source)
     assert json.loads((tmp_path / "lists" / "split.json").read_text()) == {
         "format": "transhash-split",
         "version": 0,
@@ -140,8 +140,8 @@ names = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name
 def test_any_path_survives_or_is_refused(tmp_path_factory, paths):
     """Newlines, blanks, digits at the end, bytes that are no text."""
     folder = tmp_path_factory.mktemp("lists") / "lists"
-    part = [ImageFile(os.path.normpath(b"cat/" + path), ("cat",)) for path in paths]
-    part.append(ImageFile(b"x.png", ("dog",)))
+    part = [Item(os.path.normpath(b"cat/" + path), ("cat",)) for path in paths]
+    part.append(Item(b"x.png", ("dog",)))
     split = Split(part, part, part)
     protocol = Protocol("any", len(part), len(part), len(part), 2, None, "")
     try:
@@ -155,7 +155,7 @@ def test_any_path_survives_or_is_refused(tmp_path_factory, paths):
 
 
 def test_class_names_must_fit_into_a_line(tmp_path):
-    part = [ImageFile(b"x", ("a\nb",))]
+    part = [Item(b"x", ("a\nb",))]
     with pytest.raises(SourceError, match=r"classes\.txt"):
         protocols.write(Split(part, part, part), tmp_path / "lists", REST, 0)
 

@@ -22,7 +22,7 @@ from transhash.codes import open_codes
 from transhash.encoding import ray_cluster
 from transhash.encoding.run import encode_to_file
 from transhash.errors import ClusterError
-from transhash.sources.folder import Folder
+from transhash.sources.folder import FolderSource
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'transhash[ray]'")
 RAY = ["--engine", "ray", "--processes", 2]
@@ -81,7 +81,7 @@ def many(pictures, tmp_path_factory):
 def whole(many, tmp_path_factory):
     """The codes file of one process."""
     path = tmp_path_factory.mktemp("whole") / "c.h5"
-    encode_to_file(Folder(many), path, load_hasher("phash"))
+    encode_to_file(FolderSource(many), path, load_hasher("phash"))
     return path
 
 
@@ -199,7 +199,7 @@ def test_a_cluster_that_cannot_be_reached(th, pictures, tmp_path):
 def test_without_ray(monkeypatch, pictures, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'transhash\[ray\]'"):
-        encode_to_file(Folder(pictures), tmp_path / "c.h5", load_hasher("phash"), engine="ray")
+        encode_to_file(FolderSource(pictures), tmp_path / "c.h5", load_hasher("phash"), engine="ray")
     assert os.listdir(tmp_path) == []
 
 

@@ -16,7 +16,7 @@ from transhash.errors import CodesError, ModelError, SourceError
 from transhash.hashers import load_hasher
 from transhash.sources import decode
 from transhash.sources.base import Item, Skipped
-from transhash.sources.folder import Folder
+from transhash.sources.folder import FolderSource
 
 PHASH = load_hasher("phash")
 
@@ -132,7 +132,7 @@ def test_an_unfinished_run_of_another_kind(tmp_path, monkeypatch):
     with pytest.raises(CodesError, match=r"another append \(False, now True\).*--restart"):
         encode_to_file(Noise(20), output, PHASH, append=True)
     with pytest.raises(CodesError, match=r"have changed since the unfinished run .*'0.png'.*--restart"):
-        encode_to_file(Folder(tmp_path), output, PHASH)
+        encode_to_file(FolderSource(tmp_path), output, PHASH)
     assert encode_to_file(Noise(3), output, PHASH, restart=True).rows == 3
 
 
@@ -159,28 +159,28 @@ def folder(pictures, tmp_path):
 
 def test_append_adds_what_is_new(folder, tmp_path):
     output = tmp_path / "c.h5"
-    encode_to_file(Folder(folder), output, PHASH)
+    encode_to_file(FolderSource(folder), output, PHASH)
     before = paths(output)
     shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
     (folder / "cross" / "0.png").unlink()
     os.utime(folder / "cross" / "1.png", (1, 1))
-    summary = encode_to_file(Folder(folder), output, PHASH, append=True)
+    summary = encode_to_file(FolderSource(folder), output, PHASH, append=True)
     assert (summary.rows, summary.encoded, summary.changed, summary.vanished) == (25, 1, 1, 1)
     assert paths(output) == [*before, b"circle/new.png"]
     again = digest(output)
-    assert encode_to_file(Folder(folder), output, PHASH, append=True).encoded == 0
+    assert encode_to_file(FolderSource(folder), output, PHASH, append=True).encoded == 0
     assert digest(output) == again
 
 
 def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
     output = tmp_path / "c.h5"
     (folder / "broken.png").write_bytes(b"no image")
-    encode_to_file(Folder(folder), output, PHASH)
+    encode_to_file(FolderSource(folder), output, PHASH)
     (folder / "cross" / "0.png").unlink()
     shutil.copy(folder / "stripe" / "1.png", folder / "circle" / "2.png")
-    summary = encode_to_file(Folder(folder), output, PHASH, sync=True)
+    summary = encode_to_file(FolderSource(folder), output, PHASH, sync=True)
     assert (summary.rows, summary.encoded, summary.changed, summary.vanished) == (23, 1, 1, 1)
-    encode_to_file(Folder(folder), tmp_path / "new.h5", PHASH)
+    encode_to_file(FolderSource(folder), tmp_path / "new.h5", PHASH)
     synced, new = codes.read_codes(output), codes.read_codes(tmp_path / "new.h5")
     rows = {
         path: (code.tobytes(), synced.records.names(row))
@@ -195,44 +195,44 @@ def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
 
 def test_append_that_is_stopped_goes_on(folder, tmp_path, monkeypatch):
     output = tmp_path / "c.h5"
-    encode_to_file(Folder(folder / "cross"), output, PHASH)
+    encode_to_file(FolderSource(folder / "cross"), output, PHASH)
     with pytest.raises(CodesError, match="append to it from there"):
-        encode_to_file(Folder(folder), output, PHASH, append=True)
+        encode_to_file(FolderSource(folder), output, PHASH, append=True)
     for number in range(6):
         shutil.copy(folder / "circle" / f"{number}.png", folder / "cross" / f"new {number}.png")
     shutil.copy(output, tmp_path / "whole.h5")
-    stop_after(Folder(folder / "cross"), output, 3, monkeypatch, append=True)
+    stop_after(FolderSource(folder / "cross"), output, 3, monkeypatch, append=True)
     assert len(paths(output)) == 8
-    encode_to_file(Folder(folder / "cross"), output, PHASH, append=True)
-    encode_to_file(Folder(folder / "cross"), tmp_path / "whole.h5", PHASH, append=True)
+    encode_to_file(FolderSource(folder / "cross"), output, PHASH, append=True)
+    encode_to_file(FolderSource(folder / "cross"), tmp_path / "whole.h5", PHASH, append=True)
     assert digest(output) == digest(tmp_path / "whole.h5")
 
 
 def test_append_to_codes_of_another_model(folder, tmp_path, hasher_file):
     output = tmp_path / "c.h5"
-    encode_to_file(Folder(folder), output, load_hasher(hasher_file))
+    encode_to_file(FolderSource(folder), output, load_hasher(hasher_file))
     shutil.copy(folder / "cross" / "1.png", folder / "circle" / "new.png")
     with pytest.raises(CodesError, match="encode into another file"):
-        encode_to_file(Folder(folder), output, PHASH, append=True)
+        encode_to_file(FolderSource(folder), output, PHASH, append=True)
     assert len(paths(output)) == 24
 
 
 def test_embeddings(folder, tmp_path, hasher_file):
     hasher = load_hasher(hasher_file)
-    encode_to_file(Folder(folder), tmp_path / "c.h5", hasher, embeddings=True)
+    encode_to_file(FolderSource(folder), tmp_path / "c.h5", hasher, embeddings=True)
     stored = codes.read_codes(tmp_path / "c.h5", embeddings=True)
     batch = np.stack([hasher.preprocess(decode.read(stored.records.path(row))) for row in range(len(stored))])
     np.testing.assert_allclose(stored.embeddings, hasher.embed(batch), atol=2e-2)
     np.testing.assert_allclose(np.linalg.norm(stored.embeddings.astype(float), axis=1), 1, atol=1e-2)
     with pytest.raises(ModelError, match="phash has no embeddings"):
-        encode_to_file(Folder(folder), tmp_path / "p.h5", PHASH, embeddings=True)
+        encode_to_file(FolderSource(folder), tmp_path / "p.h5", PHASH, embeddings=True)
 
 
 def test_processes_change_nothing(folder, tmp_path, hasher_file):
     (folder / "broken.png").write_bytes(b"no image")
     for hasher in (PHASH, load_hasher(hasher_file)):
-        encode_to_file(Folder(folder), tmp_path / "one.h5", hasher, batch_size=5, force=True)
-        encode_to_file(Folder(folder), tmp_path / "two.h5", hasher, batch_size=5, processes=2, force=True)
+        encode_to_file(FolderSource(folder), tmp_path / "one.h5", hasher, batch_size=5, force=True)
+        encode_to_file(FolderSource(folder), tmp_path / "two.h5", hasher, batch_size=5, processes=2, force=True)
         assert digest(tmp_path / "one.h5") == digest(tmp_path / "two.h5")
 
 
@@ -240,5 +240,5 @@ def test_nothing_readable_leaves_nothing(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match="none of 1 files"):
-        encode_to_file(Folder(tmp_path / "photos"), tmp_path / "c.h5", PHASH)
+        encode_to_file(FolderSource(tmp_path / "photos"), tmp_path / "c.h5", PHASH)
     assert os.listdir(tmp_path) == ["photos"]

@@ -7,7 +7,7 @@ from transhash.encoding import engines, lookahead
 from transhash.encoding.run import encode, encode_to_file
 from transhash.errors import SourceError
 from transhash.hashers import load_hasher
-from transhash.sources import decode
+from transhash.sources import decode, open_source
 from transhash.sources.base import Item
 
 
@@ -17,7 +17,7 @@ def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
         Image.open(path).save(tmp_path / "mixed" / f"{number:03}.png")
         (tmp_path / "mixed" / f"{number:03}x.png").write_bytes(path.read_bytes()[:50])
     hasher = load_hasher("phash")
-    source = decode.folder(tmp_path / "mixed")
+    source = open_source(tmp_path / "mixed")
     for batch_size in (1, 7, 100):
         summary = encode_to_file(source, tmp_path / "c.h5", hasher, batch_size=batch_size)
         codes = read_codes(tmp_path / "c.h5")
@@ -29,7 +29,7 @@ def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
 
 def test_memory_and_file_agree(pictures, tmp_path):
     hasher = load_hasher("phash")
-    encode_to_file(decode.folder(pictures), tmp_path / "c.h5", hasher)
+    encode_to_file(open_source(pictures), tmp_path / "c.h5", hasher)
     stored, memory = read_codes(tmp_path / "c.h5"), encode(pictures, hasher)
     np.testing.assert_array_equal(stored.packed, memory.packed)
     assert list(stored.records.paths) == list(memory.records.paths)
@@ -40,7 +40,7 @@ def test_memory_and_file_agree(pictures, tmp_path):
 def test_several_labels_from_a_list(pictures, tmp_path):
     (tmp_path / "list.txt").write_text("cross/0.png 1 1 0\ncircle/1.png 0 0 0\nnone.png 1 1 1\nstripe/2.png 0 0 1\n")
     (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
-    source = decode.listed(pictures, tmp_path / "list.txt")
+    source = open_source(pictures, names=tmp_path / "list.txt")
     encode_to_file(source, tmp_path / "c.h5", load_hasher("phash"), batch_size=2)
     for codes in (read_codes(tmp_path / "c.h5"), encode(source, load_hasher("phash"))):
         assert [codes.records.names(row) for row in range(3)] == [("red", "green"), (), ("blue",)]
@@ -59,7 +59,7 @@ def test_nothing_to_encode(tmp_path):
         encode(tmp_path, hasher)
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match=r"none of 1 files.*empty file"):
-        encode_to_file(decode.folder(tmp_path), tmp_path / "c.h5", hasher)
+        encode_to_file(open_source(tmp_path), tmp_path / "c.h5", hasher)
     assert not (tmp_path / "c.h5").exists()
     with pytest.raises(SourceError, match="no such file or folder"):
         encode(tmp_path / "nowhere", hasher)

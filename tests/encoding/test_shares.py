@@ -13,7 +13,7 @@ from transhash import codes, load_hasher
 from transhash.encoding.run import encode_to_file
 from transhash.errors import CodesError, OutputError
 from transhash.sources import Share, open_source
-from transhash.sources.folder import Folder
+from transhash.sources.folder import FolderSource
 
 PHASH = load_hasher("phash")
 
@@ -62,7 +62,7 @@ def test_side_by_side_and_one_killed(start, th, pictures, tmp_path):
 def thirds(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shares")
     for number in range(3):
-        encode_to_file(Share(Folder(pictures), number, 3), folder / f"{number}.h5", PHASH)
+        encode_to_file(Share(FolderSource(pictures), number, 3), folder / f"{number}.h5", PHASH)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_shares_of_two_sources(thirds, pictures, tmp_path):
     """Each has to be whole by itself."""
     shutil.copytree(pictures, tmp_path / "others")
     for number in range(3):
-        encode_to_file(Share(Folder(tmp_path / "others"), number, 3), tmp_path / f"{number}.h5", PHASH)
+        encode_to_file(Share(FolderSource(tmp_path / "others"), number, 3), tmp_path / f"{number}.h5", PHASH)
     files = [(path, None) for path in (*sorted(thirds.glob("*.h5")), *sorted(tmp_path.glob("*.h5")))]
     assert codes.merge(files, tmp_path / "c.h5") == 48
     with pytest.raises(CodesError, match=r"1 of 3 shares are missing \(2\)"):
@@ -95,7 +95,7 @@ def test_shares_of_two_sources(thirds, pictures, tmp_path):
 
 
 def test_every_share_needs_an_output_of_its_own(pictures, tmp_path):
-    output, source = tmp_path / "c.h5", Folder(pictures)
+    output, source = tmp_path / "c.h5", FolderSource(pictures)
     encode_to_file(Share(source, 0, 3), output, PHASH)
     before = output.read_bytes()
     with pytest.raises(

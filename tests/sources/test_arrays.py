@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transhash.sources import Item, decode, hdf5, npy, pixels
-from transhash.sources.isolated import IsolatedReader
+from transhash.sources.isolated import IsolatedSource
 
 
 def write(path, array):
@@ -72,7 +72,7 @@ def test_every_shape_is_images_or_refused(path, shape):
     ],
 )
 def test_what_are_no_images(path, array, reason):
-    source = IsolatedReader(reader(path).__name__.rpartition(".")[2], [write(path, array)])
+    source = IsolatedSource(reader(path).__name__.rpartition(".")[2], [write(path, array)])
     (only,) = source
     assert only.path == os.fsencode(path.name)
     assert reason in only.reason
@@ -85,7 +85,7 @@ def test_nothing_is_unpickled(tmp_path):
             return os.mkdir, (os.fspath(tmp_path / "trap"),)
 
     write(tmp_path / "a.npy", np.array([[[Trap()]]]))
-    (only,) = IsolatedReader("npy", [tmp_path / "a.npy"])
+    (only,) = IsolatedSource("npy", [tmp_path / "a.npy"])
     assert "object" in only.reason
     assert not (tmp_path / "trap").exists()
 
@@ -99,7 +99,7 @@ def test_columns_first_is_refused(tmp_path, gradient):
 def test_an_array_that_is_cut_off_yields_what_is_there(tmp_path, gradient):
     whole = Path(write(tmp_path / "a.npy", gradient)).read_bytes()
     (tmp_path / "a.npy").write_bytes(whole[: -gradient[0].size - 1])
-    *items, last = IsolatedReader("npy", [tmp_path / "a.npy"])
+    *items, last = IsolatedSource("npy", [tmp_path / "a.npy"])
     assert items == [Item(b"a.npy/%d" % row) for row in range(4)]
     assert last.reason == "cut off: of 6 images there are 4"
 
@@ -189,7 +189,7 @@ def test_damaged_hdf5(tmp_path, gradient):
         for place in rng.integers(0, 2048, 6):
             mutant[place] = rng.integers(256)
         (tmp_path / f"{number}.h5").write_bytes(mutant)
-    for item in IsolatedReader("hdf5", sorted(tmp_path.glob("?.h5"))):
+    for item in IsolatedSource("hdf5", sorted(tmp_path.glob("?.h5"))):
         assert isinstance(item, Item) or "\n" not in item.reason
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transhash.errors import SourceError
 from transhash.sources import Item, Skipped
-from transhash.sources.folder import Folder
+from transhash.sources.folder import FolderSource
 from transhash.sources.labels import folder_labels
 from transhash.sources.names import is_image
 
@@ -51,12 +51,12 @@ def test_every_image_once_in_the_order_of_os_walk(names):
     root = tempfile.mkdtemp()
     try:
         make(root, *names)
-        source = Folder(root)
+        source = FolderSource(root)
         items = list(source)
         assert items == list(source)
         assert [item.path for item in items] == walked(os.fsencode(root))
         assert source.count() == len(items)
-        assert source.others == len(names) - len(items)
+        assert source.ignored.total() == len(names) - len(items)
         for item in items:
             status = os.stat(os.path.join(source.root, item.path))
             assert item == Item(item.path, folder_labels(item.path), None, status.st_size, status.st_mtime_ns)
@@ -91,11 +91,11 @@ def test_what_is_not_entered_is_named(shared):
     (shared / "b" / "gone.png").symlink_to(shared / "nowhere.png")
     (shared / "c" / "closed").chmod(0)
     with not_as_root():
-        found = list(Folder(shared))
+        found = list(FolderSource(shared))
     assert found == [
         Skipped(b"b/around", "link to a folder: not followed"),
         found[1],
-        Item(b"b/gone.png", ("b",)),
+        Skipped(b"b/gone.png", "No such file or directory"),
         found[3],
         Skipped(b"c/closed", "folder: Permission denied"),
     ]
@@ -106,12 +106,12 @@ def test_a_folder_that_cannot_be_listed(shared):
     closed = shared / "closed"
     closed.mkdir()
     with pytest.raises(SourceError, match="not a folder"):
-        Folder(shared / "nowhere")
-    source = Folder(closed)
+        FolderSource(shared / "nowhere")
+    source = FolderSource(closed)
     closed.chmod(0)
     with not_as_root():
         with pytest.raises(SourceError, match=r"closed: cannot be listed \(Permission denied\)"):
-            Folder(closed)
+            FolderSource(closed)
         with pytest.raises(SourceError, match="cannot be listed"):
             list(source)
 
@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_listed(shared):
 )
 def test_patterns(tmp_path, include, exclude, expected):
     make(tmp_path, b"a.png", b"cats/1.png", b"cats/thumbs/2.png", b"dogs/3.JPG", b"dogs/4.raw", b"notes.txt")
-    source = Folder(tmp_path, include, exclude)
+    source = FolderSource(tmp_path, include, exclude)
     assert paths(source) == expected
     assert source.count() == len(expected)
 
@@ -142,15 +142,15 @@ def test_patterns(tmp_path, include, exclude, expected):
 def test_others_are_those_that_only_their_suffix_leaves_out(tmp_path):
     make(tmp_path, b"a.png", b"cats/notes.txt", b"notes.txt")
     for include, exclude, others in (([], [], 2), (["cats/*"], [], 1), ([], ["cats"], 1), (["*.txt"], [], 0)):
-        source = Folder(tmp_path, include, exclude)
+        source = FolderSource(tmp_path, include, exclude)
         list(source)
-        assert source.others == others
+        assert source.ignored.total() == others
 
 
 def test_a_folder_that_is_excluded_is_not_entered(tmp_path):
     (tmp_path / "private").mkdir(mode=0)
     make(tmp_path, b"a.png")
-    assert paths(Folder(tmp_path, exclude=["private"])) == [b"a.png"]
+    assert paths(FolderSource(tmp_path, exclude=["private"])) == [b"a.png"]
 
 
 def test_a_path_longer_than_the_system_takes(tmp_path):
@@ -164,7 +164,7 @@ def test_a_path_longer_than_the_system_takes(tmp_path):
         here = below
     os.close(here)
     try:
-        *found, last = Folder(tmp_path)
+        *found, last = FolderSource(tmp_path)
         assert len(found) > 10
         assert last.reason == "folder: File name too long"
     finally:

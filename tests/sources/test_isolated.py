@@ -9,7 +9,7 @@ import pytest
 
 from transhash.errors import SourceError
 from transhash.sources import Item, Skipped, isolated
-from transhash.sources.isolated import IsolatedReader
+from transhash.sources.isolated import IsolatedSource
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def arrays(tmp_path):
 
 def test_what_crashes_is_skipped_and_the_next_file_read(arrays, processes):
     found = []
-    for item in IsolatedReader("npy", arrays):
+    for item in IsolatedSource("npy", arrays):
         found.append(item)
         if len(processes) == 1:
             processes[0].send_signal(signal.SIGSEGV)
@@ -46,12 +46,12 @@ def test_what_crashes_is_skipped_and_the_next_file_read(arrays, processes):
 
 
 def test_no_process_outlives_the_reading(arrays, processes):
-    items = iter(IsolatedReader("npy", arrays))
+    items = iter(IsolatedSource("npy", arrays))
     next(items)
     assert [process.poll() for process in processes] == [None]
     items.close()
     assert processes[0].poll() == -signal.SIGKILL
-    assert IsolatedReader("npy", arrays).count() == 8
+    assert IsolatedSource("npy", arrays).count() == 8
     assert all(process.poll() is not None for process in processes)
 
 
@@ -69,7 +69,7 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
 
     Popen = subprocess.Popen
     monkeypatch.setattr(isolated.subprocess, "Popen", limited)
-    assert list(IsolatedReader("npy", [tmp_path / "a.npy"])) == [
+    assert list(IsolatedSource("npy", [tmp_path / "a.npy"])) == [
         Skipped(b"a.npy", "needs more memory than a source may take")
     ]
 
@@ -78,14 +78,14 @@ def test_the_working_directory_is_not_imported_from(arrays, tmp_path, monkeypatc
     (tmp_path / "json.py").write_text("import os; os.mkdir('trap')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    assert len(list(IsolatedReader("npy", arrays))) == 8
+    assert len(list(IsolatedSource("npy", arrays))) == 8
     assert not (tmp_path / "trap").exists()
 
 
 def test_names_are_bytes(arrays, tmp_path):
     name = os.fsencode(tmp_path) + b"/new\nline \xff.npy"
     os.rename(arrays[0], name)
-    assert next(iter(IsolatedReader("npy", [os.fsdecode(name)]))) == Item(b"new\nline \xff.npy/0")
+    assert next(iter(IsolatedSource("npy", [os.fsdecode(name)]))) == Item(b"new\nline \xff.npy/0")
 
 
 def test_a_package_that_is_missing(tmp_path, monkeypatch):
@@ -93,5 +93,5 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch):
     with pytest.raises(
         SourceError, match=r"a.parquet: needs pyarrow; get it with: pip install 'transhash\[parquet\]'"
     ):
-        IsolatedReader("parquet", [tmp_path / "a.parquet"])
-    IsolatedReader("npy", [tmp_path / "a.npy"])
+        IsolatedSource("parquet", [tmp_path / "a.parquet"])
+    IsolatedSource("npy", [tmp_path / "a.npy"])

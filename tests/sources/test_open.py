@@ -54,6 +54,7 @@ def place(tmp_path, png, monkeypatch):
         (["shards"], {"exclude": ["x"]}, "shards", []),
         (["array.npy"], {}, "", [b"array.npy/0", b"array.npy/1"]),
         (["empty"], {}, "empty", []),
+        ("list.txt", {}, "", [b"cat/1.png"]),
     ],
 )
 def test_every_kind(where, how, root, paths, place, monkeypatch):
@@ -69,15 +70,14 @@ def test_every_kind(where, how, root, paths, place, monkeypatch):
 @pytest.mark.parametrize(
     ("where", "how", "message"),
     [
-        ([], {}, "no images given: name a folder"),
+        ([], {}, "no images: pass a folder"),
         (["nowhere"], {}, "nowhere: no such file or folder"),
         (["notes.md"], {}, r"notes.md: neither an image nor one of .tar .* a list goes with --list"),
-        (["list.txt"], {}, "a list goes with --list"),
         (["pipe.tar"], {}, "pipe.tar: not a regular file"),
-        (["photos", "mixed"], {}, "photos: a folder among other things"),
-        (["loose.PNG", "array.npy"], {}, "loose.PNG and array.npy: of two kinds"),
+        (["photos", "mixed"], {}, "photos: a folder among 2 paths"),
+        (["loose.PNG", "array.npy"], {}, "loose.PNG and array.npy: different kinds"),
         (["loose.PNG"], {"names": "list.txt"}, "loose.PNG: not a folder"),
-        (["loose.PNG"], {"include": ["*"]}, "patterns choose among the files in a folder"),
+        (["loose.PNG"], {"include": ["*"]}, "patterns select files of a folder"),
         (["photos"], {"names": "list.txt", "exclude": ["*"]}, "patterns"),
         (["photos"], {"null": True}, "NUL bytes"),
         (["-", "photos"], {}, "-: no such file"),

@@ -7,7 +7,7 @@ import pytest
 
 from transhash.errors import ImageError
 from transhash.sources import Item, Skipped, decode, parquet
-from transhash.sources.isolated import IsolatedReader
+from transhash.sources.isolated import IsolatedSource
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -97,7 +97,7 @@ def test_paths(tmp_path, png):
     names = pa.array([b"1.png", b"../2 \xff.png", b"/far/3.png", b"", None, b"p" * 40_000]).view(pa.string())
     write(tmp_path / "data" / "t.parquet", {"file_name": names})
     write(tmp_path / "s.parquet", {"image": [png(5), None], "path": ["name", "data/1.png"]})
-    source = IsolatedReader("parquet", [tmp_path / "data" / "t.parquet", tmp_path / "s.parquet"])
+    source = IsolatedSource("parquet", [tmp_path / "data" / "t.parquet", tmp_path / "s.parquet"])
     assert source.root == os.fsencode(tmp_path)
     status = os.stat(tmp_path / "data" / "1.png")
     found = list(source)
@@ -126,7 +126,7 @@ def test_paths(tmp_path, png):
     ],
 )
 def test_tables_without_images(columns, reason, tmp_path):
-    source = IsolatedReader("parquet", [write(tmp_path / "t.parquet", columns)])
+    source = IsolatedSource("parquet", [write(tmp_path / "t.parquet", columns)])
     (only,) = source
     assert only.path == b"t.parquet"
     assert only.reason.startswith(reason)
@@ -152,7 +152,7 @@ def test_damaged_files(tmp_path, png):
         for place in rng.integers(0, len(mutant), 4):
             mutant[place] = rng.integers(256)
         (tmp_path / f"{number}.parquet").write_bytes(mutant)
-    first, *others = IsolatedReader("parquet", sorted(tmp_path.glob("?.parquet")))
+    first, *others = IsolatedSource("parquet", sorted(tmp_path.glob("?.parquet")))
     assert first.path == b"0.parquet"
     assert "Parquet" in first.reason
     for item in others:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from transhash.errors import TrainingError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
-from transhash.sources import decode
-from transhash.sources.decode import ImageFile, Source
+from transhash.sources import ImageList, Item, list_images
 from transhash.training.config import TrainConfig
 from transhash.training.data import Draw, LabelledImages, PairedBatches, class_names, hold_out, identity, loader
 
@@ -131,7 +130,7 @@ def labelled(source, hasher, **values):
 
 @pytest.mark.parametrize("values", [{}, {"augment": "rand-m9-mstd0.5", "erase": 0.5}])
 def test_pixels_depend_on_the_draw_alone(pictures, hasher, values):
-    source = decode.folder(pictures)
+    source = list_images(pictures)
     dataset = labelled(source, hasher, **values)
     draws = [Draw(0, 5), Draw(1, 5), Draw(0, 6), Draw(0, 5, 1)]
     found = [dataset[draw].pixels for draw in draws]
@@ -147,7 +146,7 @@ def test_pixels_depend_on_the_draw_alone(pictures, hasher, values):
 
 def test_labels_are_ones_among_zeros(pictures, hasher):
     several = [("round", "dark"), ("dark",), ("round",)]
-    source = Source(bytes(pictures), [ImageFile(b"circle/0.png", names) for names in several])
+    source = ImageList(bytes(pictures), [Item(b"circle/0.png", names) for names in several])
     dataset = labelled(source, hasher)  # classes: dark, round
     assert [dataset[Draw(0, place)].labels.tolist() for place in range(3)] == [[1, 1], [1, 0], [0, 1]]
     assert dataset.firsts.tolist() == [1, 0, 1]
@@ -161,7 +160,7 @@ def broken(pictures, tmp_path):
         for number in range(4):
             content = (pictures / "cross" / f"{number}.png").read_bytes() if number < good else b"no picture"
             (tmp_path / label / f"{number}.png").write_bytes(content)
-    return decode.folder(tmp_path)
+    return list_images(tmp_path)
 
 
 def test_another_of_its_class_stands_in_for_an_unreadable_image(broken, hasher):
@@ -186,12 +185,12 @@ def test_a_class_that_cannot_be_read_at_all_ends_the_run(broken, hasher, workers
 @pytest.mark.parametrize("policy", ["nonsense", "rand-m9,5", "3augment"])
 def test_unknown_augmentation(pictures, hasher, policy):
     with pytest.raises(TrainingError, match=f"augment '{policy}': no policy of timm; try rand-m9-mstd0.5"):
-        labelled(decode.folder(pictures), hasher, augment=policy)
+        labelled(list_images(pictures), hasher, augment=policy)
 
 
 def test_draws_that_pillow_refuses_are_drawn_again(pictures, hasher):
     """At its highest level timm's posterization keeps 0 bits, which is an error to Pillow."""
-    dataset = labelled(decode.folder(pictures), hasher, augment="rand-m10-inc1")
+    dataset = labelled(list_images(pictures), hasher, augment="rand-m10-inc1")
     for place in range(60):
         assert dataset[Draw(place, place % 24)].pixels.isfinite().all()
 
@@ -200,8 +199,8 @@ def test_draws_that_pillow_refuses_are_drawn_again(pictures, hasher):
 
 
 def source_of(sizes):
-    return Source(
-        b"", [ImageFile(f"{name}/{n}".encode(), (str(name),)) for name, size in enumerate(sizes) for n in range(size)]
+    return ImageList(
+        b"", [Item(f"{name}/{n}".encode(), (str(name),)) for name, size in enumerate(sizes) for n in range(size)]
     )
 
 
@@ -230,13 +229,13 @@ LABELS = st.lists(st.sampled_from("abc"), unique=True).map(tuple)
 
 
 @settings(deadline=None)
-@given(st.lists(st.builds(ImageFile, PATHS, LABELS), max_size=6), st.randoms(), st.binary())
+@given(st.lists(st.builds(Item, PATHS, LABELS), max_size=6), st.randoms(), st.binary())
 def test_identity_is_that_of_paths_and_labels(files, rng, root):
-    shuffled = [ImageFile(file.path, tuple(rng.sample(file.labels, len(file.labels)))) for file in files]
+    shuffled = [Item(file.path, tuple(rng.sample(file.labels, len(file.labels)))) for file in files]
     rng.shuffle(shuffled)
-    own = identity(Source(b"", files))
+    own = identity(ImageList(b"", files))
     assert re.fullmatch("[0-9a-f]{12}", own)
-    assert identity(Source(root, shuffled)) == own
+    assert identity(ImageList(root, shuffled)) == own
     for place, file in enumerate(files):
-        for other in (ImageFile(file.path + b"x", file.labels), ImageFile(file.path, (*file.labels, "d"))):
-            assert identity(Source(b"", [*files[:place], other, *files[place + 1 :]])) != own
+        for other in (Item(file.path + b"x", file.labels), Item(file.path, (*file.labels, "d"))):
+            assert identity(ImageList(b"", [*files[:place], other, *files[place + 1 :]])) != own

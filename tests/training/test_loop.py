@@ -18,8 +18,7 @@ from transhash.errors import TrainingError
 from transhash.evaluation import evaluate
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import plain_backbone, start
-from transhash.sources import decode
-from transhash.sources.decode import ImageFile, Source
+from transhash.sources import ImageList, Item, list_images
 from transhash.training.average import exponent
 from transhash.training.config import LOSSES, FitConfig, TrainConfig
 from transhash.training.data import Batch, hold_out, identity
@@ -57,7 +56,7 @@ def riddle(tmp_path_factory):
             for number in range(4):
                 pixels = np.clip(base + rng.integers(-30, 30, base.shape), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(root / label / f"{motif}{number}.png")
-    return decode.folder(root)
+    return list_images(root)
 
 
 def mean_average_precision(source, hasher):
@@ -90,7 +89,7 @@ def test_training_learns(riddle, loss):
 
 def test_what_a_watcher_hears(pictures):
     seen = Seen()
-    train(decode.folder(pictures), TINY, TrainConfig(epochs=3, batch_size=6, validation=0.25), watcher=seen)
+    train(list_images(pictures), TINY, TrainConfig(epochs=3, batch_size=6, validation=0.25), watcher=seen)
     assert seen.started == [(18, 6, 0, 9, 6)]
     assert [(step.epoch, step.step, step.steps, step.images) for step in seen.steps] == [
         (1 + step // 3, 1 + step, 9, 6) for step in range(9)
@@ -118,7 +117,7 @@ def leave_one_out(codes):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_validation_is_the_mean_average_precision_of_what_was_held_out(riddle, seed):
-    source = decode.Source(riddle.root, [image for image in riddle.images if image.labels != ("c",)])
+    source = ImageList(riddle.root, [image for image in riddle.images if image.labels != ("c",)])
     config, seen = TrainConfig(epochs=2, batch_size=5, validation=0.375, seed=seed), Seen()
     hasher = train(source, TINY, config, watcher=seen)
     _, held = hold_out(source, config.validation, config.seed)
@@ -127,7 +126,7 @@ def test_validation_is_the_mean_average_precision_of_what_was_held_out(riddle, s
 
 
 def test_same_seed_same_weights(pictures):
-    runs = [train(decode.folder(pictures), TINY, TrainConfig(epochs=1, batch_size=12, seed=s)) for s in (5, 5, 6)]
+    runs = [train(list_images(pictures), TINY, TrainConfig(epochs=1, batch_size=12, seed=s)) for s in (5, 5, 6)]
     assert same(runs[0], runs[1])
     assert not torch.equal(weights(runs[0])["global_head.weight"], weights(runs[2])["global_head.weight"])
 
@@ -186,7 +185,7 @@ def test_average_takes_the_statistics_of_orthohash_along():
 
 def test_average_becomes_the_hasher(pictures):
     run = {"loss": "transhash", "epochs": 4, "batch_size": 12, "validation": 0}
-    plain, average = (train(decode.folder(pictures), TINY, TrainConfig(**run, ema=ema)) for ema in (0.0, 0.2))
+    plain, average = (train(list_images(pictures), TINY, TrainConfig(**run, ema=ema)) for ema in (0.0, 0.2))
     assert not same(plain, average)
     assert same(plain, average, atol=0.01)
 
@@ -217,28 +216,28 @@ def test_accumulated_batches_make_the_step_of_a_large_one(pictures):
         config = TrainConfig(
             loss="csq", epochs=3, batch_size=size, accumulate=accumulate, validation=0, precision="fp32"
         )
-        found.append(train(decode.folder(pictures), TINY, config, watcher=seen))
+        found.append(train(list_images(pictures), TINY, config, watcher=seen))
         assert [(step.epoch, step.step, step.images) for step in seen.steps] == [
             (1 + step // 2, 1 + step, 12) for step in range(6)
         ]
         losses.append([step.loss for step in seen.steps])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert same(*found, rtol=1e-3, atol=1e-4)
-    other = train(decode.folder(pictures), TINY, TrainConfig(loss="csq", epochs=3, batch_size=6, validation=0))
+    other = train(list_images(pictures), TINY, TrainConfig(loss="csq", epochs=3, batch_size=6, validation=0))
     assert not same(found[0], other, rtol=1e-3, atol=1e-4)
 
 
 def test_half_precision(pictures):
     seen = Seen()
     run = {"epochs": 2, "batch_size": 12, "validation": 0}
-    half = train(decode.folder(pictures), TINY, TrainConfig(precision="bf16", **run), watcher=seen)
+    half = train(list_images(pictures), TINY, TrainConfig(precision="bf16", **run), watcher=seen)
     assert all(math.isfinite(step.loss) for step in seen.steps)
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(half).values())
-    assert not same(half, train(decode.folder(pictures), TINY, TrainConfig(precision="fp32", **run)))
+    assert not same(half, train(list_images(pictures), TINY, TrainConfig(precision="fp32", **run)))
 
 
 def test_a_file_says_how_its_hasher_was_trained(pictures, tmp_path):
-    source, config = decode.folder(pictures), TrainConfig(epochs=1, loss="dch", gamma=7.0, validation=0.25)
+    source, config = list_images(pictures), TrainConfig(epochs=1, loss="dch", gamma=7.0, validation=0.25)
     hasher = train(source, TINY, config)
     hasher.save(tmp_path / "h.safetensors")
     loaded = load_hasher(tmp_path / "h.safetensors")
@@ -259,7 +258,7 @@ def test_unreadable_images_are_told_once_and_batches_stay_full(pictures, tmp_pat
             (tmp_path / label / f"{number}.png").write_bytes((pictures / "cross" / "0.png").read_bytes())
         (tmp_path / label / "broken.png").write_bytes(b"")
     seen = Seen()
-    train(decode.folder(tmp_path), TINY, TrainConfig(epochs=3, batch_size=10), watcher=seen)
+    train(list_images(tmp_path), TINY, TrainConfig(epochs=3, batch_size=10), watcher=seen)
     assert [step.images for step in seen.steps] == [10] * 3
     assert sorted(seen.skipped) == [(b"a/broken.png", "empty file"), (b"b/broken.png", "empty file")]
 
@@ -277,7 +276,7 @@ def test_labels_that_allow_no_training(paths, message, tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     with pytest.raises(TrainingError, match=message):
-        train(decode.folder(tmp_path), TINY, TrainConfig())
+        train(list_images(tmp_path), TINY, TrainConfig())
 
 
 @pytest.fixture
@@ -290,17 +289,17 @@ def backbone():
 def test_pretrained_weights_learn_more_slowly_unless_told(pictures, backbone, tmp_path, given, used):
     save_file(backbone, tmp_path / "w.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=given)
-    hasher = train(decode.folder(pictures), TINY, config, weights=tmp_path / "w.safetensors")
+    hasher = train(list_images(pictures), TINY, config, weights=tmp_path / "w.safetensors")
     assert hasher.training["config"] == asdict(config) | {"loss": "orthohash", "layer_decay": used}
     spelled_out = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=used)
-    assert same(hasher, train(decode.folder(pictures), TINY, spelled_out, weights=tmp_path / "w.safetensors"))
+    assert same(hasher, train(list_images(pictures), TINY, spelled_out, weights=tmp_path / "w.safetensors"))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_images_with_several_classes(pictures, loss):
-    paths = [image.path for image in decode.folder(pictures).images]
-    several = [ImageFile(path, ("a", "b")[: 1 + number % 2]) for number, path in enumerate(paths)]
-    source, run = Source(bytes(pictures), several), {"epochs": 1, "batch_size": 12, "validation": 0}
+    paths = [image.path for image in list_images(pictures).images]
+    several = [Item(path, ("a", "b")[: 1 + number % 2]) for number, path in enumerate(paths)]
+    source, run = ImageList(bytes(pictures), several), {"epochs": 1, "batch_size": 12, "validation": 0}
     seen = Seen()
     assert train(source, TINY, TrainConfig(loss=loss, **run), watcher=seen).class_names == ("a", "b")
     assert all(math.isfinite(step.loss) for step in seen.steps)
@@ -323,14 +322,14 @@ def test_a_loss_that_is_no_number_ends_the_run(pictures, backbone, tmp_path):
     save_file(backbone, tmp_path / "bad.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0)
     with pytest.raises(TrainingError, match=r"the loss diverged at step 1; lower --lr, now 0\.0003"):
-        train(decode.folder(pictures), TINY, config, weights=tmp_path / "bad.safetensors", folder=tmp_path / "run")
+        train(list_images(pictures), TINY, config, weights=tmp_path / "bad.safetensors", folder=tmp_path / "run")
     assert not (tmp_path / "run" / CHECKPOINT).exists()
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1
 
 
 def test_signals_are_as_before_after_a_run(pictures):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    train(decode.folder(pictures), TINY, TrainConfig(epochs=1))
+    train(list_images(pictures), TINY, TrainConfig(epochs=1))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from transhash.errors import TrainingError
 from transhash.hashers.architecture import Architecture
-from transhash.sources import decode
+from transhash.sources import ImageList, list_images
 from transhash.training import checkpoint
 from transhash.training.config import LOSSES, TrainConfig
 from transhash.training.loop import CHECKPOINT, Watcher, train
@@ -49,7 +49,7 @@ def same(one, other):
 @pytest.mark.parametrize("loss", ["transhash", "orthohash", "greedyhash"])
 def test_resumed_run_is_the_uninterrupted_one(pictures, tmp_path, loss):
     source, config = (
-        decode.folder(pictures),
+        list_images(pictures),
         TrainConfig(**RUN, loss=loss, patch_drop=0.5, cutmix=0.5 * (loss == "orthohash")),
     )
     whole = weights(train(source, TINY, config))
@@ -62,12 +62,12 @@ def test_resumed_run_is_the_uninterrupted_one(pictures, tmp_path, loss):
 
 
 def test_workers_change_nothing(pictures):
-    source, config = decode.folder(pictures), TrainConfig(epochs=2, batch_size=8)
+    source, config = list_images(pictures), TrainConfig(epochs=2, batch_size=8)
     assert same(weights(train(source, TINY, config)), weights(train(source, TINY, config, workers=2)))
 
 
 def test_log_has_every_step_once(pictures, tmp_path):
-    source, config = decode.folder(pictures), TrainConfig(epochs=3, batch_size=6, validation=0.25)
+    source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6, validation=0.25)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, config, folder=tmp_path, watcher=StopAt(4))
     lost = "9,3,0.5,0.1,10.0,\n"  # as a killed process leaves it: later than its last checkpoint
@@ -84,19 +84,19 @@ def test_log_has_every_step_once(pictures, tmp_path):
 
 
 def test_another_run_is_refused(pictures, tmp_path):
-    source = decode.folder(pictures)
+    source = list_images(pictures)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path, watcher=StopAt(1))
     with pytest.raises(TrainingError, match=r"unfinished run with another lr \(0.0003, now 0.01\)"):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6, lr=0.01), folder=tmp_path)
-    fewer = decode.Source(source.root, source.images[:-1])
+    fewer = ImageList(source.root, source.images[:-1])
     with pytest.raises(TrainingError, match="another images"):
         train(fewer, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path)
     train(source, TINY, TrainConfig(epochs=1, batch_size=6), folder=tmp_path, restart=True)
 
 
 def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path):
-    source, old = decode.folder(pictures), {"loss": "transhash", "layer_decay": 1.0}
+    source, old = list_images(pictures), {"loss": "transhash", "layer_decay": 1.0}
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6, **old), folder=tmp_path, watcher=StopAt(1))
     with pytest.raises(TrainingError, match=r"another loss \(transhash, now orthohash\); go on with that, or begin"):
@@ -108,7 +108,7 @@ def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path)
 
 
 def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
-    source, config = decode.folder(pictures), TrainConfig(epochs=3, batch_size=6)
+    source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
     path = tmp_path / CHECKPOINT
@@ -124,7 +124,7 @@ def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
 
 def test_damaged_checkpoints_are_refused(pictures, tmp_path):
     """Every truncation, and random bytes anywhere."""
-    source, config = decode.folder(pictures), TrainConfig(epochs=3, batch_size=6)
+    source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
     path = tmp_path / CHECKPOINT

@@ -15,7 +15,7 @@ from transhash.errors import ModelError
 from transhash.evaluation import evaluate
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import Preprocessing, start
-from transhash.sources import decode
+from transhash.sources import list_images
 from transhash.training.config import LOSSES, TARGETED, FitConfig, TrainConfig
 from transhash.training.loop import train
 from transhash.training.soup import soup
@@ -78,7 +78,7 @@ def test_it_reads_mirrored_if_one_does(pool, tmp_path):
 @pytest.mark.parametrize("bits", [16, 24])
 def test_runs_of_other_seeds_make_a_soup(pictures, bits, tmp_path):
     """They learn the same codes for the same classes."""
-    source, architecture = decode.folder(pictures), replace(TINY, bits=bits)
+    source, architecture = list_images(pictures), replace(TINY, bits=bits)
     config = TrainConfig(
         epochs=20, batch_size=12, lr=1e-3, crop=0.9, jitter=0.0, flip=0.0, validation=0, layer_decay=1
     )
@@ -125,7 +125,7 @@ def test_codes_of_their_own_have_no_mean(pool, loss, tmp_path):
 
 def test_what_is_no_trained_hasher_is_refused(pictures, pool, tmp_path):
     fitted = tmp_path / "fitted.safetensors"
-    fit(decode.folder(pictures), replace(TINY, groups=0), FitConfig(method="lsh"), weights=pool[0]).save(fitted)
+    fit(list_images(pictures), replace(TINY, groups=0), FitConfig(method="lsh"), weights=pool[0]).save(fitted)
     assert "not trained with --loss" in refusal([fitted, fitted])
     (tmp_path / "text.safetensors").write_text("hello")
     assert "not a hasher, or a damaged one" in refusal([pool[0], tmp_path / "text.safetensors"])

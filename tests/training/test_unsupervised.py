@@ -19,7 +19,7 @@ from transhash.errors import ModelError, TrainingError
 from transhash.hashers.architecture import POOLS, Architecture
 from transhash.hashers.smvit import plain_backbone
 from transhash.hashers.transhash import start
-from transhash.sources import decode
+from transhash.sources import ImageList, decode, list_images
 from transhash.training.config import FitConfig
 from transhash.training.unsupervised import fit, itq, lsh, rotation
 
@@ -166,12 +166,12 @@ def test_fitted_hasher_is_saved_and_encodes(method, pool, pictures, weights, tmp
     """Its codes are sign((features - mean) planesᵀ), with planes as the method promises them."""
     path = tmp_path / "h.safetensors"
     architecture = Architecture(bits=16, pool=pool, **SIZES)
-    fit(decode.folder(pictures), architecture, FitConfig(method=method, seed=3), weights=weights).save(path)
+    fit(list_images(pictures), architecture, FitConfig(method=method, seed=3), weights=weights).save(path)
     hasher = load_hasher(path)
     assert hasher.training == {"method": method, "images": 24, "seed": 3}
     assert (hasher.architecture, hasher.class_names) == (architecture, ())
 
-    source = decode.folder(pictures)
+    source = list_images(pictures)
     batch = np.stack([hasher.preprocess(decode.read(source.path(image))) for image in source.images])
     features = hasher.features(batch).astype(np.float64)
     untrained = start(architecture, weights=weights).features(batch)
@@ -199,7 +199,7 @@ def head(hasher):
 
 @pytest.mark.parametrize("method", ["itq", "lsh"])
 def test_same_seed_same_hasher(method, pictures, weights):
-    source = decode.folder(pictures)
+    source = list_images(pictures)
     one, same, other = (head(fit(source, FLAT, FitConfig(method, seed=s), weights=weights)) for s in (5, 5, 6))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -209,7 +209,7 @@ def test_same_seed_same_hasher(method, pictures, weights):
 def test_sample_limits_the_images(sample, expected, pictures, weights):
     counts = []
     report = lambda count, _: counts.append(count)  # noqa: E731
-    hasher = fit(decode.folder(pictures), FLAT, FitConfig("lsh", sample), weights=weights, on_batch=report)
+    hasher = fit(list_images(pictures), FLAT, FitConfig("lsh", sample), weights=weights, on_batch=report)
     assert (sum(counts), hasher.training["images"]) == (expected, expected)
 
 
@@ -222,7 +222,7 @@ def test_sample_is_drawn_from_all_images_by_the_seed(weights, tmp_path):
         paths = []
         report = lambda _, skipped: paths.extend(item.path for item in skipped)  # noqa: E731
         config = FitConfig("lsh", sample=5, seed=seed)
-        line = refusal(TrainingError, decode.folder(tmp_path), FLAT, config, weights=weights, on_batch=report)
+        line = refusal(TrainingError, list_images(tmp_path), FLAT, config, weights=weights, on_batch=report)
         assert "0 images could be read" in line
         assert len(paths) == len(set(paths)) == 5
         return paths
@@ -239,13 +239,13 @@ def test_unreadable_images_are_skipped_and_reported(pictures, weights, tmp_path)
     (tmp_path / "39.png").write_bytes(b"no picture")
     seen = []
     report = lambda count, skipped: seen.append((count, [item.path for item in skipped]))  # noqa: E731
-    hasher = fit(decode.folder(tmp_path), FLAT, FitConfig("lsh"), weights=weights, on_batch=report)
+    hasher = fit(list_images(tmp_path), FLAT, FitConfig("lsh"), weights=weights, on_batch=report)
     assert seen == [(32, [b"00.png"]), (8, [b"39.png"])]
     assert hasher.training["images"] == 38
 
 
 def test_refusals(pictures, weights, tmp_path):
-    source = decode.folder(pictures)
+    source = list_images(pictures)
     line = refusal(TrainingError, source, FLAT, FitConfig())
     assert "--pretrained" in line
     assert "--weights FILE" in line
@@ -259,7 +259,7 @@ def test_refusals(pictures, weights, tmp_path):
     assert "2 groups" in refusal(TrainingError, source, grouped, FitConfig(), weights=weights)
     assert "damaged" not in refusal(ModelError, source, FLAT, FitConfig(), weights=tmp_path / "none.safetensors")
     for count in (0, 1):
-        few = decode.Source(source.root, source.images[:count])
+        few = ImageList(source.root, source.images[:count])
         assert f"{count} images could be read" in refusal(TrainingError, few, FLAT, FitConfig("lsh"), weights=weights)
 
 
@@ -268,7 +268,7 @@ def test_weights_that_give_no_numbers(method, pictures, tmp_path):
     state = {name: weight.contiguous() for name, weight in plain_backbone(FLAT).state_dict().items()}
     state["norm.weight"] = torch.full_like(state["norm.weight"], 3e38)
     save_file(state, tmp_path / "w.safetensors")
-    source = decode.folder(pictures)
+    source = list_images(pictures)
     line = refusal(TrainingError, source, FLAT, FitConfig(method), weights=tmp_path / "w.safetensors")
     assert "not a finite number" in line
 

@@ -16,8 +16,10 @@ from typing import Literal
 from .. import files
 from ..errors import SourceError
 from ..files import display
-from ..sources import decode
-from ..sources.decode import ImageFile
+from ..sources import Item
+from ..sources.folder import FolderSource
+from ..sources.lists import CLASSES, ListSource
+from ..sources.names import SUFFIXES
 
 SPLIT = "split.json"
 FORMAT = "transhash-split"
@@ -77,12 +79,12 @@ class Split:
         database: the images to search in.
     """
 
-    query: Sequence[ImageFile]
-    training: Sequence[ImageFile]
-    database: Sequence[ImageFile]
+    query: Sequence[Item]
+    training: Sequence[Item]
+    database: Sequence[Item]
 
     @property
-    def parts(self) -> dict[str, Sequence[ImageFile]]:
+    def parts(self) -> dict[str, Sequence[Item]]:
         """The three parts by their names."""
         return {"query": self.query, "training": self.training, "database": self.database}
 
@@ -156,9 +158,9 @@ def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
             f"{len(pooled)} classes of {_range(counts.values())}{odd}; name the folder of all its images"
         )
     queries, training = protocol.queries // protocol.classes, protocol.training // protocol.classes
-    query: list[ImageFile] = []
-    train: list[ImageFile] = []
-    rest: list[ImageFile] = []
+    query: list[Item] = []
+    train: list[Item] = []
+    rest: list[Item] = []
     for own in pooled.values():
         ordered = sorted(own, key=lambda image: hashlib.sha256(f"{seed}/".encode() + image.path).digest())
         query += ordered[:queries]
@@ -173,7 +175,7 @@ def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
 def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
     """Write ``query.txt``, ``train.txt``, ``database.txt``, ``classes.txt`` and ``split.json`` into a folder.
 
-    A list has a line for each image: its path, then a 0 or 1 for each class, as `images.listed` reads them. Each file
+    A list has a line for each image: its path, then a 0 or 1 for each class, as `ListSource` reads them. Each file
     appears whole. ``split.json`` comes first: `check` finds a folder in which others are missing or of another split.
 
     Raises SourceError if the folder holds anything but an earlier split, or a name does not fit into a line; OSError
@@ -194,7 +196,7 @@ def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
     }
     contents = {
         SPLIT: json.dumps(about, indent=1).encode() + b"\n",
-        decode.CLASSES: b"".join(_class_line(name) for name in classes),
+        CLASSES: b"".join(_class_line(name) for name in classes),
         **texts,
     }
     folder.mkdir(exist_ok=True)
@@ -219,7 +221,7 @@ def check(protocol: Protocol, folder: str | Path) -> Check:
     ``split.json`` beside the lists is that of another split.
     """
     folder = Path(folder)
-    split = Split(**{part: decode.listed(folder, path).images for part, path in lists(folder).items()})
+    split = Split(**{part: list(ListSource(folder, path).entries()) for part, path in lists(folder).items()})
     wanted = {
         "query": protocol.queries,
         "training": protocol.training,
@@ -258,21 +260,21 @@ def lists(folder: Path) -> dict[str, Path]:
     }
 
 
-def _by_class(root: str | Path) -> dict[str, list[ImageFile]]:
+def _by_class(root: str | Path) -> dict[str, list[Item]]:
     """Return the images under a folder by the name of the folder that each lies in."""
-    pooled: dict[str, list[ImageFile]] = {}
-    for image in decode.folder(root).images:
+    pooled: dict[str, list[Item]] = {}
+    for image in FolderSource(root).entries():
         parent = os.path.basename(os.path.dirname(image.path)).decode("utf-8", "backslashreplace")
         if not parent:
             name = display(image.path)
             raise SourceError(f"{root}: {name!r} is in no folder of a class; move it into one")
-        pooled.setdefault(parent, []).append(ImageFile(image.path, (parent,)))
+        pooled.setdefault(parent, []).append(Item(image.path, (parent,)))
     if not pooled:
-        raise SourceError(f"{root}: no images in it; looked for {' '.join(decode.SUFFIXES)}")
+        raise SourceError(f"{root}: no images in it; looked for {' '.join(SUFFIXES)}")
     return pooled
 
 
-def _lines(part: Iterable[ImageFile], classes: Sequence[str]) -> Iterator[bytes]:
+def _lines(part: Iterable[Item], classes: Sequence[str]) -> Iterator[bytes]:
     for image in part:
         if image.path.rstrip() != image.path or image.path.splitlines() != [image.path] or _ENDS_IN_BIT(image.path):
             name = display(image.path)
@@ -284,7 +286,7 @@ def _lines(part: Iterable[ImageFile], classes: Sequence[str]) -> Iterator[bytes]
 def _class_line(name: str) -> bytes:
     line = name.encode("utf-8")
     if line.strip() != line or len(line.splitlines()) != 1:
-        raise SourceError(f"{name!r} does not fit into a line of {decode.CLASSES}; rename the folder")
+        raise SourceError(f"{name!r} does not fit into a line of {CLASSES}; rename the folder")
     return line + b"\n"
 
 
@@ -297,7 +299,7 @@ def _described(folder: Path) -> str | None:
         return None
 
 
-def _sorted_names(image: ImageFile) -> list[bytes]:
+def _sorted_names(image: Item) -> list[bytes]:
     return sorted(name.encode("utf-8") for name in image.labels)
 
 

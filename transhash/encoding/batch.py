@@ -3,18 +3,14 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError, ModelError, one_line
+from ..errors import ModelError
 from ..hashers.base import EmbeddingHasher, Hasher
-from ..sources import decode
 from ..sources.base import Item, Skipped
-
-Prepared = tuple[Item, NDArray[Any]] | Skipped
-"""An item without its data and what the hasher's `preprocess` made of it, or the reason why there is nothing."""
+from ..sources.lookahead import Loaded, load_item
 
 
 @dataclass(frozen=True)
@@ -44,29 +40,11 @@ class BatchEncoder:
 
     def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> EncodedBatch:
         """Encode items whose paths start at `root`, with their embeddings if `embeddings` is true."""
-        prepared = list(self._pool.map(lambda item: prepare(item, root, self._hasher), chunk))
+        prepared = list(self._pool.map(lambda item: load_item(item, root, self._hasher.preprocess), chunk))
         return encode_prepared(prepared, self._hasher, embeddings)
 
 
-def prepare(item: Item | Skipped, root: bytes, hasher: Hasher) -> Prepared:
-    """Read one image and prepare it for the hasher.
-
-    Whatever goes wrong with an image, a lack of memory included, skips this image alone.
-    """
-    if isinstance(item, Skipped):
-        return item
-    try:
-        pixels = hasher.preprocess(decode.open_item(root, item))
-    except ImageError as error:
-        return Skipped(item.path, str(error))
-    except MemoryError:
-        return Skipped(item.path, "needs more memory than there is")
-    except Exception as error:
-        return Skipped(item.path, f"cannot be prepared: {one_line(error)}")
-    return Item(item.path, item.labels, None, item.size, item.mtime), pixels
-
-
-def encode_prepared(batch: Sequence[Prepared], hasher: Hasher, embeddings: bool) -> EncodedBatch:
+def encode_prepared(batch: Sequence[Loaded], hasher: Hasher, embeddings: bool) -> EncodedBatch:
     """Hash the prepared images of a batch.
 
     Raises ModelError if embeddings are wanted of a hasher that has none.

@@ -13,9 +13,9 @@ from typing import Any
 from ..errors import ModelError
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
+from ..sources.lookahead import chunks, load_item, map_ahead
 from . import worker
-from .batch import EncodedBatch, encode_prepared, prepare
-from .lookahead import chunks, map_ahead
+from .batch import EncodedBatch, encode_prepared
 
 BATCH_SIZE = 32
 ENGINES = ("local", "ray")
@@ -76,7 +76,7 @@ def _in_this_process(
     threads = _threads(1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="transhash-load")
     try:
-        prepared = map_ahead(pool, prepare, items, root, hasher, ahead=4 * threads + batch_size)
+        prepared = map_ahead(pool, load_item, items, root, hasher.preprocess, ahead=4 * threads + batch_size)
         while batch := list(islice(prepared, batch_size)):
             yield encode_prepared(batch, hasher, embeddings)
     finally:

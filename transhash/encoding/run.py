@@ -16,8 +16,8 @@ from ..files import display
 from ..hashers.base import Hasher
 from ..interrupt import stopping
 from ..progress import Progress, silent
-from ..sources import decode
 from ..sources.base import ImageSource, Item, Skipped
+from ..sources.names import SUFFIXES
 from .engines import BATCH_SIZE, encode_batches
 from .existing import ExistingRows
 from .job import Job, loaded_hasher, opened, plan
@@ -238,4 +238,4 @@ def _nothing_read(source: ImageSource, skips: int, first: tuple[bytes, str] | No
         return SourceError(
             f"{where}: none of {skips} files could be read; the first, {display(first[0])!r}: {first[1]}"
         )
-    return SourceError(f"{where}: no images in it; looked for {' '.join(decode.SUFFIXES)}")
+    return SourceError(f"{where}: no images in it; looked for {' '.join(SUFFIXES)}")

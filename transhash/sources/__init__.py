@@ -1,20 +1,39 @@
-"""Where images come from: a folder, a list, files, or archives and tables that hold many."""
+"""Where images come from: folders, lists, files, archives and tables, or objects in memory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from ..errors import SourceError
-from .base import ImageSource, Item, Skipped
-from .folder import Folder
-from .isolated import IsolatedReader
-from .lists import STDIN, Files, PathList
+from .base import ImageSource, Item, Skipped, ignored_files
+from .folder import FolderSource
+from .image_list import ImageList
+from .isolated import IsolatedSource
+from .lists import STDIN, FilesSource, ListSource
+from .memory import ACCEPTED, MemorySource, from_array
 from .names import is_image
-from .shards import Shards
 from .share import Share
+from .tar import TarSource
 
-__all__ = ["ImageSource", "Item", "Share", "Skipped", "open_source"]
+__all__ = [
+    "ImageList",
+    "ImageSource",
+    "Images",
+    "Item",
+    "Share",
+    "Skipped",
+    "ignored_files",
+    "list_images",
+    "open_source",
+]
+
+Images = str | os.PathLike[str] | bytes | Image.Image | np.ndarray[Any, Any] | ImageSource | Iterable[Any]
+"""What `open_source` takes."""
 
 _KINDS = {
     ".tar": "tar",
@@ -24,58 +43,106 @@ _KINDS = {
     ".npy": "npy",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
+    ".txt": "list",
+    ".csv": "list",
+    ".tsv": "list",
 }
-_SHARDS = ("tar", "parquet")  # kinds of which a folder may be full
+_SHARDS = ("tar", "parquet")  # kinds that a folder is read for if it holds no images
 
 
 def open_source(
-    where: str | Path | Sequence[str | Path],
+    images: Images,
     *,
     names: str | Path | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     null: bool = False,
 ) -> ImageSource:
-    """Open what holds images, by what it is.
+    """Open anything that holds images.
 
     Args:
-        where: a folder of images, or of tar or Parquet files alone; image files; tar, Parquet, .npy or HDF5 files; or
-            ``-``, a list on standard input.
-        names: a list of images below the folder `where`, or below the working directory if that is empty; ``-`` is
+        images: a folder of images, or of tar or Parquet files; one or more image files, tar, Parquet, .npy or HDF5
+            files; a list of paths (.txt, .csv, .tsv), or ``-`` for one on standard input; a PIL image; a uint8 array
+            (H, W), (H, W, 3) or a batch (n, H, W, 3); the bytes of an encoded image; an iterable of images, arrays,
+            bytes and paths; or an image source, which is returned as it is.
+        names: a list of images below the folder `images`, or below the working directory if that is empty; ``-`` is
             standard input.
-        include: patterns of which a folder's images must match one.
-        exclude: patterns of which they must match none.
-        null: what is listed ends in NUL bytes.
+        include: patterns; an image of a folder must match one of them.
+        exclude: patterns; an image of a folder must match none of them.
+        null: whether the paths in the list end in NUL bytes.
 
-    Raises SourceError if that is nothing of the kind, or cannot be opened.
+    Raises TypeError if `images` is of another type, and SourceError if there are no such files or the file type is
+    unknown.
     """
-    places = [where] if isinstance(where, str | Path) else list(where)
-    if names is None and [str(place) for place in places] == [STDIN]:
+    source = _from_object(images)
+    places = [] if source else _paths(images)
+    if names is None and [os.fspath(place) for place in places] == [STDIN]:
         places, names = [], STDIN
-    if null and names is None:
-        raise SourceError("NUL bytes end what is listed: give a list")
-    if (include or exclude) and (names is not None or not _is_folder(places)):
-        raise SourceError("patterns choose among the files in a folder: give one, and no list")
+    elif names is None and len(places) == 1 and _kind(places[0]) == "list":
+        places, names = [], os.fspath(places[0])
+    _check_options(source, places, names, include, exclude, null)
     if names is not None:
-        if places and not _is_folder(places):
-            raise SourceError(f"{places[0]}: not a folder; give the one that the paths of {names} start from")
-        return PathList(places[0] if places else os.curdir, names, null)
-    if not places:
-        raise SourceError("no images given: name a folder, files, or a list")
-    if _is_folder(places):
-        kind = "" if include or exclude else _full_of(places[0])
-        if not kind:
-            return Folder(places[0], include, exclude)
-        places = sorted(Path(places[0]).iterdir())
-    else:
-        kind = _common_kind(places)
-    if kind == "image":
-        return Files(places, os.curdir)
-    return Shards(places) if kind == "tar" else IsolatedReader(kind, places)
+        return ListSource(places[0] if places else os.curdir, names, null)
+    if source is None and len(places) == 1 and os.path.isdir(places[0]):
+        return _open_folder(places[0], include, exclude)
+    return source or _open_files(places)
 
 
-def _is_folder(places: Sequence[str | Path]) -> bool:
-    return len(places) == 1 and os.path.isdir(places[0])
+def list_images(images: Images, names: str | Path | None = None) -> ImageList:
+    """List the images of anything that `open_source` takes, for random access (`ImageList.of`)."""
+    return ImageList.of(open_source(images, names=names))
+
+
+def _from_object(images: object) -> ImageSource | None:
+    """Return the source of images in memory, or None if they are paths of files. Raises TypeError for other types."""
+    if isinstance(images, np.ndarray):
+        return from_array(images)
+    if isinstance(images, bytes | bytearray | memoryview | Image.Image):
+        return MemorySource([images])
+    if isinstance(images, str | os.PathLike) or _are_paths(images):
+        return None
+    if isinstance(images, ImageSource):
+        return images
+    if isinstance(images, Iterable) and not isinstance(images, dict):
+        return MemorySource(images)
+    raise TypeError(f"images of type {type(images).__name__}; pass {ACCEPTED}")
+
+
+def _are_paths(images: object) -> bool:
+    return isinstance(images, list | tuple) and all(isinstance(image, str | os.PathLike) for image in images)
+
+
+def _paths(images: Any) -> list[str | Path]:
+    return [images] if isinstance(images, str | os.PathLike) else list(images)  # type: ignore[list-item]
+
+
+def _check_options(
+    source: ImageSource | None,
+    places: Sequence[str | Path],
+    names: str | Path | None,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    null: bool,
+) -> None:
+    """Raise SourceError if options and images do not go together."""
+    in_folder = source is None and len(places) == 1 and os.path.isdir(places[0])
+    if null and names is None:
+        raise SourceError("NUL bytes end the paths of a list: pass a list")
+    if (include or exclude) and (names is not None or not in_folder):
+        raise SourceError("patterns select files of a folder: pass a folder, and no list")
+    if names is not None and (places or source) and not in_folder:
+        where = places[0] if places else "the images"
+        raise SourceError(f"{where}: not a folder; pass the folder that the paths of {names} start from")
+    if names is None and source is None and not places:
+        raise SourceError("no images: pass a folder, files, or a list")
+
+
+def _open_folder(folder: str | Path, include: Sequence[str], exclude: Sequence[str]) -> ImageSource:
+    kind = "" if include or exclude else _full_of(folder)
+    if not kind:
+        return FolderSource(folder, include, exclude)
+    places = sorted(Path(folder).iterdir())
+    return TarSource(places) if kind == "tar" else IsolatedSource(kind, places)
 
 
 def _full_of(folder: str | Path) -> str:
@@ -90,20 +157,31 @@ def _full_of(folder: str | Path) -> str:
     return found
 
 
-def _common_kind(places: Sequence[str | Path]) -> str:
-    """Return what kind some files are of. Raises SourceError if there is none, or more than one."""
+def _open_files(places: Sequence[str | Path]) -> ImageSource:
+    """Open one file or more of the same kind. Raises SourceError if they are of different or unknown kinds."""
+    kind = _kind(places[0])
     for place in places:
-        if os.path.isdir(place):
-            raise SourceError(f"{place}: a folder among other things; give one folder, or files")
-        if not os.path.isfile(place):
-            missing = "not a regular file" if os.path.exists(place) else "no such file or folder"
-            raise SourceError(f"{place}: {missing}; name a folder of images, or files")
-        if not _kind(place):
-            known = " ".join(_KINDS)
-            raise SourceError(f"{place}: neither an image nor one of {known} by its name; a list goes with --list")
-        if _kind(place) != _kind(places[0]):
-            raise SourceError(f"{places[0]} and {place}: of two kinds; encode them one after the other")
-    return _kind(places[0])
+        if kind != "image" or _kind(place) != "image":  # image files are looked at once, when they are read
+            _check_file(place, len(places))
+        if _kind(place) != kind:
+            raise SourceError(f"{places[0]} and {place}: different kinds of files; encode them one after the other")
+    if len(places) == 1:
+        _check_file(places[0], 1)
+    if kind == "image":
+        return FilesSource(places, os.curdir)
+    return TarSource(places) if kind == "tar" else IsolatedSource(kind, places)
+
+
+def _check_file(place: str | Path, count: int) -> None:
+    """Raise SourceError unless a path leads to a file of a known kind."""
+    if os.path.isdir(place):
+        raise SourceError(f"{place}: a folder among {count} paths; pass one folder, or files")
+    if not os.path.isfile(place):
+        missing = "not a regular file" if os.path.exists(place) else "no such file or folder"
+        raise SourceError(f"{place}: {missing}; pass a folder of images, or files")
+    if _kind(place) in ("", "list"):
+        known = " ".join(_KINDS)
+        raise SourceError(f"{place}: neither an image nor one of {known} by its name; a list goes with --list")
 
 
 def _kind(place: str | Path) -> str:

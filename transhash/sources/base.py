@@ -1,40 +1,49 @@
-"""What a source of images yields: items to decode, and names of what cannot be."""
+"""The interface of image sources: the items that they yield, and the paths that they skip."""
+
+from __future__ import annotations
 
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .cache import Cached
+
 MAX_PIXELS = 178_956_970  # 512 MiB as RGB, the size at which Pillow itself suspects a decompression bomb
-MAX_ENCODED = 1 << 27  # bytes of an encoded image that lies among others; a larger one is skipped
+MAX_ENCODED = 1 << 27  # bytes of an encoded image in an archive or table; a larger one is skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An image to decode, and the row it will have.
+    """An image to decode, and the row that it will have.
 
     Attributes:
-        path: the row's name as bytes; relative to the source's root unless absolute.
-        labels: its classes; empty if it has none.
-        data: the encoded image, or its pixels (H, W) or (H, W, 3) uint8; None for a file at `path`. Items are equal
-            whatever their data.
-        size: bytes of the file at `path`; -1 if there is none or it is unknown.
-        mtime: when that file was changed last, in nanoseconds since 1970; -1 if unknown.
+        path: the name of the row as bytes; relative to the root of the source unless absolute.
+        labels: the classes of the image; empty if it has none.
+        data: the encoded image, its pixels (H, W) or (H, W, 3) uint8, a picture, or where one of these is cached;
+            None for a file at `path`. Two items are compared without their data.
+        size: bytes of the file at `path`; -1 if there is no file or its size is unknown.
+        mtime: when the file was last modified, in nanoseconds since 1970; -1 if unknown.
     """
 
     path: bytes
     labels: tuple[str, ...] = ()
-    data: bytes | NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    data: bytes | NDArray[np.uint8] | Image.Image | Cached | None = field(default=None, repr=False, compare=False)
     size: int = -1
     mtime: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A path that yields no row, and why."""
+    """A path that yields no row, and the reason."""
 
     path: bytes
     reason: str
@@ -42,7 +51,7 @@ class Skipped:
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """Images, wherever they lie: read in order, and in memory that does not grow with their number."""
+    """Images, wherever they are stored: read in order, in memory that does not grow with their number."""
 
     @property
     def root(self) -> bytes:
@@ -53,44 +62,58 @@ class ImageSource(Protocol):
         """One line for people, such as "images in photos/"."""
 
     def __iter__(self) -> Iterator[Item | Skipped]:
-        """Yield every item once: the same ones, in the same order, each time.
+        """Yield every item once: the same items in the same order each time.
 
-        Raises SourceError if the source as a whole cannot be read any more.
+        Raises SourceError if the source as a whole can no longer be read.
         """
 
     def count(self) -> int | None:
-        """Return how many there are, with those skipped, or None if telling takes about as long as decoding them."""
+        """Return the number of items, with those skipped, or None if counting takes about as long as decoding."""
 
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A source of files with many images each, of which some can be left to others."""
+    """A source of files with many images each, which can be divided by files."""
 
     @property
     def files(self) -> int:
-        """How many they are."""
+        """The number of files."""
 
-    def some(self, which: slice) -> ImageSource:
-        """Return the source of some of them, with the same root."""
+    def subset(self, which: slice) -> ImageSource:
+        """Return a source of the selected files, with the same root."""
 
 
 @runtime_checkable
 class Selective(Protocol):
-    """A source that can pass over images without looking at their files, which takes long over a network."""
+    """A source that can pass over images without looking at their files, which is slow over a network."""
 
     def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
-        """Yield every `step`-th item, from the one at place `start`, counted from 0."""
+        """Yield every `step`-th item, starting with item number `start`, counted from 0."""
 
 
-def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item:
-    """Return the item of a file, with its size and time; both unknown if there is none at `path`."""
+def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item | Skipped:
+    """Look at a file once: return its item, with its size and time, or why it cannot be read."""
     try:
         status = os.stat(os.path.join(root, path))
-    except (OSError, ValueError):  # the one who opens it says why; ValueError: a path with a NUL byte
-        return Item(path, labels)
-    return Item(path, labels, None, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        return Skipped(path, error.strerror or "cannot be opened")
+    except ValueError:
+        return Skipped(path, "a path with a NUL byte")
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
+        return Skipped(path, "folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+    return Item(path, labels, None, status.st_size, _time(status.st_mtime_ns))
+
+
+def ignored_files(source: ImageSource) -> Counter[str]:
+    """Return what a source has passed over: the number of files for each suffix; empty for most kinds of sources."""
+    return Counter(getattr(source, "ignored", ()))
 
 
 def counted(count: int) -> str:
     """Return a number of images in words: "1 image", "12,345 images"."""
     return f"{count:,} image{'s' * (count != 1)}"
+
+
+def _time(mtime: int) -> int:
+    """Return a modification time, or -1 if it does not fit into 64 bits, as the year 2500 does not."""
+    return mtime if -(2**63) <= mtime < 2**63 else -1

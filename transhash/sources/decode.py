@@ -1,41 +1,18 @@
-"""Images as they come: decoded to RGB, or skipped with a reason; and held in memory, as training needs them."""
+"""Decode one image to RGB, or tell why it cannot be decoded."""
 
 import io
 import os
-import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..errors import ImageError, one_line
-from .base import MAX_PIXELS, ImageSource, Item, Skipped, counted, file_item
-from .folder import Folder
-from .lists import CLASSES, Files, PathList
-from .names import SUFFIXES
-
-__all__ = [
-    "CLASSES",
-    "FORMATS",
-    "MAX_PIXELS",
-    "SUFFIXES",
-    "ImageFile",
-    "Skipped",
-    "Source",
-    "files",
-    "folder",
-    "listed",
-    "load",
-    "open_item",
-    "read",
-]
+from ..errors import ImageError, TransHashError, one_line
+from .base import MAX_PIXELS, Item, Skipped, file_item
+from .cache import Cached
 
 Image.init()  # makes Pillow load its decoders, so that those it was built without can be left out
 FORMATS = tuple(name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP") if name in Image.OPEN)
@@ -54,99 +31,6 @@ _TURNS = {
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image to read.
-
-    Attributes:
-        path: its path as bytes, relative to the source's root unless absolute.
-        labels: its classes; empty if it has none.
-    """
-
-    path: bytes
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """The images of a folder or a list, in the order of their rows.
-
-    Attributes:
-        root: the folder that relative paths start from, as bytes; empty for the working directory.
-        images: the files to read.
-        skipped: what was found to be unusable before reading.
-        others: how many files were passed over because their names are not those of images.
-    """
-
-    root: bytes
-    images: Sequence[ImageFile]
-    skipped: Sequence[Skipped] = field(default=())
-    others: int = 0
-
-    @property
-    def description(self) -> str:
-        """One line for people."""
-        return counted(len(self.images))
-
-    def __iter__(self) -> Iterator[Item | Skipped]:
-        """Yield what could not be used, then the images, as any source does."""
-        yield from self.skipped
-        for image in self.images:
-            yield file_item(self.root, image.path, image.labels)
-
-    def count(self) -> int:
-        """Return how many items there are."""
-        return len(self.skipped) + len(self.images)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether any image has a label."""
-        return self.most_labels > 0
-
-    @property
-    def most_labels(self) -> int:
-        """The largest number of labels that an image has."""
-        return max((len(image.labels) for image in self.images), default=0)
-
-    def path(self, image: ImageFile) -> str:
-        """Return the path of an image as the file system's functions take it."""
-        return os.fsdecode(os.path.join(self.root, image.path))
-
-
-def folder(root: str | Path) -> Source:
-    """Find the images under a folder, ordered by path, with the first folder below `root` as label (`Folder`).
-
-    Raises SourceError if `root` is no folder or cannot be listed.
-    """
-    walk = Folder(root)
-    return replace(_held(walk), others=walk.others)
-
-
-def listed(root: str | Path, names: str | Path) -> Source:
-    """Take the images that a text file or a table lists, relative to `root` unless absolute (`PathList`).
-
-    Raises SourceError if the list cannot be read, is empty or broken, or does not go with its ``classes.txt``.
-    """
-    return _held(PathList(root, names))
-
-
-def files(paths: Iterable[str | Path]) -> Source:
-    """Take the given files, in order, without labels."""
-    return _held(Files(paths))
-
-
-def _held(source: ImageSource) -> Source:
-    """Hold a source of files in memory."""
-    found: list[ImageFile] = []
-    skipped: list[Skipped] = []
-    for item in source:
-        if isinstance(item, Skipped):
-            skipped.append(item)
-        else:
-            found.append(ImageFile(item.path, item.labels))
-    return Source(source.root, found, skipped)
-
-
 def read(path: str | bytes | Path, draft: int | None = None) -> Image.Image:
     """Read an image file as an upright RGB picture.
 
@@ -156,74 +40,65 @@ def read(path: str | bytes | Path, draft: int | None = None) -> Image.Image:
     With `draft`, a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as both sides keep
     twice as many pixels: before it is scaled down to `draft` pixels, that is faster and nearly the same.
 
-    Raises ImageError, with the reason, for whatever is no readable image of at most `MAX_PIXELS` pixels.
+    Raises ImageError, with the reason, for whatever is not a readable image of at most `MAX_PIXELS` pixels.
     """
-    with _reasons():
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
-            raise ImageError("folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-        with open(path, "rb") as file:
-            return _decode(file, draft)
+    item = file_item(b"", os.fsencode(path), ())
+    if isinstance(item, Skipped):
+        raise ImageError(item.reason)
+    return open_item(b"", item, draft)
 
 
 def open_item(root: bytes, item: Item, draft: int | None = None) -> Image.Image:
     """Return the image of a source's item as `read` would: from its file, its bytes or its pixels.
 
-    Raises ImageError, with the reason, for whatever is no readable image of at most `MAX_PIXELS` pixels.
+    Raises ImageError, with the reason, for whatever is not a readable image of at most `MAX_PIXELS` pixels.
     """
-    if item.data is None:
-        return read(os.path.join(root, item.path), draft)
-    if isinstance(item.data, bytes):
-        with _reasons():
-            return _decode(io.BytesIO(item.data), draft)
-    pixels = item.data
+    data = item.data.load() if isinstance(item.data, Cached) else item.data
+    with _reasons("damaged image"):
+        if data is None:
+            with open(os.path.join(root, item.path), "rb", opener=_without_waiting) as file:
+                return _decode(file, draft)
+        if isinstance(data, bytes):
+            return _decode(io.BytesIO(data), draft)
+        if isinstance(data, Image.Image):
+            return _picture(data)
+        return _from_pixels(data)
+
+
+def prepare(root: bytes, item: Item, preprocess: Callable[[Image.Image], Pixels]) -> Pixels:
+    """Decode an item and preprocess it. Raises ImageError if either fails, even for want of memory."""
+    image = open_item(root, item)
+    with _reasons("cannot be preprocessed"):
+        return preprocess(image)
+
+
+def _without_waiting(path: str | bytes, flags: int) -> int:
+    """Open a file; a pipe that took its place since it was looked at does not block."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _from_pixels(pixels: Pixels) -> Image.Image:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
         raise ImageError(f"pixels {pixels.shape} {pixels.dtype}, not (H, W) or (H, W, 3) uint8")
     _check_size(pixels.shape[1], pixels.shape[0])
     return Image.fromarray(pixels).convert("RGB")
 
 
-def load(
-    source: Source, preprocess: Callable[[Image.Image], Pixels], workers: int | None = None
-) -> Iterator[tuple[ImageFile, Pixels] | Skipped]:
-    """Read and preprocess the images of a source in threads; yield them in order, with a bounded look-ahead.
-
-    Every image comes out exactly once: with its pixels, or as `Skipped` with the reason.
-    """
-    workers = workers or min(8, os.cpu_count() or 1)
-
-    def one(image: ImageFile) -> tuple[ImageFile, Pixels] | Skipped:
-        try:
-            return image, preprocess(read(source.path(image)))
-        except ImageError as error:
-            return Skipped(image.path, str(error))
-
-    images = iter(source.images)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="transhash-load")
-    try:
-        pending: deque[Future[tuple[ImageFile, Pixels] | Skipped]] = deque(
-            pool.submit(one, image) for image in islice(images, 4 * workers)
-        )
-        while pending:
-            yield pending.popleft().result()
-            pending.extend(pool.submit(one, image) for image in islice(images, 1))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
 @contextmanager
-def _reasons() -> Iterator[None]:
+def _reasons(failure: str) -> Iterator[None]:
     """Turn whatever is raised into an ImageError with the reason."""
     try:
         yield
-    except ImageError:
+    except TransHashError:
         raise
+    except MemoryError as error:
+        raise ImageError("needs more memory than there is") from error
     except OSError as error:
         if error.errno is None:  # Pillow raises OSError for a damaged image, the system one with a number
-            raise ImageError(f"damaged image: {one_line(error)}") from error
+            raise ImageError(f"{failure}: {one_line(error)}") from error
         raise ImageError(error.strerror or one_line(error)) from error
     except Exception as error:  # Pillow's decoders raise anything at all on a damaged file
-        raise ImageError(f"damaged image: {type(error).__name__}: {one_line(error)}") from error
+        raise ImageError(f"{failure}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _decode(file: BinaryIO, draft: int | None) -> Image.Image:
@@ -240,10 +115,19 @@ def _decode(file: BinaryIO, draft: int | None) -> Image.Image:
     if draft is not None:
         image.draft(None, (2 * draft, 2 * draft))
     image.load()
-    turn = _turn(image)
-    rgb = _rgb(image)
+    turn, rgb = _turn(image), _rgb(image)
     del image  # makes room for the turned one
-    return rgb if turn is None else rgb.transpose(turn)
+    return _turned(rgb, turn)
+
+
+def _picture(image: Image.Image) -> Image.Image:
+    """Return a picture that the caller made as upright RGB."""
+    _check_size(image.width, image.height)
+    return _turned(_rgb(image), _turn(image))
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -252,7 +136,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes an image upright, by its EXIF data."""
+    """Return the transposition that makes an image upright, by its EXIF data."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF data do not make the picture unreadable

@@ -1,6 +1,7 @@
 """The images under a folder."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -13,7 +14,7 @@ from .labels import folder_labels
 from .names import is_image
 
 
-class Folder:
+class FolderSource:
     """The images under a folder, ordered by path: a folder's files, then what lies in its folders.
 
     A file is an image if its name ends in one of `names.SUFFIXES`. Its label is the first folder below the root on
@@ -25,14 +26,14 @@ class Folder:
     matches, with the suffix of an image or not.
 
     Attributes:
-        others: how many files the last walk passed over because their names are not those of images.
+        ignored: how many files the last walk passed over because their names are not those of images, by suffix.
     """
 
     def __init__(self, root: str | Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         """Take a folder. Raises SourceError if `root` is none, or cannot be listed."""
         self.root = os.fsencode(os.path.abspath(root))
         self.description = f"images in {root}"
-        self.others = 0
+        self.ignored: Counter[str] = Counter()
         self._include = [os.fsencode(pattern) for pattern in include]
         self._exclude = [os.fsencode(pattern).rstrip(b"/") for pattern in exclude]
         if not os.path.isdir(self.root):
@@ -42,6 +43,10 @@ class Folder:
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the images with their sizes and times, and the folders that were not entered."""
         return self.every(0, 1)
+
+    def entries(self) -> Iterator[Item]:
+        """Yield the paths and labels of the images without looking at the files."""
+        return (Item(path, folder_labels(path)) for path in self._walk() if not isinstance(path, Skipped))
 
     def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
         """Yield every `step`-th of these, from the one at place `start`, and look at no other file."""
@@ -54,7 +59,7 @@ class Folder:
 
     def _walk(self) -> Iterator[bytes | Skipped]:
         """Yield paths of images; in memory are no more than the names in the folders on the way to one."""
-        self.others = 0
+        self.ignored.clear()
         pending = [b""]
         while pending:
             below = pending.pop()
@@ -101,8 +106,12 @@ class Folder:
             return False
         if is_image(path) or any(not pattern.endswith(b"*") for pattern in matching):
             return True
-        self.others += 1
+        self.ignored[_suffix(path)] += 1
         return False
+
+
+def _suffix(path: bytes) -> str:
+    return os.path.splitext(path)[1].lower().decode("utf-8", "backslashreplace")
 
 
 def _leads_to_a_folder(entry: os.DirEntry[bytes]) -> bool:

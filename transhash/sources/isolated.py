@@ -33,7 +33,7 @@ _MODEST = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENB
 Frame = dict[str, Any]
 
 
-class IsolatedReader:
+class IsolatedSource:
     """The images in some files of one kind, each read by a process of its own.
 
     A file that cannot be read, or not to its end, is skipped from there on. A reader is a module of this package with
@@ -63,11 +63,11 @@ class IsolatedReader:
         """How many files there are."""
         return len(self._names)
 
-    def some(self, which: slice) -> Self:
-        """Return some of the files, with the same root."""
-        few = copy(self)
-        few._names = self._names[which]
-        return few
+    def subset(self, which: slice) -> Self:
+        """Return a source of the selected files, with the same root."""
+        selected = copy(self)
+        selected._names = self._names[which]
+        return selected
 
     def count(self) -> int:
         """Return how many images there are, as the heads of the files say."""
@@ -169,6 +169,7 @@ def _send_rows(items: Iterator[Item | Skipped]) -> None:
         elif isinstance(item.data, bytes):
             _send({**_place(item.path), "labels": item.labels, "bytes": len(item.data)}, item.data)
         else:
+            assert isinstance(item.data, np.ndarray)
             about = {"labels": item.labels, "bytes": item.data.nbytes, "shape": item.data.shape}
             _send({**_place(item.path), **about}, item.data.tobytes())
 

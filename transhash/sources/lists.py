@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import SourceError
-from .base import Item, counted, file_item
+from .base import Item, Skipped, counted, file_item
 from .labels import folder_labels, labels_of
 
 CLASSES = "classes.txt"  # beside a list: the names of its columns
@@ -31,7 +31,7 @@ _MEND = "name a text file with one path a line, or - for standard input"
 Row = tuple[bytes, tuple[str, ...]]
 
 
-class Files:
+class FilesSource:
     """The given files, in order, without labels."""
 
     def __init__(self, paths: Iterable[str | Path], root: str | Path | None = None) -> None:
@@ -40,7 +40,7 @@ class Files:
         self._paths = [os.fsencode(path) for path in paths]
         self.description = counted(len(self._paths))
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the files with their sizes and times."""
         for path in self._paths:
             yield file_item(self.root, path, ())
@@ -50,13 +50,13 @@ class Files:
         return len(self._paths)
 
 
-class PathList:
+class ListSource:
     """The images that a text file, or standard input, lists: one path a line, relative to `root` unless absolute.
 
     If every line ends in the same number of zeros and ones, two or more and set apart by blanks, they are the image's
     classes, as in the lists of the hashing literature: the names are the lines of ``classes.txt`` beside the list, or
-    else ``0``, ``1`` and so on. In any other list a line is a path, and labels are those that `Folder` would give.
-    Blank lines are passed over, repeated paths kept.
+    else ``0``, ``1`` and so on. In any other list a line is a path, and labels are those that `FolderSource` would
+    give. Blank lines are passed over, repeated paths kept.
 
     A list that ends in .csv or .tsv has cells set apart by commas or tabs: the first is the path, each other one that
     is not empty a label. A first row whose first cell is ``path`` names the columns, and is passed over.
@@ -86,12 +86,16 @@ class PathList:
             raise SourceError(f"{self._name}: lists no paths; write one a line, relative to {root}")
         self.description = f"{counted(self._count)} of {self._name}"
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the files with their sizes and times. Raises SourceError if the list is not what it was."""
         return self.every(0, 1)
 
-    def every(self, start: int, step: int) -> Iterator[Item]:
-        """Yield every `step`-th of these, from the one at place `start`, and look at no other file."""
+    def entries(self) -> Iterator[Item]:
+        """Yield the paths and labels of the list without looking at the files."""
+        return (Item(path, labels) for path, labels in self._rows())
+
+    def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
+        """Yield every `step`-th of these, starting with number `start`, and look at no other file."""
         for path, labels in islice(self._rows(), start, None, step):
             yield file_item(self.root, path, labels)
 

@@ -1,4 +1,4 @@
-"""Images that lie in an array as pixels: (n, H, W), (n, H, W, 3) or (n, 3, H, W), uint8."""
+"""Images as pixels in an array: (n, H, W), (n, H, W, 3) or (n, 3, H, W), uint8."""
 
 from typing import Any
 
@@ -9,6 +9,17 @@ from .base import MAX_PIXELS
 
 _AT_ONCE = 1 << 24  # bytes
 _CHANNELS = 3
+
+
+def is_single(shape: tuple[int, ...]) -> bool:
+    """Return whether an array of this shape is one picture, (H, W) or (H, W, 3), rather than a batch.
+
+    Raises ValueError if that cannot be told: (H, W, 4) may be a picture with transparency, or H narrow grey ones.
+    """
+    if len(shape) == 3 and shape[2] in (1, 2, 4):
+        axes = ", ".join(map(str, shape))
+        raise ValueError(f"({axes}): {shape[2]} channels; convert the picture to (H, W) or (H, W, 3) uint8")
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] == _CHANNELS)
 
 
 def check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -22,7 +22,7 @@ class Share:
         self._source = source
         self._slice = slice(number, None, shares)
         if isinstance(source, Divisible) and source.files >= shares:
-            self._source = source.some(self._slice)
+            self._source = source.subset(self._slice)
             self._slice = slice(None)
 
     @property

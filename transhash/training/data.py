@@ -22,8 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import ImageError, TrainingError
 from ..files import display
 from ..hashers.transhash import TransHasher
-from ..sources import decode
-from ..sources.decode import ImageFile, Source
+from ..sources import ImageList, Item, decode
 from .config import TrainConfig
 
 _PREFETCHED = 4  # batches that a worker decodes ahead
@@ -57,7 +56,7 @@ class Batch(NamedTuple):
     skipped: list[tuple[bytes, str]]
 
 
-def class_names(source: Source) -> tuple[str, ...]:
+def class_names(source: ImageList) -> tuple[str, ...]:
     """Return the classes of a source, sorted. Raises TrainingError if they allow no training."""
     unlabelled = next((image for image in source.images if not image.labels), None)
     if unlabelled:
@@ -75,18 +74,18 @@ def class_names(source: Source) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def with_several(source: Source) -> ImageFile | None:
+def with_several(source: ImageList) -> Item | None:
     """Return the first image that has several classes, if any."""
     return next((image for image in source.images if len(set(image.labels)) > 1), None)
 
 
-def hold_out(source: Source, part: float, seed: int) -> tuple[Source, Source]:
+def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, ImageList]:
     """Return a source without, and with only, a random `part` of every class (of an image's first, if it has more).
 
     Classes that are too small to hold out two, and keep two, keep all they have.
     """
     rng = np.random.default_rng(seed)
-    classes: dict[str, list[ImageFile]] = {}
+    classes: dict[str, list[Item]] = {}
     for image in source.images:
         classes.setdefault(image.labels[0], []).append(image)
     held: set[int] = set()
@@ -96,10 +95,12 @@ def hold_out(source: Source, part: float, seed: int) -> tuple[Source, Source]:
         if taken >= 2:
             held |= {id(classes[name][place]) for place in rng.permutation(size)[:taken]}
     kept = [image for image in source.images if id(image) not in held]
-    return Source(source.root, kept), Source(source.root, [image for image in source.images if id(image) in held])
+    return ImageList(source.root, kept), ImageList(
+        source.root, [image for image in source.images if id(image) in held]
+    )
 
 
-def identity(source: Source) -> str:
+def identity(source: ImageList) -> str:
     """Return what tells these images and labels from others: 12 hexadecimal digits, whatever their order."""
     lines = sorted(
         b"\t".join([image.path, *(name.encode() for name in sorted(image.labels))]) for image in source.images
@@ -113,7 +114,7 @@ class LabelledImages(Dataset[Sample]):
     In place of an image that cannot be read stands another of its class, so that a batch has always its size.
     """
 
-    def __init__(self, source: Source, names: tuple[str, ...], hasher: TransHasher, config: TrainConfig) -> None:
+    def __init__(self, source: ImageList, names: tuple[str, ...], hasher: TransHasher, config: TrainConfig) -> None:
         """Augment for `hasher` as `config` says. Raises TrainingError for a policy that timm does not have."""
         ids = {name: place for place, name in enumerate(names)}
         self._source = source
@@ -151,7 +152,7 @@ class LabelledImages(Dataset[Sample]):
         for _ in range(_TRIES):
             image = self._source.images[place]
             try:
-                picture = decode.read(self._source.path(image))
+                picture = decode.open_item(self._source.root, image)
             except ImageError as error:
                 skipped.append((image.path, str(error)))
                 place = int(rng.choice(np.flatnonzero(self.firsts == self.firsts[draw.place])))

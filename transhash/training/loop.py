@@ -17,7 +17,7 @@ from ..evaluation.levels import Levels, hamming_levels
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
 from ..interrupt import stopping
-from ..sources.decode import Source
+from ..sources import ImageList
 from . import checkpoint
 from .config import TrainConfig
 from .data import LabelledImages, PairedBatches, class_names, hold_out, identity, loader, with_several
@@ -64,7 +64,7 @@ class Watcher:
 
 
 def train(
-    source: Source,
+    source: ImageList,
     architecture: Architecture,
     config: TrainConfig,
     *,
@@ -175,7 +175,7 @@ def discard(folder: str | Path) -> None:
     (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _validate(hasher: TransHasher, held: Source) -> float | None:
+def _validate(hasher: TransHasher, held: ImageList) -> float | None:
     """Return the mAP of held-out images, each a query among all others; None if none can be read."""
     try:
         codes = encode(held, hasher)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..errors import TrainingError
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
-from ..sources import decode
-from ..sources.decode import Skipped, Source
+from ..sources import ImageList, Skipped
+from ..sources.lookahead import load
 from .config import FitConfig
 
 _BATCH = 32
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 def fit(
-    source: Source,
+    source: ImageList,
     architecture: Architecture,
     config: FitConfig,
     *,
@@ -58,7 +58,7 @@ def fit(
     places = np.sort(rng.permutation(len(source.images))[: config.sample])
     if config.method == "itq":
         _check_directions(architecture.bits, len(places), head.in_features)  # before the features, which take long
-    sample = Source(source.root, [source.images[place] for place in places])
+    sample = ImageList(source.root, [source.images[place] for place in places])
     features = _features(sample, hasher, on_batch)
     if len(features) < 2:
         raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
@@ -131,10 +131,10 @@ PROJECTIONS: dict[str, Callable[[Floats, int, int, np.random.Generator], tuple[F
 }
 
 
-def _features(source: Source, hasher: TransHasher, on_batch: Callable[[int, list[Skipped]], None]) -> Floats:
+def _features(source: ImageList, hasher: TransHasher, on_batch: Callable[[int, list[Skipped]], None]) -> Floats:
     """Return the features (n, F) of the images that can be read."""
     found: list[NDArray[np.float32]] = []
-    loaded = decode.load(source, hasher.preprocess)
+    loaded = load(source, hasher.preprocess)
     while batch := list(islice(loaded, _BATCH)):
         pixels = [item[1] for item in batch if not isinstance(item, Skipped)]
         if pixels:

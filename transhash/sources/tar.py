@@ -22,7 +22,7 @@ _FIELDS = ("label", "labels", "cls")
 _GZIP = b"\x1f\x8b"
 
 
-class Shards:
+class TarSource:
     """The images in tar archives, gzipped or not, read as streams and never unpacked to disk.
 
     Neighbouring members whose names are the same up to the first dot are a sample: its images have the labels in its
@@ -46,11 +46,11 @@ class Shards:
         """How many archives there are."""
         return len(self._archives)
 
-    def some(self, which: slice) -> Self:
-        """Return some of the archives, with the same root."""
-        few = copy(self)
-        few._archives = self._archives[which]
-        return few
+    def subset(self, which: slice) -> Self:
+        """Return a source of the selected archives, with the same root."""
+        selected = copy(self)
+        selected._archives = self._archives[which]
+        return selected
 
     def count(self) -> None:
         """Return None: the archives would have to be read."""

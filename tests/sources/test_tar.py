@@ -8,8 +8,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from transhash.sources import Item, Skipped, decode, shards
-from transhash.sources.shards import Shards
+from transhash.sources import Item, Skipped, decode, tar
+from transhash.sources.tar import TarSource
 
 
 def write(path, members, mode="w"):
@@ -25,9 +25,9 @@ def write(path, members, mode="w"):
 
 
 def found(path):
-    items = list(Shards([path]))
+    items = list(TarSource([path]))
     assert [(item.path, getattr(item, "data", None)) for item in items] == [
-        (item.path, getattr(item, "data", None)) for item in Shards([path])
+        (item.path, getattr(item, "data", None)) for item in TarSource([path])
     ]
     return items
 
@@ -66,20 +66,20 @@ def test_samples(suffix, tmp_path, png):
     ]
     assert [item.data for item in items] == [png(0), png(1), png(2), png(3), png(4), b"", png(5)]
     assert np.asarray(decode.open_item(b"", items[4]))[0, 0, 0] == 4
-    assert Shards([path]).count() is None
+    assert TarSource([path]).count() is None
 
 
 def test_rows_of_several_archives_have_names_of_their_own(tmp_path, png):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "s.tar", [(b"0.png", png(0))])
-    source = Shards([tmp_path / "x" / "s.tar", tmp_path / "y" / "s.tar"])
+    source = TarSource([tmp_path / "x" / "s.tar", tmp_path / "y" / "s.tar"])
     assert source.root == os.fsencode(tmp_path)
     assert [item.path for item in source] == [b"x/s.tar/0.png", b"y/s.tar/0.png"]
 
 
 def test_what_is_skipped(tmp_path, png, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_ENCODED", 5000)
+    monkeypatch.setattr(tar, "MAX_ENCODED", 5000)
     path = write(
         tmp_path / "s.tar",
         [
@@ -125,7 +125,7 @@ def test_a_truncated_archive_yields_what_is_there(mode, tmp_path, png):
         tmp_path / "whole.tar", [(b"%d.png" % n, png(n) + os.urandom(3000)) for n in range(10)], mode
     ).read_bytes()
     (tmp_path / "s.tar").write_bytes(whole[: len(whole) // 2])
-    *items, last = Shards([tmp_path / "s.tar", tmp_path / "whole.tar"])
+    *items, last = TarSource([tmp_path / "s.tar", tmp_path / "whole.tar"])
     cut = next(place for place, item in enumerate(items) if isinstance(item, Skipped))
     assert 2 < cut < 8
     assert items[:cut] == [Item(b"s.tar/%d.png" % number) for number in range(cut)]
@@ -163,8 +163,8 @@ def test_nothing_is_unpacked_to_disk(tmp_path, png, monkeypatch):
 
 READ = """
     import sys
-    from transhash.sources.shards import Shards
-    print(sum(1 for _ in Shards([sys.argv[1]])))
+    from transhash.sources.tar import TarSource
+    print(sum(1 for _ in TarSource([sys.argv[1]])))
 """
 
 
@@ -191,5 +191,5 @@ def test_bombs(peak, tmp_path):
     with gzip.open(tmp_path / "s.tgz", "wb", compresslevel=1) as file:
         for _ in range(300):
             file.write(tarfile.TarInfo("0.png").tobuf(tarfile.GNU_FORMAT) * 200)
-    small = "from transhash.sources import shards; shards.MAX_ENCODED = 1 << 23"
+    small = "from transhash.sources import tar; tar.MAX_ENCODED = 1 << 23"
     assert peak(f"{small}\n{textwrap.dedent(READ)}", tmp_path / "s.tgz") < 100_000_000

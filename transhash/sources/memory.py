@@ -1,0 +1,77 @@
+"""Images that a program already has: pictures, arrays, encoded bytes and paths, one or many."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import SourceError
+from . import pixels
+from .base import Item, Skipped, counted, file_item
+
+ACCEPTED = "a path, a PIL image, a numpy array of uint8, encoded bytes, an ImageSource, or an iterable of these"
+
+
+class MemorySource:
+    """Images from Python objects, in order; a row is named by its number, from 0, or by its path.
+
+    An iterator can be read only once; a list, or anything else that can be iterated again, any number of times.
+    """
+
+    root = b""
+
+    def __init__(self, images: Iterable[Any]) -> None:
+        """Take an iterable of PIL images, uint8 arrays, bytes and paths.
+
+        Raises TypeError if a list or tuple holds anything else; of other iterables, when they are read.
+        """
+        self._images = images
+        self._spent = False
+        self._known = len(images) if isinstance(images, list | tuple) else None
+        if isinstance(images, list | tuple):
+            for place, image in enumerate(images):
+                check_type(image, f"image {place}")
+        self.description = "images in memory" if self._known is None else f"{counted(self._known)} in memory"
+
+    def __iter__(self) -> Iterator[Item | Skipped]:
+        """Yield the images. Raises SourceError if they came from an iterator that was read before."""
+        images = iter(self._images)
+        if self._spent:
+            raise SourceError("the images are an iterator that has been read already; pass a list to read it twice")
+        self._spent = images is self._images
+        for place, image in enumerate(images):
+            check_type(image, f"image {place}")
+            yield _item(place, image)
+
+    def count(self) -> int | None:
+        """Return the number of images, or None for an iterable of unknown length."""
+        return self._known
+
+
+def check_type(image: object, name: str) -> None:
+    """Raise TypeError if an object is not a single image."""
+    if not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
+        raise TypeError(f"{name} is a {type(image).__name__}; an image is {ACCEPTED}")
+
+
+def from_array(array: "np.ndarray[Any, Any]") -> MemorySource:
+    """Return the images in an array: one (H, W) or (H, W, 3), or a batch (n, H, W, 3), (n, 3, H, W) or (n, H, W).
+
+    Raises SourceError if its shape or type is another.
+    """
+    try:
+        batch = array[None] if pixels.is_single(array.shape) else array
+        pixels.check(batch.shape, batch.dtype)
+    except ValueError as error:
+        raise SourceError(f"array {error}") from None
+    return MemorySource([pixels.channels_last(image) for image in batch])
+
+
+def _item(place: int, image: Any) -> Item | Skipped:
+    if isinstance(image, str | os.PathLike):
+        return file_item(b"", os.path.normpath(os.fsencode(Path(image))), ())
+    data = bytes(image) if isinstance(image, bytearray | memoryview) else image
+    return Item(b"%d" % place, (), data)
