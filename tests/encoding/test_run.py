@@ -3,11 +3,11 @@ import pytest
 from PIL import Image
 
 from transhash.codes import read_codes
-from transhash.encoding import engines, lookahead
+from transhash.encoding import engines
 from transhash.encoding.run import encode, encode_to_file
 from transhash.errors import SourceError
 from transhash.hashers import load_hasher
-from transhash.sources import decode, open_source
+from transhash.sources import decode, lookahead, open_source
 from transhash.sources.base import Item
 
 

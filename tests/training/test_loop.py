@@ -364,7 +364,7 @@ def test_values_out_of_range_of_a_fit():
 def test_a_run_ends_after_its_minutes(pictures):
     seen = Seen()
     config = TrainConfig(epochs=100_000, batch_size=12, minutes=0.01, validation=0)
-    hasher = train(decode.folder(pictures), TINY, config, watcher=seen)
+    hasher = train(list_images(pictures), TINY, config, watcher=seen)
     assert hasher.training["steps"] == len(seen.steps) < seen.steps[0].steps
     with pytest.raises(TrainingError, match="schedule cosine must run to its end"):
         TrainConfig(minutes=1, schedule="cosine")

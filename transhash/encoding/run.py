@@ -16,7 +16,7 @@ from ..files import display
 from ..hashers.base import Hasher
 from ..interrupt import stopping
 from ..progress import Progress, silent
-from ..sources.base import ImageSource, Item, Skipped
+from ..sources.base import ImageSource, Item, Skipped, ignored_files
 from ..sources.names import SUFFIXES
 from .engines import BATCH_SIZE, encode_batches
 from .existing import ExistingRows
@@ -203,7 +203,7 @@ class _Run:
         summary = self.summary
         summary.rows = unfinished.rows + _count(keep)
         summary.size = job.output.stat().st_size
-        summary.ignored = getattr(job.source, "ignored", 0)
+        summary.ignored = ignored_files(job.source)
         if existing:
             summary.changed = _count(existing.changed)
             summary.vanished = _count(~existing.seen)

@@ -26,7 +26,7 @@ class EncodingSummary:
         encoded: images that this run encoded.
         resumed: images that the interrupted run before it had encoded.
         skipped: images that this run could not read, counted by reason.
-        ignored: files that were passed over because of their names, if the source counts them.
+        ignored: files that were passed over because of their names, counted by suffix.
         changed, vanished: rows of the extended file whose image has changed, or is not there any more.
         sync: whether changed and vanished rows were updated.
         seconds: how long the run took.
@@ -40,7 +40,7 @@ class EncodingSummary:
     encoded: int = 0
     resumed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    ignored: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
     changed: int = 0
     vanished: int = 0
     sync: bool = False
@@ -93,7 +93,7 @@ class EncodingSummary:
             "encoded": self.encoded,
             "resumed": self.resumed,
             "skipped": dict(self.skipped),
-            "ignored": self.ignored,
+            "ignored": dict(self.ignored),
             "changed": self.changed,
             "vanished": self.vanished,
             "seconds": round(self.seconds, 2),

@@ -1,9 +1,10 @@
 """A share of a source, for one of several machines that encode side by side."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from .base import Divisible, ImageSource, Item, Selective, Skipped
+from .base import Divisible, ImageSource, Item, Selective, Skipped, ignored_files
 
 
 class Share:
@@ -29,6 +30,11 @@ class Share:
     def root(self) -> bytes:
         """The folder that relative paths start from: the source's."""
         return self._source.root
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """How many files the source passed over, by suffix."""
+        return ignored_files(self._source)
 
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the items, without decoding those in between."""
