@@ -1,4 +1,4 @@
-"""Codes that may be more than memory holds, read some at a time."""
+"""Read codes that may not fit in memory, block by block."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def blocks(rows: CodeRows) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 
 def sample(rows: CodeRows, wanted: int) -> NDArray[np.uint8]:
-    """Return codes from all over, one of each of so many stretches of one length; all of them if they are fewer."""
+    """Return `wanted` codes spread evenly: a random one of each of as many stretches of equal length; at most all."""
     wanted = min(wanted, len(rows))
     edges = np.arange(wanted + 1) * len(rows) // wanted
     chosen = np.random.default_rng(0).integers(edges[:-1], edges[1:])

@@ -1,4 +1,4 @@
-"""Which type an index gets: spelled as FAISS spells it, or chosen from what is to be indexed."""
+"""The type of an index: from a factory string of FAISS, or chosen by the number and width of the codes."""
 
 import re
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ _FACTORY = {
     "hash": r"BHash(?P<b>\d{1,9})",
     "multihash": r"BHash(?P<nhash>\d{1,9})x(?P<b>\d{1,9})",
 }
-_QUICKLY_SCANNED = 64 << 20  # bytes of codes: one core compares them with a query in some ten milliseconds
+_QUICKLY_SCANNED = 64 << 20  # bytes of codes: one core compares them with a query in about 10 ms
 _RECALL = 95
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A type, the parameters that came with it, and why it was chosen."""
+    """A type, its parameters, and why it was chosen."""
 
     type: str
     params: dict[str, int]
@@ -26,7 +26,7 @@ class Choice:
 
 
 def spelled(factory: str) -> Choice | None:
-    """Return what a factory string of FAISS such as BIVF1024 means, None for one that means none of our types."""
+    """Parse a factory string of FAISS such as BIVF1024; None if it does not describe one of the types."""
     for type, pattern in _FACTORY.items():
         match = re.fullmatch(pattern, factory)
         if match:

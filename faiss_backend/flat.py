@@ -22,7 +22,7 @@ class Flat(Kind):
     magic = FLAT
 
     def __init__(self, index: Any, codes: NDArray[np.uint8] | None = None) -> None:
-        """Wrap an index of FAISS, whose codes are viewed when they are first needed."""
+        """Wrap FAISS's index; its codes are viewed when they are first needed."""
         super().__init__(index)
         self._codes = codes
 
@@ -41,7 +41,7 @@ class Flat(Kind):
         return MappedFlat(whole[len(whole) - header.count * width :].reshape(header.count, width))
 
     def check(self) -> None:
-        """There is nothing but codes."""
+        """Nothing to check: a flat index stores only codes."""
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -51,7 +51,7 @@ class Flat(Kind):
         return self._codes
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         self._codes = None
         super().add(codes)
 
@@ -69,7 +69,7 @@ class Flat(Kind):
         """Return the `k` nearest codes of each query among those allowed, ordered by (distance, id)."""
         if not self._by_faiss(allowed):
             return hamming.top_k(queries, self.codes, k, allowed)
-        distances, ids = self.index.search(queries, k)  # it meets ids in order, and keeps the first of equals
+        distances, ids = self.index.search(queries, k)  # FAISS keeps the smallest ids of equal distances
         return Nearest(ids, distances)
 
     def range_search(
@@ -81,12 +81,12 @@ class Flat(Kind):
         return within(self.index, queries, radius)
 
     def _by_faiss(self, allowed: Mask | None) -> bool:
-        """Return whether FAISS searches: where there is no compiled scan, no filter, and the file is not mapped."""
+        """Return whether FAISS searches: without a compiled scan, without a filter, and if the file is not mapped."""
         return not hamming.isa and allowed is None and self.index.ntotal == len(self)
 
 
 class MappedFlat(Flat):
-    """The codes of a file, of which as much is in memory as the system has room for; FAISS has none of them."""
+    """The codes of a mapped file, which the system pages in and out; FAISS's own index is empty."""
 
     def __init__(self, codes: NDArray[np.uint8]) -> None:
         """Take codes (n, bits/8) uint8."""

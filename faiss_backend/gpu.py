@@ -1,4 +1,4 @@
-"""What a GPU must know of an index of FAISS to search it as FAISS does; FAISS itself has no binary IVF for GPUs."""
+"""The inverted lists of an index of FAISS for a GPU to search: FAISS itself has no binary IVF for GPUs."""
 
 from typing import Any
 

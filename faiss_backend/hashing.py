@@ -1,7 +1,10 @@
-"""Types hash and multihash: codes in buckets by some of their bits, of which a query looks into those nearby."""
+"""Types hash and multihash: some bits of a code name its bucket, and a query searches the buckets near its own."""
 
+from abc import abstractmethod
+from io import BytesIO
 from math import comb
-from typing import Self
+from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 import faiss
 import numpy as np
@@ -16,20 +19,20 @@ from transhash.results import Nearest, Within
 from .kind import Bucketed, Mask, stored_codes
 from .layout import FLAT, HASH, MULTI_HASH, Header, IndexFileCursor
 
-_MOST_BITS = 24  # that name a bucket: each value of them can still be tried
+_MOST_BITS = 24  # naming a bucket: all their values can still be enumerated
 
 
 class _Hashing(Bucketed):
-    """What both have in common. A search looks into the buckets up to `nflip` bits from the query's own.
+    """The common part of both types. A search looks into the buckets up to `nflip` bits from the query's own.
 
-    FAISS's readers are not used: from a file come the codes alone, and the buckets are filled anew, which takes as
-    long and cannot be led astray.
+    FAISS's readers are not used. Only the codes are taken from a file, and the buckets are filled from them: that
+    takes no longer, and damaged buckets cannot do harm.
     """
 
     attribute = "nflip"
 
     def check(self) -> None:
-        """The buckets are our own."""
+        """Nothing to check: the buckets were not read but filled."""
 
     @property
     def tables(self) -> int:
@@ -37,36 +40,54 @@ class _Hashing(Bucketed):
         return 1
 
     @property
+    @abstractmethod
+    def codes(self) -> NDArray[np.uint8]:
+        """The codes (n, bits/8) uint8."""
+
+    @property
     def search_parameter(self) -> SearchParameter:
         """Bits by which a bucket may differ from the query's own."""
         return SearchParameter("nflip", 0, int(self.index.b))
 
+    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a copy of the codes with ids `start` to `stop`."""
+        return np.array(self.codes[start:stop])
+
     def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Return the `k` nearest codes of each query in the buckets; ids of -1 where they hold fewer."""
+        """Return the `k` nearest codes of each query in the buckets; of all codes if every bit may be flipped."""
         self._refuse_filter(allowed)
+        if value == self.search_parameter.high and self.tables > 1:
+            return hamming.top_k(queries, self.codes, k)
         return super().search(queries, k, value, None)
+
+    def _search_further(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
+        """Flip one bit more as long as there are fewer buckets than codes, then compare all codes."""
+        if value < self._affordable_flips():
+            return self.search(queries, k, value + 1, None)
+        return hamming.top_k(queries, self.codes, k)
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> Within:
-        """Return the codes at distance <= radius of each query.
+        """Return the codes at distance <= radius of each query: all of them unless the user sets `nflip`.
 
-        Two codes at that distance differ by at most radius/tables bits in one of the tables at least. Unless the user
-        says otherwise so many are flipped, and no code is missed; but never more than make as many buckets as there
-        are codes.
+        Two codes at that distance differ by at most radius/tables bits in at least one of the tables. So flipping
+        that many misses no code. Where that makes more buckets than there are codes, all codes are compared.
         """
         self._refuse_filter(allowed)
         if value is None:
-            value = max(self.default, min(radius // self.tables, self._affordable_flips()))
+            if radius // self.tables > self._affordable_flips():
+                return hamming.within(queries, self.codes, radius)
+            value = max(self.default, radius // self.tables)
         return super().range_search(queries, radius, value, None)
 
     def _affordable_flips(self) -> int:
-        """Return how many bits can be flipped before there are more buckets to look into than codes."""
+        """Return how many bits can be flipped before there are more buckets to search than codes."""
         b = self.search_parameter.high
         return max(flips for flips in range(b + 1) if _buckets(b, flips) <= max(1, len(self)))
 
     def details(self) -> dict[str, int | str]:
-        """Return the parameters, and how many buckets hold any code."""
+        """Return the parameters, and the number of buckets that are not empty."""
         return {"b": int(self.index.b), "nflip": self.default, "buckets": int(self.index.hashtable_size())}
 
     def _refuse_filter(self, allowed: Mask | None) -> None:
@@ -81,9 +102,27 @@ class Hash(_Hashing):
     magic = HASH
     build_params = ("b", "nflip")
 
+    def __init__(self, index: Any) -> None:
+        """Wrap FAISS's index."""
+        super().__init__(index)
+        self._codes: NDArray[np.uint8] | None = None
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The codes (n, bits/8) uint8, which are copied out of the buckets when they are first needed."""
+        if self._codes is None:
+            file = BytesIO(memoryview(faiss.serialize_index_binary(self.index)))
+            self._codes = _read_codes(file)[1]
+        return self._codes
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Append codes (n, bits/8) uint8."""
+        self._codes = None
+        super().add(codes)
+
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an empty index; by default with one bucket for four codes."""
+        """Return an empty index, by default with one bucket per four codes."""
         bits = codes.shape[1] * 8
         b = params.get("b", min(_bits_of(len(codes)), bits))
         return cls._make(bits, b, params.get("nflip", min(2, b)))
@@ -96,11 +135,11 @@ class Hash(_Hashing):
         return cls(index)
 
     @classmethod
-    def read(cls, walk: IndexFileCursor) -> Self:
-        """Read a file of FAISS. Raises ValueError if it does not hold together."""
-        header, b, nflip = walk.header(), walk.number("<i4"), walk.number("<i4")
-        kind = cls._make(header.bits, b, nflip)
-        kind.add(_codes_of_buckets(walk, header, b))
+    def read(cls, file: BinaryIO, folder: Path) -> Self:
+        """Read FAISS's file. Raises ValueError if it is inconsistent."""
+        (bits, b, nflip), codes = _read_codes(file)
+        kind = cls._make(bits, b, nflip)
+        kind.add(codes)
         return kind
 
 
@@ -113,7 +152,7 @@ class MultiHash(_Hashing):
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an empty index; by default with a table for 16 bits, and one bucket for four codes in each."""
+        """Return an empty index, by default with one table per 16 bits and one bucket per four codes in each."""
         bits = codes.shape[1] * 8
         nhash = params.get("nhash", min(8, max(2, bits // 16)))
         return cls._make(
@@ -128,20 +167,21 @@ class MultiHash(_Hashing):
         return cls(index)
 
     @classmethod
-    def read(cls, walk: IndexFileCursor) -> Self:
-        """Read a file of FAISS. Raises ValueError if it does not hold together."""
-        header = walk.header()
-        if walk.index(FLAT) != Header(FLAT, header.bits, header.count):
+    def read(cls, file: BinaryIO, folder: Path) -> Self:
+        """Read FAISS's file. Raises ValueError if it is inconsistent."""
+        cursor = IndexFileCursor(file)
+        header = cursor.header()
+        if cursor.index(FLAT) != Header(FLAT, header.bits, header.count):
             raise ValueError("codes missing")
-        end = walk.file.tell()
-        b, nhash, nflip = walk.number("<i4"), walk.number("<i4"), walk.number("<i4")
+        end = file.tell()
+        b, nhash, nflip = cursor.number("<i4"), cursor.number("<i4"), cursor.number("<i4")
         kind = cls._make(header.bits, nhash, b, nflip)
         for _ in range(nhash):
-            walk.skip(12)  # bits of an id, number of buckets
-            walk.skip_vector(1)
-        walk.end()
-        walk.file.seek(end - header.count * header.bits // 8)
-        codes = walk.read(header.count * header.bits // 8)
+            cursor.skip(12)  # bits of an id, number of buckets
+            cursor.skip_vector(1)
+        cursor.end()
+        file.seek(end - header.count * header.bits // 8)
+        codes = cursor.read(header.count * header.bits // 8)
         kind.add(codes.reshape(header.count, header.bits // 8))
         return kind
 
@@ -155,27 +195,8 @@ class MultiHash(_Hashing):
         """View the codes (n, bits/8) uint8."""
         return stored_codes(self.index.storage)
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Return the `k` nearest codes of each query in the buckets; of all codes if every bit may be flipped."""
-        self._refuse_filter(allowed)
-        if value == self.search_parameter.high:
-            return hamming.top_k(queries, self.codes, k)
-        return super().search(queries, k, value, None)
-
-    def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return a copy of the codes with ids `start` to `stop`."""
-        return np.array(self.codes[start:stop])
-
-    def range_search(
-        self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
-    ) -> Within:
-        """Return the codes at distance <= radius of each query: all, unless the user says how many bits to flip."""
-        if value is None and allowed is None and radius // self.tables > self._affordable_flips():
-            return hamming.within(queries, self.codes, radius)
-        return super().range_search(queries, radius, value, allowed)
-
     def details(self) -> dict[str, int | str]:
-        """Return the parameters, and how many buckets hold any code."""
+        """Return the parameters, and the number of buckets that are not empty."""
         return {"nhash": self.tables, **super().details()}
 
 
@@ -189,31 +210,38 @@ def _check_parameters(bits: int, nhash: int, b: int, nflip: int) -> None:
 
 
 def _bits_of(count: int) -> int:
-    """Return how many bits make a bucket for four of so many codes."""
+    """Return how many bits make one bucket per four of `count` codes."""
     return min(max(4, count.bit_length() - 2), _MOST_BITS)
 
 
 def _buckets(b: int, nflip: int) -> int:
-    """Return how many values of `b` bits are at most `nflip` bits from one."""
+    """Return how many values of `b` bits differ from a value in at most `nflip` bits."""
     return sum(comb(b, flips) for flips in range(nflip + 1))
 
 
-def _codes_of_buckets(walk: IndexFileCursor, header: Header, b: int) -> NDArray[np.uint8]:
-    """Read the buckets of a `faiss.IndexBinaryHash`: the codes (n, bits/8) by their ids.
+def _read_codes(file: BinaryIO) -> tuple[tuple[int, int, int], NDArray[np.uint8]]:
+    """Read the file of a `faiss.IndexBinaryHash`: bits, b and nflip; and the codes (n, bits/8) by id.
 
-    A table of bit strings tells the value and the number of codes of each bucket; then, for one after the other, come
-    vectors of ids and of codes.
+    A table of bit strings holds the value and the number of codes of each bucket. Then each bucket follows, as a vector
+    of ids and a vector of codes. Raises ValueError if the file is inconsistent.
     """
-    buckets, size_bits, table = walk.number("<u8"), walk.number("<i4"), walk.read(walk.number("<u8"))
+    cursor = IndexFileCursor(file)
+    header, b, nflip = cursor.header(), cursor.number("<i4"), cursor.number("<i4")
+    _check_parameters(header.bits, 1, b, nflip)
+    return (header.bits, b, nflip), _codes_of_buckets(cursor, header, b)
+
+
+def _codes_of_buckets(cursor: IndexFileCursor, header: Header, b: int) -> NDArray[np.uint8]:
+    buckets, size_bits, table = cursor.number("<u8"), cursor.number("<i4"), cursor.read(cursor.number("<u8"))
     width, each = header.bits // 8, b + size_bits
     if not 0 <= size_bits <= 48 or buckets > header.count or len(table) != (buckets * each + 7) // 8:
         raise ValueError("buckets missing")
     strings = np.unpackbits(table, count=buckets * each, bitorder="little").reshape(buckets, each)
     sizes = strings[:, b:] @ (1 << np.arange(size_bits, dtype=np.int64))
     if sizes.max(initial=0) > header.count or sizes.sum() != header.count:
-        raise ValueError("the buckets hold another number of codes")
-    records = walk.read(16 * buckets + (8 + width) * header.count)
-    walk.end()
+        raise ValueError("the buckets do not hold as many codes as the header says")
+    records = cursor.read(16 * buckets + (8 + width) * header.count)
+    cursor.end()
     if not header.count:
         return np.empty((0, width), np.uint8)
     starts = np.cumsum(16 + (8 + width) * sizes) - (16 + (8 + width) * sizes)
@@ -221,7 +249,7 @@ def _codes_of_buckets(walk: IndexFileCursor, header: Header, b: int) -> NDArray[
     words = sliding_window_view(records, 8)
     lengths = np.stack([_numbers(words, starts), _numbers(words, starts + 8 + 8 * sizes)], axis=1)
     if not np.array_equal(lengths, np.stack([sizes, sizes * width], axis=1)):
-        raise ValueError("the buckets have other lengths than their table says")
+        raise ValueError("the lengths of the buckets differ from their table")
     ids = _numbers(words, np.repeat(starts + 8, sizes) + 8 * ranks)
     if ids.min() < 0 or ids.max() >= header.count or len(np.unique(ids)) < header.count:
         raise ValueError("an id outside the index, or twice")
@@ -231,5 +259,5 @@ def _codes_of_buckets(walk: IndexFileCursor, header: Header, b: int) -> NDArray[
 
 
 def _numbers(words: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the 64-bit numbers that begin at some bytes."""
+    """Return the 64-bit numbers that begin at `places`."""
     return words[places].view("<i8")[:, 0]

@@ -1,6 +1,7 @@
-"""Type hnsw: a graph whose edges lead from code to code towards the query."""
+"""Type hnsw: a graph whose links lead from code to code towards the query."""
 
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 import faiss
 import numpy as np
@@ -11,42 +12,74 @@ from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import NO_ID, Nearest, Within
 
+from .distinct import FILE as NODES_FILE
+from .distinct import DistinctCodes, Groups, read_nodes
 from .kind import SPARE, Kind, Mask, ordered, stored_codes
 from .layout import HNSW
 
 _EF = 64
-_LEAST_EF = 16  # FAISS's own; a search for k keeps k + SPARE in sight anyway
+_LEAST_EF = 16  # FAISS's default; a search for k keeps k + SPARE candidates anyway
 _EF_CONSTRUCTION = 100
 _M = 16
-_MOST_LINKS = 256  # of a node on one level: more is no use, and takes memory for every code
+_MOST_LINKS = 256  # per node and level: more only take memory
 _MOST_EF = 1 << 20
 
 
 class Hnsw(Kind):
-    """`faiss.IndexBinaryHNSW`."""
+    """`faiss.IndexBinaryHNSW` over the distinct codes.
+
+    A graph in which codes are equal comes only from a file of FAISS or an older version. It misses codes, so searches
+    compare all codes instead, until codes are added, which builds it again.
+    """
 
     name = "hnsw"
     magic = HNSW
     build_params = ("M", "ef_construction", "ef")
 
+    def __init__(self, index: Any, nodes: NDArray[np.int64] | None = None) -> None:
+        """Wrap FAISS's index; `nodes` (n,) are the nodes of the rows, None if row i has node i."""
+        super().__init__(index)
+        self._distinct = DistinctCodes(stored_codes(self._storage), nodes)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what adding codes invalidates."""
+        self._codes: NDArray[np.uint8] | None = None
+        self._groups: Groups | None = None
+
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an empty graph: `M` links a node and level, twice as many on the lowest."""
-        index = faiss.IndexBinaryHNSW(codes.shape[1] * 8, checked_links(params.get("M", _M)))
-        index.hnsw.efConstruction = params.get("ef_construction", _EF_CONSTRUCTION)
-        index.hnsw.efSearch = params.get("ef", _EF)
-        if max(index.hnsw.efConstruction, index.hnsw.efSearch) > _MOST_EF:
-            raise BackendError(f"ef and ef_construction: must be at most {_MOST_EF}")
-        return cls(index)
+        """Return an empty graph with `M` links per node and level, and twice as many on the lowest level."""
+        return cls(_graph(codes.shape[1] * 8, params.get("M", _M), params))
+
+    @classmethod
+    def read(cls, file: BinaryIO, folder: Path) -> Self:
+        """Read the graph, and the nodes of the rows if they were saved."""
+        kind = super().read(file, folder)
+        if (folder / NODES_FILE).exists():
+            kind._distinct.nodes = read_nodes(folder, kind._distinct.count)
+        return kind
+
+    def save(self, folder: Path) -> None:
+        """Write FAISS's file, and the nodes of the rows unless nodes are equal."""
+        super().save(folder)
+        if not self._distinct.has_equal_nodes:
+            self._distinct.save(folder)
 
     def check(self) -> None:
-        """Raise ValueError unless every edge leads to a code."""
+        """Raise ValueError unless every link leads to a node."""
         check_graph(self.index)
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        nodes = self._distinct.nodes
+        return self._distinct.count if nodes is None else len(nodes)
 
     @property
     def search_parameter(self) -> SearchParameter:
-        """Codes that a search keeps in sight."""
-        return SearchParameter("ef", min(_LEAST_EF, len(self)), len(self))
+        """Number of candidates that a search keeps."""
+        count = self._distinct.count
+        return SearchParameter("ef", min(_LEAST_EF, count), count)
 
     @property
     def default(self) -> int:
@@ -54,13 +87,37 @@ class Hnsw(Kind):
         return int(self.index.hnsw.efSearch)
 
     def tune(self, value: int) -> None:
-        """Set `ef`."""
+        """Set the default `ef`."""
         self.index.hnsw.efSearch = value
 
     @property
     def codes(self) -> NDArray[np.uint8]:
-        """View the codes (n, bits/8) uint8."""
-        return stored_codes(faiss.downcast_IndexBinary(self.index.storage))
+        """The codes of the rows (n, bits/8) uint8."""
+        if self._codes is None:
+            stored, nodes = stored_codes(self._storage), self._distinct.nodes
+            self._codes = stored if nodes is None else stored[nodes]
+        return self._codes
+
+    @property
+    def _storage(self) -> Any:
+        return faiss.downcast_IndexBinary(self.index.storage)
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Append codes (n, bits/8) uint8; those that are there already get no node of their own."""
+        if self._distinct.has_equal_nodes:
+            self._rebuild()
+        self._forget()
+        new = self._distinct.add(codes)
+        if len(new):
+            self.index.add(new)
+
+    def _rebuild(self) -> None:
+        """Build the graph again, without equal nodes."""
+        codes, old = np.array(self.codes), self.index.hnsw
+        params = {"ef_construction": int(old.efConstruction), "ef": int(old.efSearch)}
+        self.index = _graph(self.bits, _links(self.index), params)
+        self._distinct = DistinctCodes(codes[:0])
+        self.index.add(self._distinct.add(codes))
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`."""
@@ -69,80 +126,120 @@ class Hnsw(Kind):
     def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return `k` near codes of each query among those allowed, ordered by (distance, id).
 
-        A search that would keep every code in sight, or does not meet `k` that are allowed, is made by comparing all.
+        All codes are compared if `value` is at least their number, or where the graph leads to fewer than `k` that
+        are allowed.
         """
-        if value >= len(self):
+        if value >= self._distinct.count or self._distinct.has_equal_nodes:
             return hamming.top_k(queries, self.codes, k, allowed)
-        places = min(k + SPARE, len(self))
-        params = faiss.SearchParametersHNSW(efSearch=max(value, places))
-        if allowed is not None:
-            params.sel = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        ids, distances = ordered(*self.index.search(queries, places, params=params))
-        ids, distances = np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k])
-        short = np.flatnonzero((ids == NO_ID).any(axis=1))
+        nodes = self._distinct.nodes
+        groups, present = None, allowed
+        if nodes is not None:
+            groups = self._grouped(nodes, allowed)
+            present = None if allowed is None else groups.present
+        wanted = min(k, self._distinct.count if present is None else int(present.sum()))
+        found = self._walk(queries, wanted, value, present)
+        short = np.flatnonzero(found.ids[:, wanted - 1] == NO_ID)
+        if groups is None:
+            found = Nearest(np.ascontiguousarray(found.ids[:, :k]), np.ascontiguousarray(found.distances[:, :k]))
+        else:
+            found = groups.matches(found, k)
         if len(short):
-            found = hamming.top_k(queries[short], self.codes, k, allowed)
-            ids[short], distances[short] = found.ids, found.distances
-        return Nearest(ids, distances)
+            exact = hamming.top_k(queries[short], self.codes, k, allowed)
+            found.ids[short], found.distances[short] = exact.ids, exact.distances
+        return found
+
+    def _walk(self, queries: NDArray[np.uint8], k: int, ef: int, present: Mask | None) -> Nearest:
+        """Return at least `k` near nodes of each query among those `present`, ordered by (distance, node)."""
+        places = min(k + SPARE, self._distinct.count)
+        params = faiss.SearchParametersHNSW(efSearch=max(ef, places))
+        if present is not None:
+            params.sel = faiss.IDSelectorBitmap(np.packbits(present, bitorder="little"))
+        return Nearest(*ordered(*self.index.search(queries, places, params=params)))
+
+    def _grouped(self, nodes: NDArray[np.int64], allowed: Mask | None) -> Groups:
+        """Return the allowed rows by their nodes."""
+        if allowed is not None:
+            return Groups.of(nodes, self._distinct.count, allowed)
+        if self._groups is None:
+            self._groups = Groups.of(nodes, self._distinct.count, None)
+        return self._groups
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> Within:
         """Return every allowed code at distance <= radius of each query.
 
-        All are compared: the graph leads to the nearest codes only.
+        All codes are compared, since the graph leads only to the nearest.
         """
         return hamming.within(queries, self.codes, radius, allowed)
 
     def details(self) -> dict[str, int | str]:
-        """Return the parameters and the size."""
-        hnsw = self.index.hnsw
+        """Return the parameters, the number of distinct codes, and the size."""
+        hnsw, count, nodes = self.index.hnsw, self._distinct.count, self._distinct.nodes
         return {
-            "M": int(hnsw.nb_neighbors(0)) // 2,
+            "M": _links(self.index),
             "ef_construction": int(hnsw.efConstruction),
             "ef": self.default,
-            "bytes": self.codes.nbytes + 4 * int(hnsw.neighbors.size()) + 12 * len(self),
+            "distinct": len(self._distinct),
+            "bytes": count * (self.bits // 8 + 12)
+            + 4 * int(hnsw.neighbors.size())
+            + (0 if nodes is None else nodes.nbytes),
         }
 
 
+def _graph(bits: int, links: int, params: dict[str, int]) -> Any:
+    """Return an empty graph of FAISS. Raises BackendError for parameters out of range."""
+    index = faiss.IndexBinaryHNSW(bits, checked_links(links))
+    index.hnsw.efConstruction = params.get("ef_construction", _EF_CONSTRUCTION)
+    index.hnsw.efSearch = params.get("ef", _EF)
+    if max(index.hnsw.efConstruction, index.hnsw.efSearch) > _MOST_EF:
+        raise BackendError(f"ef and ef_construction: must be at most {_MOST_EF}")
+    return index
+
+
+def _links(index: Any) -> int:
+    """Return the parameter `M` of a graph."""
+    return int(index.hnsw.nb_neighbors(0)) // 2
+
+
 def checked_links(number: int) -> int:
-    """Return a parameter `M`. Raises BackendError for one that makes no graph."""
+    """Return `number` if it can be the parameter `M`. Raises BackendError if not."""
     if not 2 <= number <= _MOST_LINKS // 2:
         raise BackendError(f"M={number}: must be from 2 to {_MOST_LINKS // 2}")
     return number
 
 
 def check_graph(index: Any) -> None:
-    """Raise ValueError unless an `IndexBinaryHNSW` that was read is sound: FAISS follows its edges blindly.
+    """Raise ValueError unless an `IndexBinaryHNSW` read from a file is sound: FAISS follows its links unchecked.
 
-    A node of level l has places for links on the levels 0 to l; every link leads to a node that is on its level, too.
+    A node of level l has places for links on the levels 0 to l; every link must lead to a node that is on its level.
     """
     hnsw, count = index.hnsw, int(index.ntotal)
-    places = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)  # up to each level
+    places = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)  # up to each level, exclusive
     levels = faiss.vector_to_array(hnsw.levels).astype(np.int64)  # of each node, from 1
     starts = faiss.vector_to_array(hnsw.offsets).astype(np.int64)  # of the places of each node
     links = _view(hnsw.neighbors)
     on_level = np.diff(places)
     if not (1 < len(places) <= 65 and places[0] == 0 and (on_level >= 1).all() and (on_level <= _MOST_LINKS).all()):
-        raise ValueError("a graph with strange numbers of links")
+        raise ValueError("numbers of links out of range")
     if hnsw.assign_probas.size() != len(on_level) or not 1 <= hnsw.efConstruction <= _MOST_EF:
-        raise ValueError("a graph with strange parameters")
+        raise ValueError("parameters of the graph out of range")
     if not 1 <= hnsw.efSearch <= max(_MOST_EF, count):
         raise ValueError(f"ef={hnsw.efSearch}")
     if len(levels) != count or (count and not 1 <= levels.min() <= levels.max() <= len(on_level)):
-        raise ValueError("a graph with strange levels")
+        raise ValueError("levels of nodes out of range")
     if not np.array_equal(starts, np.concatenate([[0], np.cumsum(places[levels])])) or starts[-1] != len(links):
-        raise ValueError("a graph whose links are not where they should be")
+        raise ValueError("positions of links do not follow from the levels")
     top, entry = int(hnsw.max_level), int(hnsw.entry_point)
     if (entry, top) != (-1, -1) if not count else not (0 <= entry < count and 0 <= top == levels[entry] - 1):
-        raise ValueError("a graph without an entry")
+        raise ValueError("the entry point of the graph is not a node of its highest level")
     if len(links) and not (-1 <= links.min() <= links.max() < count):
-        raise ValueError("a link that leads nowhere")
+        raise ValueError("a link does not lead to a node")
     for level in range(1, len(on_level)):
         nodes = np.flatnonzero(levels > level)
         reached = links[starts[nodes, None] + np.arange(places[level], places[level + 1])]
         if (levels[reached[reached >= 0]] <= level).any():
-            raise ValueError("a link that leaves its level")
+            raise ValueError("a link leaves its level")
 
 
 def _view(vector: Any) -> NDArray[np.int32]:

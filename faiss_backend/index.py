@@ -1,4 +1,4 @@
-"""The FAISS backend's entry point: checks what it is asked, and hands it to the type of the index."""
+"""The entry point of the FAISS backend: checks arguments and passes them to the class of the index type."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ from .streaming import write_flat, write_ivf
 
 _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Hnsw, Hash, MultiHash)}
 
-_ADDED = 1 << 14  # codes at a time, between which progress is told
+_ADDED = 1 << 14  # codes added between two calls of the progress callback
 
 
 class FaissIndex:
@@ -35,23 +35,23 @@ class FaissIndex:
 
     types: ClassVar[tuple[str, ...]] = (*_KINDS, "auto")
 
-    def __init__(self, kind: Kind, mapped: bool = False, reason: str = "") -> None:
-        """Put it together; use `FaissIndex.build` or `FaissIndex.load` instead."""
+    def __init__(self, kind: Kind, mapped: bool = False, why: str = "") -> None:
+        """Wrap an index type; use `FaissIndex.build` or `FaissIndex.load` instead."""
         self._kind = kind
         self._mapped = mapped
         self.bits = kind.bits
-        self.reason = reason
+        self.why = why
 
     @classmethod
     def build(
         cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
     ) -> Self:
-        """Build an index of codes (n, bits/8) uint8. `reason` says what made type ``auto`` choose."""
+        """Build an index of codes (n, bits/8) uint8. Its attribute `why` explains the choice of type ``auto``."""
         choice = _choose(codes.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         built = kind.train(codes, check_params(choice.params, kind.build_params, f"index type {choice.type}"))
         built.add(codes)
-        return cls(built, reason=choice.reason)
+        return cls(built, why=choice.why)
 
     @classmethod
     def stream(
@@ -63,38 +63,38 @@ class FaissIndex:
         params: Mapping[str, int] | None = None,
         advance: Callable[[int], object] = lambda _: None,
     ) -> Self:
-        """Write an index to a folder as `build` and `save` do, and open it.
+        """Build an index in a folder, with the files that `build` and `save` would write, and open it.
 
-        For types ``flat`` and ``ivf`` neither the codes nor the index have to fit into memory: it is opened mapped.
+        For types ``flat`` and ``ivf`` neither the codes nor the index need to fit in memory: the index is opened mapped.
         """
         choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
-        given = check_params(choice.params, kind.build_params, f"index type {choice.type}")
+        build_params = check_params(choice.params, kind.build_params, f"index type {choice.type}")
         if kind is Flat:
             write_flat(rows, folder / storage.FILE, advance)
         elif kind is Ivf:
-            write_ivf(rows, given, folder / storage.FILE, advance)
+            write_ivf(rows, build_params, folder / storage.FILE, advance)
         else:
-            built = kind.train(rows, given)
+            built = kind.train(rows, build_params)
             for _, codes in blocks(rows):
                 for start in range(0, len(codes), _ADDED):
                     built.add(codes[start : start + _ADDED])
                     advance(len(codes[start : start + _ADDED]))
-            storage.write(built.index, folder)
-            return cls(built, reason=choice.reason)
-        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, reason=choice.reason)
+            built.save(folder)
+            return cls(built, why=choice.why)
+        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, why=choice.why)
 
     def __len__(self) -> int:
         """Return the number of codes."""
         return len(self._kind)
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         self._check_changeable()
         self._kind.add(codes)
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
-        """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
+        """Drop the codes where `keep` (n,) is false; the others are renumbered in their order."""
         self._check_changeable()
         self._kind.remove(keep)
 
@@ -111,7 +111,7 @@ class FaissIndex:
     ) -> Nearest:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
-        Types ``ivf``, ``hash`` and ``multihash`` end rows in ids of -1 where they looked at fewer codes.
+        An approximate type searches more buckets where those that `params` ask for hold fewer codes.
         """
         value = self._value(params)
         k = min(k, len(self) if allowed is None else int(allowed.sum()))
@@ -130,15 +130,15 @@ class FaissIndex:
         return self._kind.range_search(queries, radius, self._value(params), allowed)
 
     def save(self, folder: Path) -> None:
-        """Write the index as FAISS's own file, which `faiss.read_index_binary` opens."""
-        storage.write(self._kind.index, folder)
+        """Write the index as a file that `faiss.read_index_binary` opens; type ``hnsw`` adds the nodes of the rows."""
+        self._kind.save(folder)
 
     @classmethod
     def load(cls, folder: Path, mmap: bool = False) -> Self:
-        """Open what `save` wrote, or a file of FAISS of these types. Raises BackendError if it is damaged.
+        """Open an index that `save` or FAISS wrote. Raises BackendError if it is damaged or of another type.
 
         With `mmap`, for types ``flat`` and ``ivf``, the index may be larger than memory. Its file must not be changed
-        while it is open: replace it instead, as ``th`` does.
+        while it is open; replace it instead, as ``th`` does.
         """
         return cls(storage.read(folder, tuple(_KINDS.values()), mmap), mapped=mmap)
 
@@ -165,16 +165,16 @@ class FaissIndex:
         """Return the value of the search parameter in `params`, clipped to its highest; None if it is not there."""
         parameter = self._kind.search_parameter
         known, least = ((parameter.name,), parameter.low) if parameter else ((), 1)
-        given = check_params(params, known, f"searching type {self._kind.name}", least)
-        return min(given[parameter.name], parameter.high) if parameter and given else None
+        checked = check_params(params, known, f"searching type {self._kind.name}", least)
+        return min(checked[parameter.name], parameter.high) if parameter and checked else None
 
     def _check_changeable(self) -> None:
         if self._mapped:
-            raise BackendError("the index was opened with mmap, which only reads; open it without to change it")
+            raise BackendError("the index was opened with mmap, and is read-only; open it without mmap to change it")
 
 
 def _choose(shape: tuple[int, ...], type: str, params: dict[str, int]) -> Choice:
-    """Return the type that is meant for codes of a shape (n, bits/8), and all its parameters."""
+    """Return the type, and all its parameters, for codes of a shape (n, bits/8)."""
     if type in _KINDS:
         return Choice(type, params)
     if type == "auto":
@@ -184,9 +184,9 @@ def _choose(shape: tuple[int, ...], type: str, params: dict[str, int]) -> Choice
     if choice is None:
         raise BackendError(
             f"the faiss backend has no index type {type!r}; it has: {', '.join(FaissIndex.types)}, "
-            "and FAISS's BFlat, BIVF1024, BIVF1024_HNSW32, BHNSW32, BHash16, BHash4x16 with numbers of yours"
+            "and FAISS's BFlat, BIVF1024, BIVF1024_HNSW32, BHNSW32, BHash16, BHash4x16 with any numbers"
         )
     twice = choice.params.keys() & params.keys()
     if twice:
-        raise BackendError(f"{min(twice)}: {type} says it already; leave it out")
+        raise BackendError(f"{min(twice)}: {type} sets it already; leave it out")
     return Choice(choice.type, choice.params | params)

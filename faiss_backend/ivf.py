@@ -1,4 +1,8 @@
-"""Type ivf: codes in lists by their nearest centroid, of which a query is compared with the nearest `nprobe`."""
+"""Type ivf: each code is in the list of its nearest centroid; a query searches the `nprobe` nearest lists.
+
+With the compiled scan (`hamming.isa`) our own code searches FAISS's lists in place; FAISS only stores, trains and saves
+them. Without it FAISS searches, and `Bucketed` puts its ties in order.
+"""
 
 from pathlib import Path
 from typing import Any, Self
@@ -16,8 +20,13 @@ from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, IndexFileCursor
 
-_MANY = 1024  # lists, from which on FAISS, which clusters codes as floats, takes long, and its lists are no better
-_PROBES = 1 << 23  # numbers of lists to probe that are kept at once
+# Above this number of lists FAISS's training, which clusters codes as floats, takes minutes, and its lists are not better
+# than those of k-means in Hamming space.
+_FLOAT_CLUSTERED = 1024
+
+_PROBES = 1 << 23  # list numbers held in memory at once
+
+_MORE_LISTS = 4  # factor by which nprobe grows while a query has found fewer than k codes
 
 Places = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -31,26 +40,26 @@ class Ivf(Bucketed):
     attribute = "nprobe"
 
     def __init__(self, index: Any) -> None:
-        """Wrap an index of FAISS."""
+        """Wrap FAISS's index."""
         super().__init__(index)
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what holds only until something is added or removed."""
+        """Drop views and tables that adding or removing codes invalidates."""
         self._lists: hamming.Lists | None = None
         self._where: Places | None = None
         self._centroids: NDArray[np.uint8] | None = None
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an empty index whose lists suit the codes; numbers by default are those of `clustering.plan`."""
+        """Return an empty index with lists trained on the codes; `clustering.plan` gives the default numbers."""
         lists = cls.plan(codes, params)
         lists.learn(codes)
         return lists
 
     @classmethod
     def plan(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an index without lists, for so many codes; `learn` makes them."""
+        """Return an untrained index with numbers of lists for `len(codes)` codes; `learn` trains it."""
         nlist, nprobe = clustering.plan(len(codes), params.get("nlist"), params.get("nprobe"))
         bits = codes.shape[1] * 8
         quantizer = faiss.IndexBinaryHNSW(bits, checked_links(params["M"])) if "M" in params else None
@@ -59,27 +68,30 @@ class Ivf(Bucketed):
         return cls(index)
 
     def learn(self, codes: CodeRows) -> None:
-        """Find lists that suit the codes, which takes long if these are many."""
+        """Train the centroids on a sample of the codes. This takes long if there are many lists."""
         index, nlist = self.index, int(self.index.nlist)
         points = sample(codes, nlist * clustering.POINTS_PER_LIST)
-        if nlist > _MANY:
+        if nlist > _FLOAT_CLUSTERED:
+            # With nlist centroids already in the quantizer, `train` below does not cluster.
             faiss.downcast_IndexBinary(index.quantizer).add(clustering.centroids(points, nlist))
-        index.cp.min_points_per_centroid = 1  # few points are the user's choice, not a warning on stderr
+        index.cp.min_points_per_centroid = 1  # otherwise FAISS warns on stderr about few points
         index.cp.max_points_per_centroid = clustering.POINTS_PER_LIST
         index.train(points)
 
     @classmethod
     def map(cls, path: Path) -> Self:
-        """Map a file: the lists are in memory as far as the system has room, their ids are read once."""
+        """Map a file: the system pages lists in and out; `check` reads their ids once."""
         with path.open("rb") as file:
             IndexFileCursor(file).whole()
-            same = f"/dev/fd/{file.fileno()}"  # what was checked, whatever bytes its name has
+            # FAISS opens files only by name. This name is of the very file that was checked, not of one that has replaced
+            # it since, and is valid UTF-8 whatever the real name is.
+            same = f"/dev/fd/{file.fileno()}"
             kind = cls(faiss.read_index_binary(same, faiss.IO_FLAG_MMAP_IFC))
         kind.check()
         return kind
 
     def check(self) -> None:
-        """Raise ValueError unless every id from 0 to n stands in the lists exactly once."""
+        """Raise ValueError unless every id from 0 to n - 1 is in the lists exactly once."""
         index, quantizer = self.index, faiss.downcast_IndexBinary(self.index.quantizer)
         if type(quantizer) is faiss.IndexBinaryHNSW:
             check_graph(quantizer)
@@ -90,12 +102,12 @@ class Ivf(Bucketed):
             if len(ids) and (ids.min() < 0 or ids.max() >= len(self)):
                 raise ValueError("an id outside the index")
             seen[ids] = True
-        if not seen.all():  # there are as many places as ids
-            raise ValueError("an id twice")
+        if not seen.all():  # the lists hold n ids, so one that is missing means one that is there twice
+            raise ValueError("an id is in the lists twice")
 
     @property
     def search_parameter(self) -> SearchParameter:
-        """Lists that a search looks into."""
+        """Number of lists that a search probes."""
         return SearchParameter("nprobe", 1, int(self.index.nlist))
 
     @property
@@ -107,12 +119,13 @@ class Ivf(Bucketed):
         return self._lists
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         self._forget()
         for start in range(0, len(codes), _PROBES):
-            some = codes[start : start + _PROBES]
-            places = self.nearest(some)
-            self.index.add_core(len(some), faiss.swig_ptr(some), None, faiss.swig_ptr(places))
+            block = codes[start : start + _PROBES]
+            places = self.nearest(block)
+            # `index.add` would find the lists with FAISS's slower search; add_core takes them as given.
+            self.index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(places))
 
     def nearest(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the list (n,) of each code, by its centroid."""
@@ -120,6 +133,7 @@ class Ivf(Bucketed):
 
     def remove(self, keep: Mask) -> None:
         """Drop the codes where `keep` (n,) is false."""
+        # In place: FAISS's remove_ids would leave gaps in the ids, which are positions here.
         ranks = np.cumsum(keep) - 1
         for place, (ids, codes) in enumerate(zip(self.lists.ids, self.lists.codes, strict=True)):
             stays = keep[ids]
@@ -130,42 +144,38 @@ class Ivf(Bucketed):
         self._forget()
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return a copy of the codes with ids `start` to `stop`; for less than all of them learns where each is."""
+        """Return a copy of the codes with ids `start` to `stop`; a part of them needs a table of all positions."""
         out = np.empty((stop - start, self.bits // 8), np.uint8)
         if len(out) == len(self):
             for ids, codes in zip(self.lists.ids, self.lists.codes, strict=True):
                 out[ids] = codes
         elif len(out):
             places, ends = self._places()
-            own = places[start:stop].astype(np.int64)
-            lists = np.searchsorted(ends, own, side="right")
+            wanted = places[start:stop].astype(np.int64)
+            lists = np.searchsorted(ends, wanted, side="right")
             order = np.argsort(lists, kind="stable")
             for rows in np.split(order, np.flatnonzero(np.diff(lists[order])) + 1):
                 codes = self.lists.codes[lists[rows[0]]]
-                out[rows] = codes[own[rows] - ends[lists[rows[0]]] + len(codes)]
+                out[rows] = codes[wanted[rows] - ends[lists[rows[0]]] + len(codes)]
         return out
 
-    def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Return the `k` nearest codes of each query in the lists that are probed, ordered by (distance, id).
-
-        Without `allowed` rows end in ids of -1 where these lists hold fewer; with it more lists are probed until k
-        codes are found.
-        """
+    def _search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
+        """Return the `k` nearest allowed codes of each query in the lists that are probed."""
         if allowed is None and not hamming.isa:
-            return super().search(queries, k, value, None)
+            return super()._search(queries, k, value, None)
         parts = [
-            hamming.top_k_lists(some, self.lists, self._probes(some, value), k, allowed)
-            for some in _blocks(queries, value)
+            hamming.top_k_lists(block, self.lists, self._probes(block, value), k, allowed)
+            for block in _blocks(queries, value)
         ]
-        found = parts[0]
-        if len(parts) > 1:
-            ids = np.concatenate([part.ids for part in parts])
-            found = Nearest(ids, np.concatenate([part.distances for part in parts]))
-        short = np.flatnonzero(found.ids[:, -1] == NO_ID)
-        if allowed is not None and len(short) and value < self.index.nlist:
-            more = self.search(queries[short], k, min(4 * value, int(self.index.nlist)), allowed)
-            found.ids[short], found.distances[short] = more.ids, more.distances
-        return found
+        if len(parts) == 1:
+            return parts[0]
+        return Nearest(
+            np.concatenate([part.ids for part in parts]), np.concatenate([part.distances for part in parts])
+        )
+
+    def _search_further(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
+        """Probe more lists; all of them hold `k` codes."""
+        return self.search(queries, k, min(_MORE_LISTS * value, int(self.index.nlist)), allowed)
 
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
@@ -175,8 +185,8 @@ class Ivf(Bucketed):
             return super().range_search(queries, radius, value, allowed)
         value = self.default if value is None else value
         parts = [
-            hamming.within_lists(some, self.lists, self._probes(some, value), radius, allowed)
-            for some in _blocks(queries, value)
+            hamming.within_lists(block, self.lists, self._probes(block, value), radius, allowed)
+            for block in _blocks(queries, value)
         ]
         ids = np.concatenate([part.ids for part in parts])
         distances = np.concatenate([part.distances for part in parts])
@@ -184,7 +194,7 @@ class Ivf(Bucketed):
         return Within(np.cumsum(counts), ids, distances)
 
     def details(self) -> dict[str, int | str]:
-        """Return the parameters, the imbalance and the size."""
+        """Return the parameters, the length of the longest list, and the size."""
         sizes = [len(ids) for ids in self.lists.ids]
         return {
             "nlist": len(sizes),
@@ -194,7 +204,7 @@ class Ivf(Bucketed):
         }
 
     def _places(self) -> Places:
-        """Return where each code is, (n,), counting through the lists in their order, and where each list ends."""
+        """Return the position of each code, (n,), and the end of each list, in the concatenation of all lists."""
         if self._where is None:
             ends = np.cumsum([len(ids) for ids in self.lists.ids])
             places: NDArray[Any] = np.empty(len(self), np.uint32 if len(self) < 1 << 32 else np.uint64)
@@ -204,7 +214,10 @@ class Ivf(Bucketed):
         return self._where
 
     def _probes(self, queries: NDArray[np.uint8], nprobe: int) -> NDArray[np.int64]:
-        """Return the lists whose centroids are nearest to each query, (q, nprobe); -1 where a graph finds no more."""
+        """Return the lists with the centroids nearest to each query, (q, nprobe); -1 where a graph finds fewer.
+
+        If all are probed, their order does not matter, and a graph, which may miss centroids, is not asked.
+        """
         if nprobe == self.index.nlist:
             return np.tile(np.arange(nprobe), (len(queries), 1))
         if self._centroids is None:
@@ -225,6 +238,6 @@ class Ivf(Bucketed):
 
 
 def _blocks(queries: NDArray[np.uint8], nprobe: int) -> list[NDArray[np.uint8]]:
-    """Cut queries into blocks, at least one, so that what they probe takes little memory."""
+    """Cut queries into blocks, at least one, whose list numbers take at most 64 MiB."""
     size = max(1, _PROBES // nprobe)
     return [queries[start : start + size] for start in range(0, max(1, len(queries)), size)]

@@ -1,9 +1,9 @@
-"""What every type of index does over the FAISS index it wraps, and how it says that it cannot."""
+"""The operations of an index type over the FAISS index it wraps, and the refusal of those that it lacks."""
 
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, BinaryIO, ClassVar, NoReturn, Self
 
 import faiss
 import numpy as np
@@ -17,11 +17,13 @@ from .layout import IndexFileCursor
 
 Mask = NDArray[np.bool_]
 
-SPARE = 16  # places searched beyond k, so that most ties at the k-th distance are seen at once
+FILE = "index.faiss"
+
+SPARE = 16  # matches fetched beyond k, so that most ties at the k-th distance are among them
 
 
 class Kind(ABC):
-    """One type of index. `FaissIndex` asks it only what its parameters and sizes allow: 1 <= k <= n, n >= 1.
+    """One type of index. `FaissIndex` has checked arguments: 1 <= k <= n, and `value` within the search parameter.
 
     Attributes:
         name: as ``--type`` takes it.
@@ -41,25 +43,33 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an empty index with parameters that suit some codes (n, bits/8), where `params` does not say."""
+        """Return an empty index for codes like `codes` (n, bits/8), which also determine parameters not in `params`."""
 
     @classmethod
-    def read(cls, walk: IndexFileCursor) -> Self:
-        """Read a file of FAISS. Raises ValueError or RuntimeError if it does not hold together."""
-        walk.whole()
-        walk.file.seek(0)
-        kind = cls(faiss.read_index_binary(faiss.PyCallbackIOReader(walk.file.read)))
+    def read(cls, file: BinaryIO, folder: Path) -> Self:
+        """Read FAISS's file; `folder` holds whatever else `save` wrote.
+
+        Raises ValueError or RuntimeError if it is inconsistent.
+        """
+        IndexFileCursor(file).whole()
+        file.seek(0)
+        kind = cls(faiss.read_index_binary(faiss.PyCallbackIOReader(file.read)))
         kind.check()
         return kind
 
     @classmethod
     def map(cls, path: Path) -> "Kind":
-        """Map a file of FAISS. Raises ValueError or RuntimeError if it does not hold together."""
-        cls._refuse("be mapped", "what its searches trust must be checked or made anew in memory", "flat, ivf")
+        """Map FAISS's file. Raises ValueError or RuntimeError if it is inconsistent."""
+        cls._refuse("be mapped", "its searches rely on data that must be checked or rebuilt in memory", "flat, ivf")
+
+    def save(self, folder: Path) -> None:
+        """Write the index into `folder`, as FAISS's file and whatever that cannot hold."""
+        with (folder / FILE).open("wb") as file:
+            faiss.write_index_binary(self.index, faiss.PyCallbackIOWriter(file.write))
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ValueError unless searches may trust the index, whose lengths were checked."""
+        """Raise ValueError unless the contents are consistent. `IndexFileCursor` has checked the lengths."""
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -72,29 +82,29 @@ class Kind(ABC):
 
     @property
     def search_parameter(self) -> SearchParameter | None:
-        """The search parameter that trades time for recall, None if the type is exact."""
+        """The parameter that trades time for recall; None if the type is exact."""
         return None
 
     @property
     def default(self) -> int:
-        """The value of the search parameter for searches that do not set it."""
+        """The value of the search parameter for searches that do not set it; 0 if the type is exact."""
         return 0
 
     def tune(self, value: int) -> None:
-        """Set the value of the search parameter for searches that do not set it."""
+        """Set the default value of the search parameter. Raises BackendError if there is none."""
         raise BackendError(f"index type {self.name} has nothing to tune: every search is exact")
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         self.index.add(codes)
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false."""
         self._refuse("remove codes", "FAISS cannot take them out", "flat, ivf")
 
+    @abstractmethod
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return a copy of the codes with ids `start` to `stop`."""
-        self._refuse("give codes back", "FAISS keeps them by bucket, not by id", "flat, ivf, hnsw, multihash")
+        """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8."""
 
     @abstractmethod
     def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
@@ -104,26 +114,29 @@ class Kind(ABC):
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> Within:
-        """Return every allowed code at distance <= radius of each query; `value` is None if the user gave none."""
+        """Return every allowed code at distance <= radius of each query; `value` is None if the user set none."""
 
     def details(self) -> dict[str, int | str]:
-        """Return what `info` tells beyond the type."""
+        """Return the fields of `info` besides the type."""
         return {}
 
     @classmethod
-    def _refuse(cls, what: str, reason: str, can: str) -> NoReturn:
-        raise BackendError(f"index type {cls.name} cannot {what}: {reason}; types that can: {can}")
+    def _refuse(cls, operation: str, cause: str, able: str) -> NoReturn:
+        raise BackendError(f"index type {cls.name} cannot {operation}: {cause}; types that can: {able}")
 
 
 class Bucketed(Kind):
-    """A type that compares a query with the codes of some buckets, as many as an attribute of FAISS's index says."""
+    """A type that compares a query only with the codes of nearby buckets.
+
+    An attribute of FAISS's index, the search parameter, says how many buckets.
+    """
 
     attribute: ClassVar[str]
 
     def __init__(self, index: Any) -> None:
         """Wrap an index of FAISS."""
         super().__init__(index)
-        self._lock = threading.Lock()  # FAISS takes the value from the index, not from the call
+        self._lock = threading.Lock()  # FAISS reads the search parameter from the index, not from the call
         self._default = int(getattr(index, self.attribute))
 
     @property
@@ -132,13 +145,25 @@ class Bucketed(Kind):
         return self._default
 
     def tune(self, value: int) -> None:
-        """Set the value of the search parameter for searches that do not set it."""
+        """Set the default value of the search parameter."""
         with self._lock:
             self._default = value
             setattr(self.index, self.attribute, value)
 
     def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Return the `k` nearest codes of each query; ids of -1 where the buckets hold fewer."""
+        """Return the `k` nearest allowed codes of each query among the buckets that are searched.
+
+        Queries whose buckets hold fewer than `k` of them are repeated over more buckets.
+        """
+        found = self._search(queries, k, value, allowed)
+        short = np.flatnonzero(found.ids[:, -1] == NO_ID)
+        if len(short):
+            more = self._search_further(queries[short], k, value, allowed)
+            found.ids[short], found.distances[short] = more.ids, more.distances
+        return found
+
+    def _search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
+        """Search with FAISS, which knows no filter; ids are -1 where the buckets hold fewer than `k` codes."""
         places = min(k + max(k, SPARE), len(self))
         with self._lock:
             setattr(self.index, self.attribute, value)
@@ -150,10 +175,14 @@ class Bucketed(Kind):
                 setattr(self.index, self.attribute, self._default)
         return Nearest(np.ascontiguousarray(ids[:, :k]), np.ascontiguousarray(distances[:, :k]))
 
+    @abstractmethod
+    def _search_further(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
+        """Search more buckets than `value` does, until `k` codes are found."""
+
     def range_search(
         self, queries: NDArray[np.uint8], radius: int, value: int | None, allowed: Mask | None
     ) -> Within:
-        """Return the codes of the buckets at distance <= radius of each query."""
+        """Return the allowed codes at distance <= radius of each query among the buckets that are searched."""
         with self._lock:
             setattr(self.index, self.attribute, self._default if value is None else value)
             try:
@@ -164,9 +193,9 @@ class Bucketed(Kind):
     def _settle_ties(
         self, queries: NDArray[np.uint8], k: int, ids: NDArray[np.int64], distances: NDArray[np.int32]
     ) -> None:
-        """Put the smallest ids first where more codes tie at the k-th distance than were fetched.
+        """Keep the smallest ids where more codes tie at the k-th distance than were fetched.
 
-        Which of them FAISS's heap keeps is arbitrary: only a range search sees them all.
+        FAISS's heap keeps arbitrary ones of them; only a range search finds all.
         """
         tied = distances[:, k - 1] == distances[:, -1]
         for query in np.flatnonzero(tied & (ids[:, -1] != NO_ID)):
@@ -175,15 +204,15 @@ class Bucketed(Kind):
 
 
 def ordered(distances: NDArray[np.int32], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Sort what FAISS found, (q, k) each, by (distance, id); unfilled places come last."""
+    """Sort FAISS's matches, (q, k) each, by (distance, id), with unfilled places last; return ids and distances."""
     distances[ids == NO_ID] = NO_DISTANCE
     order = np.lexsort((ids, distances), axis=1)
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
 def within(index: Any, queries: NDArray[np.uint8], radius: int, allowed: Mask | None = None) -> Within:
-    """Return what FAISS finds at distance <= radius, ordered by (distance, id)."""
-    bounds, distances, ids = index.range_search(queries, radius + 1)  # FAISS means: less than
+    """Return FAISS's matches at distance <= radius, ordered by (distance, id)."""
+    bounds, distances, ids = index.range_search(queries, radius + 1)  # FAISS takes an exclusive bound
     owners = np.repeat(np.arange(len(queries)), np.diff(bounds.astype(np.int64)))
     if allowed is not None:
         stays = allowed[ids]
@@ -192,7 +221,7 @@ def within(index: Any, queries: NDArray[np.uint8], radius: int, allowed: Mask | 
 
 
 def stored_codes(flat: Any) -> NDArray[np.uint8]:
-    """View the codes (n, bits/8) of an `IndexBinaryFlat`: valid as long as it lives and is not changed."""
+    """View the codes (n, bits/8) of an `IndexBinaryFlat`: valid until it is changed or freed."""
     count, width = int(flat.ntotal), int(flat.code_size)
     if not count:
         return np.empty((0, width), np.uint8)

@@ -1,7 +1,7 @@
-"""The layout of FAISS's files, checked before FAISS reads or maps one: its readers trust the lengths they find.
+"""The layout of FAISS's files, checked before FAISS reads or maps one, because its readers trust all lengths.
 
-Every vector in a file is a 64-bit count and so many elements. Here they are stepped over, and must end where the file
-ends; what the elements say is checked afterwards, by the type.
+A vector in a file is a 64-bit count followed by its elements. The vectors are skipped here, and must end where the
+file ends; the values of the elements are checked afterwards by the class of the type.
 """
 
 import os
@@ -11,16 +11,16 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-FLAT, IVF, HNSW, HASH, MULTI_HASH = b"IBxF", b"IBwF", b"IBHf", b"IBHh", b"IBHm"  # how their files begin
+FLAT, IVF, HNSW, HASH, MULTI_HASH = b"IBxF", b"IBwF", b"IBHf", b"IBHh", b"IBHm"  # the first bytes of their files
 
 _NO_DIRECT_MAP = 0
-_COUNT_AT = 12  # behind magic, width in bits, width in bytes
-_NO_LISTS = b"sprs" + bytes(8)  # how FAISS ends the file of an ivf index without codes
+_COUNT_AT = 12  # after magic, width in bits, width in bytes
+_NO_LISTS = b"sprs" + bytes(8)  # the end of the file of an ivf index without codes
 
 
 @dataclass(frozen=True)
 class Header:
-    """How a file of FAISS begins: which type it holds, width and number of the codes."""
+    """The first fields of a file of FAISS: type, width and number of the codes."""
 
     magic: bytes
     bits: int
@@ -28,12 +28,12 @@ class Header:
 
 
 class IndexFileCursor:
-    """A walk over a file of FAISS. Every step raises ValueError if it leads outside the file."""
+    """A cursor in a file of FAISS. Every step raises ValueError if it leads outside the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Start at the first byte."""
         self.file = file
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = file.seek(0, os.SEEK_END)
         file.seek(0)
 
     def read(self, count: int) -> NDArray[np.uint8]:
@@ -43,34 +43,34 @@ class IndexFileCursor:
         return np.frombuffer(self.file.read(count), np.uint8)
 
     def number(self, code: str) -> int:
-        """Read a number of a numpy type such as ``<i4``."""
+        """Read a number of a numpy dtype such as ``<i4``."""
         return int(self.read(np.dtype(code).itemsize).view(code)[0])
 
     def skip(self, count: int, width: int = 1) -> None:
-        """Step over `count` elements of `width` bytes."""
+        """Skip `count` elements of `width` bytes."""
         if not 0 <= count * width <= self.size - self.file.tell():
             raise ValueError("it ends too early")
         self.file.seek(count * width, os.SEEK_CUR)
 
     def skip_vector(self, width: int) -> None:
-        """Step over a vector of elements of `width` bytes."""
+        """Skip a vector of elements of `width` bytes."""
         self.skip(self.number("<u8"), width)
 
     def header(self) -> Header:
-        """Read how an index begins."""
+        """Read the first fields of an index."""
         magic = self.read(4).tobytes()
         bits, width, count = self.number("<i4"), self.number("<i4"), self.number("<i8")
         trained, _ = self.number("u1"), self.number("<i4")
         if not (8 <= bits <= 1024 and bits % 8 == 0 and width == bits // 8):
             raise ValueError(f"codes of {bits} bits")
         if trained != 1:
-            raise ValueError("it is not trained")
+            raise ValueError("the index is not trained")
         if not 0 <= count <= self.size:
             raise ValueError(f"{count} codes in {self.size} bytes")
         return Header(magic, bits, count)
 
     def index(self, *types: bytes) -> Header:
-        """Step over an index of one of some types."""
+        """Skip an index of one of `types`."""
         header = self.header()
         if header.magic not in types:
             raise ValueError(f"it holds an index of type {header.magic!r}")
@@ -81,15 +81,15 @@ class IndexFileCursor:
         elif header.magic == IVF:
             self._lists(header)
         else:
-            for width in (8, 4, 4, 8, 4):  # probabilities, neighbours a level, levels, offsets, neighbours
+            for width in (8, 4, 4, 8, 4):  # probabilities, neighbours per level, levels, offsets, neighbours
                 self.skip_vector(width)
-            self.skip(5, 4)  # entry point, highest level, two efs, one that nobody uses
+            self.skip(5, 4)  # entry point, highest level, efConstruction, efSearch, one unused
             if self.index(FLAT) != Header(FLAT, header.bits, header.count):
                 raise ValueError("a graph without its codes")
         return header
 
     def whole(self) -> Header:
-        """Step over a flat, IVF or HNSW index, which must be all that the file holds."""
+        """Skip a flat, IVF or HNSW index, which must be all that the file holds."""
         header = self.index(FLAT, IVF, HNSW)
         self.end()
         return header
@@ -97,7 +97,7 @@ class IndexFileCursor:
     def end(self) -> None:
         """Raise ValueError unless this is the end of the file."""
         if self.file.tell() != self.size:
-            raise ValueError("something follows its end")
+            raise ValueError("bytes follow its end")
 
     def _lists(self, header: Header) -> None:
         nlist, _ = self.number("<u8"), self.number("<u8")
@@ -116,20 +116,20 @@ class IndexFileCursor:
         elif form != b"full" or len(sizes) != nlist:
             raise ValueError("lengths of the inverted lists missing")
         if sizes.max(initial=0) > header.count or int(sizes.sum()) != header.count:
-            raise ValueError("the inverted lists hold another number of codes")
+            raise ValueError("the inverted lists do not hold as many codes as the header says")
         self.skip(header.count, width + 8)
 
 
 def flat_head(empty: bytes, count: int) -> bytes:
-    """Return how the file of a flat index of `count` codes begins, which follow, from the file of an empty one."""
+    """Return the bytes before the codes of a flat index of `count` codes, given the file of an empty one."""
     width = int.from_bytes(empty[8:12], "little")
     return _counted(empty, count)[:-8] + (count * width).to_bytes(8, "little")
 
 
 def ivf_head(empty: bytes, sizes: NDArray[np.int64]) -> bytes:
-    """Return how the file of an ivf index begins, from that of an empty one: codes and ids of every list follow."""
+    """Return the bytes before the lists of an ivf index with lists of `sizes`, given the file of an empty one."""
     if not empty.endswith(_NO_LISTS):
-        raise ValueError("no file of an empty ivf index")
+        raise ValueError("not the file of an empty ivf index")
     listed = b"full" + len(sizes).to_bytes(8, "little") + sizes.astype("<u8").tobytes()
     return _counted(empty, int(sizes.sum())).removesuffix(_NO_LISTS) + listed
 

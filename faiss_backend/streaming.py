@@ -1,6 +1,6 @@
-"""Building types flat and ivf straight into FAISS's file, so that neither codes nor index have to fit into memory.
+"""Build types flat and ivf directly in FAISS's file, so that neither codes nor index need to fit in memory.
 
-Codes are read twice for type ivf: once to find the list of each, once to write it where that list lies in the file.
+After training, type ivf reads the codes twice: to find the list of each, and to write it into that list in the file.
 """
 
 import os
@@ -24,7 +24,7 @@ Advance = Callable[[int], object]
 
 
 def write_flat(rows: CodeRows, path: Path, advance: Advance) -> None:
-    """Write an `IndexBinaryFlat` of codes (n, bits/8) uint8, and tell `advance` how many are done since the last."""
+    """Write an `IndexBinaryFlat` of codes (n, bits/8) uint8; call `advance` with the number of codes just written."""
     empty = faiss.serialize_index_binary(faiss.IndexBinaryFlat(rows.shape[1] * 8)).tobytes()
     with path.open("wb") as file:
         file.write(flat_head(empty, len(rows)))
@@ -42,9 +42,9 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
     with TemporaryFile(dir=path.parent) as nearest, path.open("wb") as file:
         sizes = np.zeros(nlist, np.int64)
         for _, codes in blocks(rows):
-            own = lists.nearest(codes).astype(np.int32)
-            nearest.write(own.data)
-            sizes += np.bincount(own, minlength=nlist)
+            numbers = lists.nearest(codes).astype(np.int32)
+            nearest.write(numbers.data)
+            sizes += np.bincount(numbers, minlength=nlist)
             advance(len(codes) // 2)
         nearest.seek(0)
         head = ivf_head(faiss.serialize_index_binary(lists.index).tobytes(), sizes)
@@ -54,7 +54,7 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
 
 
 def _fill(file: int, rows: CodeRows, nearest: Any, sizes: NDArray[np.int64], start: int, advance: Advance) -> None:
-    """Write codes and ids into their lists, each of which is its codes and then its ids; the first is at `start`."""
+    """Write codes and ids into the lists. Each list is its codes, then its ids; the first is at byte `start`."""
     width = rows.shape[1]
     codes_at = start + np.cumsum(sizes * (width + 8)) - sizes * (width + 8)
     ids_at = codes_at + sizes * width
