@@ -91,24 +91,43 @@ class DistinctCodes:
         nodes: (n,) int64, the node of each row; None as long as row i has node i.
     """
 
-    def __init__(self, codes: NDArray[np.uint8], nodes: NDArray[np.int64] | None = None) -> None:
-        """Take the nodes' codes (count, bits/8), and the nodes of the rows."""
-        keys, first = np.unique(_keys(codes), return_index=True)
+    def __init__(
+        self, codes: NDArray[np.uint8], nodes: NDArray[np.int64] | None = None, distinct: bool | None = None
+    ) -> None:
+        """Take the nodes' codes (count, bits/8) and the nodes of the rows.
+
+        `codes` must not change until `add` has been called. `distinct` says that they are known to be distinct, which
+        saves sorting them.
+        """
         self.count = len(codes)
         self.nodes = nodes
-        self._known, self._node_of = keys, first  # ascending codes, and the node of each
+        self._codes: NDArray[np.uint8] | None = codes  # until they are sorted
+        self._distinct = distinct
+        self._known: NDArray[np.bytes_] = np.empty(0, "S1")  # ascending codes
+        self._node_of: NDArray[np.int64] = np.empty(0, np.int64)  # the node of each
+
+    def _sort(self) -> None:
+        if self._codes is not None:
+            self._known, self._node_of = np.unique(_keys(self._codes), return_index=True)
+            self._codes = None
 
     def __len__(self) -> int:
         """Return the number of distinct codes."""
+        if self._distinct:
+            return self.count
+        self._sort()
         return len(self._known)
 
     @property
     def has_equal_nodes(self) -> bool:
         """Whether two nodes have the same code, as in graphs built by FAISS or an older version."""
-        return len(self) < self.count
+        if self._distinct is None:
+            self._distinct = len(self) == self.count
+        return not self._distinct
 
     def add(self, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Append rows with codes (m, bits/8); return the new codes among them, which become the next nodes."""
+        self._sort()
         keys, first, inverse = np.unique(_keys(codes), return_index=True, return_inverse=True)
         places = np.searchsorted(self._known, keys)
         known = np.zeros(len(keys), np.bool_)

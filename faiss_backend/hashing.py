@@ -222,8 +222,8 @@ def _buckets(b: int, nflip: int) -> int:
 def _read_codes(file: BinaryIO) -> tuple[tuple[int, int, int], NDArray[np.uint8]]:
     """Read the file of a `faiss.IndexBinaryHash`: bits, b and nflip; and the codes (n, bits/8) by id.
 
-    A table of bit strings holds the value and the number of codes of each bucket. Then each bucket follows, as a vector
-    of ids and a vector of codes. Raises ValueError if the file is inconsistent.
+    A table of bit strings holds the value and the number of codes of each bucket. Then each bucket follows, as a
+    vector of ids and a vector of codes. Raises ValueError if the file is inconsistent.
     """
     cursor = IndexFileCursor(file)
     header, b, nflip = cursor.header(), cursor.number("<i4"), cursor.number("<i4")

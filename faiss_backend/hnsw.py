@@ -36,10 +36,10 @@ class Hnsw(Kind):
     magic = HNSW
     build_params = ("M", "ef_construction", "ef")
 
-    def __init__(self, index: Any, nodes: NDArray[np.int64] | None = None) -> None:
-        """Wrap FAISS's index; `nodes` (n,) are the nodes of the rows, None if row i has node i."""
+    def __init__(self, index: Any) -> None:
+        """Wrap FAISS's index, in which row i is node i."""
         super().__init__(index)
-        self._distinct = DistinctCodes(stored_codes(self._storage), nodes)
+        self._distinct = DistinctCodes(stored_codes(self._storage))
         self._forget()
 
     def _forget(self) -> None:
@@ -57,7 +57,8 @@ class Hnsw(Kind):
         """Read the graph, and the nodes of the rows if they were saved."""
         kind = super().read(file, folder)
         if (folder / NODES_FILE).exists():
-            kind._distinct.nodes = read_nodes(folder, kind._distinct.count)
+            nodes = read_nodes(folder, kind._distinct.count)
+            kind._distinct = DistinctCodes(stored_codes(kind._storage), nodes, distinct=True)
         return kind
 
     def save(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ from .flat import Flat
 from .hashing import Hash, MultiHash
 from .hnsw import Hnsw
 from .ivf import Ivf
-from .kind import Kind
+from .kind import FILE, Kind
 from .streaming import write_flat, write_ivf
 
 _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Hnsw, Hash, MultiHash)}
@@ -35,23 +35,23 @@ class FaissIndex:
 
     types: ClassVar[tuple[str, ...]] = (*_KINDS, "auto")
 
-    def __init__(self, kind: Kind, mapped: bool = False, why: str = "") -> None:
+    def __init__(self, kind: Kind, mapped: bool = False, reason: str = "") -> None:
         """Wrap an index type; use `FaissIndex.build` or `FaissIndex.load` instead."""
         self._kind = kind
         self._mapped = mapped
         self.bits = kind.bits
-        self.why = why
+        self.reason = reason
 
     @classmethod
     def build(
         cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
     ) -> Self:
-        """Build an index of codes (n, bits/8) uint8. Its attribute `why` explains the choice of type ``auto``."""
+        """Build an index of codes (n, bits/8) uint8. Its attribute `reason` explains the choice of type ``auto``."""
         choice = _choose(codes.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         built = kind.train(codes, check_params(choice.params, kind.build_params, f"index type {choice.type}"))
         built.add(codes)
-        return cls(built, why=choice.why)
+        return cls(built, reason=choice.reason)
 
     @classmethod
     def stream(
@@ -65,15 +65,16 @@ class FaissIndex:
     ) -> Self:
         """Build an index in a folder, with the files that `build` and `save` would write, and open it.
 
-        For types ``flat`` and ``ivf`` neither the codes nor the index need to fit in memory: the index is opened mapped.
+        For types ``flat`` and ``ivf`` neither the codes nor the index need to fit in memory: the index is opened
+        mapped.
         """
         choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         build_params = check_params(choice.params, kind.build_params, f"index type {choice.type}")
         if kind is Flat:
-            write_flat(rows, folder / storage.FILE, advance)
+            write_flat(rows, folder / FILE, advance)
         elif kind is Ivf:
-            write_ivf(rows, build_params, folder / storage.FILE, advance)
+            write_ivf(rows, build_params, folder / FILE, advance)
         else:
             built = kind.train(rows, build_params)
             for _, codes in blocks(rows):
@@ -81,8 +82,8 @@ class FaissIndex:
                     built.add(codes[start : start + _ADDED])
                     advance(len(codes[start : start + _ADDED]))
             built.save(folder)
-            return cls(built, why=choice.why)
-        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, why=choice.why)
+            return cls(built, reason=choice.reason)
+        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, reason=choice.reason)
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -130,7 +131,7 @@ class FaissIndex:
         return self._kind.range_search(queries, radius, self._value(params), allowed)
 
     def save(self, folder: Path) -> None:
-        """Write the index as a file that `faiss.read_index_binary` opens; type ``hnsw`` adds the nodes of the rows."""
+        """Write the index as a file for `faiss.read_index_binary`; type ``hnsw`` adds the nodes of its rows."""
         self._kind.save(folder)
 
     @classmethod

@@ -1,7 +1,7 @@
 """Type ivf: each code is in the list of its nearest centroid; a query searches the `nprobe` nearest lists.
 
-With the compiled scan (`hamming.isa`) our own code searches FAISS's lists in place; FAISS only stores, trains and saves
-them. Without it FAISS searches, and `Bucketed` puts its ties in order.
+With the compiled scan (`hamming.isa`) our own code searches FAISS's lists in place; FAISS only stores, trains and
+saves them. Without it FAISS searches, and `Bucketed` puts its ties in order.
 """
 
 from pathlib import Path
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from transhash import clustering, hamming
 from transhash.backends import CodeRows, SearchParameter
-from transhash.results import NO_ID, Nearest, Within
+from transhash.results import Nearest, Within
 
 from .blocks import sample
 from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes
 from .layout import IVF, IndexFileCursor
 
-# Above this number of lists FAISS's training, which clusters codes as floats, takes minutes, and its lists are not better
-# than those of k-means in Hamming space.
+# Above this number of lists FAISS's training, which clusters codes as floats, takes minutes, and its lists are not
+# better than those of k-means in Hamming space.
 _FLOAT_CLUSTERED = 1024
 
 _PROBES = 1 << 23  # list numbers held in memory at once
@@ -83,8 +83,8 @@ class Ivf(Bucketed):
         """Map a file: the system pages lists in and out; `check` reads their ids once."""
         with path.open("rb") as file:
             IndexFileCursor(file).whole()
-            # FAISS opens files only by name. This name is of the very file that was checked, not of one that has replaced
-            # it since, and is valid UTF-8 whatever the real name is.
+            # FAISS opens files only by name. This name is of the very file that was checked, not of one that has
+            # replaced it since, and is valid UTF-8 whatever the real name is.
             same = f"/dev/fd/{file.fileno()}"
             kind = cls(faiss.read_index_binary(same, faiss.IO_FLAG_MMAP_IFC))
         kind.check()

@@ -43,7 +43,7 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
-        """Return an empty index for codes like `codes` (n, bits/8), which also determine parameters not in `params`."""
+        """Return an empty index trained on `codes` (n, bits/8), which determine the parameters not in `params`."""
 
     @classmethod
     def read(cls, file: BinaryIO, folder: Path) -> Self:
@@ -121,8 +121,8 @@ class Kind(ABC):
         return {}
 
     @classmethod
-    def _refuse(cls, operation: str, cause: str, able: str) -> NoReturn:
-        raise BackendError(f"index type {cls.name} cannot {operation}: {cause}; types that can: {able}")
+    def _refuse(cls, operation: str, reason: str, able: str) -> NoReturn:
+        raise BackendError(f"index type {cls.name} cannot {operation}: {reason}; types that can: {able}")
 
 
 class Bucketed(Kind):

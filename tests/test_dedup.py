@@ -121,18 +121,12 @@ def test_refuses_a_negative_radius():
         list(dedup.clusters(codes_of(np.zeros((2, 1), np.uint8)), -1))
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "multihash"])
-def test_every_type_that_keeps_codes(kind):
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "hash", "multihash"])
+def test_every_type(kind):
     index = Index.build(codes_of(np.repeat(np.arange(60, dtype=np.uint8)[::2, None], 4, axis=0)), type=kind)
     assert [own.ids.tolist() for own in dedup.clusters(index, 0)] == [
         list(range(4 * n, 4 * n + 4)) for n in range(30)
     ]
-
-
-def test_a_type_that_keeps_no_codes_is_refused():
-    index = Index.build(codes_of(np.zeros((2, 1), np.uint8)), type="hash")
-    with pytest.raises(BackendError, match="cannot give codes back"):
-        list(dedup.clusters(index, 0))
 
 
 def test_of_a_filtered_part():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transhash import Codes, Index, hamming, load_hasher, read_codes, rerank, write_codes
 from transhash.codes import ModelRef, Records
-from transhash.errors import BackendError, CodesError, MismatchError, ModelError
+from transhash.errors import CodesError, MismatchError, ModelError
 from transhash.hashers.transhash import TransHasher
 from transhash.packing import pack, unpack
 from transhash.results import NO_DISTANCE, NO_ID, Nearest
@@ -149,13 +149,6 @@ def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
     np.testing.assert_array_equal(ranked.scores, expected.scores)
     nothing = Nearest(np.full((5, 2), NO_ID), np.full((5, 2), NO_DISTANCE, np.int32))
     assert (rerank.by_outputs(index, nothing, outputs).ids == NO_ID).all()
-
-
-def test_a_type_that_keeps_no_codes_says_so():
-    codes, outputs = some(3)
-    index = Index.build(collection(codes), "faiss", "hash")
-    with pytest.raises(BackendError, match="hash cannot give codes back"):
-        rerank.by_outputs(index, index.search(pack(outputs), 3), outputs)
 
 
 @pytest.fixture(params=["as in the index", "some further", "in another order"])

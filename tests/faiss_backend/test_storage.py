@@ -8,9 +8,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from faiss_backend import FaissIndex
-from faiss_backend.storage import FILE
+from faiss_backend.distinct import FILE as NODES_FILE
+from faiss_backend.kind import FILE
 from transhash.errors import BackendError
 
 TYPES = ["BFlat", "BIVF8", "BIVF8_HNSW4", "BHNSW4", "BHash9", "BHash3x9"]
@@ -20,7 +22,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from faiss_backend import FaissIndex
-from faiss_backend.storage import FILE
+from faiss_backend.kind import FILE
 from transhash.errors import BackendError
 
 folder, whole = Path(sys.argv[1]), np.fromfile(sys.argv[2], np.uint8)
@@ -71,6 +73,26 @@ def build(folder, factory):
     return codes
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"nodes": np.array([0, 1, 2**40])},
+        {"nodes": np.array([0, -1, 1])},
+        {"nodes": np.zeros(3, np.int32)},
+        {"nodes": np.zeros((3, 2), np.int64)},
+        {"nodes": np.zeros(500, np.int64)},
+        {"other": np.zeros(3, np.int64)},
+    ],
+)
+def test_nodes_that_do_not_fit_their_graph(nodes, tmp_path):
+    codes = np.random.default_rng(0).integers(0, 256, (300, 8), dtype=np.uint8)
+    FaissIndex.build(np.concatenate([codes, codes[:9]]), type="hnsw").save(tmp_path)
+    assert len(FaissIndex.load(tmp_path)) == 309
+    (tmp_path / NODES_FILE).write_bytes(save(nodes))
+    with pytest.raises(BackendError, match=r"index\.faiss: not a FAISS index, or damaged \(nodes.safetensors"):
+        FaissIndex.load(tmp_path)
+
+
 @pytest.mark.parametrize("factory", TYPES)
 def test_mutated_files_open_soundly_or_not_at_all(factory, tmp_path):
     """No mutant crashes the process, hangs it, or takes gigabytes; what opens searches and grows."""
@@ -111,16 +133,16 @@ def test_an_index_of_another_type_is_refused(tmp_path):
     other.add_with_ids(codes, np.arange(10) + 5)
     for index in (other, faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(64), 64, 4)):
         faiss.write_index_binary(index, str(tmp_path / FILE))
-        with pytest.raises(BackendError, match=r"index\.faiss: no FAISS index, or a damaged one"):
+        with pytest.raises(BackendError, match=r"index\.faiss: not a FAISS index, or damaged"):
             FaissIndex.load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda hnsw, flat: put(hnsw.neighbors, 3, 10_000), "leads nowhere|out of range"),
+        (lambda hnsw, flat: put(hnsw.neighbors, 3, 10_000), "does not lead to a node|out of range"),
         (lambda hnsw, flat: put(hnsw.levels, 0, 40), "levels|range"),
-        (lambda hnsw, flat: put(hnsw.offsets, 5, 1), "offsets|should be"),
+        (lambda hnsw, flat: put(hnsw.offsets, 5, 1), "offsets|do not follow"),
         (lambda hnsw, flat: setattr(hnsw, "entry_point", -1), "entry"),
         (lambda hnsw, flat: setattr(hnsw, "max_level", 0), "entry"),
         (lambda hnsw, flat: setattr(hnsw, "efSearch", 2**31 - 1), "ef="),

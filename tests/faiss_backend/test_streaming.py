@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faiss_backend import FaissIndex, blocks, storage
+from faiss_backend import FaissIndex, blocks
+from faiss_backend.kind import FILE
 from transhash import hamming
 
 
@@ -51,9 +52,11 @@ def test_the_file_is_the_one_that_is_built_in_memory(tmp_path_factory, count, wi
     with patch.object(blocks, "_BLOCK_ROWS", block):
         FaissIndex.stream(Slices(codes), streamed, type=name, params=params, advance=told.append)
     assert sum(told) == count
-    assert [path.name for path in streamed.iterdir()] == [storage.FILE]
-    assert (streamed / storage.FILE).read_bytes() == (built / storage.FILE).read_bytes()
-    plain = faiss.read_index_binary(str(streamed / storage.FILE))
+    assert [path.name for path in streamed.iterdir()] == [FILE]
+    plain = faiss.read_index_binary(str(streamed / FILE))
+    # FAISS writes the sizes of lists in another form when most are empty, so it writes ours again before they are
+    # compared.
+    assert faiss.serialize_index_binary(plain).tobytes() == (built / FILE).read_bytes()
     if name == "ivf":
         plain.nprobe = plain.nlist
     queries = codes[:9]

@@ -130,12 +130,11 @@ class TritonIndex:
     ) -> Nearest:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
-        Type ``ivf`` takes ``nprobe``; rows end in ids of -1 where the probed lists hold fewer codes. With `allowed`
-        it looks into more of them until there are enough.
+        Type ``ivf`` takes ``nprobe``. It probes more lists where those hold fewer than k codes.
         """
         nprobe, scanned = self._nprobe(params), self._scanned()
         found = scanned.top_k(queries, k, nprobe, allowed)
-        if allowed is None or not (nprobe and found.ids.shape[1]):
+        if not (nprobe and found.ids.shape[1]):
             return found
         while len(short := np.flatnonzero(found.ids[:, -1] == NO_ID)):
             nprobe = (4 * nprobe[0],)
