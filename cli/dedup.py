@@ -1,7 +1,6 @@
 """`th dedup`."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,82 +10,164 @@ import click
 from . import options, render
 
 if TYPE_CHECKING:
-    from transhash.codes import Codes
-    from transhash.dedup import Cluster
+    from transhash.duplicates import Cluster, Duplicates
 
-_COLUMNS = ("cluster", "id", "distance", "bytes", "path")
-_BEGINNINGS = {".csv": ",".join(_COLUMNS), ".jsonl": '{"cluster": '}  # of the files that this command writes
+_COLUMNS = ("cluster", "id", "distance", "bytes", "path", "role")
+_BEGINNINGS = {".csv": b"cluster,id,distance,bytes,path", ".jsonl": b'{"cluster": '}  # of files that it replaces
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("images", metavar="INDEX", type=options.Index("the codes file that a server was filled from will do"))
-@click.option("--radius", type=click.IntRange(0, 1024), required=True, help="Bits in which near-duplicates differ.")
+@click.option(
+    "--radius",
+    type=click.IntRange(0, 1024),
+    help="Bits in which near-duplicates differ. Default: a sixteenth of a code for phash, 0 for other models.",
+)
+@click.option("--suggest", is_flag=True, help="Suggest a radius from the distances between the images, and stop.")
+@click.option(
+    "--keep",
+    type=click.Choice(["largest", "oldest", "path"]),
+    default="largest",
+    show_default=True,
+    help="Which image of a cluster is kept: the largest file, the oldest, or the first path in alphabetical order.",
+)
+@click.option("--prefer", multiple=True, type=_FOLDER, help="Folder whose images are kept rather than others.")
+@click.option("--reference", multiple=True, type=_FOLDER, help="Folder whose images are always kept.")
 @click.option("-o", "--output", type=options.Output(), help="File to write the clusters to: .csv or .jsonl.")
-@click.option("--spare", is_flag=True, help="Print the paths of all but one image of each cluster, and nothing else.")
+@click.option("--spare", is_flag=True, help="Print the paths of the images that could go, and nothing else.")
 @click.option("-0", "--null", is_flag=True, help="With --spare, end paths in NUL bytes, as xargs -0 takes them.")
 @options.JSON
-def dedup(images: Path, radius: int, output: Path | None, spare: bool, null: bool, as_json: bool) -> None:
-    """Find the near-duplicates in an INDEX, or a codes file: clusters of images, each within RADIUS bits of another.
+def dedup(
+    images: Path,
+    radius: int | None,
+    suggest: bool,
+    keep: str,
+    prefer: tuple[Path, ...],
+    reference: tuple[Path, ...],
+    output: Path | None,
+    spare: bool,
+    null: bool,
+    as_json: bool,
+) -> None:
+    """Find the near-duplicates in an INDEX or a codes file: clusters of images within RADIUS bits of one of them.
 
     \b
     Examples:
-        th dedup photos.index --radius 4
+        th dedup photos.index --suggest
         th dedup photos.index --radius 4 -o clusters.csv
-        th dedup photos.index --radius 4 --spare | th index remove photos.index --list -
+        th dedup photos.index --radius 4 --spare -0 | th index remove photos.index --list - -0
 
-    The first image of a cluster is that with the largest file; distances are the others' from it. Nothing is deleted.
-    The answer is exact for every type of index.
+    Nothing is deleted. The files are looked at: names of one file count once, and a file that is gone or has changed
+    since it was encoded is neither kept nor called spare. The answer is exact for every type of index.
     """
     if spare + as_json + (output is not None) > 1:
         raise click.UsageError("--spare, --json and -o exclude each other")
     if output:
         _check_replaceable(output)
+    if suggest:
+        _suggest(images, as_json)
+        return
 
-    from transhash import dedup
-    from transhash.codes import is_codes_file, read_codes
-    from transhash.index.index import Index
+    import transhash
 
-    opened: Index | Codes = read_codes(images) if is_codes_file(images) else Index.open(images)
     with render.rows("codes") as show:
-        clusters = list(dedup.clusters(opened, radius, show))
-    found = [_described(number, cluster) for number, cluster in enumerate(clusters, 1)]
-    summary = _summary(clusters)
+        found = transhash.dedup(images, radius, keep=keep, prefer=prefer, reference=reference, on_rows=show)
+    described = [_described(number, cluster) for number, cluster in enumerate(found, 1)]
     if as_json:
-        render.document({"index": str(images), "radius": radius, **summary, "clusters": found})
+        render.document(
+            {
+                "index": str(images),
+                "radius": found.radius,
+                **_summary(found),
+                "changed": found.changed,
+                "missing": found.missing,
+                "clusters": described,
+            }
+        )
     elif spare:
-        render.paths([os.fsencode(path) for cluster in clusters for path in cluster.paths[1:]], null)
+        from transhash.duplicates import spare_lines
+
+        render.paths(spare_lines(found, null), null)
     elif output:
-        _write(found, output)
+        _write(described, output)
         render.note(f"wrote {output}")
     else:
-        _tables(found)
-    if not clusters:
-        render.note(f"no two images are within {radius} bits")
+        _tables(described)
+    _notes(found)
+
+
+def _suggest(images: Path, as_json: bool) -> None:
+    from transhash.duplicates import suggest_radius
+
+    found = suggest_radius(images)
+    if as_json:
+        render.document(
+            {
+                "radius": found.radius,
+                "sample": found.sample,
+                "near": list(found.near),
+                "chance_pairs": list(found.chance_pairs),
+            }
+        )
         return
+    rows = [
+        [radius, near, f"{chance:.3g}"]
+        for radius, (near, chance) in enumerate(zip(found.near, found.chance_pairs, strict=True))
+    ]
+    render.table(("radius", f"with another within it, of {found.sample}", "chance pairs expected"), rows)
+    render.line(f"suggested: --radius {found.radius}")
+
+
+def _notes(found: "Duplicates") -> None:
+    """Print the summary and what the files on disk say to stderr."""
+    for paths, what in (
+        (found.changed, "changed since encoding: encode again, with --sync"),
+        (found.missing, "not there any more"),
+    ):
+        if paths:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            render.note(f"{paths[0]}{more}: {what}; neither kept nor spare")
+    if found.chained:
+        render.note(
+            f"warning: {found.chained} images are linked to a kept one only through others and are not spare; "
+            "a smaller radius separates them (see --suggest)"
+        )
+    if not len(found):
+        render.note(f"no two images are within {found.radius} bits")
+        return
+    summary = _summary(found)
     size = f", {summary['spare_bytes'] / 1e6:.1f} MB" if summary["spare_bytes"] else ""
     render.note(
-        f"{summary['clusters']} clusters of {summary['images']} images within {radius} bits: "
-        f"{summary['spare']} could go{size}"
+        f"{len(found)} cluster{'s' if len(found) > 1 else ''} of {summary['images']} images "
+        f"within {found.radius} bits: {summary['spare']} could go{size}"
     )
 
 
-def _summary(clusters: list["Cluster"]) -> dict[str, int]:
-    """Count what there is, and what one image a cluster would leave over."""
+def _summary(found: "Duplicates") -> dict[str, int]:
     return {
-        "clusters": len(clusters),
-        "images": sum(map(len, clusters)),
-        "spare": sum(len(cluster) - 1 for cluster in clusters),
-        "spare_bytes": sum(int(cluster.sizes[1:].clip(0).sum()) for cluster in clusters),
+        "clusters": len(found),
+        "images": sum(map(len, found)),
+        "spare": len(found.spare),
+        "spare_bytes": found.spare_bytes,
+        "chained": found.chained,
     }
 
 
 def _described(number: int, cluster: "Cluster") -> dict[str, Any]:
-    rows = zip(cluster.ids.tolist(), cluster.distances.tolist(), cluster.sizes.tolist(), cluster.paths, strict=True)
+    rows = zip(
+        cluster.ids.tolist(),
+        cluster.distances.tolist(),
+        cluster.sizes.tolist(),
+        cluster.paths,
+        cluster.roles,
+        strict=True,
+    )
     return {
         "cluster": number,
         "images": [
-            {"id": id, "distance": distance, "bytes": size if size >= 0 else None, "path": path}
-            for id, distance, size, path in rows
+            {"id": id, "distance": distance, "bytes": size if size >= 0 else None, "path": path, "role": role}
+            for id, distance, size, path, role in rows
         ],
     }
 
@@ -98,22 +179,23 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[list[object]]:
 
 
 def _tables(found: list[dict[str, Any]]) -> None:
+    columns = ("id", "distance", "bytes", "role", "path")
     for cluster in found:
         render.line(f"cluster {cluster['cluster']}: {len(cluster['images'])} images")
-        rows = [["" if value is None else value for value in row[1:]] for row in _rows([cluster])]
-        render.table(_COLUMNS[1:], rows, indent="  ")
+        rows = [["" if image[column] is None else image[column] for column in columns] for image in cluster["images"]]
+        render.table(columns, rows, indent="  ")
 
 
 def _check_replaceable(output: Path) -> None:
-    """Fail if the name says no format, or anything but clusters stands there."""
+    """Fail if the name does not end in a known format, or something other than clusters exists there."""
     from transhash import files
 
     beginning = _BEGINNINGS.get(output.suffix.lower())
     if beginning is None:
-        raise click.UsageError(f"{output}: no format for such a name; choose one that ends in .csv or .jsonl")
+        raise click.UsageError(f"{output}: unknown format; choose a name that ends in .csv or .jsonl")
 
     def is_ours(there: Path) -> bool:
-        return files.begins_with(there, beginning.encode()) or (there.is_file() and there.stat().st_size == 0)
+        return files.begins_with(there, beginning) or (there.is_file() and there.stat().st_size == 0)
 
     files.check_replaceable(output, is_ours, "a file of clusters")
 

@@ -13,6 +13,7 @@ def test_public_names():
         "TrainConfig",
         "TransHashError",
         "Within",
+        "dedup",
         "encode",
         "evaluate",
         "load_hasher",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .codes import Codes, read_codes, write_codes
+    from .duplicates import dedup
     from .encoding.run import encode
     from .errors import TransHashError
     from .evaluation import evaluate
@@ -35,6 +36,7 @@ _HOMES = {
     "Within": "results",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
+    "dedup": "duplicates",
     "encode": "encoding.run",
     "evaluate": "evaluation",
     "load_hasher": "hashers",
@@ -51,6 +53,7 @@ __all__ = [
     "TrainConfig",
     "TransHashError",
     "Within",
+    "dedup",
     "encode",
     "evaluate",
     "load_hasher",

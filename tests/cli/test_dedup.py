@@ -22,7 +22,7 @@ def photos(th, pictures, tmp_path_factory):
     return root
 
 
-SUMMARY = "1 clusters of 3 images within 6 bits: 2 could go, "
+SUMMARY = "1 cluster of 3 images within 6 bits: 2 could go, "
 
 
 def test_json_and_files_agree(th, photos, tmp_path):
@@ -77,7 +77,7 @@ def test_what_could_go_is_removed_from_the_index(th, command, photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["i", "--radius", "2", "-o", "d.txt"], 2, "choose one that ends in .csv or .jsonl"),
+        (["i", "--radius", "2", "-o", "d.txt"], 2, "choose a name that ends in .csv or .jsonl"),
         (["i", "--radius", "2", "-o", "precious.csv"], 1, "exists and is not a file of clusters"),
         (["i", "--radius", "2", "--json", "--spare"], 2, "exclude each other"),
         (["photos", "--radius", "2"], 1, "not an index folder"),
@@ -89,3 +89,11 @@ def test_mistakes_are_one_line(th, photos, arguments, code, message):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert (photos / "precious.csv").read_text() == "name\n"
+
+
+def test_names_with_line_breaks_and_suggestions(th, photos):
+    done = th("dedup", "i", "--radius", 6, "--spare", cwd=photos, code=1)
+    assert done.stdout == ""
+    assert "dup\\n \\xff.png: a line break in a name; end paths in NUL bytes with -0" in done.stderr
+    assert "suggested: --radius" in th("dedup", "i", "--suggest", cwd=photos).stdout
+    assert json.loads(th("dedup", "c.h5", "--suggest", "--json", cwd=photos).stdout)["sample"] == 5

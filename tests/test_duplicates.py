@@ -1,0 +1,299 @@
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
+
+import transhash
+from transhash import Codes, Index, duplicates, hamming
+from transhash.codes import ModelRef, Records, write_codes
+from transhash.errors import BackendError, MismatchError, SelectionError
+
+
+def codes_of(packed, paths=None, root=b"/nowhere", sizes=None, mtimes=None, name="phash"):
+    paths = paths or [b"%d.jpg" % row for row in range(len(packed))]
+    if sizes is not None and mtimes is None:
+        mtimes = np.full(len(packed), -1, np.int64)
+    model = ModelRef(name, "digest", packed.shape[1] * 8)
+    return Codes(packed, Records(paths, root, None, (), sizes, mtimes), model)
+
+
+def on_disk(folder, packed, **stats):
+    """Codes whose files are there: 0.jpg, 1.jpg, … of 100 bytes."""
+    for row in range(len(packed)):
+        (folder / f"{row}.jpg").write_bytes(b"%100d" % row)
+    return codes_of(packed, root=os.fsencode(folder), **stats)
+
+
+def groups(labels):
+    """The same for two numberings of the same components."""
+    _, first = np.unique(labels, return_index=True)
+    order = np.argsort(first)
+    return np.argsort(order)[np.unique(labels, return_inverse=True)[1]].tolist()
+
+
+@st.composite
+def collections(draw, most=800):
+    """Codes with copies and near-copies, from sparse to dense, and a radius."""
+    width, count = draw(st.sampled_from([1, 2, 3, 8, 16])), draw(st.integers(1, most))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sources = rng.integers(0, 256, (draw(st.integers(1, count)), width), dtype=np.uint8)
+    packed = sources[rng.integers(0, len(sources), count)]
+    flips = rng.random((count, width * 8)) < draw(st.sampled_from([0, 0.01, 0.05]))
+    return packed ^ np.packbits(flips, axis=1), draw(st.integers(0, 12) | st.integers(0, width * 8))
+
+
+@settings(deadline=None, max_examples=100)
+@given(collections())
+def test_components_equal_brute_force(collection):
+    packed, radius = collection
+    _, expected = connected_components(hamming.distances(packed, packed) <= radius)
+    assert groups(duplicates.components(packed, radius)) == groups(expected)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """30 files of several sizes and dates, each with a link, a hard link, and a path with a detour."""
+    root = tmp_path_factory.mktemp("tree")
+    (root / "a").mkdir()
+    (root / "b").mkdir()
+    for number in range(30):
+        file = root / "ab"[number % 2] / f"{number}.jpg"
+        file.write_bytes(b"x" * (1 + number % 4))
+        os.utime(file, ns=(0, 1000 * (number % 5)))
+        (root / f"link{number}.jpg").symlink_to(file)
+        os.link(file, root / f"hard{number}.jpg")
+    return root
+
+
+def names_of(root, number):
+    """Every path of a file; the last of a file that is not there."""
+    file = root / "ab"[number % 2] / f"{number}.jpg"
+    detour = f"{root}/a/../{'ab'[number % 2]}/{number}.jpg"
+    return [str(file), f"{root}/link{number}.jpg", f"{root}/hard{number}.jpg", detour, f"{root}/gone{number}.jpg"]
+
+
+@settings(deadline=None, max_examples=120)
+@given(collections(most=120), st.data())
+def test_spare_files_are_never_the_last_copy(tree, collection, data):
+    """A plain oracle over all pairs: what is spare lies near a kept file that is there and is another file."""
+    packed, radius = collection
+    picks = st.tuples(st.integers(0, 29), st.integers(0, 4))
+    paths = [
+        names_of(tree, number)[name]
+        for number, name in data.draw(st.lists(picks, min_size=len(packed), max_size=len(packed)))
+    ]
+    keep = data.draw(st.sampled_from(duplicates.KEEP))
+    reference = [tree / "b"] if data.draw(st.booleans()) else []
+    found = transhash.dedup(
+        codes_of(packed, [os.fsencode(path) for path in paths], b""), radius, keep=keep, reference=reference
+    )
+    spare = {os.stat(path).st_ino for path in found.spare}
+    kept = {os.stat(cluster.kept).st_ino for cluster in found if cluster.kept}
+    assert not spare & kept
+    everything = {os.stat(path).st_ino for path in paths if os.path.exists(path)}
+    assert not everything or everything - spare
+    for cluster in found:
+        apart = hamming.distances(packed[cluster.ids], packed[cluster.ids[:1]])[:, 0]
+        for path, id, distance, size, role in zip(
+            cluster.paths, cluster.ids, cluster.distances, cluster.sizes, cluster.roles, strict=True
+        ):
+            assert path == paths[id]
+            assert distance <= radius
+            assert size == (os.path.getsize(path) if os.path.exists(path) else -1)
+            if role == "spare":
+                assert apart[cluster.paths.index(path)] <= radius
+                assert os.stat(path).st_ino != os.stat(cluster.kept).st_ino
+                assert not reference or not os.path.realpath(path).startswith(f"{tree}/b/")
+
+
+@settings(deadline=None, max_examples=60)
+@given(collections(most=200))
+@pytest.mark.parametrize("backend", [None, "exact", "faiss"])
+def test_clusters_equal_brute_force(tmp_path_factory, backend, collection):
+    """Every file in turn, the largest first, is kept and takes all that are near it."""
+    packed, radius = collection
+    folder = test_clusters_equal_brute_force.__dict__.setdefault("folder", tmp_path_factory.mktemp("files"))
+    for row in range(200):
+        file = folder / f"{row}.jpg"
+        if not file.exists():
+            file.write_bytes(b"x" * (row % 7))
+    images, sizes = codes_of(packed, root=os.fsencode(folder)), np.arange(len(packed)) % 7
+    found = transhash.dedup(Index.build(images, backend) if backend else images, radius)
+    apart, free, expected = hamming.distances(packed, packed).astype(int), np.ones(len(packed), bool), []
+    for centre in np.lexsort((np.arange(len(packed)), -sizes)):
+        if free[centre]:
+            near = sorted((apart[centre, row], row) for row in np.flatnonzero(free & (apart[centre] <= radius)))
+            free[[row for _, row in near]] = False
+            rows = [(0, centre), *sorted((d, r) for d, r in near if r != centre)]
+            if len(rows) > 1:
+                expected.append((sorted(rows), centre))
+    expected.sort(key=lambda group: (-len(group[0]), min(row for _, row in group[0])))
+    assert [(sorted(zip(c.distances, c.ids, strict=True)), c.ids[0]) for c in found] == expected
+    assert all((c.ids.dtype, c.distances.dtype, c.sizes.dtype) == (np.int64, np.int32, np.int64) for c in found)
+
+
+def test_a_chain_names_only_what_is_near(tmp_path):
+    packed = np.packbits(np.tri(65, 64, -1, dtype=bool), axis=1)
+    found = transhash.dedup(on_disk(tmp_path, packed), 20)
+    assert all(cluster.distances.max() <= 20 for cluster in found)
+    assert found.chained == 65 - len(found[0])
+    assert len(transhash.dedup(on_disk(tmp_path, packed[::2]), 1)) == 0
+
+
+def test_many_equal_codes_are_no_pairs():
+    """300,000 equal codes would be 45 thousand million pairs."""
+    packed = np.zeros((300_000, 8), np.uint8)
+    packed[1::3, 0] = 1
+    packed[5] = 255
+    assert np.bincount(duplicates.components(packed, 1)).tolist() == [299_999, 1]
+
+
+def test_progress_ends_at_all():
+    rng, said = np.random.default_rng(0), []
+    packed = rng.integers(0, 256, (3000, 8), dtype=np.uint8)
+    for radius in (0, 2, 30):
+        said.clear()
+        duplicates.components(packed, radius, lambda done, total: said.append((done, total)))
+        assert said == sorted(said)
+        assert said[-1] == (3000, 3000)
+
+
+def test_a_file_that_is_gone_is_not_kept(tmp_path):
+    """The sizes when it was encoded name the larger file, which is not there any more."""
+    codes = on_disk(tmp_path, np.zeros((2, 8), np.uint8), sizes=np.array([100, 100]))
+    (tmp_path / "0.jpg").unlink()
+    found = transhash.dedup(codes)
+    assert (found[0].kept, found[0].spare) == (f"{tmp_path}/1.jpg", [])
+    assert found.missing == [f"{tmp_path}/0.jpg"]
+    assert found[0].sizes.tolist() == [100, -1]
+
+
+def test_a_file_that_has_changed_is_neither_kept_nor_spare(tmp_path):
+    codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8), sizes=np.array([100, 100, 100]))
+    (tmp_path / "0.jpg").write_bytes(b"y" * 1000)
+    found = transhash.dedup(codes)
+    assert (found[0].kept, found[0].spare) == (f"{tmp_path}/1.jpg", [f"{tmp_path}/2.jpg"])
+    assert found.changed == [f"{tmp_path}/0.jpg"]
+
+
+def test_rows_of_one_file_with_different_codes_are_stale(tmp_path):
+    (tmp_path / "x.jpg").touch()
+    (tmp_path / "y.jpg").touch()
+    codes = codes_of(np.array([[0], [1], [0]], np.uint8), [b"x.jpg", b"x.jpg", b"y.jpg"], os.fsencode(tmp_path))
+    found = transhash.dedup(codes, 1)
+    assert (found.spare, found.changed) == ([], [f"{tmp_path}/x.jpg"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, "large.jpg"),
+        ({"keep": "oldest"}, "old.jpg"),
+        ({"keep": "path"}, "a/x.jpg"),
+        ({"prefer": ["a"]}, "a/x.jpg"),
+        ({"reference": ["a"], "keep": "oldest"}, "a/x.jpg"),
+    ],
+)
+def test_what_is_kept(tmp_path, options, kept):
+    (tmp_path / "a").mkdir()
+    for name, size, date in (("a/x.jpg", 5, 20), ("large.jpg", 9, 30), ("old.jpg", 1, 10)):
+        (tmp_path / name).write_bytes(b"x" * size)
+        os.utime(tmp_path / name, ns=(date, date))
+    paths = [b"large.jpg", b"old.jpg", b"a/x.jpg"]
+    codes = codes_of(np.zeros((3, 8), np.uint8), paths, os.fsencode(tmp_path))
+    options = {name: [tmp_path / value[0]] if isinstance(value, list) else value for name, value in options.items()}
+    (cluster,) = transhash.dedup(codes, 0, **options)
+    assert cluster.kept == f"{tmp_path}/{kept}"
+    assert len(cluster.spare) == 2
+
+
+def test_reference_files_are_never_spare(tmp_path):
+    codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8))
+    (cluster,) = transhash.dedup(codes, 0, reference=[tmp_path])
+    assert (cluster.spare, cluster.roles) == ([], ["kept", "reference", "reference"])
+
+
+def test_members_of_an_archive(tmp_path):
+    """They are there as long as the archive is; a file is not spare because of one."""
+    archive, file = tmp_path / "a.tar", tmp_path / "x.jpg"
+    archive.touch()
+    file.touch()
+    paths = [os.fsencode(f"{archive}/1.jpg"), os.fsencode(f"{archive}/2.jpg")]
+    (cluster,) = transhash.dedup(codes_of(np.zeros((2, 8), np.uint8), paths, b""), 0)
+    assert (cluster.kept, cluster.spare) == (f"{archive}/1.jpg", [f"{archive}/2.jpg"])
+    (cluster,) = transhash.dedup(codes_of(np.zeros((3, 8), np.uint8), [*paths, os.fsencode(file)], b""), 0)
+    assert (cluster.kept, len(cluster.spare)) == (str(file), 2)
+
+
+def test_locations_and_reprs(tmp_path):
+    codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8))
+    write_codes(tmp_path / "c.h5", codes)
+    Index.build(codes).save(tmp_path / "i.index")
+    for images in (codes, tmp_path / "c.h5", str(tmp_path / "i.index"), Index.open(tmp_path / "i.index")):
+        found = transhash.dedup(images)
+        assert (found.radius, len(found.spare), found.spare_bytes) == (4, 2, 200)
+        assert repr(found) == "<Duplicates: 1 clusters of 3 images within 4 bits, 2 spare>"
+        assert repr(found[0]) == f"<Cluster of 3 images: {found[0].kept!r} kept, 2 spare>"
+    assert transhash.dedup(codes_of(np.zeros((2, 8), np.uint8), name="other")).radius == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((-1,), {}, BackendError, "radius=-1"),
+        ((1025,), {}, BackendError, "radius=1025"),
+        ((1.5,), {}, TypeError, "radius=1.5"),
+        ((0,), {"keep": "best"}, BackendError, "choose one of largest"),
+        ((0,), {"reference": ["/not/there"]}, SelectionError, "reference /not/there: not a folder"),
+    ],
+)
+def test_wrong_arguments(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        transhash.dedup(codes_of(np.zeros((2, 8), np.uint8)), *arguments, **options)
+
+
+def test_wrong_images():
+    with pytest.raises(TypeError, match="ndarray: expected an index, codes"):
+        transhash.dedup(np.zeros((2, 8), np.uint8))
+    with pytest.raises(BackendError, match="codes file") as caught:
+        transhash.dedup("milvus://root:secret@host:1/name")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "multihash"])
+def test_every_type_that_keeps_codes(tmp_path, kind):
+    packed = np.repeat(np.arange(60, dtype=np.uint8)[::2, None], 4, axis=0)
+    found = transhash.dedup(Index.build(on_disk(tmp_path, packed), type=kind), 0)
+    assert [cluster.ids.tolist() for cluster in found] == [list(range(4 * n, 4 * n + 4)) for n in range(30)]
+
+
+def test_a_type_that_keeps_no_codes_is_refused():
+    index = Index.build(codes_of(np.zeros((2, 1), np.uint8)), type="hash")
+    with pytest.raises(BackendError, match="cannot give codes back"):
+        transhash.dedup(index, 0)
+
+
+def test_the_suggestion_separates_copies_from_the_rest():
+    rng = np.random.default_rng(0)
+    packed = rng.integers(0, 256, (2000, 8), dtype=np.uint8)
+    copies = packed[:200] ^ np.packbits(np.arange(64) < 3)
+    found = duplicates.suggest_radius(codes_of(np.concatenate([packed, copies])))
+    assert 3 <= found.radius <= 8
+    assert found.near[found.radius] == 2 * 200 * found.sample // 2200 or found.sample < 2200
+    assert repr(found).startswith(f"<Suggestion: radius {found.radius}, ")
+    assert duplicates.suggest_radius(codes_of(np.zeros((9, 8), np.uint8))).radius == 0
+    with pytest.raises(MismatchError, match="two or more"):
+        duplicates.suggest_radius(codes_of(np.zeros((1, 8), np.uint8)))
+
+
+def test_lists_with_line_breaks_need_nul(tmp_path):
+    for name in ("x.jpg", "x.jpg\nprecious.jpg"):
+        (tmp_path / name).touch()
+    codes = codes_of(np.zeros((2, 8), np.uint8), [b"x.jpg", b"x.jpg\nprecious.jpg"], os.fsencode(tmp_path))
+    found = transhash.dedup(codes, 0)
+    assert duplicates.spare_lines(found, True) == [os.fsencode(tmp_path / "x.jpg\nprecious.jpg")]
+    with pytest.raises(SelectionError, match="line break in a name; end paths in NUL bytes with -0"):
+        duplicates.spare_lines(found, False)

@@ -1,0 +1,21 @@
+"""Near-duplicates: images within a radius of one that is kept, with a look at their files.
+
+for cluster in transhash.dedup("photos.index", radius=4):
+    print("keep", cluster.kept, "remove", cluster.spare)
+"""
+
+from .finding import KEEP, Cluster, Duplicates, dedup, spare_lines
+from .linking import components
+from .radius import Suggestion, default_radius, suggest_radius
+
+__all__ = [
+    "KEEP",
+    "Cluster",
+    "Duplicates",
+    "Suggestion",
+    "components",
+    "dedup",
+    "default_radius",
+    "spare_lines",
+    "suggest_radius",
+]

@@ -1,0 +1,98 @@
+"""Connected components of codes: which are linked by steps of at most R bits.
+
+Equal codes are merged first. Pairs of the others are looked for only where they can be: two codes that differ by at
+most R bits agree in at least one of any R + 1 parts (Greene, Parnas and Yao, FOCS 1994; Norouzi, Punjani and Fleet,
+CVPR 2012).
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from .. import hamming
+from ..progress import Progress, silent
+
+_QUERIES = 1 << 9  # rows of a tile of pairs
+_CODES = 1 << 13  # columns of a tile: all its pairs fit into memory
+_EDGES = 1 << 22  # pairs kept before they are merged
+_GROUP = 1 << 9  # codes that agree in a part, on average: large enough that calls are few
+
+Rows = NDArray[np.int64]
+
+
+def components(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:
+    """Return the component of every code, (n,) int64: equal for codes linked by steps of at most `radius` bits.
+
+    Memory grows with the number of codes, not of pairs.
+
+    Args:
+        codes: (n, bits/8) uint8.
+        radius: bits, at least 0.
+        on_rows: called with the number of distinct codes compared so far, and the total.
+    """
+    width = codes.shape[1]
+    unique, place = np.unique(np.ascontiguousarray(codes).view(f"S{width}")[:, 0], return_inverse=True)
+    labels = np.arange(len(unique))
+    waiting: list[Rows] = []
+    held = 0
+    for pairs in _pairs(unique.view(np.uint8).reshape(-1, width), radius, on_rows):
+        linked = labels[pairs]
+        waiting.append(linked[:, linked[0] != linked[1]])
+        held += waiting[-1].shape[1]
+        if held > max(_EDGES, len(unique)):
+            labels, waiting, held = _merged(labels, waiting), [], 0
+    return _merged(labels, waiting)[place]
+
+
+def _merged(labels: Rows, links: list[Rows]) -> Rows:
+    """Return new numbers after linking pairs (2, m) of the old ones."""
+    one, two = np.concatenate([np.empty((2, 0), np.int64), *links], axis=1)
+    graph = coo_array((np.ones(len(one), np.bool_), (one, two)), shape=(len(labels), len(labels)))
+    _, merged = connected_components(graph, directed=False)
+    return merged[labels].astype(np.int64)
+
+
+def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator[Rows]:
+    """Yield all pairs of distinct codes at distance <= radius, (2, m) positions; a pair can occur more than once."""
+    parts = _parts(codes.shape[1] * 8, radius, len(codes)) if radius else []
+    for part, (start, stop) in enumerate(parts):
+        values = _values(codes, start, stop)
+        order = np.argsort(values, kind="stable")
+        for first, end in pairwise(bounds(values[order])):
+            rows = order[first:end]
+            group = codes[rows]
+            for query in range(0, len(rows) - 1, _QUERIES):
+                for base in range(query, len(rows), _CODES):
+                    found = hamming.within(group[query : query + _QUERIES], group[base : base + _CODES], radius)
+                    one = np.repeat(np.arange(query, query + len(found)), np.diff(found.offsets))
+                    two = found.ids + base
+                    yield rows[np.stack([one, two])[:, one < two]]
+                done = part * len(codes) + first + query
+                on_rows(done // len(parts), len(codes))
+    on_rows(len(codes), len(codes))
+
+
+def _parts(bits: int, radius: int, count: int) -> list[tuple[int, int]]:
+    """Return the bits of parts, (first, end), in one of which near codes agree; an empty part compares all."""
+    step = bits // (radius + 1)
+    width = min(step, (count // _GROUP).bit_length())
+    if radius + 1 >= 1 << width:
+        return [(0, 0)]
+    return [(place * step, place * step + width) for place in range(radius + 1)]
+
+
+def _values(codes: NDArray[np.uint8], start: int, stop: int) -> Rows:
+    """Return bits `start` to `stop` of every code as a number, (n,) int64."""
+    values = np.zeros(len(codes), np.int64)
+    for bit in range(start, stop):
+        values = values << 1 | codes[:, bit // 8] >> (7 - bit % 8) & 1
+    return values
+
+
+def bounds(values: Rows) -> list[int]:
+    """Return where each run of equal values begins, and where the last one ends."""
+    return [*np.flatnonzero(np.diff(values, prepend=-1)).tolist(), len(values)]

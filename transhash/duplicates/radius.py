@@ -1,0 +1,84 @@
+"""Which radius separates copies from images that are merely alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc
+
+from .. import hamming
+from ..codes import ModelRef
+from ..errors import MismatchError
+from .opening import Images, opened
+
+_SAMPLE = 1 << 11  # images whose nearest neighbour is looked for
+_PAIRS = 1 << 16  # random pairs from which the distribution of distances is estimated
+_MOST_CHANCE_PAIRS = 0.5
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A radius for a collection, and the figures behind it.
+
+    Attributes:
+        radius: bits; the largest radius at which less than one pair of unrelated images is expected, at most an
+            eighth of the code.
+        near: how many images of the sample have another within 0, 1, … bits.
+        chance_pairs: pairs of unrelated images expected within 0, 1, … bits in the whole collection.
+        sample: images in the sample.
+    """
+
+    radius: int
+    near: tuple[int, ...]
+    chance_pairs: tuple[float, ...]
+    sample: int
+
+    def __repr__(self) -> str:
+        """Describe the suggestion in one line."""
+        return f"<Suggestion: radius {self.radius}, {self.near[self.radius]} of {self.sample} images have a near one>"
+
+
+def default_radius(model: ModelRef) -> int:
+    """Return the radius used if none is chosen: a sixteenth of a perceptual hash, 0 for any other model.
+
+    A trained hasher gives near codes to different images of one kind, so only equal codes are safe.
+    """
+    return model.bits // 16 if model.name == "phash" else 0
+
+
+def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
+    """Suggest a radius from the distances in a collection: an index, codes, or the path of either.
+
+    Distances of random pairs of distinct codes are fitted by a binomial distribution with as many independent bits as
+    their variance shows (Daugman, IEEE TCSVT 2004). Its lower tail tells how many pairs of unrelated images lie
+    within a radius.
+
+    Raises MismatchError for fewer than two codes, and what `dedup` raises.
+    """
+    codes, _ = opened(images)
+    packed, count = codes.packed, len(codes)
+    if count < 2:
+        raise MismatchError(f"{count} codes: a radius is suggested from two or more")
+    rng, bits = np.random.default_rng(seed), codes.model.bits
+    one = rng.integers(0, count, _PAIRS)
+    two = (one + rng.integers(1, count, _PAIRS)) % count
+    apart = np.bitwise_count(packed[one] ^ packed[two]).sum(axis=1, dtype=np.int64)
+    most = bits // 8
+    chance = _expected_pairs(apart[apart > 0] / bits, count, bits, most)
+    rows = rng.choice(count, min(count, _SAMPLE), replace=False)
+    nearest = hamming.top_k(packed[rows], packed, 2).distances[:, 1]
+    near = tuple(int((nearest <= radius).sum()) for radius in range(most + 1))
+    allowed = np.flatnonzero(chance <= _MOST_CHANCE_PAIRS)
+    radius = int(allowed[-1]) if len(allowed) else 0
+    return Suggestion(radius, near, tuple(chance.tolist()), len(rows))
+
+
+def _expected_pairs(apart: NDArray[np.float64], count: int, bits: int, most: int) -> NDArray[np.float64]:
+    """Return how many pairs of `count` unrelated images are expected within 0 to `most` bits, (most + 1,)."""
+    pairs = count * (count - 1) / 2
+    mean, variance = (float(apart.mean()), float(apart.var())) if len(apart) else (0.0, 0.0)
+    if not 0 < mean < 1 or variance == 0:
+        return np.full(most + 1, pairs)
+    independent = min(float(bits), mean * (1 - mean) / variance)
+    share = np.arange(most + 1) / bits * independent
+    return pairs * betainc(np.maximum(independent - share, 1e-9), share + 1, 1 - mean)
