@@ -1,18 +1,26 @@
-"""Files: written completely or not at all, never over another kind of file; paths as text."""
+"""Files: written completely or not at all, never over another kind of file; locks; paths as text.
 
+Some file systems (NFS, CIFS, FUSE) lack locks, modes, or `fsync` of a folder. These protect against a second writer
+or a power cut; where they are missing the work is done without them.
+"""
+
+import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import OutputError
 
+_LONGEST_NAME = 255  # bytes
+_UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+
 
 @contextmanager
-def naming(target: Path) -> Iterator[None]:
-    """Make an OSError that names no file, as those of writes do, name `target`."""
+def naming(target: str | Path) -> Iterator[None]:
+    """Make an OSError that names no file, such as one raised by a write, name `target`."""
     try:
         yield
     except OSError as error:
@@ -23,20 +31,22 @@ def naming(target: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path, folder: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary name beside `target`; what is written there becomes `target` if the block succeeds.
+    """Yield a temporary file beside `target`, which replaces `target` if the block succeeds.
 
-    The name lies in `folder` if one is given, which must be in the same file system.
+    Readers see the old file or the new one, never a part of either. If the block raises, the old file stays and the
+    temporary one is removed. If `target` is a symbolic link, the file that it leads to is replaced.
 
-    Readers see the old file or the new one, never half of either. If the block raises, the old file stays and
-    the temporary one is removed. Raises OSError when the folder is missing or read-only.
+    Args:
+        target: the file to write.
+        folder: where to put the temporary file instead; on the same file system as `destination(target)`.
+
+    Raises OSError if the folder is missing or read-only, or the disk is full.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=folder or target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    target = destination(target)
+    temporary = _created(target, folder or target.parent)
     try:
         with naming(target):
             yield temporary
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; outputs follow the umask
             sync(temporary)
             temporary.replace(target)
             sync(target.parent)
@@ -44,11 +54,69 @@ def replacing(target: Path, folder: Path | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def destination(path: Path) -> Path:
+    """Return the path that `path` leads to if it is a symbolic link, whether or not anything is there.
+
+    Raises OSError if links lead in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return found
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return a path in the same folder whose name is that of `path` and `suffix`.
+
+    A name that would be too long for a file system is cut, and gets a digest of the whole.
+    """
+    name = os.fsencode(path.name)
+    end = os.fsencode(suffix)
+    if len(name) + len(end) > _LONGEST_NAME:
+        end = b"-" + hashlib.sha256(name).hexdigest()[:16].encode() + end
+        name = name[: _LONGEST_NAME - len(end)]
+    return path.with_name(os.fsdecode(name + end))
+
+
+@contextmanager
+def locked(path: Path, output: Path) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs, so that only one process at a time writes `output`.
+
+    A process that is killed releases its lock. On a file system without locks the block runs without one.
+
+    Raises OutputError if another process holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{display(output)}: another process is writing it; wait for that, or choose another output"
+        ) from None
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def sync(path: Path) -> None:
-    """Make a file's contents, or a folder's entries, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
+    """Make a file's contents, or a folder's entries, survive a power cut, where the file system can."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that can be written but not read
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
     finally:
         os.close(handle)
 
@@ -57,17 +125,6 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def display(path: str | bytes | os.PathLike[str]) -> str:
-    """Return a path as printable text on one line: control characters and undecodable bytes become escapes."""
-    name = os.fspath(path)
-    return printable(name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name)
-
-
-def printable(text: str) -> str:
-    """Return text in which control characters and undecodable bytes are replaced by escapes."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
@@ -84,12 +141,24 @@ def begins_with(path: Path, mark: bytes) -> bool:
         return file.read(len(mark)) == mark
 
 
+def display(path: str | bytes | os.PathLike[str]) -> str:
+    """Return a path as printable text on one line: control characters and undecodable bytes become escapes."""
+    name = os.fspath(path)
+    return printable(name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name)
+
+
+def printable(text: str) -> str:
+    """Return text in which control characters and undecodable bytes are replaced by escapes."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _created(target: Path, folder: Path) -> Path:
+    """Create an empty temporary file with the mode that the umask gives, and return its path."""
+    name = beside(folder / f".{target.name}", f".{secrets.token_hex(4)}.part")
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    return name
+
+
 def _escaped(char: str) -> str:
     code = ord(char)
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else char.encode("unicode_escape").decode()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

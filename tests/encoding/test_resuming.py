@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transhash import codes
 from transhash.encoding import pending, unfinished
 from transhash.encoding.run import encode_to_file
-from transhash.errors import CodesError, ModelError, SourceError
+from transhash.errors import CodesError, ModelError, OutputError, SourceError
 from transhash.hashers import load_hasher
 from transhash.sources import decode
 from transhash.sources.base import Item, Skipped
@@ -139,7 +139,7 @@ def test_an_unfinished_run_of_another_kind(tmp_path, monkeypatch):
 def test_two_runs_at_once(tmp_path):
     with (
         unfinished.UnfinishedRun.open(tmp_path / "c.h5", unfinished.RunSettings("digest", "")),
-        pytest.raises(CodesError, match="another process is writing it"),
+        pytest.raises(OutputError, match="another process is writing it"),
     ):
         encode_to_file(Noise(3), tmp_path / "c.h5", PHASH)
 

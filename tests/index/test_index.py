@@ -78,7 +78,7 @@ def test_a_build_that_fails_leaves_what_was_there(folder, tmp_path):
         build(tmp_path / "none.h5", tmp_path / "new.index")
     assert not (tmp_path / "new.index").exists()
     assert len(Index.open(folder)) == 50
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_refuses_codes_of_another_model(folder):
@@ -105,7 +105,7 @@ def test_refuses_senseless_arguments(folder):
 def test_replacing_an_index(folder):
     Index.build(some_codes(7)).save(folder)
     assert len(Index.open(folder)) == 7
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_an_open_index_can_be_saved_over_itself(folder):
@@ -143,10 +143,10 @@ manifest.files.replacing = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 Index.open({str(folder)!r}).save({str(folder)!r})
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.glob("[!.]*"))) == 3
     assert len(Index.open(folder)) == 50
     Index.build(some_codes(7)).save(folder)
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_one_writer_at_a_time(tmp_path):
@@ -166,7 +166,7 @@ except TransHashError as error:
     assert 0 in [returned for _, returned in ended]
     assert all("another process is writing it" in errors for errors, returned in ended if returned)
     assert len(Index.open(tmp_path / "i")) == 50
-    assert len(list((tmp_path / "i").iterdir())) == 2
+    assert len(list((tmp_path / "i").glob("[!.]*"))) == 2
 
 
 def edit(folder: Path, **changes):

@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[File]:
     The file closes with the last dataset that is still in use, not with the block.
     """
     try:
-        yield h5py.File(path, "r", rdcc_nbytes=_CACHE)
+        yield h5py.File(path, "r", rdcc_nbytes=_CACHE, locking=False)  # a codes file never changes
     except DAMAGE as error:
         raise CodesError(f"{path}: not a codes file, or a damaged one ({one_line(error)}); encode again") from error
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from .. import codes, files
@@ -86,26 +85,22 @@ class UnfinishedRun:
             append: whether to extend the codes file that stands there, if one does, rather than replace it.
             restart: whether to delete the parts of an earlier run.
 
-        Raises CodesError if the parts belong to another run, or another process is writing them.
+        Raises CodesError if the parts belong to another run, and OutputError if another process is writing them.
         """
+        output = files.destination(output)
         folder = parts_folder(output)
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise CodesError(f"{output}: another process is writing it; wait, or choose another output") from None
-        try:
-            for path in folder.glob(".*.part"):  # left by a killed run
-                path.unlink()
-            if restart or not (folder / _RUN).exists():
-                _start(folder, output if append else None, settings)
-            _check_settings(folder, output, settings)
-            yield cls(folder, output)
-        finally:
-            if not any(folder.glob("*.h5")):
-                shutil.rmtree(folder, ignore_errors=True)
-            lock.release()
+        with files.locked(folder / "lock", output):
+            try:
+                for path in folder.glob(".*.part"):  # left by a killed run
+                    path.unlink()
+                if restart or not (folder / _RUN).exists():
+                    _start(folder, output if append else None, settings)
+                _check_settings(folder, output, settings)
+                yield cls(folder, output)
+            finally:
+                if not any(folder.glob("*.h5")):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def resume(self, items: Iterator[Item | Skipped]) -> Iterator[Item | Skipped]:
         """Pass over the items that the parts hold, and return the iterator over the rest.

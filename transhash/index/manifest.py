@@ -4,14 +4,12 @@ An index folder holds ``manifest.json`` and one data folder that it names, so th
 replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
 """
 
-import fcntl
 import json
-import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ from ..errors import IndexFolderError
 FORMAT = "transhash-index"
 VERSION = 1
 NAME = "manifest.json"
+
+_LOCK = ".lock"
 
 _MAX_BYTES = 1 << 20
 _DATA = re.compile(r"data-[0-9a-f]{16}")
@@ -126,36 +126,40 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Path]:
-    """Make an index folder, unless it is there, and yield an empty data folder in it; one writer at a time.
+    """Create an index folder if there is none, and yield an empty data folder in it; one writer at a time.
 
     If the block raises, or commits nothing, what it wrote is removed and the folder is as it was.
 
-    Raises OutputError if `folder` exists and is not an index folder, which is never replaced, or IndexFolderError if
-    another process is writing it.
+    Raises OutputError if `folder` exists and is not an index folder, which is never replaced, or if another process
+    is writing it.
     """
+    folder = files.destination(folder)
     existed = folder.exists()
     files.check_replaceable(folder, replaceable, "an index folder")
     folder.mkdir(exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        _lock(handle, folder)
-        data = folder / f"data-{secrets.token_hex(8)}"
-        data.mkdir()
-        try:
-            yield data
-        except BaseException:
-            if not _names(folder, data):  # once it is committed, nothing may take it away
-                shutil.rmtree(data, ignore_errors=True)
-            if not existed:
-                with suppress(OSError):
-                    folder.rmdir()
-            raise
-        committed = read(folder).data
-        for entry in folder.iterdir():
-            if _DATA.fullmatch(entry.name) and entry.name != committed:
-                shutil.rmtree(entry, ignore_errors=True)
-    finally:
-        os.close(handle)
+        with files.locked(folder / _LOCK, folder):
+            yield from _data_folder(folder)
+    except BaseException:
+        if not existed and {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _data_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new data folder; remove it if the block raises, or otherwise the one that it replaces."""
+    data = folder / f"data-{secrets.token_hex(8)}"
+    data.mkdir()
+    try:
+        yield data
+    except BaseException:
+        if not _names(folder, data):  # once it is committed, nothing may take it away
+            shutil.rmtree(data, ignore_errors=True)
+        raise
+    committed = read(folder).data
+    for entry in folder.iterdir():
+        if _DATA.fullmatch(entry.name) and entry.name != committed:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _names(folder: Path, data: Path) -> bool:
@@ -165,17 +169,10 @@ def _names(folder: Path, data: Path) -> bool:
         return False
 
 
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise IndexFolderError(f"{folder}: another process is writing it; try again when that has ended") from None
-
-
 def replaceable(folder: Path) -> bool:
     """Return whether `folder` is an index, what an interrupted build left of one, or empty."""
     return folder.is_dir() and all(
-        entry.name == NAME or entry.name.startswith(f".{NAME}.") or _DATA.fullmatch(entry.name)
+        entry.name in (NAME, _LOCK) or entry.name.startswith(f".{NAME}.") or _DATA.fullmatch(entry.name)
         for entry in folder.iterdir()
     )
 

@@ -19,7 +19,7 @@ _MOST_NAMES = 1000  # that are looked through for the only dataset
 
 def count(path: str) -> int:
     """Return how many images there are. Raises ValueError if the file holds none."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking="best-effort") as file:
         return int(_images(file).shape[0])
 
 
@@ -30,7 +30,7 @@ def rows(path: str, name: bytes) -> Iterator[Item]:
 
     Raises ValueError if the file holds no images, and whatever h5py does on a damaged one.
     """
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking="best-effort") as file:
         images = _images(file)
         labels = _labels(file, len(images))
         step = _step(images)
