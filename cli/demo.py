@@ -110,8 +110,7 @@ def _spell(words: list[str]) -> str:
 
 def _run(arguments: list[object]) -> str:
     """Run a command of `th` in this process, as the shell would, and return how it is spelled."""
-    from .main import cli
-
+    cli = click.get_current_context().find_root().command
     words = [str(argument) for argument in arguments]
     spelled = _spell(["th", *words])
     render.line()

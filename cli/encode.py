@@ -58,9 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Count the images and show the first ones; encode nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Write nothing to stderr but errors.")
-@click.option(
-    "--log-json", is_flag=True, help="Write progress, skipped files and the summary to stderr as lines of JSON."
-)
+@options.LOG_JSON
 def encode(
     images: tuple[str, ...],
     output: Path | None,
@@ -102,7 +100,6 @@ def encode(
     """
     from transhash import sources
 
-    render.use_json(log_json)
     source = sources.open_source(images, names=names, include=include, exclude=exclude, null=null)
     if dry_run:
         _preview(source, shard)

@@ -12,6 +12,10 @@ import click
 
 from transhash.errors import TransHashError
 
+from . import render
+
+_ID_DIGITS = 19  # ids are below 2**63
+
 Command = Callable[..., Any]
 
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -68,14 +72,9 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def share(context: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Read one of several shares, spelled I/N with I from 0 to N - 1, as (I, N)."""
-    if value is None:
-        return None
-    number, slash, shares = value.partition("/")
-    if not (slash and number.isdecimal() and shares.isdecimal() and int(number) < int(shares)):
-        raise click.BadParameter(f"{value!r}: give I/N with I from 0 to N - 1, such as 0/4")
-    return int(number), int(shares)
+def _log_json(context: click.Context, parameter: click.Parameter, wanted: bool) -> bool:
+    render.use_json(wanted)
+    return wanted
 
 
 IMAGES = click.argument("images", type=EXISTING_FOLDER)
@@ -123,6 +122,13 @@ DEVICE = click.option(
     show_default=True,
     help="Where to search an index of type flat or ivf: cpu, a GPU (cuda, cuda:1), all GPUs "
     "together, or auto: a GPU if there is one.",
+)
+LOG_JSON = click.option(
+    "--log-json",
+    is_flag=True,
+    is_eager=True,
+    callback=_log_json,
+    help="Write progress, skipped files, errors and the summary to stderr as lines of JSON.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -201,9 +207,10 @@ def lines(name: str, null: bool = False) -> Iterator[str]:
 def ids(name: str) -> Iterator[int]:
     """Yield the ids that a file, or standard input for ``-``, lists."""
     for line in lines(name):
-        if not line.strip().isdecimal() or int(line) >= 1 << 63:
-            raise click.UsageError(f"{name}: {line.strip()[:40]!r} is no id; write one number a line")
-        yield int(line)
+        number = line.strip()
+        if not (number.isdecimal() and len(number) < _ID_DIGITS):
+            raise click.UsageError(f"{name}: {number[:40]!r} is not an id; write one number per line")
+        yield int(number)
 
 
 def given(**params: int | None) -> dict[str, int]:

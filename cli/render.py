@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from transhash.errors import redacted
 from transhash.files import display, printable
 from transhash.progress import Progress
 
@@ -20,40 +22,52 @@ FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun sta
 
 _REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for what another one met
 
-_json = False  # whether remarks and errors are JSON, too
-
 _LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
 
 
+@dataclass
+class _Style:
+    """How to print to stderr."""
+
+    quiet: bool = False
+    json: bool = False
+
+
+_style = _Style()
+
+
+def use_quiet(wanted: bool) -> None:
+    """Print no progress and no remarks from now on, or print them again."""
+    _style.quiet = wanted
+
+
 def use_json(wanted: bool) -> None:
-    """Write remarks and errors to stderr as JSON objects, one per line, or as text again."""
-    global _json
-    _json = wanted
+    """Print remarks and errors to stderr as JSON objects, one per line, and no progress; or text again."""
+    _style.json = wanted
 
 
 def event(name: str, **values: Any) -> None:
-    """Write a JSON object to stderr, on one line."""
+    """Print a JSON object to stderr, on one line."""
     if FIRST:
         click.echo(json.dumps({"event": name, **values}), err=True)
 
 
 def error(message: str) -> None:
     """Print the one line that says what went wrong; torchrun prints it for a process that is not the first."""
-    if _json:
+    message = printable(redacted(message))
+    if _REPORT and not FIRST:
+        Path(_REPORT).write_text(json.dumps({"message": f"Error: {message}", "timestamp": int(time.time())}))
+    elif _style.json:
         event("error", message=message)
-        return
-    said = f"Error: {printable(message)}"
-    if FIRST or not _REPORT:
-        click.echo(said, err=True)
     else:
-        Path(_REPORT).write_text(json.dumps({"message": said, "timestamp": int(time.time())}))
+        click.echo(f"Error: {message}", err=True)
 
 
 def note(message: str) -> None:
     """Print a remark to stderr."""
-    if _json:
-        event("note", message=message)
-    elif FIRST:
+    if _style.json:
+        event("note", message=printable(message))
+    elif FIRST and not _style.quiet:
         click.echo(printable(message), err=True)
 
 
@@ -122,7 +136,7 @@ class _Lines(io.TextIOBase):
 
 
 @contextmanager
-def progress(total: int | None, unit: str, *, initial: int = 0, quiet: bool = False) -> Iterator[Any]:
+def progress(total: int | None, unit: str, *, initial: int = 0) -> Iterator[Any]:
     """Show a tqdm bar with rate and time left on stderr, or a line now and then if that is no terminal."""
     from tqdm import tqdm
 
@@ -136,7 +150,7 @@ def progress(total: int | None, unit: str, *, initial: int = 0, quiet: bool = Fa
         delay=0 if terminal else _LINE_EVERY,  # rates are not known before
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
-        disable=quiet or not FIRST,
+        disable=_style.quiet or _style.json or not FIRST,
         bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}",
     )
     with bar:
@@ -162,4 +176,7 @@ def rows(unit: str = "rows") -> Iterator[Progress]:
 def skipped(names: Sequence[tuple[bytes, str]]) -> None:
     """Print what was skipped, one line each with its reason."""
     for name, reason in names:
-        note(f"skipped {display(name)}: {reason}")
+        if _style.json:
+            event("skipped", path=display(name), reason=printable(reason))
+        else:
+            note(f"skipped {display(name)}: {reason}")

@@ -10,8 +10,12 @@
 Importing this package loads neither torch nor numpy: names are resolved when they are first used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if os.name != "posix":
+    raise ImportError("TransHash runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux (WSL)")
 
 if TYPE_CHECKING:
     from .codes import Codes, read_codes, write_codes

@@ -17,7 +17,10 @@
 A message is one line that says where, what is wrong, and how to fix it.
 """
 
+import re
+
 _LONGEST = 200  # characters of another library's message
+_CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
 class TransHashError(Exception):
@@ -75,3 +78,8 @@ class OutputError(TransHashError):
 def one_line(error: BaseException) -> str:
     """Return an error's message on one line of at most 200 characters, or its type's name if it has no message."""
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+
+
+def redacted(text: str) -> str:
+    """Return text without the user names and passwords of the addresses in it: ``milvus://…@host:19530/photos``."""
+    return _CREDENTIALS.sub("…@", text)

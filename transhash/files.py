@@ -7,7 +7,6 @@ or a power cut; where they are missing the work is done without them.
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,7 +153,7 @@ def printable(text: str) -> str:
 
 def _created(target: Path, folder: Path) -> Path:
     """Create an empty temporary file with the mode that the umask gives, and return its path."""
-    name = beside(folder / f".{target.name}", f".{secrets.token_hex(4)}.part")
+    name = beside(folder / f".{target.name}", f".{os.urandom(4).hex()}.part")
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     return name
 

@@ -2,7 +2,7 @@ import re
 
 import click
 import pytest
-from transhash_cli.main import cli
+from transhash_cli.group import cli
 
 COMMANDS = ["train", "fit", "soup", "encode", "index build", "index info", "query", "eval", "demo"]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
@@ -11,8 +11,12 @@ COMMANDS += ["index add", "index remove", "index sync", "index merge", "index ve
 
 
 def test_commands_are_all_that_there_are():
+    context = click.Context(cli)
+
     def leaves(group, prefix=()):
-        for name, command in group.commands.items():
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command.name == name
             if isinstance(command, click.Group):
                 yield from leaves(command, (*prefix, name))
             else:

@@ -5,7 +5,6 @@ next run checks that the images are the same, and resumes behind them. `_FAN_IN`
 one of the next level, so that even a run of weeks has few files.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -27,9 +26,7 @@ from ..sources.base import Item, Skipped
 
 _RUN = "run.json"
 _BASE = "base"
-_SUFFIX = ".parts"
 _FAN_IN = 32
-_MAX_NAME = 255  # bytes of a file name
 _PART_NAME = re.compile(r"(\d{15,})-(\d{15,})-(\d+)\.h5")
 
 
@@ -179,10 +176,7 @@ class UnfinishedRun:
 
 def parts_folder(output: Path) -> Path:
     """Return the folder for the parts of a codes file: ``<name>.parts``, or a shorter name where that is too long."""
-    name = os.fsencode(output.name)
-    if len(name) + len(_SUFFIX) > _MAX_NAME:
-        name = name[:200].decode("utf-8", "ignore").encode() + b"." + hashlib.sha256(name).hexdigest()[:16].encode()
-    return output.with_name(os.fsdecode(name) + _SUFFIX)
+    return files.beside(files.destination(output), ".parts")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""The group of all commands. A command's module is imported when it runs, so that `th --help` is quick."""
+
+from importlib import import_module
+
+import click
+
+from transhash import __version__
+
+from . import render
+
+_SUMMARIES = {
+    "train": "Train a hasher on labelled images.",
+    "fit": "Fit a hasher to images without labels.",
+    "soup": "Average hashers that were trained from the same start.",
+    "encode": "Encode images into a codes file.",
+    "codes": "Inspect, check, join and convert codes files.",
+    "index": "Build, inspect, tune and change search indexes.",
+    "query": "Find the images of an index that are most like others.",
+    "dedup": "Find near-duplicates.",
+    "eval": "Measure retrieval with labelled queries.",
+    "protocol": "Split images as published evaluations do.",
+    "demo": "Train, encode, index, query and evaluate on 1,797 digits.",
+}
+_FUNCTIONS = {"eval": "evaluate"}  # where it is not the command's name
+
+
+class _Commands(click.Group):
+    """A group whose commands lie in modules of their names, and are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which the commands are used."""
+        return list(_SUMMARIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _SUMMARIES:
+            return None
+        command: click.Command = getattr(
+            import_module(f".{cmd_name}", __package__), _FUNCTIONS.get(cmd_name, cmd_name)
+        )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names and summaries, without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUMMARIES.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="th")
+@click.option("-q", "--quiet", is_flag=True, help="Print answers and errors only: no progress, no remarks.")
+def cli(quiet: bool) -> None:
+    """Find similar images with 16 to 256 bits per image.
+
+    \b
+    Near-duplicates, without any training:
+        th encode ~/Pictures -o codes.h5 --model phash
+        th index build codes.h5 -o photos.index
+        th query photos.index cat.jpg
+
+    \b
+    Learned codes: start with th train. th demo shows all steps on a small data set.
+    """
+    render.use_quiet(quiet)
