@@ -14,7 +14,8 @@ from transhash.errors import TransHashError
 
 from . import render
 
-_ID_DIGITS = 19  # ids are below 2**63
+_LAST_ID = (1 << 63) - 1
+_ID_DIGITS = len(str(_LAST_ID))
 
 Command = Callable[..., Any]
 
@@ -208,7 +209,7 @@ def ids(name: str) -> Iterator[int]:
     """Yield the ids that a file, or standard input for ``-``, lists."""
     for line in lines(name):
         number = line.strip()
-        if not (number.isdecimal() and len(number) < _ID_DIGITS):
+        if not (number.isdecimal() and len(number) <= _ID_DIGITS and int(number) <= _LAST_ID):
             raise click.UsageError(f"{name}: {number[:40]!r} is not an id; write one number per line")
         yield int(number)
 

@@ -22,6 +22,8 @@ FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun sta
 
 _REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for what another one met
 
+_LONGEST = 1000  # characters of an error
+
 _LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
 
 
@@ -54,13 +56,18 @@ def event(name: str, **values: Any) -> None:
 
 def error(message: str) -> None:
     """Print the one line that says what went wrong; torchrun prints it for a process that is not the first."""
-    message = printable(redacted(message))
+    message = _shortened(printable(redacted(message)))
     if _REPORT and not FIRST:
         Path(_REPORT).write_text(json.dumps({"message": f"Error: {message}", "timestamp": int(time.time())}))
     elif _style.json:
         event("error", message=message)
     else:
         click.echo(f"Error: {message}", err=True)
+
+
+def _shortened(message: str) -> str:
+    """Cut the middle out of a message that repeats a very long value."""
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]}…{message[-_LONGEST // 2 :]}"
 
 
 def note(message: str) -> None:
