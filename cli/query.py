@@ -1,7 +1,6 @@
 """`th query`."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +103,6 @@ def query(
     _check_order(order, candidates, embeddings, radius)
 
     from transhash import rerank
-    from transhash.codes import is_codes_file
     from transhash.index import collection
 
     if sheet:
@@ -146,8 +144,6 @@ def query(
 
         draw(answers, sheet)
         render.note(f"wrote {sheet}")
-    if codes.skipped and not is_codes_file(queries[0]):
-        sys.exit(1)
 
 
 def _to_gpu(index: "Index", device: str) -> None:
