@@ -18,7 +18,7 @@ if os.name != "posix":
     raise ImportError("TransHash runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux (WSL)")
 
 if TYPE_CHECKING:
-    from .codes import Codes, read_codes, write_codes
+    from .codes import Codes, read_codes, truncate, truncate_codes, write_codes
     from .duplicates import dedup
     from .encoding.run import encode
     from .errors import TransHashError
@@ -46,6 +46,8 @@ _HOMES = {
     "load_hasher": "hashers",
     "read_codes": "codes",
     "train": "training.loop",
+    "truncate": "codes",
+    "truncate_codes": "codes",
     "write_codes": "codes",
 }
 
@@ -63,6 +65,8 @@ __all__ = [
     "load_hasher",
     "read_codes",
     "train",
+    "truncate",
+    "truncate_codes",
     "write_codes",
 ]
 
