@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+import transhash
 from transhash.hashers.architecture import Architecture
 from transhash.training.config import FitConfig
 
@@ -28,18 +29,14 @@ def fit(
     Example:
         th fit photos/ -o hasher.safetensors --pretrained --backbone vit_small_patch14_dinov2 --image-size 224
 
-    The codes keep what the backbone's features say is alike. With labels, th train does better.
+    Images get similar codes if the backbone finds them similar. With labels, th train gives better codes.
     """
     options.one_start(pretrained, weights)
     architecture = options.chosen(Architecture, values, groups=0)
     config = options.chosen(FitConfig, values)
 
-    from transhash.hashers.header import check_replaceable
-    from transhash.training import unsupervised
-
     from . import source
 
-    check_replaceable(output)
     found = source.find(images, names)
     with render.progress(min(config.sample, len(found.images)), "images") as bar:
 
@@ -49,6 +46,7 @@ def fit(
                 bar.clear()
                 render.skipped([(item.path, item.reason) for item in skipped])
 
-        hasher = unsupervised.fit(found, architecture, config, pretrained=pretrained, weights=weights, on_batch=show)
-    hasher.save(output)
+        hasher = transhash.fit(
+            found, output, architecture, config, pretrained=pretrained, weights=weights, on_batch=show
+        )
     render.note(f"wrote {output}: {architecture.bits} bits, fitted to {hasher.training['images']} images")

@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import click
 
-from transhash import files
 from transhash.errors import TransHashError
 
 from . import render
@@ -54,17 +53,17 @@ class FloatRange(click.FloatRange):
 
 
 class Output(click.Path):
-    """A file or folder to write. Its parent must exist and be writable, which is checked before the work."""
+    """A file or folder to write, whose parent must be there and writable: asked before the work, not after it."""
 
     def __init__(self) -> None:
-        """Accept any path."""
+        """Take any path."""
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or fail if nothing can be written there."""
+        """Return the path, or fail if nothing can be written beside it."""
         path = Path(value)
         parent = click.Path(exists=True, file_okay=False, writable=True)
-        parent.convert(str(files.destination(path).parent), param, ctx)
+        parent.convert(str(path.parent), param, ctx)
         return super().convert(path, param, ctx)
 
 

@@ -1,6 +1,7 @@
 """`th query`."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,7 @@ def query(
     _check_order(order, candidates, embeddings, radius)
 
     from transhash import rerank
+    from transhash.codes import is_codes_file
     from transhash.index import collection
 
     if sheet:
@@ -144,6 +146,8 @@ def query(
 
         draw(answers, sheet)
         render.note(f"wrote {sheet}")
+    if codes.skipped and not is_codes_file(queries[0]):
+        sys.exit(1)
 
 
 def _to_gpu(index: "Index", device: str) -> None:
@@ -177,7 +181,7 @@ def _codes(
     """Read a codes file, or encode image files with the index's own model; beside them is what `order` goes by."""
     from transhash import rerank
     from transhash.codes import is_codes_file, read_codes
-    from transhash.codes.models import check_query_model
+    from transhash.codes.models import check_same_model
     from transhash.encoding.run import encode
     from transhash.errors import ModelError
     from transhash.hashers import load_hasher
@@ -197,11 +201,10 @@ def _codes(
     if name != "phash" and not os.path.isfile(name):
         raise ModelError(f"{name}: the hasher of this index is not there; pass --model FILE")
     hasher = load_hasher(name, len(queries))
-    check_query_model(hasher.ref, index.model, "the index")
+    check_same_model(hasher.ref, index.model, "queries", "index")
     values: NDArray[np.floating] | None
     if order == "asymmetric":
         codes, values = rerank.encode(queries, hasher)
-        values = values[:, : index.model.bits]  # an index of truncated codes
     else:
         codes = encode(queries, hasher, embeddings=order is not None)
         values = codes.embeddings

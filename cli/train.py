@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+import transhash
 from transhash.hashers.architecture import Architecture
 from transhash.training.config import TrainConfig
+from transhash.training.watcher import StepResult, Watcher
 
 from . import options, render
 
@@ -18,7 +20,7 @@ from . import options, render
 @options.PRETRAINED
 @options.WEIGHTS
 @click.option("--workers", type=click.IntRange(0, 256), default=0, show_default=True, help="Decoding processes.")
-@click.option("--restart", is_flag=True, help="Begin anew where an unfinished run would go on.")
+@click.option("--restart", is_flag=True, help="Start over instead of resuming an unfinished run.")
 @options.settings(Architecture)
 @options.settings(TrainConfig)
 def train(
@@ -38,74 +40,65 @@ def train(
         th train photos/ -o hasher.safetensors --bits 64 --pretrained
         torchrun --nproc-per-node 8 --no-python th train photos/ -o hasher.safetensors --pretrained
 
-    Without --pretrained or --weights it starts from random weights, which suits small pictures and many of them.
+    Without --pretrained or --weights, training starts from random weights; that suits many small pictures.
 
-    Beside the hasher, a folder keeps the log of the run (log.csv, and TensorBoard's events if that is installed)
-    and a checkpoint, from which the same command goes on after Ctrl-C, or a kill, as if it had never stopped.
+    A folder beside the hasher keeps the log of the run (log.csv, and TensorBoard's events if that is installed) and a
+    checkpoint. After Ctrl-C or a kill, the same command resumes from it, with the result of a run without
+    interruption.
     """
     options.one_start(pretrained, weights)
-    folder = output.with_suffix(".run")
-    if folder == output:
-        raise click.BadParameter("a name in .run is that of the run's folder; choose another", param_hint="--output")
     architecture = options.chosen(Architecture, values)
     config = options.chosen(TrainConfig, values)
 
-    from transhash.hashers.header import check_replaceable
-    from transhash.training import loop
-
     from . import source
 
-    check_replaceable(output)
     found = source.find(images, names)
     render.skipped([(item.path, item.reason) for item in found.skipped])
     if pretrained:
-        render.note(f"fetching the weights of {architecture.backbone} from the model hub, unless they are here")
+        render.note(f"fetching the weights of {architecture.backbone} from the model hub, unless they are cached")
     with render.progress(config.epochs * len(found.images), "images") as bar:
-        hasher = loop.train(
+        hasher = transhash.train(
             found,
+            output,
             architecture,
             config,
             pretrained=pretrained,
             weights=weights,
             workers=workers,
-            folder=folder,
             restart=restart,
-            watcher=_watcher(bar, config.epochs),
+            watcher=_Bar(bar, config.epochs),
         )
-    if render.FIRST:
-        hasher.save(output)
-        loop.discard(folder)
-    render.note(f"wrote {output}: {architecture.bits} bits, {len(hasher.class_names)} classes; its log: {folder}/")
+    classes, log = len(hasher.class_names), output.with_suffix(".run")
+    render.note(f"wrote {output}: {architecture.bits} bits, {classes} classes; its log: {log}/")
 
 
-def _watcher(bar: Any, epochs: int) -> Any:
-    """Return a watcher that shows a run on a progress bar."""
-    from transhash.training import loop
+class _Bar(Watcher):
+    """Shows a run on a progress bar."""
 
-    class Shown(loop.Watcher):
-        score = ""
+    def __init__(self, bar: Any, epochs: int) -> None:
+        self._bar = bar
+        self._epochs = epochs
+        self._score = ""
 
-        def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
-            bar.reset(steps * step_images)
-            bar.initial = bar.n = bar.last_print_n = step * step_images
-            if step:
-                render.note(f"going on after step {step} of {steps}")
-            if held_out:
-                render.note(f"{images} images to learn from, {held_out} held out to measure mAP")
+    def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
+        self._bar.reset(steps * step_images)
+        self._bar.initial = self._bar.n = self._bar.last_print_n = step * step_images
+        if step:
+            render.note(f"resuming after step {step} of {steps}")
+        if held_out:
+            render.note(f"{images} images to learn from, {held_out} held out to measure mAP")
 
-        def on_step(self, progress: loop.Progress) -> None:
-            if progress.validation is not None:
-                self.score = f", mAP {progress.validation:.4f}"
-            bar.set_description(f"epoch {progress.epoch}/{epochs}", refresh=False)
-            bar.set_postfix_str(f"loss {progress.loss:.3f}{self.score}", refresh=progress.validation is not None)
-            bar.update(progress.images)
+    def on_step(self, result: StepResult) -> None:
+        if result.validation is not None:
+            self._score = f", mAP {result.validation:.4f}"
+        self._bar.set_description(f"epoch {result.epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix_str(f"loss {result.loss:.3f}{self._score}", refresh=result.validation is not None)
+        self._bar.update(result.images)
 
-        def on_skip(self, path: bytes, reason: str) -> None:
-            bar.clear()
-            render.skipped([(path, reason)])
+    def on_skip(self, path: bytes, reason: str) -> None:
+        self._bar.clear()
+        render.skipped([(path, reason)])
 
-        def on_save(self, path: Path, step: int) -> None:
-            bar.clear()
-            render.note(f"saved after step {step}; the same command goes on from there")
-
-    return Shown()
+    def on_save(self, path: Path, step: int) -> None:
+        self._bar.clear()
+        render.note(f"saved after step {step}; the same command resumes from there")

@@ -18,7 +18,7 @@ if os.name != "posix":
     raise ImportError("TransHash runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux (WSL)")
 
 if TYPE_CHECKING:
-    from .codes import Codes, read_codes, truncate, truncate_codes, write_codes
+    from .codes import Codes, read_codes, write_codes
     from .duplicates import dedup
     from .encoding.run import encode
     from .errors import TransHashError
@@ -27,46 +27,53 @@ if TYPE_CHECKING:
     from .hashers.architecture import Architecture
     from .index.index import Index
     from .results import Nearest, Within
-    from .training.config import TrainConfig
-    from .training.loop import train
+    from .training.config import FitConfig, TrainConfig
+    from .training.run import fit, soup, train
+    from .training.watcher import StepResult, Watcher
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "hashers.architecture",
     "Codes": "codes",
+    "FitConfig": "training.config",
     "Index": "index.index",
     "Nearest": "results",
+    "StepResult": "training.watcher",
     "Within": "results",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
     "dedup": "duplicates",
+    "Watcher": "training.watcher",
     "encode": "encoding.run",
     "evaluate": "evaluation",
+    "fit": "training.run",
     "load_hasher": "hashers",
     "read_codes": "codes",
-    "train": "training.loop",
-    "truncate": "codes",
-    "truncate_codes": "codes",
+    "soup": "training.run",
+    "train": "training.run",
     "write_codes": "codes",
 }
 
 __all__ = [
     "Architecture",
     "Codes",
+    "FitConfig",
     "Index",
     "Nearest",
+    "StepResult",
     "TrainConfig",
     "TransHashError",
+    "Watcher",
     "Within",
     "dedup",
     "encode",
     "evaluate",
+    "fit",
     "load_hasher",
     "read_codes",
+    "soup",
     "train",
-    "truncate",
-    "truncate_codes",
     "write_codes",
 ]
 

@@ -29,7 +29,7 @@ def test_soup_encodes(th, pictures, members, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["0.safetensors"], 1, "name another one"),
+        (["0.safetensors"], 1, "at least two files"),
         ([], 2, "Missing argument"),
         (["0.safetensors", "gone.safetensors"], 2, "gone.safetensors"),
         (["0.safetensors", "log.csv"], 1, "log.csv: not a hasher"),

@@ -37,7 +37,7 @@ def test_interrupt_and_restart(start, th, pictures, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert re.search(r"^saved after step \d+; the same command goes on from there$", errors, re.MULTILINE)
+    assert re.search(r"^saved after step \d+; the same command resumes from there$", errors, re.MULTILINE)
     assert errors.splitlines()[-1].startswith("Error: interrupted")
     assert os.listdir(tmp_path) == ["h.run"]
     assert {"log.csv", "checkpoint.safetensors"} <= set(os.listdir(folder))
@@ -48,7 +48,7 @@ def test_interrupt_and_restart(start, th, pictures, tmp_path):
     held_out = "18 images to learn from, 6 held out"
     for remark in ("24 images in", held_out, "36/36 images", "loss", "mAP", f"wrote {output}"):
         assert remark in done.stderr
-    assert "going on" not in done.stderr
+    assert "resuming" not in done.stderr
     assert load_hasher(output).training["config"]["epochs"] == 2
     assert sorted(os.listdir(tmp_path)) == ["h.run", "h.safetensors"]
     assert not (folder / "checkpoint.safetensors").exists()

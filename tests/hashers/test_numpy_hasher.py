@@ -10,10 +10,11 @@ import timm
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from transhash.errors import ModelError
-from transhash.hashers import load_hasher
+from transhash.hashers import load_hasher, tensor_file
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.numpy_hasher import NumpyHasher
 from transhash.hashers.numpy_net import NumpyViT
@@ -58,7 +59,7 @@ def saved(tmp_path):
 
 
 def test_codes_are_those_of_torch(saved):
-    light, full = load_hasher(saved, images=1), TransHasher.load(saved)
+    light, full = load_hasher(saved, expected_images=1), TransHasher.load(saved)
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(200)]
     batch = np.stack([light.preprocess(picture) for picture in pictures])
@@ -81,7 +82,7 @@ def test_an_image_and_its_mirror_image_have_one_code(tmp_path, load):
 
 
 def test_outputs_and_embeddings_are_those_of_torch(saved):
-    light, full = load_hasher(saved, images=1), TransHasher.load(saved)
+    light, full = load_hasher(saved, expected_images=1), TransHasher.load(saved)
     batch = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(light.outputs(batch), full.outputs(batch), atol=1e-4)
     for one, other in zip(light.encode_both(batch), full.encode_both(batch), strict=True):
@@ -94,11 +95,11 @@ def test_outputs_and_embeddings_are_those_of_torch(saved):
 def test_few_images_do_not_load_torch(saved):
     program = (
         "import sys; from transhash.hashers import load_hasher; import numpy as np\n"
-        f"load_hasher({str(saved)!r}, images=1).encode(np.zeros((1, 32, 32, 3), np.uint8))\n"
+        f"load_hasher({str(saved)!r}, expected_images=1).encode(np.zeros((1, 32, 32, 3), np.uint8))\n"
         "assert not {'torch', 'timm'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert isinstance(load_hasher(saved, images=1000), TransHasher)
+    assert isinstance(load_hasher(saved, expected_images=1000), TransHasher)
 
 
 def test_networks_that_only_torch_runs(tmp_path):
@@ -132,9 +133,9 @@ def test_a_strangers_file(saved, tmp_path, change):
     weights = load_file(saved)
     change(weights)
     with safe_open(saved, framework="pt") as file:
-        save_file(weights, tmp_path / "odd.safetensors", file.metadata())
+        tensor_file.write(tmp_path / "odd.safetensors", serialize(weights, file.metadata()))
     with pytest.raises(ModelError) as caught:
-        load_hasher(tmp_path / "odd.safetensors", images=1).encode(np.zeros((1, 32, 32, 3), np.uint8))
+        load_hasher(tmp_path / "odd.safetensors", expected_images=1).encode(np.zeros((1, 32, 32, 3), np.uint8))
     assert "\n" not in str(caught.value)
 
 
@@ -143,7 +144,7 @@ def test_bfloat16_is_asked_for_and_named(saved):
         with pytest.raises(ModelError, match="leave out --bf16"):
             load_hasher(saved, bf16=True)
         return
-    half, full = load_hasher(saved, images=1, bf16=True), load_hasher(saved)
+    half, full = load_hasher(saved, expected_images=1, bf16=True), load_hasher(saved)
     assert isinstance(half, TransHasher)
     batch = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(half.outputs(batch), full.outputs(batch), atol=0.05)

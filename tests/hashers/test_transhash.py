@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as serialize
 from timm.layers import resample_abs_pos_embed
 
 from transhash.errors import ModelError, OutputError
-from transhash.hashers import load_hasher, pretrain
+from transhash.hashers import load_hasher, pretrain, tensor_file
 from transhash.hashers.architecture import POOLS, Architecture
 from transhash.hashers.smvit import plain_backbone
 from transhash.hashers.transhash import Preprocessing, TransHasher, start
@@ -150,7 +151,7 @@ def rewrite(path, change_config=lambda config: None, change_tensors=lambda tenso
     config = json.loads(found["config"])
     change_config(config)
     change_tensors(tensors)
-    save_file(tensors, path, {**found, "config": json.dumps(config), **metadata})
+    tensor_file.write(path, serialize(tensors, {**found, "config": json.dumps(config), **metadata}))
 
 
 def architecture(**values):

@@ -16,7 +16,8 @@ from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
 from transhash.sources import ImageList, Item, list_images
 from transhash.training.config import TrainConfig
-from transhash.training.data import Draw, LabelledImages, PairedBatches, class_names, hold_out, identity, loader
+from transhash.training.data import Draw, LabelledImages, PairedBatches, fingerprint, hold_out, loader
+from transhash.training.labels import class_names
 
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 CLASSES = st.lists(st.integers(0, 5), min_size=2, max_size=80)
@@ -233,9 +234,9 @@ LABELS = st.lists(st.sampled_from("abc"), unique=True).map(tuple)
 def test_identity_is_that_of_paths_and_labels(files, rng, root):
     shuffled = [Item(file.path, tuple(rng.sample(file.labels, len(file.labels)))) for file in files]
     rng.shuffle(shuffled)
-    own = identity(ImageList(b"", files))
+    own = fingerprint(ImageList(b"", files))
     assert re.fullmatch("[0-9a-f]{12}", own)
-    assert identity(ImageList(root, shuffled)) == own
+    assert fingerprint(ImageList(root, shuffled)) == own
     for place, file in enumerate(files):
         for other in (Item(file.path + b"x", file.labels), Item(file.path, (*file.labels, "d"))):
-            assert identity(ImageList(b"", [*files[:place], other, *files[place + 1 :]])) != own
+            assert fingerprint(ImageList(b"", [*files[:place], other, *files[place + 1 :]])) != own

@@ -54,7 +54,7 @@ import torch
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
 from transhash.training.config import LOSSES, TrainConfig
-from transhash.training.data import Batch
+from transhash.training.data import TrainingBatch
 from transhash.training.learner import Learner
 
 tiny = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
@@ -82,7 +82,7 @@ for several in (False, True):
 
         state.optimizer.register_step_pre_hook(keep)
         own = slice(learner.process, None, learner.processes)
-        batches = [Batch(images[own], ones[own], []) for images, ones in zip(pixels, labels)]
+        batches = [TrainingBatch(images[own], ones[own], []) for images, ones in zip(pixels, labels)]
         found[f"{name}/loss"] = torch.tensor(learner.step(3, batches)[0])
         found |= {f"{name}/objective {key}": value for key, value in state.modules["objective"].state_dict().items()}
 torch.save(found, f"{sys.argv[1]}.{os.environ.get('RANK', 'alone')}")
@@ -167,10 +167,10 @@ def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes from there" in errors
     assert not (tmp_path / "two.safetensors").exists()
     done = two(*train)
-    assert "going on after step" in done.stderr
+    assert "resuming after step" in done.stderr
     assert "480/480 images" in done.stderr
     assert [row["step"] for row in rows(tmp_path / "two.run")] == [str(step) for step in range(1, 61)]
     th("train", pictures, "-o", tmp_path / "one.safetensors", *run, env=CPU)

@@ -21,9 +21,10 @@ from transhash.hashers.transhash import plain_backbone, start
 from transhash.sources import ImageList, Item, list_images
 from transhash.training.average import exponent
 from transhash.training.config import LOSSES, FitConfig, TrainConfig
-from transhash.training.data import Batch, hold_out, identity
+from transhash.training.data import TrainingBatch, fingerprint, hold_out
 from transhash.training.learner import Learner
-from transhash.training.loop import CHECKPOINT, Watcher, train
+from transhash.training.loop import CHECKPOINT, train
+from transhash.training.watcher import Watcher
 
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 
@@ -135,7 +136,7 @@ def learnt(config):
     """A learner after each of six steps."""
     learner = Learner(start(TINY, class_names=("a", "b")), config, steps=6)
     for step in range(6):
-        learner.step(step, [Batch(torch.randn(4, 3, 32, 32), torch.eye(2).repeat(2, 1), [])])
+        learner.step(step, [TrainingBatch(torch.randn(4, 3, 32, 32), torch.eye(2).repeat(2, 1), [])])
         yield learner
 
 
@@ -199,7 +200,7 @@ def test_mixed_images_share_labels_as_they_share_pixels(part):
     labels = torch.eye(2).repeat(4, 1)
     pixels = labels[:, 1].reshape(8, 1, 1, 1).expand(8, 3, 32, 32)
     for step in range(20):
-        learner.step(step, [Batch(pixels, labels, [])])
+        learner.step(step, [TrainingBatch(pixels, labels, [])])
     shares = [(image.mean(dim=(1, 2, 3)), label[:, 1]) for image, label in zip(seen[::2], seen[1::2], strict=True)]
     for share, label in shares:
         torch.testing.assert_close(share, label)
@@ -246,7 +247,7 @@ def test_a_file_says_how_its_hasher_was_trained(pictures, tmp_path):
     assert loaded.training == {
         "config": asdict(config) | {"layer_decay": 1.0},
         "images": len(kept.images),
-        "images_id": identity(kept),
+        "images_id": fingerprint(kept),
     }
     assert same(hasher, loaded)
 
@@ -307,7 +308,7 @@ def test_images_with_several_classes(pictures, loss):
 
 def test_greedyhash_takes_one_cost_for_all_of_a_data_set():
     """Binary cross entropy where any image has several classes, also for a batch in which none has."""
-    batch = Batch(torch.randn(4, 3, 32, 32), torch.eye(2).repeat(2, 1), [])
+    batch = TrainingBatch(torch.randn(4, 3, 32, 32), torch.eye(2).repeat(2, 1), [])
     costs = []
     for several in (False, True):
         torch.manual_seed(0)

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from transhash.errors import TrainingError
+from transhash.hashers import tensor_file
 from transhash.hashers.architecture import Architecture
 from transhash.sources import ImageList, list_images
 from transhash.training import checkpoint
 from transhash.training.config import LOSSES, TrainConfig
-from transhash.training.loop import CHECKPOINT, Watcher, train
+from transhash.training.loop import CHECKPOINT, train
+from transhash.training.watcher import Watcher
 
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 RUN = {"epochs": 4, "batch_size": 6, "accumulate": 2, "ema": 0.2, "augment": "rand-m9-mstd0.5", "erase": 0.3}
@@ -99,7 +102,9 @@ def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path)
     source, old = list_images(pictures), {"loss": "transhash", "layer_decay": 1.0}
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6, **old), folder=tmp_path, watcher=StopAt(1))
-    with pytest.raises(TrainingError, match=r"another loss \(transhash, now orthohash\); go on with that, or begin"):
+    with pytest.raises(
+        TrainingError, match=r"another loss \(transhash, now orthohash\); use that, or pass --restart"
+    ):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path)
     watcher = StopAt(2)
     with pytest.raises(KeyboardInterrupt):
@@ -116,7 +121,7 @@ def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     run = json.loads(metadata["run"])
     del run["config"]["patch_drop"], run["architecture"]["depth"]
-    save_file(tensors, path, metadata | {"run": json.dumps(run)})
+    tensor_file.write(path, serialize(tensors, metadata | {"run": json.dumps(run)}))
     with pytest.raises(TrainingError, match=r"another patch-drop \(0.0, now 0.5\)"):
         train(source, TINY, replace(config, patch_drop=0.5), folder=tmp_path)
     assert same(weights(train(source, TINY, config)), weights(train(source, TINY, config, folder=tmp_path)))

@@ -18,7 +18,7 @@ from transhash.hashers.transhash import Preprocessing, start
 from transhash.sources import list_images
 from transhash.training.config import LOSSES, TARGETED, FitConfig, TrainConfig
 from transhash.training.loop import train
-from transhash.training.soup import soup
+from transhash.training.run import soup
 from transhash.training.unsupervised import fit
 
 TINY = Architecture(bits=24, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
@@ -129,4 +129,4 @@ def test_what_is_no_trained_hasher_is_refused(pictures, pool, tmp_path):
     assert "not trained with --loss" in refusal([fitted, fitted])
     (tmp_path / "text.safetensors").write_text("hello")
     assert "not a hasher, or a damaged one" in refusal([pool[0], tmp_path / "text.safetensors"])
-    assert "another one" in refusal(pool[:1])
+    assert "at least two files" in refusal(pool[:1])

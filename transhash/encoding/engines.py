@@ -1,15 +1,14 @@
 """Encode the items of a source: in this process, in several, or on a Ray cluster; always in order."""
 
 import os
-import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
+from ..child_process import signals_blocked
 from ..errors import ModelError
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
@@ -104,21 +103,8 @@ class _Pool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Submit a task; this may start a process."""
-        with _signals_blocked():
+        with signals_blocked():
             return super().submit(fn, *args, **kwargs)
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM in this thread, and in processes that it starts; they arrive afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _gpus(hasher: Hasher) -> int:

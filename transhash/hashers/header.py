@@ -1,12 +1,15 @@
-"""What a hasher's file says of the network in it; without torch, so that a query need not load it."""
+"""The metadata of a hasher's file. They are read without torch, so that errors and single queries are quick."""
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
@@ -14,12 +17,25 @@ from safetensors import SafetensorError, safe_open
 from .. import files
 from ..codes import ModelRef
 from ..errors import ModelError, one_line
+from ..files import display
 from .architecture import Architecture
 from .numpy_net import Layout
 
 FORMAT = "transhash-hasher"
 VERSION = 0
-DAMAGE = (SafetensorError, ModelError, ArithmeticError, ValueError, LookupError, TypeError, RuntimeError)
+DAMAGE = (
+    SafetensorError,
+    ModelError,
+    msgspec.MsgspecError,
+    ArithmeticError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+)
+
+_Mean = Annotated[float, Meta(ge=-1e3, le=1e3)]
+_Deviation = Annotated[float, Meta(ge=1e-3, le=1e3)]
 
 
 @dataclass(frozen=True)
@@ -27,13 +43,13 @@ class Preprocessing:
     """How an image becomes the network's input.
 
     Attributes:
-        mean, std: of the channels, for pixels from 0 to 1.
-        crop: side of the central square that is kept, as a part of the shorter side.
+        mean, std: mean and standard deviation of the channels, for pixels from 0 to 1.
+        crop: side of the central square that is kept, as a fraction of the shorter side.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    crop: float = 1.0
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Deviation, _Deviation, _Deviation]
+    crop: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
     def square(self, image: Image.Image, side: int) -> NDArray[np.uint8]:
         """Cut the central square out of an RGB image and resize it (bicubic): (side, side, 3) uint8."""
@@ -41,15 +57,15 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Header:
-    """All of a hasher but its weights.
+class HasherConfig:
+    """Everything in a hasher's file except the weights.
 
     Attributes:
-        architecture: of the network.
-        preprocessing: of its images.
-        class_names: that it was trained on.
-        training: how, for people to read.
-        layout: what it takes to run the network without torch; None if that cannot be done.
+        architecture: the network.
+        preprocessing: how an image becomes its input.
+        class_names: the classes that it was trained on.
+        training: how it was trained, for people to read.
+        layout: what numpy needs to know to run the network; None if only torch can run it.
     """
 
     architecture: Architecture
@@ -63,7 +79,7 @@ class Header:
         return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(asdict(self))}
 
     def ref(self, path: Path, precision: str | None = None) -> ModelRef:
-        """Return the identity of the hasher in the file at `path`, with its arithmetic if that is not float32."""
+        """Return the reference that codes files hold to the hasher at `path`; `precision` if it is not float32."""
         name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
         prepared = {"size": self.architecture.image_size, **asdict(self.preprocessing)}
         if self.architecture.nested:
@@ -73,38 +89,37 @@ class Header:
         return ModelRef(name, files.sha256(path), self.architecture.bits, json.dumps(prepared))
 
 
-def parse(metadata: dict[str, str] | None) -> Header:
-    """Return what the metadata of a safetensors file say. Raises one of `DAMAGE` if that is no hasher's."""
+def parse(metadata: Mapping[str, str] | None) -> HasherConfig:
+    """Decode the metadata of a safetensors file. Raises one of `DAMAGE` if they are not those of a hasher."""
     metadata = metadata or {}
     if metadata.get("format") != FORMAT:
-        raise ValueError("no TransHash hasher")
+        raise ValueError("not a TransHash hasher")
     if metadata.get("version") != str(VERSION):
         raise ValueError(f"format version {metadata.get('version')}, this TransHash reads {VERSION}")
-    config = json.loads(metadata["config"])
-    architecture = _architecture(config["architecture"])
-    given = config["preprocessing"]
-    mean, std, crop = _three(given["mean"]), _three(given["std"]), float(given["crop"])
-    if not (0 < crop <= 1 and all(1e-3 <= value <= 1e3 for value in std) and all(abs(v) <= 1e3 for v in mean)):
-        raise ValueError("preprocessing out of range")
-    names = tuple(str(name) for name in config["class_names"])
-    training = dict(config.get("training", {}))
-    return Header(architecture, Preprocessing(mean, std, crop), names, training, _layout(config.get("layout")))
+    config = json.loads(metadata["config"], parse_constant=_no_number)
+    found = msgspec.convert(config, HasherConfig)
+    check_settings(config["architecture"], Architecture)
+    return found
 
 
-def _architecture(settings: dict[str, Any]) -> Architecture:
-    nested = settings.get("nested", ())
-    if not isinstance(nested, list | tuple) or any(type(length) is not int for length in nested):
-        raise ValueError(f"nested is {nested!r}")
-    architecture = Architecture(**{**settings, "nested": tuple(nested)})
-    for entry in fields(Architecture):
-        value = getattr(architecture, entry.name)
-        if entry.name != "nested" and not isinstance(value, cast(type, entry.type)):
-            raise ValueError(f"{entry.name} is {value!r}")
-    return architecture
+def check_settings(values: Mapping[str, Any], kind: type) -> None:
+    """Raise ValueError if there are values for settings that a dataclass does not have, as of a later version."""
+    unknown = values.keys() - {entry.name for entry in fields(kind)}
+    if unknown:
+        raise ValueError(f"unknown setting {min(unknown)}; a later TransHash may read it")
+
+
+def read(path: str | Path) -> HasherConfig:
+    """Read the metadata of the hasher at `path`. Raises ModelError if the file is not a hasher."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return parse(file.metadata())
+    except (OSError, *DAMAGE) as error:
+        raise damaged(path, error) from None
 
 
 def is_hasher(path: str | Path) -> bool:
-    """Return whether a file says of itself that it is a hasher."""
+    """Return whether a file's metadata say that it is a hasher."""
     try:
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") == FORMAT
@@ -117,20 +132,26 @@ def check_replaceable(path: Path) -> None:
     files.check_replaceable(path, is_hasher, "a hasher")
 
 
-def damaged(path: Path, error: Exception) -> ModelError:
-    """Return the error for a file that is no hasher."""
-    return ModelError(f"{path}: not a hasher, or a damaged one ({one_line(error)}); train one with: th train")
+def check_weights(path: str | Path) -> None:
+    """Raise ModelError if `path` holds neither a hasher nor other tensors in safetensors format."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("format") != FORMAT:
+                return
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{display(path)}: no weights for this backbone ({one_line(error)}); "
+            "give a hasher, or a timm checkpoint in safetensors format"
+        ) from None
+    read(path)
 
 
-def _layout(given: Any) -> Layout | None:
-    if given is None:
-        return None
-    layout = Layout(int(given["heads"]), float(given["eps"]), bool(given["late_prefix"]), int(given["stride"]))
-    if not (1 <= layout.heads <= 1024 and 0 < layout.eps < 1 and 1 <= layout.stride <= 1024):
-        raise ValueError(f"layout {given}")
-    return layout
+def damaged(path: str | Path, error: Exception) -> ModelError:
+    """Return the error for a file that is not a hasher."""
+    return ModelError(
+        f"{display(path)}: not a hasher, or a damaged one ({one_line(error)}); train one with: th train"
+    )
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} in the configuration")

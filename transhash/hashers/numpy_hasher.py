@@ -1,4 +1,4 @@
-"""A trained hasher without torch: slower on many images, much sooner ready for one."""
+"""A trained hasher that runs without torch: slower on many images, but ready much sooner for one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,22 +13,23 @@ from safetensors import safe_open
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
-from .header import DAMAGE, Header, damaged, parse
+from . import tensor_file
+from .header import DAMAGE, HasherConfig, damaged, parse
 from .numpy_net import Floats, NumpyViT, unit
 
 
 class NumpyHasher:
-    """Gives the codes of `TransHasher`, computed in float32 by numpy."""
+    """Computes the codes of `TransHasher` in float32 with numpy."""
 
-    def __init__(self, net: NumpyViT, header: Header, ref: ModelRef) -> None:
-        """Put the parts together."""
+    def __init__(self, net: NumpyViT, config: HasherConfig, ref: ModelRef) -> None:
+        """Combine a network with the rest of a hasher's file."""
         self._net = net
-        self._header = header
+        self._config = config
         self.ref = ref
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
         """Cut out the central square and resize it (bicubic): (H, W, 3) uint8."""
-        return self._header.preprocessing.square(image, self._header.architecture.image_size)
+        return self._config.preprocessing.square(image, self._config.architecture.image_size)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
         """Hash preprocessed images (n, H, W, 3) uint8 into codes (n, bits/8) uint8."""
@@ -36,20 +37,20 @@ class NumpyHasher:
             return pack(self.outputs(batch))
 
     def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the outputs of preprocessed images, (n, bits), whose signs are the codes."""
+        """Compute the outputs (n, bits) float32 of preprocessed images; their signs are the codes."""
         with self._model_errors():
             return self._hashed(self._features(batch))
 
     def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-        """Return the codes of preprocessed images and the embeddings behind them, of unit length, in float16."""
+        """Compute codes (n, bits/8) uint8 and the embeddings (n, d) float16 behind them, of unit length."""
         with self._model_errors():
             features = self._features(batch)
             return pack(self._hashed(features)), unit(features).astype(np.float16)
 
     def _features(self, batch: NDArray[Any]) -> Floats:
-        """Return what the network reads out, an image at a time: attention takes memory."""
+        """Compute the features (n, d), one image at a time because attention takes memory."""
         mean, std = (
-            np.array(v, np.float32) * 255 for v in (self._header.preprocessing.mean, self._header.preprocessing.std)
+            np.array(v, np.float32) * 255 for v in (self._config.preprocessing.mean, self._config.preprocessing.std)
         )
         pixels = ((batch.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
         return np.concatenate([self._net.features(pixels[place : place + 1]) for place in range(len(pixels))])
@@ -62,7 +63,7 @@ class NumpyHasher:
 
     @contextmanager
     def _model_errors(self) -> Iterator[None]:
-        """Say whose fault it is if tensors do not fit together, or give no numbers."""
+        """Convert errors from weights that do not fit together, or give NaN, to ModelError."""
         try:
             yield
         except (ValueError, KeyError, IndexError) as error:
@@ -70,19 +71,22 @@ class NumpyHasher:
 
     @classmethod
     def load(cls, path: str | Path) -> Self | None:
-        """Read a hasher, or return None if its network is one that only torch can run.
+        """Read a hasher, or return None if it takes torch to run it.
 
-        Raises ModelError if the file is no hasher.
+        That is so for networks with parts that numpy does not have. It is so for files without a checksum, too: torch
+        can tell whether their layout is the one of the network, numpy cannot.
+
+        Raises ModelError if the file is not a hasher.
         """
         path = Path(path)
         try:
             with safe_open(path, framework="numpy") as file:
-                header = parse(file.metadata())
-                if header.layout is None:
+                config = parse(file.metadata())
+                if config.layout is None or not tensor_file.verify(path):
                     return None
                 weights = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in file.keys()}  # noqa: SIM118
-            chosen = header.architecture
-            net = NumpyViT(weights, header.layout, chosen.groups, chosen.pool, chosen.mirror, chosen.lengths)
+            chosen = config.architecture
+            net = NumpyViT(weights, config.layout, chosen.groups, chosen.pool, chosen.mirror, chosen.lengths)
         except DAMAGE as error:
             raise damaged(path, error) from None
-        return cls(net, header, header.ref(path))
+        return cls(net, config, config.ref(path))

@@ -6,8 +6,10 @@ The same arithmetic as `smvit`, in float32, on the tensors of a hasher's safeten
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from scipy.special import erf
 
@@ -33,19 +35,19 @@ def unit(features: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the names and shapes of its tensors do not say of a network.
+    """What the names and shapes of the tensors do not tell about a network.
 
     Attributes:
-        heads: of every attention.
-        eps: of every layer norm.
+        heads: number of attention heads in every block.
+        eps: added to the variance in every layer norm.
         late_prefix: whether the class token joins after position embeddings are added, and has none itself.
         stride: pixels from one patch to the next.
     """
 
-    heads: int
-    eps: float
+    heads: Annotated[int, Meta(ge=1, le=1024)]
+    eps: Annotated[float, Meta(gt=0, lt=1)]
     late_prefix: bool
-    stride: int
+    stride: Annotated[int, Meta(ge=1, le=1024)]
 
 
 class NumpyViT:

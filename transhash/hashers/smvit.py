@@ -1,7 +1,7 @@
 """The siamese multi-granular vision transformer of TransHash (Chen et al., ICMR 2022, arXiv:2105.01823).
 
 Siamese means that every image goes through the same weights; pairs are formed over the batch, in the objective.
-Where the paper leaves a detail open, ``docs/hasher.md`` says how we read it.
+``docs/hasher.md`` lists where this network follows the paper and where it differs.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .architecture import Architecture
+from .backbones import not_plain, unknown
 from .bit_layout import bit_order, split_bits
 from .numpy_net import Layout
 
@@ -35,8 +36,8 @@ class SMViT(nn.Module):
     Outputs come head by head. Those of nested codes are interleaved, so that each of `lengths` is a prefix with its
     share of every head (`bit_layout.bit_order`).
 
-    Read out is the class token, the mean of the stream's patch tokens, or both, of width F = D, D or 2D. With
-    `mirror` features are the mean of those of an image and of its mirror image; in training those of the image.
+    What is read out is the class token, the mean of the stream's patch tokens, or both: width F = D, D or 2D. With
+    `mirror`, features are the mean over an image and its mirror image, except during training.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class SMViT(nn.Module):
             self.local_norm = deepcopy(self.global_norm)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
+        """Read out the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
         features = self._features(images)
         if self.mirror and not self.training:
             features = (features + self._features(images.flip(3))) / 2
@@ -90,9 +91,9 @@ class SMViT(nn.Module):
         return self.hash(self.features(images))
 
     def drop_patches(self, part: float) -> None:
-        """Leave out this part of an image's patches, drawn anew each time, while training (arXiv:2208.07220).
+        """Leave out a random fraction of each image's patches in every training step (arXiv:2208.07220).
 
-        Raises ModelError if too few are left for the groups.
+        Raises ModelError if fewer patches than groups are left.
         """
         left = max(1, int(self.backbone.patch_embed.num_patches * (1 - part)))
         if left < self.groups:
@@ -101,10 +102,10 @@ class SMViT(nn.Module):
 
     @torch.no_grad()
     def take_over(self, trained: "SMViT") -> None:
-        """Copy all but the hash heads of a trained network, with its positions resampled to this one's patches.
+        """Copy the weights of a trained network, except the hash heads; positions are resampled to these patches.
 
-        Where only this network has local streams, their block begins as the trained last block. Raises ModelError if
-        the two are otherwise of different shape.
+        If only this network has local streams, their block starts as a copy of the trained last block. Raises
+        ModelError if the two networks otherwise differ in shape.
         """
         found = trained.state_dict()
         found["backbone.pos_embed"] = _resampled(trained.backbone, self.backbone.patch_embed.grid_size)
@@ -112,11 +113,11 @@ class SMViT(nn.Module):
             found |= {
                 name.replace("global_", "local_", 1): found[name] for name in found if name.startswith("global_")
             }
-        own = dict(self.named_parameters())
-        surplus = [name for name in found if name.startswith("backbone.") and name not in own]
+        ours = dict(self.named_parameters())
+        surplus = [name for name in found if name.startswith("backbone.") and name not in ours]
         if surplus:
             raise ModelError(f"{surplus[0]} is missing here")
-        for name, weight in own.items():
+        for name, weight in ours.items():
             if name.startswith(("global_head", "local_heads")):
                 continue
             there = tuple(found[name].shape) if name in found else "missing"
@@ -126,15 +127,15 @@ class SMViT(nn.Module):
 
     @torch.no_grad()
     def scale_outputs(self, scale: Tensor, shift: Tensor) -> None:
-        """Make the heads give outputs · scale + shift, both (bits,), instead of outputs."""
+        """Fold a scale and a shift of the outputs, both (bits,), into the heads."""
         if self.order is not None:
             places = torch.tensor(self.order, device=scale.device).argsort()
             scale, shift = scale[places], shift[places]
         start = 0
         for head in self.heads:
-            own = slice(start, start + head.out_features)
-            head.weight.mul_(scale[own, None])
-            head.bias.mul_(scale[own]).add_(shift[own])
+            bits = slice(start, start + head.out_features)
+            head.weight.mul_(scale[bits, None])
+            head.bias.mul_(scale[bits]).add_(shift[bits])
             start += head.out_features
 
     @property
@@ -152,13 +153,13 @@ class SMViT(nn.Module):
 def build(architecture: Architecture) -> SMViT:
     """Build the network with random weights.
 
-    Raises ModelError for a backbone that is no plain vision transformer, or settings that do not fit together.
+    Raises ModelError if the backbone is not a plain vision transformer, or settings do not fit together.
     """
     return network(plain_backbone(architecture), architecture)
 
 
 def layout(net: SMViT) -> Layout | None:
-    """Return what `light.NumpyViT` needs to know of a network; None if it has parts that are not known there."""
+    """Describe a network for `numpy_net.NumpyViT`, or return None if it has parts that are unknown there."""
     block = net.global_block
     plain = type(block) is Block and type(block.mlp.act) is nn.GELU and isinstance(net.global_norm, nn.LayerNorm)
     if not plain or any(not isinstance(part, nn.Identity) for part in (block.mlp.norm, net.backbone.norm_pre)):
@@ -172,7 +173,7 @@ def layout(net: SMViT) -> Layout | None:
 
 
 def plain_backbone(architecture: Architecture) -> Any:
-    """Return timm's vision transformer for an architecture, with random weights, before its patches overlap."""
+    """Make timm's vision transformer for an architecture, with random weights and patches that do not overlap yet."""
     _check(architecture)
     patch = {} if architecture.patch_size is None else {"patch_size": architecture.patch_size}
     try:
@@ -187,10 +188,7 @@ def plain_backbone(architecture: Architecture) -> Any:
         raise ModelError(f"backbone {architecture.backbone}: does not take these sizes ({error})") from error
     plain = isinstance(backbone, VisionTransformer) and type(backbone.patch_embed) is PatchEmbed
     if not plain or backbone.cls_token is None or len(backbone.blocks) < 2:
-        raise ModelError(
-            f"backbone {architecture.backbone}: no plain vision transformer with a class token; "
-            "choose one such as vit_small_patch16_224"
-        )
+        raise not_plain(architecture.backbone)
     return backbone
 
 
@@ -212,7 +210,7 @@ def network(backbone: Any, architecture: Architecture) -> SMViT:
 
 def _check(architecture: Architecture) -> None:
     if not timm.is_model(architecture.backbone):
-        raise ModelError(f"backbone {architecture.backbone!r}: timm has no such model")
+        raise unknown(architecture.backbone)
     for name, value in (("patch size", architecture.patch_size), ("stride", architecture.stride)):
         if value is not None and value > architecture.image_size:
             raise ModelError(f"{name} {value}: larger than the image, {architecture.image_size}")
@@ -233,7 +231,7 @@ def _overlap(backbone: Any, image_size: int, patch: int, stride: int) -> None:
 
 
 def _resampled(backbone: Any, grid: tuple[int, int]) -> Tensor:
-    """Return a backbone's position embeddings, interpolated to another grid of patches."""
+    """Interpolate a backbone's position embeddings to another grid of patches."""
     positions, old = backbone.pos_embed.detach(), backbone.patch_embed.grid_size
     if grid == old:
         return cast(Tensor, positions)

@@ -15,13 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import nn
 
-from .. import files
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
-from . import pretrain, smvit
+from . import pretrain, smvit, tensor_file
 from .architecture import Architecture
-from .header import DAMAGE, Header, Preprocessing, check_replaceable, damaged, is_hasher, parse
+from .header import DAMAGE, HasherConfig, Preprocessing, check_replaceable, damaged, is_hasher, parse
 from .numpy_net import unit
 from .precision import has_bf16
 from .smvit import SMViT, build, network, plain_backbone
@@ -40,10 +39,10 @@ class TransHasher:
         ref: ModelRef | None = None,
         bf16: bool = False,
     ) -> None:
-        """Put the parts together.
+        """Combine a network with the rest of a hasher's file.
 
-        `training` says how the network was trained, `ref` names its file, if any, and `bf16` lets it compute in
-        bfloat16. Raises ModelError if this machine cannot do that.
+        `training` records how the network was trained, `ref` identifies its file, if there is one, and `bf16` selects
+        bfloat16. Raises ModelError if this machine cannot compute in bfloat16.
         """
         if bf16 and not has_bf16():
             raise ModelError("neither processor nor GPU has instructions for bfloat16; leave out --bf16")
@@ -65,28 +64,28 @@ class TransHasher:
         return self._pack(self.outputs(batch))
 
     def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the outputs of preprocessed images, (n, bits), whose signs are the codes."""
+        """Compute the outputs (n, bits) float32 of preprocessed images; their signs are the codes."""
         with self.computing() as net:
             return net(self._pixels(batch)).float().cpu().numpy()
 
     def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-        """Return the codes of preprocessed images and the embeddings behind them, as `embed` does, in float16."""
+        """Compute codes (n, bits/8) uint8 and the embeddings (n, d) float16 behind them, of unit length."""
         with self.computing() as net:
             features = net.features(self._pixels(batch))
             outputs = net.hash(features).float().cpu().numpy()
             return self._pack(outputs), unit(features.float().cpu().numpy()).astype(np.float16)
 
     def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return what the network reads out of its streams, before the hash heads: (n, (1 + groups) F)."""
+        """Compute the features (n, (1 + groups) F) float32 that the hash heads see."""
         with self.computing() as net:
             return net.features(self._pixels(batch)).float().cpu().numpy()
 
     def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the float embedding behind the codes: the features, scaled to unit length."""
+        """Compute the embeddings (n, (1 + groups) F) float32 behind the codes: features scaled to unit length."""
         return unit(self.features(batch))
 
     def _pixels(self, batch: NDArray[Any]) -> torch.Tensor:
-        """Return images (n, H, W, 3) uint8 as the network takes them: (n, 3, H, W) float32, normalised."""
+        """Normalise images (n, H, W, 3) uint8 for the network: (n, 3, H, W) float32."""
         pixels = torch.from_numpy(batch).to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
         mean, std = (
             torch.tensor(values, device=self.device).view(3, 1, 1) * 255
@@ -102,13 +101,13 @@ class TransHasher:
 
     @contextmanager
     def computing(self) -> Iterator[SMViT]:
-        """Yield the network, ready to run: in float32, in which every batch size gives the same bits, or bfloat16."""
+        """Yield the network, ready to run in bfloat16, or in float32, where every batch size gives the same bits."""
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             yield self._halved if self.bf16 else self.net
 
     @cached_property
     def _halved(self) -> SMViT:
-        """The network with its matrices in bfloat16: autocast would convert them anew for every batch."""
+        """The network with its matrices in bfloat16: autocast would convert them for every batch."""
         net = deepcopy(self.net)
         for module in net.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
@@ -116,44 +115,49 @@ class TransHasher:
         return net
 
     def save(self, path: str | Path) -> None:
-        """Write weights, architecture, preprocessing and class names as one safetensors file, atomically.
+        """Write weights, architecture, preprocessing and class names to one safetensors file, atomically.
 
-        Raises ModelError if something other than a hasher stands there, OSError if it cannot be written.
+        Equal hashers make equal files, and so have the same digest.
+
+        Raises ModelError if something other than a hasher stands there, OSError if the file cannot be written.
         """
         path = Path(path)
         check_replaceable(path)
-        header = Header(
+        config = HasherConfig(
             self.architecture, self.preprocessing, self.class_names, self.training, smvit.layout(self.net)
         )
         weights = {name: weight.cpu().contiguous() for name, weight in self.net.state_dict().items()}
-        with files.replacing(path) as temporary:
-            temporary.write_bytes(serialize(weights, header.metadata()))  # save_file would not name a full disk
-        self.ref = header.ref(path)
+        tensor_file.write(path, serialize(weights, config.metadata()))
+        self.ref = config.ref(path)
 
     @classmethod
     def load(cls, path: str | Path, bf16: bool = False) -> Self:
         """Read what `save` wrote, to compute in bfloat16 or float32.
 
-        The network is laid out without memory first and compared with the file's tensors by name and shape, so
-        that a stranger's file cannot make it larger than the file is. Raises ModelError if anything is amiss.
+        The network is first built without memory and compared with the file's tensors by name and shape, so that
+        an untrusted file cannot make it larger than the file is. Raises ModelError if the file is not a hasher, is
+        damaged, or holds a layout that is not the one of its network.
         """
         path = Path(path)
         try:
+            tensor_file.verify(path)
             with safe_open(path, framework="pt") as file:
-                header = parse(file.metadata())
+                config = parse(file.metadata())
                 with torch.device("meta"):
-                    net = build(header.architecture)
+                    net = build(config.architecture)
                 expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
                 found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
                 if expected != found:
                     name = min(expected.items() ^ found.items())[0]
                     raise ValueError(f"tensor {name}: {found.get(name)}, expected {expected.get(name)}")
+                if config.layout not in (None, smvit.layout(net)):
+                    raise ValueError(f"{config.layout} is not that of {config.architecture.backbone}")
                 weights = {name: file.get_tensor(name).float() for name in found}
         except DAMAGE as error:
             raise damaged(path, error) from None
         net.load_state_dict(weights, assign=True)
-        ref = header.ref(path, "bf16" if bf16 else None)
-        return cls(net, header.architecture, header.preprocessing, header.class_names, header.training, ref, bf16)
+        ref = config.ref(path, "bf16" if bf16 else None)
+        return cls(net, config.architecture, config.preprocessing, config.class_names, config.training, ref, bf16)
 
 
 def start(
@@ -163,11 +167,11 @@ def start(
     weights: str | Path | None = None,
     class_names: tuple[str, ...] = (),
 ) -> TransHasher:
-    """Return an untrained hasher: random weights, timm's (`pretrained`), or a safetensors file's (`weights`).
+    """Make an untrained hasher with random weights, timm's (`pretrained`), or those of the file `weights`.
 
-    From a hasher's file everything is taken but the hash heads, which may have other bits.
+    From the file of a hasher, everything is taken except the hash heads, which may have another number of bits.
 
-    Raises ModelError if the backbone or its weights cannot be had.
+    Raises ModelError if the backbone or its weights are not available.
     """
     backbone = plain_backbone(architecture)
     earlier = TransHasher.load(weights) if weights is not None and is_hasher(weights) else None

@@ -1,33 +1,60 @@
-"""A run on disk, so that it can go on: one safetensors file with everything that a step changes."""
+"""The state of an unfinished run: one safetensors file with everything that a step changes."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from .. import files
-from ..errors import TrainingError, one_line
+from ..errors import TrainingError, TransHashError, one_line
+from ..files import display
+from ..hashers import tensor_file
 from ..hashers.architecture import Architecture
+from ..hashers.header import check_settings
 from .config import TrainConfig
 
 FORMAT = "transhash-training"
-VERSION = 0
+VERSION = 1
+_DAMAGE = (SafetensorError, msgspec.MsgspecError, ValueError, LookupError, TypeError, RuntimeError, OSError)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that determines the result of a run; a checkpoint of another run is refused.
+
+    Attributes:
+        architecture: the network.
+        config: the settings of the run.
+        images: number of training images.
+        images_id: digest of their paths and labels.
+        start: the weights that it started from: a digest, or a word.
+        bf16: whether it computes in bfloat16.
+        processes: number of processes that share a batch.
+    """
+
+    architecture: Architecture
+    config: TrainConfig
+    images: int
+    images_id: str
+    start: str
+    bf16: bool
+    processes: int
 
 
 @dataclass(frozen=True)
 class State:
-    """What a step changes, besides its own number."""
+    """Everything that a step changes."""
 
     modules: dict[str, nn.Module]
     optimizer: torch.optim.Optimizer
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor by name."""
+        """Return all tensors by name."""
         found = {
             f"{part}/{name}": value
             for part, module in self.modules.items()
@@ -38,9 +65,9 @@ class State:
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over tensors that `tensors` returned.
+        """Restore what `tensors` returned.
 
-        Raises RuntimeError, KeyError or ValueError if they are of another run.
+        Raises RuntimeError, KeyError or ValueError if the tensors are those of another run.
         """
         for part, module in self.modules.items():
             prefix = f"{part}/"
@@ -63,47 +90,60 @@ class State:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
 
-def save(path: Path, state: State, step: int, run: dict[str, Any]) -> None:
-    """Write a state after `step` steps of the run that `run` describes, atomically. Raises OSError."""
-    metadata = {"format": FORMAT, "version": str(VERSION), "step": str(step), "run": json.dumps(run)}
+def save(path: Path, state: State, step: int, run: RunSettings) -> None:
+    """Write the state of `run` after `step` steps, atomically. Raises OSError."""
+    metadata = {"format": FORMAT, "version": str(VERSION), "step": str(step), "run": json.dumps(asdict(run))}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(serialize(tensors, metadata))
+    tensor_file.write(path, serialize(tensors, metadata))
 
 
-def resume(path: Path, state: State, run: dict[str, Any]) -> int:
-    """Load what `save` wrote, if it is there, and return the number of steps done; 0 if nothing is there.
+def resume(path: Path, state: State, run: RunSettings, steps: int) -> int:
+    """Load what `save` wrote, if the file exists.
 
-    Raises TrainingError if it is of another run, naming the first thing that differs, or damaged.
+    Returns:
+        The number of steps done, of `steps`; 0 if there is no checkpoint.
+
+    Raises TrainingError if the checkpoint is damaged, or of another run; the message names the first difference.
     """
     if not path.exists():
         return 0
     try:
+        if not tensor_file.verify(path):
+            raise ValueError("it has no checksum")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
                 raise ValueError("not a checkpoint of this version")
-            differing = _difference(_completed(json.loads(metadata["run"])), json.loads(json.dumps(run)))
+            differing = _difference(_settings(metadata["run"]), asdict(run))
             if differing:
                 raise TrainingError(
-                    f"{path}: an unfinished run with another {differing}; go on with that, or begin anew: --restart"
+                    f"{display(path)}: an unfinished run with another {differing}; use that, or pass --restart"
                 )
+            done = int(metadata["step"])
+            if not 0 < done <= steps:
+                raise ValueError(f"step {done} of {steps}")
             state.load({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-            return int(metadata["step"])
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+            return done
+    except _DAMAGE as error:
         raise TrainingError(
-            f"{path}: not a checkpoint, or a damaged one ({one_line(error)}); begin anew: --restart"
+            f"{display(path)}: not a checkpoint, or a damaged one ({one_line(error)}); start over with --restart"
         ) from error
 
 
-def _completed(run: dict[str, Any]) -> dict[str, Any]:
-    """Give a run the defaults of settings that did not exist when it began: they change nothing of what was."""
-    whole = json.loads(json.dumps({"architecture": asdict(Architecture()), "config": asdict(TrainConfig())}))
-    return run | {part: defaults | run[part] for part, defaults in whole.items()}
+def _settings(text: str) -> dict[str, Any]:
+    """Decode a run. Settings that did not exist when it began get their defaults, with which nothing changes."""
+    values = json.loads(text)
+    try:
+        run = msgspec.convert(values, RunSettings)
+    except TransHashError as error:  # a value out of range
+        raise ValueError(str(error)) from error
+    check_settings(values["architecture"], Architecture)
+    check_settings(values["config"], TrainConfig)
+    return asdict(run)
 
 
 def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str | None:
-    """Return the name of the first setting that differs, with both values."""
+    """Name the first setting that differs, with both values."""
     for name in sorted(found.keys() | expected.keys()):
         one, other = found.get(name), expected.get(name)
         if isinstance(one, dict) and isinstance(other, dict):

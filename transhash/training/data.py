@@ -7,7 +7,6 @@ number of worker processes changes nothing.
 
 import hashlib
 import random
-import signal
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..child_process import end_with_parent, leave_signals_to_parent, signals_blocked
 from ..errors import ImageError, TrainingError
 from ..files import display
 from ..hashers.transhash import TransHasher
@@ -48,35 +48,12 @@ class Sample(NamedTuple):
     skipped: list[tuple[bytes, str]]
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """Samples side by side: pixels (n, 3, H, W), labels (n, classes), and what could not be read on the way."""
 
     pixels: Tensor
     labels: Tensor
     skipped: list[tuple[bytes, str]]
-
-
-def class_names(source: ImageList) -> tuple[str, ...]:
-    """Return the classes of a source, sorted. Raises TrainingError if they allow no training."""
-    unlabelled = next((image for image in source.images if not image.labels), None)
-    if unlabelled:
-        name = display(unlabelled.path)
-        raise TrainingError(
-            f"{name!r} has no label; put every image into a subfolder named after its class, or do without: th fit"
-        )
-    names = [name for image in source.images for name in image.labels]
-    classes = sorted(set(names))
-    if len(classes) < 2 or len(names) == len(classes):
-        raise TrainingError(
-            f"{len(source.images)} images in {len(classes)} classes; training needs two classes or more, "
-            "with two images or more in one of them"
-        )
-    return tuple(classes)
-
-
-def with_several(source: ImageList) -> Item | None:
-    """Return the first image that has several classes, if any."""
-    return next((image for image in source.images if len(set(image.labels)) > 1), None)
 
 
 def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, ImageList]:
@@ -100,8 +77,8 @@ def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, Imag
     )
 
 
-def identity(source: ImageList) -> str:
-    """Return what tells these images and labels from others: 12 hexadecimal digits, whatever their order."""
+def fingerprint(source: ImageList) -> str:
+    """Compute 12 hexadecimal digits that identify these paths and labels, whatever their order."""
     lines = sorted(
         b"\t".join([image.path, *(name.encode() for name in sorted(image.labels))]) for image in source.images
     )
@@ -221,19 +198,19 @@ class PairedBatches(Sampler[list[Draw]]):
         return np.column_stack([dealt, turns])
 
 
-def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Generator[Batch]:
+def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Generator[TrainingBatch]:
     """Yield the batches of a run, decoded in `workers` processes, or in this one if there are none."""
-    stream: Any = iter(
-        DataLoader(
-            dataset,
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-            prefetch_factor=_PREFETCHED if workers else None,
-            worker_init_fn=_ignore_signals,
-        )
+    batches_of = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=_PREFETCHED if workers else None,
+        worker_init_fn=_begin_worker,
     )
+    with signals_blocked():  # until the workers ignore them
+        stream: Any = iter(batches_of)
     try:
         yield from stream
     except TrainingError as error:  # from a worker torch brings it with the traceback as its message
@@ -243,18 +220,18 @@ def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Gen
             stream._shutdown_workers()  # at the end of the program they would be ended by SIGTERM, which they ignore
 
 
-def _collate(samples: list[Sample]) -> Batch:
-    return Batch(
+def _collate(samples: list[Sample]) -> TrainingBatch:
+    return TrainingBatch(
         torch.stack([sample.pixels for sample in samples]),
         torch.stack([sample.labels for sample in samples]),
         [item for sample in samples for item in sample.skipped],
     )
 
 
-def _ignore_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which terminals and services send to every process, to the one that saves the run."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _begin_worker(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM to the process that saves the run, and end with it."""
+    leave_signals_to_parent()
+    end_with_parent()
 
 
 def _seed_all(seed: int) -> None:

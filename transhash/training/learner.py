@@ -20,7 +20,7 @@ from . import objectives, optimizer
 from .average import averaging
 from .checkpoint import State
 from .config import TrainConfig
-from .data import Batch
+from .data import TrainingBatch
 from .gather import gathered
 
 
@@ -67,7 +67,7 @@ class Learner:
             modules["average"] = self._average
         return State(modules, self._optimizer)
 
-    def step(self, step: int, batches: Sequence[Batch]) -> tuple[float, float]:
+    def step(self, step: int, batches: Sequence[TrainingBatch]) -> tuple[float, float]:
         """Learn from the batches of step `step`, from 0, and return the loss and the learning rate.
 
         Raises TrainingError if the loss is no number.
@@ -104,6 +104,10 @@ class Learner:
         return TransHasher(
             net, hasher.architecture, hasher.preprocessing, hasher.class_names, training=hasher.training
         )
+
+    def record(self, **values: Any) -> None:
+        """Add to what the hasher tells about its training."""
+        self._hasher.training.update(values)
 
     def any(self, flag: bool) -> bool:
         """Return whether `flag` is set in any process: all must stop at the same step."""

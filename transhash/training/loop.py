@@ -1,8 +1,9 @@
-"""A training run: from labelled images to a hasher."""
+"""The training loop: labelled images in, a hasher out."""
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -20,47 +21,14 @@ from ..interrupt import stopping
 from ..sources import ImageList
 from . import checkpoint
 from .config import TrainConfig
-from .data import LabelledImages, PairedBatches, class_names, hold_out, identity, loader, with_several
+from .data import LabelledImages, PairedBatches, TrainingBatch, fingerprint, hold_out, loader
+from .labels import class_names, with_several
 from .learner import Learner
 from .log import RunLog
+from .watcher import StepResult, Watcher
 
 CHECKPOINT = "checkpoint.safetensors"
 _SAVE_EVERY = 300.0  # seconds
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands after a step.
-
-    Attributes:
-        epoch, step: counted from 1; `steps` are all of the run's.
-        images: in this step.
-        loss: of this step.
-        validation: mAP on the images held out, after the last step of an epoch; else None.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    images: int
-    loss: float
-    validation: float | None = None
-
-
-class Watcher:
-    """Is told how a run goes, in the first process; override what you want to hear."""
-
-    def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
-        """Training starts; an earlier run did `step` of the `steps` steps, of `step_images` images each."""
-
-    def on_step(self, progress: Progress) -> None:
-        """A step is done."""
-
-    def on_skip(self, path: bytes, reason: str) -> None:
-        """An image could not be read, and another of its class stood in. Told once an image."""
-
-    def on_save(self, path: Path, step: int) -> None:
-        """The run was stopped after `step` steps and can go on from `path`."""
 
 
 def train(
@@ -75,108 +43,134 @@ def train(
     restart: bool = False,
     watcher: Watcher | None = None,
 ) -> TransHasher:
-    """Train a hasher on labelled images.
+    """Train a hasher on labelled images; `transhash.train` describes the other arguments.
 
     Under ``torchrun`` all processes share every batch, and each returns the same hasher.
 
     Args:
-        source: images, each with a label or several; at least two classes and two images in one of them.
-        architecture: the network.
-        config: the run.
-        pretrained: start from the weights that timm has for the backbone.
-        weights: start from this safetensors file instead.
-        workers: processes that decode images; 0 decodes in this one. Changes no result.
-        folder: keeps the log of the run and, while it is unfinished, a checkpoint: the same call goes on from there
-            and ends with the very weights of a run that was never stopped. Without a folder nothing is kept.
-        restart: begin anew where a checkpoint would go on.
-        watcher: is told how the run goes.
+        folder: where the log of the run and, until it ends, its checkpoint are kept. The same call resumes from the
+            checkpoint, and its result is that of a run without interruption. Without a folder nothing is kept.
 
     Returns:
-        The hasher as it is after the last epoch; `TransHasher.save` writes it.
+        The hasher after the last epoch, not saved.
 
-    Raises TrainingError if the labels allow no training, the loss diverges, or `folder` holds another run's
-    checkpoint; ModelError for the network's part; KeyboardInterrupt, once the run is saved, on Ctrl-C or SIGTERM.
+    Raises TrainingError if the labels do not allow training, the loss diverges, or `folder` holds the checkpoint of
+    another run; ModelError if the network cannot be built; KeyboardInterrupt on Ctrl-C or SIGTERM, after saving.
     """
-    names = class_names(source)
-    several = with_several(source) is not None
-    config = config.settled(pretrained=pretrained or weights is not None)
-    kept, held = hold_out(source, config.validation, config.seed)
-    torch.manual_seed(config.seed)
-    hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=names)
-    hasher.training = {"config": asdict(config), "images": len(kept.images), "images_id": identity(kept)}
-    dataset = LabelledImages(kept, names, hasher, config)
-    whole = PairedBatches(dataset.firsts, config)
-    size, per_epoch = whole.size, whole.per_epoch
-    steps = max(1, config.epochs * per_epoch // config.accumulate)
-    learner = Learner(hasher, config, steps, several=several)
-    if size % learner.processes:
-        raise TrainingError(f"batch-size {size}: {learner.processes} processes cannot share it evenly")
+    run = _Run(source, architecture, config, pretrained=pretrained, weights=weights)
+    if folder:
+        run.keep(Path(folder), restart=restart)
+    return run.finish(workers, watcher or Watcher())
 
-    path = Path(folder) / CHECKPOINT if folder else None
-    run = {
-        "architecture": asdict(architecture),
-        **hasher.training,
-        "start": "the hub" if pretrained else files.sha256(Path(weights)) if weights else "random weights",
-        "bf16": learner.half,
-        "processes": learner.processes,
-    }
-    first = learner.process == 0
-    if path and first:
-        path.parent.mkdir(exist_ok=True)
-        if restart:
-            discard(path.parent)
-    done = checkpoint.resume(path, learner.state, run) if path and not restart else 0
 
-    share = slice(learner.process, None, learner.processes)
-    batches = PairedBatches(dataset.firsts, config, done * config.accumulate, share)
-    watcher = watcher if watcher and first else Watcher()
-    watcher.on_start(len(kept.images), len(held.images), done, steps, size * config.accumulate)
-    told: set[bytes] = set()
-    saved = started = time.monotonic()
+class _Run:
+    """A training run, from its first step or a checkpoint to its last step."""
 
-    with ExitStack() as stack:
-        stopped = stack.enter_context(stopping())
-        log = stack.enter_context(RunLog(Path(folder), done)) if folder and first else None
-        stream = stack.enter_context(closing(loader(dataset, batches, workers)))
-        for step in range(done, steps):
-            began = time.perf_counter()
-            chosen = list(islice(stream, config.accumulate))
-            for skipped, reason in (item for batch in chosen for item in batch.skipped):
-                if skipped not in told:
-                    told.add(skipped)
-                    watcher.on_skip(skipped, reason)
-            loss, rate = learner.step(step, chosen)
-            images = sum(len(batch.labels) for batch in chosen) * learner.processes
-            seconds = time.perf_counter() - began
+    def __init__(
+        self,
+        source: ImageList,
+        architecture: Architecture,
+        config: TrainConfig,
+        *,
+        pretrained: bool,
+        weights: str | Path | None,
+    ) -> None:
+        names = class_names(source)
+        self.config = config = config.settled(pretrained=pretrained or weights is not None)
+        self.kept, self.held = hold_out(source, config.validation, config.seed)
+        torch.manual_seed(config.seed)
+        hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=names)
+        count, images_id = len(self.kept.images), fingerprint(self.kept)
+        hasher.training = {"config": asdict(config), "images": count, "images_id": images_id}
+        self.dataset = LabelledImages(self.kept, names, hasher, config)
+        batches = PairedBatches(self.dataset.firsts, config)
+        self.batch_size, self.per_epoch = batches.size, batches.per_epoch
+        self.steps = max(1, config.epochs * self.per_epoch // config.accumulate)
+        self.learner = Learner(hasher, config, self.steps, several=with_several(source) is not None)
+        processes = self.learner.processes
+        if self.batch_size % processes:
+            raise TrainingError(f"batch-size {self.batch_size}: {processes} processes cannot share it evenly")
+        beginning = "the hub" if pretrained else files.sha256(Path(weights)) if weights else "random weights"
+        self.settings = checkpoint.RunSettings(
+            architecture, config, count, images_id, beginning, self.learner.half, processes
+        )
+        self.first = self.learner.process == 0  # this process writes files and calls the watcher
+        self.folder: Path | None = None
+        self.done = 0
+        self._reported: set[bytes] = set()
+        self._saved = time.monotonic()
 
-            epoch = step * config.accumulate // per_epoch + 1
-            ends = step + 1 == steps or (step + 1) * config.accumulate // per_epoch + 1 > epoch
-            score = _validate(learner.hasher(), held) if ends and held.images else None
-            if log:
-                log.write(step + 1, epoch, loss, rate, images / seconds, score)
-            watcher.on_step(Progress(epoch, step + 1, steps, images, loss, score))
+    def keep(self, folder: Path, *, restart: bool) -> None:
+        """Keep the run in `folder`, and resume from the checkpoint there unless `restart` is set."""
+        self.folder = folder
+        if self.first:
+            folder.mkdir(exist_ok=True)
+            if restart:
+                discard(folder)
+        if not restart:
+            self.done = checkpoint.resume(folder / CHECKPOINT, self.learner.state, self.settings, self.steps)
 
-            stop = learner.any(stopped())
-            if path and first and (stop or (time.monotonic() - saved > _SAVE_EVERY and step + 1 < steps)):
-                checkpoint.save(path, learner.state, step + 1, run)
-                saved = time.monotonic()
-            if stop:
-                if path:
-                    watcher.on_save(path, step + 1)
-                raise KeyboardInterrupt
-            if config.minutes and learner.any(time.monotonic() - started > 60 * config.minutes):
-                hasher.training["steps"] = step + 1
-                break
-    return learner.hasher()
+    def finish(self, workers: int, watcher: Watcher) -> TransHasher:
+        """Do the remaining steps."""
+        config, learner = self.config, self.learner
+        share = slice(learner.process, None, learner.processes)
+        batches = PairedBatches(self.dataset.firsts, config, self.done * config.accumulate, share)
+        step_images = self.batch_size * config.accumulate
+        watcher = watcher if self.first else Watcher()
+        watcher.on_start(len(self.kept.images), len(self.held.images), self.done, self.steps, step_images)
+        self._saved = began = time.monotonic()
+        with ExitStack() as stack:
+            stopped = stack.enter_context(stopping())
+            log = stack.enter_context(RunLog(self.folder, self.done)) if self.folder and self.first else None
+            stream = stack.enter_context(closing(loader(self.dataset, batches, workers)))
+            for step in range(self.done, self.steps):
+                self._step(step, stream, log, watcher)
+                self._save_if_due(step + 1, learner.any(stopped()), watcher)
+                if config.minutes and learner.any(time.monotonic() - began > 60 * config.minutes):
+                    learner.record(steps=step + 1)
+                    break
+        return learner.hasher()
+
+    def _step(self, step: int, stream: Iterator[TrainingBatch], log: RunLog | None, watcher: Watcher) -> None:
+        """Learn from the next batches, and report it."""
+        config, learner = self.config, self.learner
+        began = time.perf_counter()
+        batches = list(islice(stream, config.accumulate))
+        for path, reason in (item for batch in batches for item in batch.skipped):
+            if path not in self._reported:
+                self._reported.add(path)
+                watcher.on_skip(path, reason)
+        loss, rate = learner.step(step, batches)
+        images = sum(len(batch.labels) for batch in batches) * learner.processes
+        seconds = time.perf_counter() - began
+
+        epoch = step * config.accumulate // self.per_epoch + 1
+        ends = step + 1 == self.steps or (step + 1) * config.accumulate // self.per_epoch + 1 > epoch
+        score = _validate(learner.hasher(), self.held) if ends and self.held.images else None
+        if log:
+            log.write(step + 1, epoch, loss, rate, images / seconds, score)
+        watcher.on_step(StepResult(epoch, step + 1, self.steps, images, loss, score))
+
+    def _save_if_due(self, done: int, stop: bool, watcher: Watcher) -> None:
+        """Save the run now and then, and before raising KeyboardInterrupt if it is to `stop`."""
+        due = time.monotonic() - self._saved > _SAVE_EVERY and done < self.steps
+        path = self.folder / CHECKPOINT if self.folder else None
+        if path and self.first and (stop or due):
+            checkpoint.save(path, self.learner.state, done, self.settings)
+            self._saved = time.monotonic()
+        if stop:
+            if path:
+                watcher.on_save(path, done)
+            raise KeyboardInterrupt
 
 
 def discard(folder: str | Path) -> None:
-    """Remove a run's checkpoint; its log stays."""
+    """Remove the checkpoint of a run; its log stays."""
     (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _validate(hasher: TransHasher, held: ImageList) -> float | None:
-    """Return the mAP of held-out images, each a query among all others; None if none can be read."""
+    """Measure the mAP of the images held out, each a query among the others; None if none of them can be read."""
     try:
         codes = encode(held, hasher)
     except SourceError:

@@ -1,0 +1,208 @@
+"""What `th train`, `th fit` and `th soup` do, as functions.
+
+Whatever can be wrong with their arguments is checked first, in the order of its cost and without torch, which takes
+seconds to load.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError, TrainingError
+from ..files import display
+from ..hashers import header
+from ..hashers.architecture import Architecture
+from ..hashers.backbones import check_backbone
+from .config import FitConfig, TrainConfig
+from .watcher import Watcher
+
+if TYPE_CHECKING:
+    from ..hashers.transhash import TransHasher
+    from ..sources import ImageList, Images, Skipped
+
+FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, this one writes files
+
+
+def train(
+    images: "Images",
+    output: str | Path | None = None,
+    architecture: Architecture | None = None,
+    config: TrainConfig | None = None,
+    *,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    workers: int = 0,
+    restart: bool = False,
+    watcher: Watcher | None = None,
+) -> "TransHasher":
+    """Train a hasher on labelled images.
+
+    Args:
+        images: anything that `transhash.sources.open_source` takes, with labels: a folder whose subfolders are the
+            classes, a list, tar or Parquet files. There must be two classes, and two images in one of them.
+        output: the safetensors file to write. Beside it, a folder with the suffix ``.run`` keeps the log of the run
+            and, until it ends, a checkpoint: the same call resumes from there, with the result of a run without
+            interruption. Without an output nothing is written.
+        architecture: the network; the default is ``Architecture()``.
+        config: the settings of the run; the default is ``TrainConfig()``.
+        pretrained: start from timm's weights for the backbone, from the model hub.
+        weights: start from this file, a hasher or a timm checkpoint in safetensors format.
+        workers: number of processes that decode images, 0 to decode in this one. It does not change the result.
+        restart: start over instead of resuming.
+        watcher: receives the events of the run.
+
+    Returns:
+        The hasher after the last epoch.
+
+    Raises TrainingError if the labels do not allow training, the loss diverges, or the run's folder holds the
+    checkpoint of another run; ModelError if the backbone or its weights are not usable; OutputError if something else
+    stands at `output`; SourceError if the images cannot be listed; TypeError for an argument of a wrong type;
+    KeyboardInterrupt on Ctrl-C or SIGTERM, after saving the checkpoint.
+    """
+    architecture = _settings("architecture", architecture, Architecture, Architecture())
+    config = _settings("config", config, TrainConfig, TrainConfig())
+    path = _output(output)
+    folder = path.with_suffix(".run") if path else None
+    if path and folder == path:
+        raise OutputError(f"{display(path)}: the suffix .run is that of the run's folder; choose another name")
+    _check_start(architecture, pretrained, weights)
+    source = _source(images)
+    from . import labels
+
+    labels.class_names(source)
+    from . import loop
+
+    hasher = loop.train(
+        source,
+        architecture,
+        config,
+        pretrained=pretrained,
+        weights=weights,
+        workers=workers,
+        folder=folder,
+        restart=restart,
+        watcher=watcher,
+    )
+    if path and folder and FIRST:
+        hasher.save(path)
+        loop.discard(folder)
+    return hasher
+
+
+def fit(
+    images: "Images",
+    output: str | Path | None = None,
+    architecture: Architecture | None = None,
+    config: FitConfig | None = None,
+    *,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    on_batch: "Callable[[int, list[Skipped]], None]" = lambda images, skipped: None,
+) -> "TransHasher":
+    """Fit a hasher to images without labels: a projection of the features of a pretrained backbone.
+
+    Args:
+        images: anything that `transhash.sources.open_source` takes; labels are ignored.
+        output: the safetensors file to write; without one nothing is written.
+        architecture: the network, with 0 groups; the default is ``Architecture(groups=0)``.
+        config: the settings of the fit; the default is ``FitConfig()``.
+        pretrained: take timm's weights for the backbone, from the model hub.
+        weights: take this file, a hasher or a timm checkpoint in safetensors format.
+        on_batch: called after every batch with the number of its images and those that cannot be read.
+
+    Returns:
+        The hasher.
+
+    Raises TrainingError if there are no weights, too few images, or more bits than itq can make of them; and
+    ModelError, OutputError, SourceError or TypeError as `train` does.
+    """
+    architecture = _settings("architecture", architecture, Architecture, Architecture(groups=0))
+    config = _settings("config", config, FitConfig, FitConfig())
+    path = _output(output)
+    if not (pretrained or weights):
+        raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
+    if architecture.groups:
+        raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
+    _check_start(architecture, pretrained, weights)
+    source = _source(images)
+    if len(source.images) < 2:
+        raise TrainingError(f"{len(source.images)} images; a fit needs at least two, and better thousands")
+    from . import unsupervised
+
+    hasher = unsupervised.fit(source, architecture, config, pretrained=pretrained, weights=weights, on_batch=on_batch)
+    if path:
+        hasher.save(path)
+    return hasher
+
+
+def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "TransHasher":
+    """Average the weights of several hashers that were trained from the same weights.
+
+    This is the uniform soup of Wortsman et al., *Model soups: averaging weights of multiple fine-tuned models
+    improves accuracy without increasing inference time*, ICML 2022. All members must have learned the same code for
+    each class; the objectives with targets guarantee that, whatever the seed.
+
+    Args:
+        hashers: files of two or more hashers with the same architecture, preprocessing, classes and objective. They
+            may be soups themselves; one that is listed twice counts twice.
+        output: the safetensors file to write; without one nothing is written.
+
+    Returns:
+        A hasher with the mean weights. It reads images mirrored, too, if one of its members does; its `training`
+        lists those of the members.
+
+    Raises ModelError if the hashers cannot be averaged or a file is not a hasher, OutputError if something else
+    stands at `output`, TypeError for an argument of a wrong type.
+    """
+    if isinstance(hashers, str | os.PathLike) or not all(isinstance(path, str | os.PathLike) for path in hashers):
+        raise TypeError("hashers must be a list of paths")
+    path = _output(output)
+    from . import members
+
+    members.check(hashers)
+    from .soup import average
+
+    hasher = average(hashers)
+    if path:
+        hasher.save(path)
+    return hasher
+
+
+def _settings(name: str, value: Any, kind: type, default: Any) -> Any:
+    """Return `value`, or the default for None. Raises TypeError if it is of another class."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a transhash.{kind.__name__}, not {type(value).__name__}")
+    return default if value is None else value
+
+
+def _output(output: str | Path | None) -> Path | None:
+    """Check, before the work and not after it, that a hasher can be written to `output`."""
+    if output is None:
+        return None
+    if not isinstance(output, str | os.PathLike):
+        raise TypeError(f"output must be the path of a file, not {type(output).__name__}")
+    path = Path(output)
+    if not path.parent.is_dir():
+        raise OutputError(f"{display(path.parent)}: no such folder; create it, or choose another output")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{display(path.parent)}: not writable; choose another output")
+    header.check_replaceable(path)
+    return path
+
+
+def _check_start(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
+    """Raise TrainingError or ModelError if a run obviously cannot start like this."""
+    if pretrained and weights is not None:
+        raise TrainingError("pretrained and weights exclude each other")
+    if weights is not None:
+        if not isinstance(weights, str | os.PathLike):
+            raise TypeError(f"weights must be the path of a file, not {type(weights).__name__}")
+        header.check_weights(weights)
+    check_backbone(architecture.backbone)
+
+
+def _source(images: "Images") -> "ImageList":
+    from ..sources import ImageList, list_images
+
+    return images if isinstance(images, ImageList) else list_images(images)
