@@ -109,7 +109,7 @@ def command(
         "databases": sorted({identity(pair.database.records) for pair in given}),
         "queries": sorted({identity(pair.queries.records) for pair in given}),
     }
-    results = Results.open(output, "accuracy", "Accuracy against bytes an image", settings)
+    results = Results.open(output, "accuracy", "Accuracy against bytes per image", settings)
     for pair in given:
         measure(results, chosen, pair, name)
 
@@ -215,7 +215,7 @@ def _records(
         Curve(run, plot, dataset, label, family, params, x, y, list(zip(across, precision, strict=True)))
         for plot, x, y, across in plots
     ]
-    values = {"bytes an image": Measurement(size), **retrieval.figures()}
+    values = {"bytes per image": Measurement(size), **retrieval.figures()}
     return [*curves, Row(run, _TABLE, dataset, label, family, params, values)]
 
 

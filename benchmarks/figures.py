@@ -18,7 +18,7 @@ def latencies(rounds: Sequence[Sequence[float]]) -> dict[str, Measurement]:
     """Return the figures of single queries, from their milliseconds in each round: medians over the rounds."""
     return {
         name: spread([float(np.quantile(own, share)) for own in rounds])
-        for name, share in (("ms a query", 0.5), ("ms a query p95", 0.95), ("ms a query p99", 0.99))
+        for name, share in (("ms per query", 0.5), ("ms per query p95", 0.95), ("ms per query p99", 0.99))
     }
 
 

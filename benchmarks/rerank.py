@@ -55,7 +55,7 @@ def command(database: Path, queries: Path, model: Path, seed: int) -> None:
         raise click.UsageError(f"{len(codes.skipped)} of the queries' images cannot be read")
     asked = replace(asked, packed=codes.packed)
     print(f"{len(asked)} queries, {len(stored)} codes of {stored.model.bits} bits, seed {seed}, ties exact")
-    print(f"| order | {' | '.join(['mAP@all', *(f'P@{n}' for n in _DEPTHS)])} | ms a query, the search with it |")
+    print(f"| order | {' | '.join(['mAP@all', *(f'P@{n}' for n in _DEPTHS)])} | ms per query, the search with it |")
     print("|---|" + "---:|" * (2 + len(_DEPTHS)))
     times = _times(asked, stored, outputs)
     for name, levels in _orders(asked, stored, outputs):

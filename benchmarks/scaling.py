@@ -24,8 +24,8 @@ _EVALUATION = "evaluation"
 _CLASSES = 10
 _DIM = 64  # of the vectors behind the codes, which are not kept
 _FITTED = (
-    "ms a query",
-    "s a query in a batch",
+    "ms per query",
+    "s per query in a batch",
     "build s",
     "MiB to search, without the library",
     "bytes on disk",
@@ -133,7 +133,7 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
     shutil.rmtree(place)
     return latencies(singles) | {
         "queries/s": spread([chosen.queries / seconds for seconds in batches]),
-        "s a query in a batch": spread([seconds / chosen.queries for seconds in batches]),
+        "s per query in a batch": spread([seconds / chosen.queries for seconds in batches]),
         "build s": Measurement(built["seconds"]),
         "MiB to build": Measurement(built["MiB"]),
         "MiB to search": Measurement(peak),

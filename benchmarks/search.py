@@ -309,9 +309,9 @@ class Comparison:
             values[f"recall@{k} of the floats"] = Measurement(shown.floats)
         values["build s"] = Measurement(made["seconds"])
         if not method.server:
-            values["bytes an image on disk"] = Measurement(made["bytes"] / collection.count)
+            values["bytes per image on disk"] = Measurement(made["bytes"] / collection.count)
             values |= {"MiB to build": Measurement(made["MiB"]), "MiB to search": Measurement(peak)}
-        suites.say(f"  {name}: {values['ms a query'].value:.3f} ms, {values['queries/s'].value:,.0f} queries/s, "
+        suites.say(f"  {name}: {values['ms per query'].value:.3f} ms, {values['queries/s'].value:,.0f} queries/s, "
                    f"recall {shown.recall:.3f}")  # fmt: skip
         return Row(self._id, _TABLE, self._dataset, name, method.family, params, values)
 

@@ -97,7 +97,7 @@ def command(
             made.mkdir(parents=True, exist_ok=True)
             options = [["--bits", str(bits), *chosen.options, *run, *start] for run in runs]
             retrieval = _retrieval(data, made, trained(data, made, options), chosen.encode)
-            values = {"bytes an image": Measurement(bits / 8), **retrieval.figures()}
+            values = {"bytes per image": Measurement(bits / 8), **retrieval.figures()}
             results.write([Row(results.run.id, "Training", data.name, method, "codes", {"bits": bits}, values)])
             suites.say(f"{label}: mAP {retrieval.mean:.4f}")
 

@@ -41,7 +41,7 @@ def command(count: int, bits: int, types: tuple[str, ...], child: str | None) ->
         print(f"{count:,} clustered codes of {bits} bits, {native.threads()} threads, k = {_K}\n")
         print(
             "| type | parameters | build, s | memory to build, MiB | bytes a code | memory to search, MiB "
-            "| recall@10 | ms a query: median (p95) | queries/s in a batch |"
+            "| recall@10 | ms per query: median (p95) | queries/s in a batch |"
         )
         print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
         for name in types:

@@ -78,7 +78,7 @@ def demo(output: Path) -> None:
     demo_report.write(report, results, spelled, time.perf_counter() - started)
     render.line()
     render.table(
-        ("method", "bytes an image", "mAP@all"),
+        ("method", "bytes per image", "mAP@all"),
         [(method.name, method.bytes, f"{method.mean_ap:.4f}") for method in results.methods],
     )
     render.line()

@@ -1,17 +1,17 @@
 """`th eval`."""
 
-import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from transhash.files import display
+
 from . import options, render
 
 if TYPE_CHECKING:
-    from transhash.codes import Codes
     from transhash.evaluation import BitDiagnostics
+    from transhash.report.evaluate import Evaluation
 
 
 @click.command("eval")
@@ -55,86 +55,37 @@ def evaluate(
     database uses its bits. Where distances tie, the figures are the exact expectation over all orders; the band is
     what the worst and the best order would give.
     """
-    from transhash import evaluation
-    from transhash.codes import read_codes
+    from transhash.report.evaluate import evaluate as run
 
-    if curves:
-        _check_replaceable(curves)
-    if page:
-        from transhash.report.page import check_replaceable
-
-        check_replaceable(page)
-    elif images:
+    if images and not page:
         raise click.UsageError("--images is for --report: say where to write it")
-    asked, database = (read_codes(path, embeddings=page is not None) for path in (queries, codes))
-    metrics = evaluation.evaluate(asked, database, at, rule)
-    bits = evaluation.diagnose(database.packed)
-    about = {
-        "queries": len(asked),
-        "queries_id": evaluation.identity(asked.records),
-        "queries_without_label": evaluation.without_label(asked.records),
-        "queries_in_database": evaluation.shared_rows(asked.records, database.records),
-        "database": len(database),
-        "database_id": evaluation.identity(database.records),
-        "bits": database.model.bits,
-        "rule": rule,
-        "ties": evaluation.TIE_RULES[rule],
-    }
-    if curves:
-        from transhash.evaluation.curves import depths_to, radius_curve, ranking_curve, write_curves
-
-        levels = evaluation.hamming_levels(asked, database)
-        write_curves(curves, [ranking_curve(levels, depths_to(len(database))), radius_curve(levels)])
-    if as_json:
-        render.document(
-            {**about, "metrics": metrics, "bits_report": asdict(bits) | {"balance": bits.balance.tolist()}}
-        )
-    else:
-        render.line(
-            "{queries} queries (id {queries_id}), {database} codes (id {database_id}) of {bits} bits, "
-            "ties: {ties}".format(**about)
-        )
-        if about["queries_without_label"]:
-            render.line(f"{about['queries_without_label']} of the queries have no label: they count as 0")
-        if about["queries_in_database"]:
-            render.line(f"{about['queries_in_database']} of the queries are in the database themselves")
-        render.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])
-        render.line()
-        _bits_table(bits)
-    if curves:
-        render.note(f"wrote {curves}")
-    if page:
-        _write_report(page, asked, database, at, rule, images, _spell(codes, queries, at, rule, images, page))
-        render.note(f"wrote {page}")
-
-
-def _write_report(
-    page: Path, queries: "Codes", database: "Codes", at: int | None, rule: str, images: Path | None, command: str
-) -> None:
-    from transhash.report import evaluated, write_html
-
     with render.rows("queries") as progress:
-        records = list(evaluated.records(queries, database, command, at, rule, images, progress))
-    write_html(page, records)
+        found = run(codes, queries, at=at, rule=rule, curves=curves, report=page, images=images, progress=progress)
+    if as_json:
+        render.document(found.document())
+    else:
+        _show(found)
+    for output in filter(None, (curves, page)):
+        render.note(f"wrote {display(output)}")
 
 
-def _spell(codes: Path, queries: Path, at: int | None, rule: str, images: Path | None, page: Path) -> str:
-    """Spell the command that repeats a report."""
-    given = {"--queries": queries, "--at": at, "--rule": rule if rule != "expected" else None, "--images": images}
-    words = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
-    return shlex.join(["th", "eval", str(codes), *words, "--report", str(page)])
-
-
-def _check_replaceable(output: Path) -> None:
-    from transhash import files
-    from transhash.evaluation.curves import is_curves_file
-
-    files.check_replaceable(output, is_curves_file, "a file of curves")
+def _show(found: "Evaluation") -> None:
+    render.line(
+        f"{found.queries} queries (id {found.queries_id}), {found.database} codes (id {found.database_id}) of "
+        f"{found.bits} bits, ties: {found.ties}"
+    )
+    if found.queries_without_label:
+        render.line(f"{found.queries_without_label} of the queries have no label: they count as 0")
+    if found.queries_in_database:
+        render.line(f"{found.queries_in_database} of the queries are in the database themselves")
+    render.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in found.metrics.items()])
+    render.line()
+    _bits_table(found.diagnostics)
 
 
 def _bits_table(bits: "BitDiagnostics") -> None:
     rows = [
-        ("ones in a bit", f"{bits.balance.min():.4f} to {bits.balance.max():.4f}"),
+        ("share of ones in a bit", f"{bits.balance.min():.4f} to {bits.balance.max():.4f}"),
         ("entropy of a bit, mean", f"{bits.mean_entropy:.4f}"),
         ("constant bits", f"{bits.constant_bits}"),
         ("correlation of two bits, mean", f"{bits.mean_correlation:.4f}"),

@@ -86,7 +86,7 @@ def _build_here(codes: Path, output: Path, backend: str, kind: str | None, param
     size = sum(file.bytes for file in stored.files.values())
     render.note(
         f"wrote {output}: {backend} {stored.info.get('type', '')}, {stored.count} codes of {stored.bits} bits, "
-        f"{size / stored.count:.1f} bytes an image on disk"
+        f"{size / stored.count:.1f} bytes per image on disk"
     )
 
 

@@ -55,7 +55,7 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
         render.document({"k": k, "parameter": name, "chosen": asdict(chosen), "trials": trials})
         return
     render.table(
-        (name, "recall", "ms a query", ""),
+        (name, "recall", "ms per query", ""),
         [
             (one.value, f"{one.recall:.4f}", f"{1000 * one.seconds:.3f}", "chosen" if one == chosen else "")
             for one in found.trials

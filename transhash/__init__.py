@@ -1,4 +1,4 @@
-"""TransHash: find similar images with 16 to 256 bits an image.
+"""TransHash: find similar images with 16 to 256 bits per image.
 
     import transhash
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from .duplicates import dedup
     from .encoding.run import encode
     from .errors import TransHashError
-    from .evaluation import evaluate
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
     from .index.index import Index
+    from .report.evaluate import Evaluation, evaluate
     from .results import Nearest, Within
     from .training.config import FitConfig, TrainConfig
     from .training.run import fit, soup, train
@@ -37,6 +37,7 @@ _HOMES = {
     "Architecture": "hashers.architecture",
     "Codes": "codes",
     "FitConfig": "training.config",
+    "Evaluation": "report.evaluate",
     "Index": "index.index",
     "Nearest": "results",
     "StepResult": "training.watcher",
@@ -46,7 +47,7 @@ _HOMES = {
     "dedup": "duplicates",
     "Watcher": "training.watcher",
     "encode": "encoding.run",
-    "evaluate": "evaluation",
+    "evaluate": "report.evaluate",
     "fit": "training.run",
     "load_hasher": "hashers",
     "read_codes": "codes",
@@ -59,6 +60,7 @@ __all__ = [
     "Architecture",
     "Codes",
     "FitConfig",
+    "Evaluation",
     "Index",
     "Nearest",
     "StepResult",

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.retrieval import Retrieval, hits
 from transhash.codes import Codes, ModelRef, Records, StringTable, write_codes
-from transhash.evaluation import Levels, evaluate, hamming_levels, score_levels
+from transhash.evaluation import Levels, hamming_levels, measure, score_levels
 from transhash.evaluation.precision import precision_at, recall_at
 from transhash.packing import pack
 from transhash.report.records import Curve, Row, Skipped, read
@@ -91,7 +91,7 @@ def test_every_method_has_a_row_or_a_reason(results, rows):
 
 
 def test_bytes_are_those_of_an_image(rows):
-    sizes = {name: row.values["bytes an image"].value for name, row in rows.items()}
+    sizes = {name: row.values["bytes per image"].value for name, row in rows.items()}
     same = ("TransHash", "PQ", "OPQ", "SQ, 4 bits", "PCA, int8", "PCA, float16", "ITQ", "LSH")
     assert {sizes[name] for name in same} == {BITS / 8}
     assert sizes["float embedding"] == 2 * DIM
@@ -100,7 +100,7 @@ def test_bytes_are_those_of_an_image(rows):
 
 
 def test_codes_have_the_figures_of_th_eval(rows, sides):
-    expected = evaluate(*sides)
+    expected = measure(*sides)
     values = rows["TransHash"].values
     band = values["mAP@all"]
     assert (band.value, band.low, band.high) == pytest.approx(

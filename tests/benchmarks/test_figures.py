@@ -14,7 +14,7 @@ def test_a_spread_is_a_median_with_its_range():
 def test_latencies_are_percentiles_of_each_round():
     rounds = [list(range(100)), list(range(100, 200)), list(range(200, 300))]
     found = latencies(rounds)
-    for name, share in (("ms a query", 50), ("ms a query p95", 95), ("ms a query p99", 99)):
+    for name, share in (("ms per query", 50), ("ms per query p95", 95), ("ms per query p99", 99)):
         expected = [float(np.percentile(own, share)) for own in rounds]
         assert found[name] == Measurement(expected[1], expected[0], expected[2])
 

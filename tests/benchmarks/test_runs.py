@@ -12,7 +12,7 @@ from transhash.report.records import Measurement, Row, Run, Skipped, read
 
 
 def row(results, dataset, method, value=1.0):
-    return Row(results.run.id, "Search", dataset, method, "peer", {}, {"ms a query": Measurement(value)})
+    return Row(results.run.id, "Search", dataset, method, "peer", {}, {"ms per query": Measurement(value)})
 
 
 def opened(path, **settings):
@@ -43,7 +43,7 @@ def test_a_file_cut_anywhere_loses_only_what_was_not_whole(tmp_path, left):
     assert again.has("a", ["one", "two"])
     assert not again.has("b", ["one", "two"])  # half of a comparison is none: it is measured again
     again.write([row(again, "b", "one", 2.0), row(again, "b", "two", 2.0)])
-    rows = [(record.dataset, record.method, record.values["ms a query"].value) for record in list(read(path))[1:]]
+    rows = [(record.dataset, record.method, record.values["ms per query"].value) for record in list(read(path))[1:]]
     assert rows == [("a", "one", 1.0), ("a", "two", 1.0), ("b", "one", 2.0), ("b", "two", 2.0)]
 
 

@@ -56,10 +56,10 @@ def test_a_row_says_what_was_found_and_what_it_took(results):
         values = {name: figure.value for name, figure in row.values.items()}
         assert row.family == ("float" if method.startswith("float") else "codes")
         assert values["recall@5 by distance"] >= (1 if "lat" in method else 0.95)
-        assert 0 < values["ms a query"] <= values["ms a query p95"] <= values["ms a query p99"]
+        assert 0 < values["ms per query"] <= values["ms per query p95"] <= values["ms per query p99"]
         count = int(dataset.split()[1])
         size = {"TransHash flat": 4, "TransHash ivf": 12, "float Flat": 64}[method]
-        assert values["bytes an image on disk"] == pytest.approx(size, abs=1000 / count)
+        assert values["bytes per image on disk"] == pytest.approx(size, abs=1000 / count)
         assert values["MiB to search"] > 20
         if method == "float Flat":
             assert values["recall@5 of the floats"] == 1

@@ -5,9 +5,10 @@ import os
 import numpy as np
 import pytest
 
-from transhash import read_codes
+import transhash
+from transhash import TransHashError, read_codes
 from transhash.codes import Codes, ModelRef, Records, write_codes
-from transhash.evaluation import diagnose, evaluate, identity
+from transhash.evaluation import diagnose, identity, measure
 
 METRICS = ["mAP@all", "P@1", "P@10", "recall@1", "recall@10", "P@H<=2", "empty@H<=2"]
 
@@ -31,7 +32,7 @@ def test_json(th, split, rule):
     done = th("eval", "c.h5", "--queries", "q.h5", "--rule", rule, "--json", cwd=split)
     document = json.loads(done.stdout)
     queries, database = read_codes(split / "q.h5"), read_codes(split / "c.h5")
-    assert document["metrics"] == evaluate(queries, database, rule=rule)
+    assert document["metrics"] == measure(queries, database, rule=rule)
     band = ["mAP@all worst", "mAP@all best"] if rule == "expected" else []
     assert list(document["metrics"]) == METRICS[:1] + band + METRICS[1:]
     assert document["rule"] == rule
@@ -48,6 +49,21 @@ def test_json(th, split, rule):
     assert len(report) == 7
 
 
+def test_from_python(split):
+    """One call with codes or files does all that the command does."""
+    database, queries = read_codes(split / "c.h5"), read_codes(split / "q.h5")
+    found = transhash.evaluate(database, queries, at=20)
+    assert found.metrics == measure(queries, database, 20)
+    assert repr(found) == f"Evaluation(mAP@20={found.metrics['mAP@20']:.4f}, queries=9, database=60, bits=16)"
+    same = transhash.evaluate(split / "c.h5", str(split / "q.h5"), at=20, curves=split / "curves.csv")
+    assert same.document() == found.document()
+    assert (split / "curves.csv").read_text().startswith("curve,at,precision,recall\n")
+    with pytest.raises(TransHashError, match="images are for the report"):
+        transhash.evaluate(database, queries, images=split)
+    with pytest.raises(TypeError, match="not list"):
+        transhash.evaluate(database, [1, 2])
+
+
 def test_text(th, split):
     done = th("eval", "c.h5", "--queries", "q.h5", "--at", 20, cwd=split)
     lines = done.stdout.splitlines()
@@ -59,7 +75,7 @@ def test_text(th, split):
     assert lines[2] == "3 of the queries are in the database themselves"
     blank = lines.index("")
     shown = [line.rsplit(maxsplit=1) for line in lines[4:blank]]
-    expected = evaluate(queries, database, 20)
+    expected = measure(queries, database, 20)
     assert shown == [[name, f"{value:.4f}"] for name, value in expected.items()]
     assert lines[blank + 1].startswith("bits of the database")
     bits = diagnose(database.packed)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from transhash.codes import Codes, ModelRef, Records
 from transhash.errors import MismatchError
-from transhash.evaluation import Levels, evaluate, score_levels
+from transhash.evaluation import Levels, measure, score_levels
 from transhash.evaluation.average_precision import average_precision
 from transhash.evaluation.band import average_precision_band
 from transhash.evaluation.curves import depths_to, radius_curve, ranking_curve
@@ -183,7 +183,7 @@ def test_evaluate_against_a_plain_program(several):
     rng = np.random.default_rng(0)
     database = codes_of(rng, 200, ("cat", "dog", "emu"), rng.integers(-1, 3, (200, *several)).astype(np.int32))
     queries = codes_of(rng, 20, ("fox", "emu", "cat"), rng.integers(-1, 3, (20, *several)).astype(np.int32))
-    metrics = evaluate(queries, database, at=50)
+    metrics = measure(queries, database, at=50)
     assert list(metrics) == [
         *("mAP@50", "mAP@50 worst", "mAP@50 best", "P@1", "P@10", "P@100", "recall@1", "recall@10", "recall@100"),
         *("P@H<=2", "empty@H<=2"),
@@ -204,11 +204,11 @@ def test_legacy_rule_keeps_the_order_of_the_database(seed, depth, asked, stored)
     database = codes_of(rng, 60, ("cat", "dog", "emu"), rng.integers(-1, 3, (60, *stored)).astype(np.int32))
     queries = codes_of(rng, 4, ("emu", "fox"), rng.integers(-1, 2, (4, *asked)).astype(np.int32))
     queries.records.labels[0] = 0
-    metrics = evaluate(queries, database, depth, rule="legacy")
+    metrics = measure(queries, database, depth, rule="legacy")
     rankings = [plain_ranking(queries, database, query, np.arange(60)) for query in range(4)]
     expected = np.mean([plain_ap(ranking, depth) for ranking in rankings])
     assert metrics.pop(f"mAP@{depth}") == pytest.approx(expected, abs=1e-12)
-    others = evaluate(queries, database, depth)
+    others = measure(queries, database, depth)
     assert metrics == {name: value for name, value in others.items() if not name.startswith("mAP")}
 
 
@@ -222,7 +222,7 @@ def test_queries_without_a_label_count_as_zero():
         queries.model,
     )
     for rule in ("expected", "legacy"):
-        some, whole = evaluate(labelled, database, rule=rule), evaluate(queries, database, rule=rule)
+        some, whole = measure(labelled, database, rule=rule), measure(queries, database, rule=rule)
         for name in some.keys() - {"empty@H<=2"}:
             assert whole[name] == pytest.approx(some[name] * 6 / 8), name
 
@@ -238,11 +238,11 @@ def test_evaluate_refuses():
         (codes_of(rng, 0, ("a",), labels[:0]), "nothing to evaluate"),
     ):
         with pytest.raises(MismatchError, match=message):
-            evaluate(other, good)
+            measure(other, good)
     with pytest.raises(MismatchError, match="at least 1"):
-        evaluate(good, good, at=0)
+        measure(good, good, at=0)
     with pytest.raises(MismatchError, match="expected, legacy"):
-        evaluate(good, good, rule="first")
+        measure(good, good, rule="first")
 
 
 def test_large_counts_keep_their_precision():

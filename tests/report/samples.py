@@ -37,7 +37,7 @@ def accuracy(ours=0.74, floats=0.75, rival=0.70):
                 method,
                 family,
                 params,
-                {"mAP@all": score, "bytes an image": Measurement(size)},
+                {"mAP@all": score, "bytes per image": Measurement(size)},
             )
             for method, family, params, size, score in rows
         ),
@@ -56,7 +56,9 @@ def search(ours=0.5, floats=60.0, peer=2.0):
             for count in ("10,000", "1,000,000")
             for method, family, ms in rows
         ),
-        Curve("s", "time", "clustered", "TransHash flat", "codes", {}, "codes", "ms a query", [(1e4, 1), (1e6, 100)]),
+        Curve(
+            "s", "time", "clustered", "TransHash flat", "codes", {}, "codes", "ms per query", [(1e4, 1), (1e6, 100)]
+        ),
         Curve(
             *("s", "growth", "clustered", "TransHash flat", "codes", {}, "codes", "build s"),
             [(1e4, 0.1), (1e5, 1), (1e6, 10)],
@@ -68,9 +70,9 @@ def search(ours=0.5, floats=60.0, peer=2.0):
 
 def _times(ms):
     return {
-        "ms a query": Measurement(ms, ms / 2, ms * 2),
-        "ms a query p95": Measurement(ms * 2),
-        "ms a query p99": Measurement(ms * 3),
+        "ms per query": Measurement(ms, ms / 2, ms * 2),
+        "ms per query p95": Measurement(ms * 2),
+        "ms per query p99": Measurement(ms * 3),
         "recall@10 by distance": Measurement(1.0),
         "queries/s": Measurement(1000 / ms),
     }
@@ -79,12 +81,12 @@ def _times(ms):
 def hostile(text):
     """A run in which every text is `text`."""
     params, settings = {text: text}, {text: [text, {text: text}]}
-    ms = _times(1.0) | {text: Measurement(1.0), f"mAP{text}": Measurement(0.5), "bytes an image": Measurement(8)}
+    ms = _times(1.0) | {text: Measurement(1.0), f"mAP{text}": Measurement(0.5), "bytes per image": Measurement(8)}
     pictures = [Picture(text, text, right, encoded) for right in (True, False) for encoded in ("", image())]
     return [
         Run(text, text, text, text, text, text, settings, {text: text}, settings),
         Row(text, text, text, text, "codes", {"bits": 64} | params, ms),
-        Row(text, text, text, f"{text}2", "float", params, ms | {"bytes an image": Measurement(99)}),
+        Row(text, text, text, f"{text}2", "float", params, ms | {"bytes per image": Measurement(99)}),
         Curve(text, text, text, text, "peer", params, text, text, [(0, 1), (1, 2)]),
         Curve(text, text, text, text, "codes", params, "bit", text, [(0, 1), (1, 0.5)]),
         Skipped(text, text, text, text),

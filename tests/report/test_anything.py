@@ -19,9 +19,9 @@ words = st.sampled_from(["TransHash", "PQ", "", "10,000 codes", "cifar10"])
 names = st.sampled_from(
     [
         "mAP@all",
-        "bytes an image",
-        "ms a query",
-        "ms a query p95",
+        "bytes per image",
+        "ms per query",
+        "ms per query p95",
         "recall@10 by distance",
         "queries/s",
         "P@1",
@@ -31,7 +31,7 @@ names = st.sampled_from(
 )
 families = st.sampled_from(["codes", "float", "peer"])
 params = st.dictionaries(st.sampled_from(["bits", "codes", "", "k"]), st.sampled_from([64, 64.5, None, "x", True]))
-axes = st.sampled_from(["codes", "bit", "recall", "N", "bytes an image", ""])
+axes = st.sampled_from(["codes", "bit", "recall", "N", "bytes per image", ""])
 figures = st.builds(Measurement, numbers, st.none() | numbers, st.none() | numbers)
 rows = st.builds(Row, st.just("r"), words, words, words, families, params, st.dictionaries(names, figures))
 points = st.lists(st.tuples(numbers, numbers), max_size=5)

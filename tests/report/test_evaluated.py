@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transhash.codes import Codes, ModelRef, Records, write_codes
-from transhash.evaluation import evaluate, hamming_levels
+from transhash.evaluation import hamming_levels, measure
 from transhash.evaluation.average_precision import average_precision
 from transhash.report import append, read
 from transhash.report.evaluated import records
@@ -54,13 +54,13 @@ def test_metrics_and_curves_are_those_of_the_evaluation(tmp_path):
     (run,) = of(Run, found)
     assert (run.suite, run.title) == ("eval", "hasher.safetensors: 9 queries among 60 images")
     ours, floats, bits = of(Row, found)
-    metrics = evaluate(asked, stored, 20)
+    metrics = measure(asked, stored, 20)
     values = {name: figure.value for name, figure in ours.values.items()}
-    assert values.pop("bytes an image") == 2
+    assert values.pop("bytes per image") == 2
     assert values == {name: value for name, value in metrics.items() if not name.endswith(("worst", "best"))}
     assert ours.values["mAP@20"].low == metrics["mAP@20 worst"]
     assert ours.values["mAP@20"].high == metrics["mAP@20 best"]
-    assert floats.values["bytes an image"].value == 16
+    assert floats.values["bytes per image"].value == 16
     assert floats.values["mAP@20"].value > 0.8
     assert bits.values["distinct codes"].value == len(np.unique(stored.packed, axis=0))
     for curve in of(Curve, found):
@@ -121,7 +121,7 @@ def test_the_command_draws_it(th, split):
     text = (split / "r.html").read_text(encoding="utf-8")
     assert "th eval c.h5 --queries q.h5 --at 20 --images photos --report r.html" in text
     assert text.count("data:image/jpeg") > 20
-    metrics = evaluate(codes(QUERIES, b"q"), codes(COUNT), 20)
+    metrics = measure(codes(QUERIES, b"q"), codes(COUNT), 20)
     assert f"{metrics['mAP@20']:.4f}" in text
     assert "float embedding" in text
 

@@ -63,7 +63,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch, library):
 def test_markdown(tmp_path):
     write_markdown(tmp_path / "report.md", [*accuracy(), *search()])
     lines = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
-    assert "| method | mAP@all | bytes an image |" in lines
+    assert "| method | mAP@all | bytes per image |" in lines
     assert "| **TransHash, 64 bits** | **0.7400 (0.7300 to 0.7500)** | **8** |" in lines
     assert "| LSH, 64 bits | 0.1400 | 8 |" in lines
     assert "- Milvus, clustered, 1,000,000: no server was given" in lines
@@ -107,7 +107,7 @@ def test_tables_of_documents():
     assert "bytes" not in drawn
     with pytest.raises(ResultsError, match="no table 'speed' in the results; there are: accuracy, accuracy/accuracy"):
         redrawn(text.replace(": accuracy:", ": speed:"), gather(accuracy()))
-    with pytest.raises(ResultsError, match="no figure 'mAP@7' in accuracy; there are: mAP@all, bytes an image"):
+    with pytest.raises(ResultsError, match="no figure 'mAP@7' in accuracy; there are: mAP@all, bytes per image"):
         redrawn(text.replace("mAP@all", "mAP@7"), gather(accuracy()))
 
 

@@ -17,11 +17,11 @@ def said(records):
 
 def test_codes_that_lose_a_little():
     buys, costs, facts = said(accuracy(0.74, 0.75, 0.70))
-    assert "0.740 mAP@all on cifar10 with 8 bytes an image (TransHash, 64 bits)." in buys
+    assert "0.740 mAP@all on cifar10 with 8 bytes per image (TransHash, 64 bits)." in buys
     assert "0.750 with 1,536 bytes, 192 times as many (float embedding): the codes keep 98.7% of that." in buys
     assert "it does better than PQ and LSH (0.700 at best)" in buys
     assert "Some accuracy: 0.740 mAP@all on cifar10 instead of 0.750" in costs
-    assert "0.610 with 4 bytes an image, where 8 give 0.740" in costs
+    assert "0.610 with 4 bytes per image, where 8 give 0.740" in costs
     assert "between 0.730 and 0.750" in costs
     assert {"8 bytes", "0.740", "0.750"} <= facts
 
@@ -42,11 +42,11 @@ def test_words_are_about_the_codes_themselves_and_their_own_floats():
     records = accuracy(0.74, 0.75, 0.70)
     for row in records[1:]:
         row.params["hasher"] = "ours"
-    values = {"mAP@all": Measurement(0.99), "bytes an image": Measurement(8)}
+    values = {"mAP@all": Measurement(0.99), "bytes per image": Measurement(8)}
     records.append(Row("a", "accuracy", "cifar10", "TransHash, asymmetric", "codes", {"bits": 64}, values))
-    floats = {"mAP@all": Measurement(0.98), "bytes an image": Measurement(9999)}
+    floats = {"mAP@all": Measurement(0.98), "bytes per image": Measurement(9999)}
     records.append(Row("a", "accuracy", "cifar10", "float embedding", "float", {"hasher": "another"}, floats))
-    values = {"mAP@all": Measurement(0.01), "bytes an image": Measurement(8)}
+    values = {"mAP@all": Measurement(0.01), "bytes per image": Measurement(8)}
     records.append(Row("a", "accuracy", "cifar10", "OPQ", "peer", {"hasher": "another"}, values))
     buys = said(records)[0]
     assert "0.750 with 1,536 bytes" in buys
@@ -64,7 +64,7 @@ def test_search():
     assert "0.500 ms" in facts
     buys, costs, _ = said(search(0.5, 0.2, 0.1))
     assert "usearch" not in buys
-    assert "Faster among 1,000,000 images: FAISS Flat, 0.200 ms a query instead of 0.500." in costs
+    assert "Faster among 1,000,000 images: FAISS Flat, 0.200 ms per query instead of 0.500." in costs
     assert "Faster among 1,000,000 images: usearch exact, 0.100 ms" in costs
 
 
@@ -79,7 +79,7 @@ def test_what_floats_would_have_found():
 def test_what_finds_too_little_is_not_called_fast():
     fast = Row(
         *("s", "one query", "clustered, 1,000,000", "half blind", "peer", {}),
-        {"ms a query": Measurement(0.001), "recall@10 by distance": Measurement(0.5)},
+        {"ms per query": Measurement(0.001), "recall@10 by distance": Measurement(0.5)},
     )
     assert "half blind" not in "".join(said([*search(), fast])[:2])
 
@@ -89,10 +89,10 @@ def test_what_takes_nothing_is_left_out():
     for row in records:
         if isinstance(row, Row):
             row.values.update(
-                {name: Measurement(0.0) for name in ("bytes an image", "ms a query") if name in row.values}
+                {name: Measurement(0.0) for name in ("bytes per image", "ms per query") if name in row.values}
             )
     assert said(records)[0] == ""
-    assert [plot.name for group in plots(gather(records)[1]) for plot in group].count("ms a query") == 2
+    assert [plot.name for group in plots(gather(records)[1]) for plot in group].count("ms per query") == 2
 
 
 def test_nothing_to_say():
@@ -103,10 +103,10 @@ def test_nothing_to_say():
 def test_the_best_of_a_data_set_is_marked_where_rows_differ():
     (table,) = tables(gather(accuracy())[0])
     assert [row.method for row in table.rows if table.wins(row, "mAP@all")] == ["float embedding"]
-    assert [row.params.get("bits") for row in table.rows if table.wins(row, "bytes an image")] == [32]
+    assert [row.params.get("bits") for row in table.rows if table.wins(row, "bytes per image")] == [32]
     (table,) = tables(gather(search())[0])
     assert not any(table.wins(row, "recall@10 by distance") for row in table.rows)
-    assert [(row.method, row.dataset) for row in table.rows if table.wins(row, "ms a query")] == [
+    assert [(row.method, row.dataset) for row in table.rows if table.wins(row, "ms per query")] == [
         ("TransHash flat", "clustered, 10,000"),
         ("TransHash flat", "clustered, 1,000,000"),
     ]
@@ -117,7 +117,7 @@ def test_figures():
     assert [plain(value) for value in (0, 8, 7680, 1234.5, 0.03816, 12.711, 5e-7, 1e30)] == [
         *("0", "8", "7,680", "1,234", "0.0382", "12.7", "5.00e-07", "1e+30"),
     ]
-    assert spell("ms a query", Measurement(0.38, 0.36, 0.41)) == "0.380 (0.360 to 0.410)"
+    assert spell("ms per query", Measurement(0.38, 0.36, 0.41)) == "0.380 (0.360 to 0.410)"
     assert [size(name) for name in ("cifar10", "clustered, 1,000,000 codes of 64 bits", "54000 images")] == [
         *(None, 1_000_000, 54_000),
     ]

@@ -15,7 +15,7 @@ from torchvision.transforms.functional import normalize
 from transhash import load_hasher
 from transhash.encoding.run import encode
 from transhash.errors import TrainingError
-from transhash.evaluation import evaluate
+from transhash.evaluation import measure
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import plain_backbone, start
 from transhash.sources import ImageList, Item, list_images
@@ -62,7 +62,7 @@ def riddle(tmp_path_factory):
 
 def mean_average_precision(source, hasher):
     codes = encode(source, hasher)
-    return evaluate(codes, codes)["mAP@all"]
+    return measure(codes, codes)["mAP@all"]
 
 
 def weights(hasher):

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from transhash import load_hasher
 from transhash.encoding.run import encode
 from transhash.errors import ModelError
-from transhash.evaluation import evaluate
+from transhash.evaluation import measure
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import Preprocessing, start
 from transhash.sources import list_images
@@ -88,7 +88,7 @@ def test_runs_of_other_seeds_make_a_soup(pictures, bits, tmp_path):
         hasher = train(source, architecture, replace(config, seed=seed), weights=tmp_path / "start.safetensors")
         hasher.save(tmp_path / f"{seed}.safetensors")
     codes = encode(source, soup([tmp_path / "0.safetensors", tmp_path / "1.safetensors"]))
-    assert evaluate(codes, codes)["mAP@all"] > 0.95
+    assert measure(codes, codes)["mAP@all"] > 0.95
 
 
 def refusal(paths):

@@ -3,7 +3,7 @@
 from .bits import BitDiagnostics, diagnose
 from .identity import identity, shared_rows
 from .levels import Levels, hamming_levels, score_levels
-from .metrics import TIE_RULE, TIE_RULES, evaluate
+from .metrics import TIE_RULE, TIE_RULES, measure
 from .relevance import without_label
 
 __all__ = [
@@ -12,9 +12,9 @@ __all__ = [
     "BitDiagnostics",
     "Levels",
     "diagnose",
-    "evaluate",
     "hamming_levels",
     "identity",
+    "measure",
     "score_levels",
     "shared_rows",
     "without_label",

@@ -1,4 +1,4 @@
-"""The numbers of a retrieval experiment."""
+"""The metrics of a retrieval experiment."""
 
 from ..codes import Codes
 from ..errors import MismatchError
@@ -17,8 +17,8 @@ DEPTHS = (1, 10, 100)
 RADIUS = 2
 
 
-def evaluate(queries: Codes, database: Codes, at: int | None = None, rule: str = "expected") -> dict[str, float]:
-    """Compare queries with a database and return each metric by its name, as a mean over the queries.
+def measure(queries: Codes, database: Codes, at: int | None = None, rule: str = "expected") -> dict[str, float]:
+    """Search every query in a database and return the metrics by name, as means over the queries.
 
     ``mAP@R`` (R = `at`, or the whole database: ``mAP@all``) with ``mAP@R worst`` and ``mAP@R best``, its band over
     all orders of ties; ``P@N`` and ``recall@N`` for N of 1, 10 and 100 as far as the database goes; ``P@H<=2``, and
@@ -35,7 +35,7 @@ def evaluate(queries: Codes, database: Codes, at: int | None = None, rule: str =
     if at is not None and at < 1:
         raise MismatchError(f"mAP@{at}: R must be at least 1")
     if rule not in TIE_RULES:
-        raise MismatchError(f"{rule}: no such rule; there are: {', '.join(TIE_RULES)}")
+        raise MismatchError(f"{rule}: not a rule of ties; choose one of: {', '.join(TIE_RULES)}")
     levels = hamming_levels(queries, database)
     name = f"mAP@{at or 'all'}"
     if rule == "legacy":

@@ -18,7 +18,7 @@ class Accuracy:
     Attributes:
         metric: the name of the mAP.
         ours: the codes that the words are about: of 64 bits if there are such, and the best of them.
-        floats: the float embedding with the most bytes an image, and the best of them; None if there is none.
+        floats: the float embedding with the most bytes per image, and the best of them; None if there is none.
         rivals: other methods that take no more bytes than the codes.
         widths: the same codes at other widths, by bits.
     """
@@ -36,7 +36,7 @@ def accuracies(section: Section) -> list[Accuracy]:
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in section.rows:
         metric = next((name for name in row.values if name.startswith("mAP")), "")
-        if metric and "bytes an image" in row.values and _bytes(row) > 0:
+        if metric and "bytes per image" in row.values and _bytes(row) > 0:
             groups.setdefault((row.table, row.dataset, metric), []).append(row)
     return [found for (_, dataset, metric), rows in groups.items() if (found := _accuracy(dataset, metric, rows))]
 
@@ -59,11 +59,11 @@ def _accuracy(dataset: str, metric: str, rows: list[Row]) -> Accuracy | None:
 def numbers(of: Accuracy) -> list[tuple[str, str]]:
     """Return the numbers to see first, each with what it is."""
     facts = [
-        (f"{_bytes(of.ours):,.0f} bytes", "an image, once it is a code"),
+        (f"{_bytes(of.ours):,.0f} bytes", "per image, once it is a code"),
         (f"{_score(of, of.ours):.3f}", f"{of.metric} of the codes on {of.dataset}"),
     ]
     if of.floats:
-        facts[0] = (facts[0][0], f"an image; {_times(of.floats, of.ours)} times less than the float embedding")
+        facts[0] = (facts[0][0], f"per image; {_times(of.floats, of.ours)} times less than the float embedding")
         facts.append((f"{_score(of, of.floats):.3f}", f"{of.metric} of the float embedding"))
     return facts
 
@@ -72,7 +72,7 @@ def gains(of: Accuracy) -> list[str]:
     """Say what the codes reach, and whom they beat."""
     ours, size = _score(of, of.ours), f"{_bytes(of.ours):,.0f} bytes"
     name = figures.label(of.ours.method, {name: of.ours.params[name] for name in ("bits",) if name in of.ours.params})
-    said = [f"{ours:.3f} {of.metric} on {of.dataset} with {size} an image ({name})."]
+    said = [f"{ours:.3f} {of.metric} on {of.dataset} with {size} per image ({name})."]
     if of.floats:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
         kept = f"{ours / floats:.1%} of that" if ours < floats else "all of that"
@@ -105,7 +105,7 @@ def losses(of: Accuracy) -> list[str]:
             said.append(f"No more bytes, and better on {of.dataset}: {name}, {_score(of, row):.3f} {of.metric}.")
     if of.widths:
         others = ", ".join(f"{_score(of, row):.3f} with {_bytes(row):,.0f}" for row in of.widths)
-        said.append(f"Bytes are accuracy: {others} bytes an image, where {_bytes(of.ours):,.0f} give {ours:.3f}.")
+        said.append(f"Bytes are accuracy: {others} bytes per image, where {_bytes(of.ours):,.0f} give {ours:.3f}.")
     figure = of.ours.values[of.metric]
     if figure.low is not None and figure.high is not None and figures.span(of.metric, figure):
         said.append(
@@ -122,7 +122,7 @@ def _listed(rows: list[Row]) -> str:
 
 
 def _bytes(row: Row) -> float:
-    return row.values["bytes an image"].value
+    return row.values["bytes per image"].value
 
 
 def _times(more: Row, less: Row) -> str:

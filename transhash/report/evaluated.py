@@ -1,4 +1,4 @@
-"""An evaluation of somebody's own codes, as records: metrics, curves, bits, and queries with their answers."""
+"""The records of an evaluation: metrics, curves, bits, and example queries with their answers."""
 
 import base64
 import io
@@ -21,9 +21,9 @@ from ..evaluation import (
     TIE_RULES,
     Levels,
     diagnose,
-    evaluate,
     hamming_levels,
     identity,
+    measure,
     shared_rows,
     without_label,
 )
@@ -54,20 +54,20 @@ def records(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Iterator[Record]:
-    """Yield what a report on codes is drawn from.
+    """Yield the records from which a report on an evaluation is drawn.
 
     Args:
         queries: with labels, and embeddings if floats are to be compared.
         database: the same.
-        command: what repeats it.
+        command: the command that repeats it.
         at: R of mAP@R, or None for the whole database.
-        rule: of ties, as in `evaluate`.
-        folder: where the images lie; without it, they are shown as their names.
-        progress: is told how many queries the floats have ranked, and of how many.
+        rule: the rule of ties, as in `measure`.
+        folder: folder of the images; without it their names are shown.
+        progress: called with the number of queries ranked by their embeddings, and of all queries.
 
-    Raises MismatchError as `evaluate` does.
+    Raises MismatchError as `measure` does.
     """
-    metrics = evaluate(queries, database, at, rule)
+    metrics = measure(queries, database, at, rule)
     levels = hamming_levels(queries, database)
     precisions = average_precision(levels, at)
     yield _run(queries, database, command, rule)
@@ -108,7 +108,7 @@ def _dataset(database: Codes) -> str:
 def _row(database: Codes, metrics: dict[str, float]) -> Row:
     """Make a row of metrics; the worst and the best of one become its range."""
     bits = database.model.bits
-    values = {"bytes an image": Measurement(bits / 8)}
+    values = {"bytes per image": Measurement(bits / 8)}
     for name, value in metrics.items():
         if not name.endswith((" worst", " best")):
             values[name] = Measurement(value, metrics.get(f"{name} worst"), metrics.get(f"{name} best"))
@@ -133,7 +133,7 @@ def _code_curves(database: Codes, levels: Levels, precisions: NDArray[np.float64
 
 
 def _floats(queries: Codes, database: Codes, at: int | None, progress: Progress) -> Iterator[Record]:
-    """Rank by embeddings, some queries at a time."""
+    """Rank by embeddings, a block of queries at a time."""
     assert database.embeddings is not None
     depths = _depths(len(database))
     precisions: list[NDArray[np.float64]] = []
@@ -146,7 +146,7 @@ def _floats(queries: Codes, database: Codes, at: int | None, progress: Progress)
     precision, recall = (np.sum(curves, axis=0) / len(queries)).tolist()
     every = np.concatenate(precisions)
     dim, dataset = database.embeddings.shape[1], _dataset(database)
-    values = {"bytes an image": Measurement(2 * dim), f"mAP@{at or 'all'}": Measurement(float(every.mean()))}
+    values = {"bytes per image": Measurement(2 * dim), f"mAP@{at or 'all'}": Measurement(float(every.mean()))}
     values |= {f"P@{depth}": Measurement(precision[depths.index(depth)]) for depth in DEPTHS if depth in depths}
     values |= {f"recall@{depth}": Measurement(recall[depths.index(depth)]) for depth in DEPTHS if depth in depths}
     params = {"numbers": dim}
@@ -188,8 +188,8 @@ def _bits(database: Codes) -> Iterator[Record]:
         "largest group of equal codes": bits.largest_bucket,
     }
     dataset, params = _dataset(database), {"bits": database.model.bits}
-    told = {name: Measurement(float(value)) for name, value in values.items()}
-    yield Row(_RUN, "Bits of the database", dataset, _CODES, "codes", params, told)
+    measured = {name: Measurement(float(value)) for name, value in values.items()}
+    yield Row(_RUN, "Bits of the database", dataset, _CODES, "codes", params, measured)
     points = _points(np.arange(len(bits.balance)), bits.balance)
     yield Curve(_RUN, "Ones in each bit", dataset, _CODES, "codes", params, "bit", "share of ones", points)
 
@@ -197,13 +197,13 @@ def _bits(database: Codes) -> Iterator[Record]:
 def _examples(
     queries: Codes, database: Codes, levels: Levels, precisions: NDArray[np.float64], folder: Path | None
 ) -> Iterator[Example]:
-    """Show the queries that went best, in the middle and worst, of those for which there is anything to find."""
+    """Yield the best, the median and the worst of the queries that have a relevant image."""
     able = np.flatnonzero(levels.relevant.any(axis=1))
     order = able[np.argsort(-precisions[able], kind="stable")]
-    for said, place in (("best", 0), ("in the middle", len(order) // 2), ("worst", len(order) - 1)):
+    for rank, place in (("best", 0), ("in the middle", len(order) // 2), ("worst", len(order) - 1)):
         if 0 <= place < len(order):
             query = int(order[place])
-            yield _example(queries, database, query, f"Went {said}: AP {precisions[query]:.3f}", folder)
+            yield _example(queries, database, query, f"Went {rank}: AP {precisions[query]:.3f}", folder)
 
 
 def _example(queries: Codes, database: Codes, query: int, title: str, folder: Path | None) -> Example:

@@ -10,7 +10,11 @@ from .charts import Dot, Point
 from .records import Curve, Row
 from .sections import Section
 
-_QUERIES = {"ms a query": "median", "ms a query p95": "95 in 100 queries", "ms a query p99": "99 in 100 queries"}
+_QUERIES = {
+    "ms per query": "median",
+    "ms per query p95": "95 in 100 queries",
+    "ms per query p99": "99 in 100 queries",
+}
 _LINES = ("hasher", "candidates", "with")  # parameters that make another line; others make another point of it
 _MANY = 5  # methods that deserve a plot of their own, one below the other
 
@@ -29,7 +33,7 @@ def plots(section: Section) -> list[list[Plot]]:
     """Return everything that a run lets draw: together what is the same on other data sets, the largest first."""
     speed = any(curve.y == "queries/s" for curve in section.curves)
     drawn = [
-        *_scatters(section.rows, "bytes an image", "mAP", _named(section)),
+        *_scatters(section.rows, "bytes per image", "mAP", _named(section)),
         *_ranks(section.rows),
         *_curves(section.curves),
         *([] if speed else _scatters(section.rows, "recall@", "queries/s")),
@@ -133,7 +137,7 @@ def _ranks(rows: Sequence[Row]) -> list[Plot]:
 
 def _latencies(rows: Sequence[Row]) -> list[Plot]:
     drawn = []
-    for dataset, own in _by_dataset(rows, "ms a query"):
+    for dataset, own in _by_dataset(rows, "ms per query"):
         dots = [
             Dot(label, row.family, which, row.values[name].value)
             for row, label in zip(own, _labels(own), strict=True)
@@ -141,8 +145,8 @@ def _latencies(rows: Sequence[Row]) -> list[Plot]:
             if name in row.values and row.values[name].value > 0
         ]
         if len({dot.label for dot in dots}) > 1:
-            spec = charts.dots(f"ms a query, {dataset}", "ms a query", dots)
-            drawn.append(Plot("ms a query", dataset, "One query at a time; lower is better.", spec))
+            spec = charts.dots(f"ms per query, {dataset}", "ms per query", dots)
+            drawn.append(Plot("ms per query", dataset, "One query at a time; lower is better.", spec))
     return drawn
 
 

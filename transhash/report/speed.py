@@ -12,7 +12,7 @@ def timed(section: Section) -> list[list[Row]]:
     """Return the rows with the time of a query, together where they may be compared."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in section.rows:
-        if "ms a query" in row.values and _time(row) > 0:
+        if "ms per query" in row.values and _time(row) > 0:
             groups.setdefault((row.table, row.dataset), []).append(row)
     return list(groups.values())
 
@@ -48,7 +48,7 @@ def losses(rows: list[Row]) -> list[str]:
         return []
     others = [other for family in ("float", "peer") if (other := _fastest(rows, family))]
     said = [
-        f"Faster {_among(other)}: {_searched(other)}, {_ms(other)} ms a query instead of {_ms(ours)}."
+        f"Faster {_among(other)}: {_searched(other)}, {_ms(other)} ms per query instead of {_ms(ours)}."
         for other in others
         if _time(other) < _time(ours)
     ]
@@ -79,7 +79,7 @@ def _recall(row: Row) -> float:
 
 
 def _time(row: Row) -> float:
-    return row.values["ms a query"].value
+    return row.values["ms per query"].value
 
 
 def _ms(row: Row) -> str:
