@@ -8,6 +8,7 @@ def test_public_names():
     assert sorted(transhash.__all__) == [
         "Architecture",
         "Codes",
+        "Evaluation",
         "FitConfig",
         "Index",
         "Nearest",

@@ -93,7 +93,9 @@ def test_the_core_knows_no_package_above_it_but_the_contract_of_hashers():
 def test_a_backend_knows_the_contracts_only():
     used = set().union(*(within(path) for path in sources("faiss_backend")))
     assert "transhash.backends" in used
-    assert used <= {f"transhash.{name}" for name in ("backends", "clustering", "errors", "files", "hamming", "results")}
+    assert used <= {
+        f"transhash.{name}" for name in ("backends", "clustering", "errors", "files", "hamming", "results")
+    }
 
 
 def test_a_server_is_talked_to_in_one_place():

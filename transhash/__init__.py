@@ -59,8 +59,8 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Codes",
-    "FitConfig",
     "Evaluation",
+    "FitConfig",
     "Index",
     "Nearest",
     "StepResult",
