@@ -28,7 +28,7 @@ def encoded(folder: Path, bits: int, epochs: int) -> tuple[Path, Path]:
     trained = ["--bits", str(bits), "--epochs", str(epochs), *_TRAINING.split()]
     th("train", images, "-o", hasher, "--list", lists["training"], *trained)
     for target, name in ((queries, "queries"), (database, "database")):
-        th("encode", images, "-o", target, "--list", lists[name], "--model", hasher, "--embeddings")
+        th("encode", images, "-o", target, "--list", lists[name], "--model", hasher, "--embeddings", "--force")
     return database, queries
 
 

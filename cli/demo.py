@@ -61,8 +61,8 @@ def demo(output: Path) -> None:
     asked = [images / path for path in parts.queries[:: len(parts.queries) // _SHOWN]][:_SHOWN]
     commands = [
         ["train", images, "-o", hasher, "--list", output / "training.txt", "--bits", 64, *_TRAINING.split()],
-        ["encode", images, "-o", codes, "--list", output / "database.txt", "--model", hasher],
-        ["encode", images, "-o", queries, "--list", output / "queries.txt", "--model", hasher],
+        ["encode", images, "-o", codes, "--force", "--list", output / "database.txt", "--model", hasher],
+        ["encode", images, "-o", queries, "--force", "--list", output / "queries.txt", "--model", hasher],
         ["index", "build", codes, "-o", index],
         ["index", "info", index],
         ["query", index, *asked, "-k", 5, "--sheet", output / "matches.png"],

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     help="Encode one of N shares of the images, I from 0 to N - 1, each into its own file; then th codes merge.",
 )
 @click.option("--dry-run", is_flag=True, help="Count the images and show the first ones; encode nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Write nothing to stderr but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no remarks, only errors.")
 @options.LOG_JSON
 def encode(
     images: tuple[str, ...],
@@ -100,6 +100,8 @@ def encode(
     """
     from transhash import sources
 
+    if quiet:
+        render.use_quiet(True)
     source = sources.open_source(images, names=names, include=include, exclude=exclude, null=null)
     if dry_run:
         _preview(source, shard)
@@ -109,8 +111,7 @@ def encode(
 
     from transhash.encoding.run import encode_to_file
 
-    reporter = encode_report.choose(source.description, log_json=log_json, quiet=quiet)
-    with reporter:
+    with encode_report.JsonLines() if log_json else encode_report.Terminal(source.description) as reporter:
         summary = encode_to_file(
             source,
             output,

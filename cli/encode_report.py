@@ -1,11 +1,9 @@
-"""How `th encode` reports: for people, for machines, or not at all."""
+"""How `th encode` reports: to people, or to machines. The methods are the callbacks of `encode_to_file`."""
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
-
-from transhash.files import display
 
 from . import render
 
@@ -16,30 +14,7 @@ if TYPE_CHECKING:
 _EVENT_EVERY = 5.0  # seconds between progress events
 
 
-class Quiet:
-    """Reports nothing; the methods are the callbacks of `encode_to_file`."""
-
-    def __enter__(self) -> Self:
-        """Begin to report."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
-        """End the report."""
-
-    def resumed(self, images: int) -> None:
-        """Report how many images an interrupted run had done."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Report how many images are done, and of how many."""
-
-    def skipped(self, items: "Sequence[Skipped]") -> None:
-        """Report images that could not be read."""
-
-    def summary(self, summary: "EncodingSummary") -> None:
-        """Report what the run did."""
-
-
-class Terminal(Quiet):
+class Terminal:
     """Reports to people: a progress bar, a line per skipped image, and a summary."""
 
     def __init__(self, description: str) -> None:
@@ -48,6 +23,10 @@ class Terminal(Quiet):
         self._stack = ExitStack()
         self._bar: Any = None
         self._resumed = self._skipped = 0
+
+    def __enter__(self) -> Self:
+        """Begin to report."""
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
         """Close the bar; after Ctrl-C, say how to resume."""
@@ -90,7 +69,7 @@ class Terminal(Quiet):
             render.note(f"warning: {warning}")
 
 
-class JsonLines(Quiet):
+class JsonLines:
     """Reports to machines: one JSON object per line of stderr."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -98,6 +77,13 @@ class JsonLines(Quiet):
         self._clock = clock
         self._began = self._last = clock()
         self._resumed = self._skipped = 0
+
+    def __enter__(self) -> Self:
+        """Begin to report."""
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        """End the report."""
 
     def resumed(self, images: int) -> None:
         """Write an event if an interrupted run is resumed."""
@@ -118,21 +104,13 @@ class JsonLines(Quiet):
     def skipped(self, items: "Sequence[Skipped]") -> None:
         """Write an event for each image."""
         self._skipped += len(items)
-        for item in items:
-            render.event("skipped", path=display(item.path), reason=item.reason)
+        render.skipped([(item.path, item.reason) for item in items])
 
     def summary(self, summary: "EncodingSummary") -> None:
         """Write what the run did, and warnings about the codes."""
         for warning in summary.warnings:
             render.event("warning", message=warning)
         render.event("summary", **summary.as_dict())
-
-
-def choose(description: str, *, log_json: bool, quiet: bool) -> Quiet:
-    """Return the reporter that the options ask for."""
-    if log_json:
-        return JsonLines()
-    return Quiet() if quiet else Terminal(description)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -20,17 +20,17 @@ def main() -> None:
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        _ignore_signals()
+        _exit_at_once_on_signals(code)
         sys.stderr.write("Error: interrupted; nothing that was written before has changed\n")
     except ImportError as error:  # of what is needed to start: an unsupported system, a broken installation
         code = 1
         sys.stderr.write(f"Error: {error}\n")
-    _ignore_signals()
+    _exit_at_once_on_signals(code)
     streams.drop_unwritten()
     sys.exit(code)
 
 
-def _ignore_signals() -> None:
-    """The outcome is known; a signal from now on would only break the exit."""
+def _exit_at_once_on_signals(code: int) -> None:
+    """Let a signal cut the exit short: the outcome is known, but threads may still be at work on a large image."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *about: os._exit(code))

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: work stops at the next place where stopping is clean."""
+"""Defer Ctrl-C and SIGTERM to the next safe point."""
 
 import signal
 import threading
@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C or SIGTERM came; a second one interrupts at once.
+    """Yield a function that returns whether Ctrl-C or SIGTERM came; a second signal raises KeyboardInterrupt at once.
 
-    Outside the main thread, which alone gets signals, nothing changes and the function says no.
+    Outside the main thread, the only one that gets signals, nothing changes and the function returns False. A signal
+    that this process ignores stays ignored.
     """
     asked = False
 
@@ -24,7 +27,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    caught = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    caught = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     previous = {number: signal.signal(number, ask) for number in caught}
     try:
         yield lambda: asked
