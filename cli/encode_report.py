@@ -62,6 +62,12 @@ class Terminal:
             f"encoded {_counted(summary.encoded, 'image')}{earlier} at {summary.images_per_second:.1f} images/s; "
             f"{summary.skipped.total()} skipped{reasons}"
         )
+        if summary.ignored:
+            from transhash.encoding.summary import named_counts
+
+            render.note(
+                f"passed over {_counted(summary.ignored.total(), 'other file')}: {named_counts(summary.ignored)}"
+            )
         if summary.changed or summary.vanished:
             done = "encoded again or dropped" if summary.sync else "their rows are kept; --sync updates them"
             render.note(f"{summary.changed} images have changed, {summary.vanished} are gone: {done}")

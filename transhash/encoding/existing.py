@@ -16,7 +16,7 @@ class ExistingRows:
 
     Attributes:
         changed: (n,) bool, rows whose file has another size or time than it had.
-        seen: (n,) bool, rows whose image the source has yielded.
+        seen: (n,) bool, rows whose file is there.
         passed: how many items of the source had a row and were not encoded again.
     """
 
@@ -50,10 +50,10 @@ class ExistingRows:
         """Yield the items without a row and, with `sync`, those whose files have changed."""
         for item in items:
             rows = self._rows(item.path)
-            self.seen[rows] = True
             if isinstance(item, Skipped) or not len(rows):
                 yield item
                 continue
+            self.seen[rows] = True
             was, now = self._stats[rows], np.array([item.size, item.mtime])
             self.changed[rows] = ((was != now) & (was != UNKNOWN) & (now != UNKNOWN)).any(axis=1)
             if sync and self.changed[rows].any():

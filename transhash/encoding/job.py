@@ -96,7 +96,7 @@ def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSour
 
     Raises SourceError if the images cannot be opened, or there is no such share.
     """
-    source = images if isinstance(images, ImageSource) else open_source(images)
+    source = open_source(images)
     if shard is None:
         return source
     found = _SHARE.fullmatch(shard if isinstance(shard, str) else "/".join(map(str, shard)))

@@ -22,7 +22,7 @@ from .engines import BATCH_SIZE, encode_batches
 from .existing import ExistingRows
 from .job import Job, loaded_hasher, opened, plan
 from .pending import PendingBatches
-from .summary import EncodingSummary
+from .summary import EncodingSummary, named_counts
 from .unfinished import UnfinishedRun
 
 __all__ = ["BATCH_SIZE", "EncodingSummary", "encode", "encode_to_file"]
@@ -238,4 +238,6 @@ def _nothing_read(source: ImageSource, skips: int, first: tuple[bytes, str] | No
         return SourceError(
             f"{where}: none of {skips} files could be read; the first, {display(first[0])!r}: {first[1]}"
         )
-    return SourceError(f"{where}: no images in it; looked for {' '.join(SUFFIXES)}")
+    ignored = ignored_files(source)
+    found = f"; it holds {ignored.total()} files of other kinds ({named_counts(ignored)})" if ignored else ""
+    return SourceError(f"{where}: no images in it; looked for {' '.join(SUFFIXES)}{found}")

@@ -12,6 +12,7 @@ from .batch import EncodedBatch
 
 _STUCK = 0.01  # a bit that differs in less than this share of the codes says nothing about the images,
 _ENOUGH = 100  # if there are at least this many codes
+_NAMED = 5  # counts that a message names
 
 
 @dataclass(repr=False)
@@ -100,3 +101,10 @@ class EncodingSummary:
             "images_per_second": round(self.images_per_second, 1),
             "stuck_bits": self.stuck_bits,
         }
+
+
+def named_counts(counts: Counter[str]) -> str:
+    """Return counts in words, the largest first: "12 .txt, 3 .heic, 1 other"."""
+    first = [f"{count:,} {name or 'without suffix'}" for name, count in counts.most_common(_NAMED)]
+    others = counts.total() - sum(count for _, count in counts.most_common(_NAMED))
+    return ", ".join([*first, f"{others:,} others"] if others else first)
