@@ -122,19 +122,7 @@ def _retrieval(data: Data, made: Path, hasher: Path, options: list[str]) -> Retr
     for part in ("query", "database"):
         path = made / f"{part}.h5"
         if not path.exists():
-            th(
-                "encode",
-                data.images,
-                "--list",
-                data.lists[part],
-                "-o",
-                path,
-                "--model",
-                hasher,
-                "--force",
-                *options,
-                show=True,
-            )
+            th("encode", data.images, "--list", data.lists[part], "-o", path, "--model", hasher, *options, show=True)
         codes[part] = read_codes(path)
     queries, database = codes["query"], codes["database"]
     retrieval = Retrieval(data.at, hamming=True)
