@@ -19,7 +19,7 @@ class Terminal:
 
     def __init__(self, description: str) -> None:
         """Report on images that `description` describes."""
-        render.note(description)
+        self._description = description
         self._stack = ExitStack()
         self._bar: Any = None
         self._resumed = self._skipped = 0
@@ -35,7 +35,8 @@ class Terminal:
             render.note("stopped; what is done is kept, and the same command resumes from there")
 
     def resumed(self, images: int) -> None:
-        """Say how many images an interrupted run had done."""
+        """Say what is encoded, and how many images an interrupted run had done."""
+        render.note(self._description)
         self._resumed = images
         if images:
             render.note(f"resuming after {images} images")
@@ -55,12 +56,13 @@ class Terminal:
 
     def summary(self, summary: "EncodingSummary") -> None:
         """Print what the run did, and warnings about the codes."""
-        reasons = "".join(f"; {count} {reason}" for reason, count in summary.skipped.most_common())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in summary.skipped.most_common())
+        rate = f" at {summary.images_per_second:.1f} images/s" if summary.encoded else ""
         earlier = f" and {summary.resumed} before the interruption" if summary.resumed else ""
         render.note(
             f"wrote {summary.output}: {_counted(summary.rows, 'row')} of {summary.bits} bits, {_size(summary.size)}; "
-            f"encoded {_counted(summary.encoded, 'image')}{earlier} at {summary.images_per_second:.1f} images/s; "
-            f"{summary.skipped.total()} skipped{reasons}"
+            f"encoded {_counted(summary.encoded, 'image')}{earlier}{rate}; "
+            f"{summary.skipped.total()} skipped{f' ({reasons})' if reasons else ''}"
         )
         if summary.ignored:
             from transhash.encoding.summary import named_counts

@@ -12,10 +12,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from transhash_cli import running
 
 from transhash import load_hasher, read_codes
 from transhash.codes import Codes, ModelRef, Records, StringTable, open_codes, write_codes
 from transhash.sources import decode
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """Run `th` in this process, with what it prints: quicker than in one of its own."""
+
+    def run(*arguments, cwd=None, code=0):
+        with monkeypatch.context() as patch:
+            if cwd:
+                patch.chdir(cwd)
+            capsys.readouterr()
+            returned = running.run([os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert returned == code, f"exit code {returned}\n{out}\n{err}"
+        return subprocess.CompletedProcess(arguments, returned, out, err)
+
+    return run
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -60,8 +78,8 @@ def hostile(pictures, tmp_path) -> Path:
     return root
 
 
-def test_hostile_folder(th, hostile, tmp_path):
-    done = th("encode", hostile, "-o", tmp_path / "c.h5", "--model", "phash")
+def test_hostile_folder(here, hostile, tmp_path):
+    done = here("encode", hostile, "-o", tmp_path / "c.h5", "--model", "phash")
     codes = read_codes(tmp_path / "c.h5")
     readable_by_root = os.geteuid() == 0
     expected = {
@@ -98,15 +116,15 @@ def test_hostile_folder(th, hostile, tmp_path):
     assert done.stdout == ""
 
 
-def test_output_is_the_same_every_time(th, pictures, tmp_path):
+def test_output_is_the_same_every_time(here, pictures, tmp_path):
     for name in ("a.h5", "b.h5"):
-        th("encode", pictures, "-o", tmp_path / name, "--model", "phash")
+        here("encode", pictures, "-o", tmp_path / name, "--model", "phash")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_lists(th, pictures, tmp_path):
+def test_lists(here, pictures, tmp_path):
     (tmp_path / "list.txt").write_text("cross/3.png\ncircle/1.png\n")
-    th("encode", pictures, "-o", tmp_path / "c.h5", "--model", "phash", "--list", tmp_path / "list.txt")
+    here("encode", pictures, "-o", tmp_path / "c.h5", "--model", "phash", "--list", tmp_path / "list.txt")
     codes = read_codes(tmp_path / "c.h5")
     assert list(codes.records.paths) == [b"cross/3.png", b"circle/1.png"]
     assert [codes.records.names(row) for row in range(2)] == [("cross",), ("circle",)]
@@ -128,15 +146,15 @@ def rows(path):
         return file.header.digest, len(file)
 
 
-def test_killed_again_and_again(start, th, pictures, many, tmp_path):
+def test_killed_again_and_again(start, here, pictures, many, tmp_path):
     """kill -9 and Ctrl-C at random moments: what stood there stays, and the end is that of one run."""
     output = tmp_path / "c.h5"
-    th("encode", pictures, "-o", output, "--model", "phash")
+    here("encode", pictures, "-o", output, "--model", "phash")
     before = output.read_bytes()
-    th("encode", many, "-o", tmp_path / "whole.h5", "--model", "phash")
+    here("encode", many, "-o", tmp_path / "whole.h5", "--model", "phash")
     rng = np.random.default_rng(0)
     for how in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
-        process = start("encode", many, "-o", output, "--model", "phash")
+        process = start("encode", many, "-o", output, "--model", "phash", "--force")
         while not (tmp_path / "c.h5.parts").exists() and process.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 2))
@@ -147,69 +165,120 @@ def test_killed_again_and_again(start, th, pictures, many, tmp_path):
         if output.read_bytes() != before:  # it was done, but not gone yet
             assert rows(output) == rows(tmp_path / "whole.h5")
         if how != signal.SIGKILL:
-            assert process.returncode in (130, -how)  # -how: so early that nobody listened
-            assert process.returncode == -how or errors.splitlines()[-1].startswith("Error: interrupted")
-    th("encode", many, "-o", output, "--model", "phash")
+            assert process.returncode == 130
+            assert errors.splitlines()[-1].startswith("Error: interrupted")
+    here("encode", many, "-o", output, "--model", "phash", "--force")
     assert rows(output) == rows(tmp_path / "whole.h5")
     assert rows(output)[1] == 3920
     assert sorted(os.listdir(tmp_path)) == ["c.h5", "whole.h5"]
 
 
-@pytest.mark.parametrize("source", ["folder", "array"])
-def test_a_signal_to_every_process(source, start, th, many, hasher_file, tmp_path):
-    """As services are stopped: no image is given up because the process that helped with it was ended, too."""
-    if source == "folder":
-        arguments, number = ["encode", many / "1", "--model", hasher_file, "--processes", 2], 560
-    else:
-        np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (20_000, 8, 8, 3), np.uint8))
-        arguments, number = ["encode", tmp_path / "a.npy", "--model", "phash"], 20_000
-    output = tmp_path / "c.h5"
-    process = start(*arguments, "-o", output)
-    for line in process.stderr:
-        if re.match(r"[1-9]\d*/", line):
-            break
-    os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.splitlines()[-1].startswith("Error: interrupted")
-    assert "going on" in th(*arguments, "-o", output).stderr
-    assert rows(output)[1] == number
-
-
-def test_nobody_outlives_a_killed_run(start, left, many, hasher_file, tmp_path):
-    process = start("encode", many, "--model", hasher_file, "--processes", 2, "-o", tmp_path / "c.h5")
-    for line in process.stderr:
-        if re.match(r"[1-9]\d*/", line):
-            break
-    process.kill()
-    process.wait()
-    assert not left(process.pid)
-
-
-def test_sync_says_what_changed(th, pictures, tmp_path):
+def test_sync_says_what_changed(here, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "photos")
-    th("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    here("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     (tmp_path / "photos" / "cross" / "0.png").unlink()
     shutil.copy(tmp_path / "photos" / "stripe" / "0.png", tmp_path / "photos" / "new.png")
-    done = th("encode", "photos", "-o", "c.h5", "--model", "phash", "--append", cwd=tmp_path)
-    assert "25 rows; encoded 1 images" in done.stderr
-    assert "0 images have changed, 1 have vanished: kept as they were; --sync" in done.stderr
-    done = th("encode", "photos", "-o", "c.h5", "--model", "phash", "--sync", cwd=tmp_path)
-    assert "24 rows; encoded 0 images" in done.stderr
+    done = here("encode", "photos", "-o", "c.h5", "--model", "phash", "--append", cwd=tmp_path)
+    assert "25 rows of 64 bits" in done.stderr
+    assert "encoded 1 image at" in done.stderr
+    assert "0 images have changed, 1 are gone: their rows are kept; --sync updates them" in done.stderr
+    done = here("encode", "photos", "-o", "c.h5", "--model", "phash", "--sync", cwd=tmp_path)
+    assert "24 rows of 64 bits" in done.stderr
+    assert "encoded 0 images; 0 skipped" in done.stderr
 
 
-def test_log_for_machines(th, pictures, tmp_path):
+def test_log_for_machines(here, pictures, tmp_path):
     (tmp_path / "photos").mkdir()
     shutil.copy(pictures / "cross" / "0.png", tmp_path / "photos")
     (tmp_path / "photos" / "broken.png").touch()
-    done = th("encode", "photos", "-o", "c.h5", "--model", "phash", "--log-json", cwd=tmp_path)
-    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert events[-1]["event"] == "summary"
+    done = here("encode", "photos", "-o", "c.h5", "--model", "phash", "--log-json", cwd=tmp_path)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [event["event"] for event in events] == ["skipped", "summary"]
+    assert events[0] == {"event": "skipped", "path": "broken.png", "reason": "empty file"}
     assert (events[-1]["rows"], events[-1]["skipped"]) == (1, {"empty file": 1})
+    done = here("encode", "photos", "-o", "d.h5", "--model", "none.safetensors", "--log-json", cwd=tmp_path, code=1)
+    assert json.loads(done.stderr)["event"] == "error"
 
 
-def test_dry_run_shows_and_writes_nothing(th, pictures, tmp_path):
-    done = th("encode", pictures, "--dry-run", "--include", "cross/*", cwd=tmp_path)
+def test_quiet(here, pictures, tmp_path):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(pictures / "cross" / "0.png", tmp_path / "photos")
+    (tmp_path / "photos" / "broken.png").touch()
+    for arguments in (["encode", "photos", "--quiet"], ["--quiet", "encode", "photos"]):
+        done = here(*arguments, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+        assert done.stdout == done.stderr == ""
+
+
+def test_what_is_not_an_image_by_its_name_is_counted(here, pictures, tmp_path):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(pictures / "cross" / "0.png", tmp_path / "photos")
+    for name in ("a.raw", "b.raw", "notes.txt"):
+        (tmp_path / "photos" / name).touch()
+    done = here("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    assert "passed over 3 other files: 2 .raw, 1 .txt\n" in done.stderr
+
+
+def test_another_file_is_replaced_only_by_force(here, pictures, tmp_path, hasher_file):
+    """A codes file of another folder, of another hasher, or with embeddings is not lost by a repeated command."""
+    run = ["encode", "-o", "c.h5", "--model"]
+    here(*run, hasher_file, pictures, "--embeddings", cwd=tmp_path)
+    before = (tmp_path / "c.h5").read_bytes()
+    for other, reason in (
+        ([hasher_file, pictures / "cross"], "this run is of .*/cross"),
+        (["phash", pictures], "this run uses phash"),
+        ([hasher_file, pictures], "this run keeps no embeddings"),
+    ):
+        done = here(*run, *other, cwd=tmp_path, code=1)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+        assert line.startswith("Error: c.h5: holds 24 rows of ")
+        assert re.search(reason, line)
+        assert "--force" in line
+        assert (tmp_path / "c.h5").read_bytes() == before
+    here(*run, "phash", pictures / "cross", "--force", cwd=tmp_path)
+    assert len(read_codes(tmp_path / "c.h5")) == 8
+
+
+def test_sync_takes_model_and_embeddings_from_the_file(here, pictures, tmp_path, hasher_file):
+    shutil.copytree(pictures, tmp_path / "photos")
+    hasher = shutil.copy(hasher_file, tmp_path / "h.safetensors")
+    here("encode", "photos", "-o", "c.h5", "--model", "h.safetensors", "--embeddings", cwd=tmp_path)
+    (tmp_path / "photos" / "cross" / "0.png").unlink()
+    shutil.copy(tmp_path / "photos" / "stripe" / "0.png", tmp_path / "photos" / "new.png")
+    here("encode", "photos", "-o", "c.h5", "--sync", cwd=tmp_path)
+    synced = read_codes(tmp_path / "c.h5", embeddings=True)
+    here("encode", "photos", "-o", "new.h5", "--model", "h.safetensors", "--embeddings", cwd=tmp_path)
+    new = read_codes(tmp_path / "new.h5", embeddings=True)
+    order = [list(synced.records.paths).index(path) for path in new.records.paths]
+    np.testing.assert_array_equal(synced.packed[order], new.packed)
+    np.testing.assert_allclose(synced.embeddings[order], new.embeddings, atol=1e-2)
+    here("encode", "photos", "-o", "p.h5", "--model", "phash", cwd=tmp_path)
+    for output, options, message in (
+        ("p.h5", ["--sync", "--embeddings"], "p.h5: holds no embeddings"),
+        ("p.h5", ["--sync", "--model", "h.safetensors"], "p.h5: was made with phash"),
+        ("c.h5", ["--sync", "--force"], "choose one"),
+    ):
+        assert message in here("encode", "photos", "-o", output, *options, cwd=tmp_path, code=1).stderr
+    os.remove(hasher)
+    done = here("encode", "photos", "-o", "c.h5", "--sync", cwd=tmp_path, code=1)
+    assert "h.safetensors, which is not there any more; name the file with --model" in done.stderr
+
+
+def test_an_output_that_is_a_link_or_lies_among_the_images(here, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "photos")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "c.h5").symlink_to("elsewhere/c.h5")
+    run = ["encode", "photos", "--model", "phash", "-o"]
+    here(*run, "c.h5", cwd=tmp_path)
+    assert (tmp_path / "c.h5").is_symlink()
+    assert len(read_codes(tmp_path / "elsewhere" / "c.h5")) == 24
+    for _ in range(2):
+        done = here(*run, "photos/codes.png", cwd=tmp_path)
+        assert "0 skipped" in done.stderr
+    assert os.listdir(tmp_path / "elsewhere") == ["c.h5"]
+
+
+def test_dry_run_shows_and_writes_nothing(here, pictures, tmp_path):
+    done = here("encode", pictures, "--dry-run", "--include", "cross/*", cwd=tmp_path)
     assert done.stdout.splitlines()[0] == "cross/0.png  cross"
     assert done.stdout.splitlines()[-1] == "8 images, 1 labels; 0 skipped before reading"
     assert os.listdir(tmp_path) == []
@@ -222,11 +291,11 @@ def test_stdin_and_nul(command, pictures, tmp_path):
     assert list(read_codes(tmp_path / "c.h5").records.paths) == [b"cross/3.png", b"circle/1.png"]
 
 
-def test_a_warning_where_codes_collapse(th, tmp_path):
+def test_a_warning_where_codes_collapse(here, tmp_path):
     (tmp_path / "grey").mkdir()
     for number in range(120):
         Image.new("L", (8, 8), number).save(tmp_path / "grey" / f"{number}.png")
-    done = th("encode", "grey", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    done = here("encode", "grey", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     assert "bits hardly vary" in done.stderr
 
 
@@ -242,15 +311,16 @@ def test_a_warning_where_codes_collapse(th, tmp_path):
         (["empty", "-o", "c.h5", "--model", "phash"], 1, "no images in it"),
         (["photos", "-o", "c.h5", "--model", "phash", "--batch-size", "0"], 2, "--batch-size"),
         (["photos", "-o", "c.h5", "--model", "phash", "--bf16"], 1, "leave out --bf16"),
-        (["photos", "-o", "c.h5", "--model", "phash", "--shard", "4/4"], 2, "I from 0 to N - 1"),
+        (["photos", "-o", "c.h5", "--model", "phash", "--shard", "4/4"], 1, "I from 0 to N - 1"),
+        (["photos", "-o", "c.h5", "--model", "phash", "--shard", "0/1000000"], 1, "N at most 999,999"),
     ],
 )
-def test_misuse_gives_one_line(th, pictures, tmp_path, arguments, code, message):
+def test_misuse_gives_one_line(here, pictures, tmp_path, arguments, code, message):
     (tmp_path / "photos").symlink_to(pictures)
     (tmp_path / "empty").mkdir()
     (tmp_path / "note.txt").write_text("mine")
-    done = th("encode", *arguments, cwd=tmp_path, code=code)
-    errors = [line for line in done.stderr.splitlines() if not line.endswith(("images in empty", "left"))]
+    done = here("encode", *arguments, cwd=tmp_path, code=code)
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("images in ")]
     assert len(errors) == 1, done.stderr
     assert errors[0].startswith("Error: ")
     assert message in errors[0]
@@ -259,7 +329,7 @@ def test_misuse_gives_one_line(th, pictures, tmp_path, arguments, code, message)
 
 @pytest.mark.parametrize("blocks", [0, 2, 8, 40])
 @pytest.mark.parametrize("what", ["codes", "index"])
-def test_full_disk_leaves_nothing(command, th, pictures, tmp_path, what, blocks):
+def test_full_disk_leaves_nothing(command, here, pictures, tmp_path, what, blocks):
     """A limit on file size stands in for a full disk: every command says so in a line and leaves nothing behind."""
     if what == "codes":
         arguments = ["encode", pictures, "-o", tmp_path / "out" / "c.h5", "--model", "phash"]
@@ -279,15 +349,15 @@ def test_full_disk_leaves_nothing(command, th, pictures, tmp_path, what, blocks)
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_shares_of_a_folder_make_the_whole(th, pictures, tmp_path):
+def test_shares_of_a_folder_make_the_whole(here, pictures, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(pictures, folder)
     (folder / "broken.png").write_bytes(b"no image")
-    th("encode", folder, "-o", tmp_path / "whole.h5", "--model", "phash")
+    here("encode", folder, "-o", tmp_path / "whole.h5", "--model", "phash")
     shares = [tmp_path / f"{number}.h5" for number in range(3)]
     for number, output in enumerate(shares):
-        th("encode", folder, "-o", output, "--model", "phash", "--shard", f"{number}/3")
-    th("codes", "merge", *shares, "-o", tmp_path / "merged.h5")
+        here("encode", folder, "-o", output, "--model", "phash", "--shard", f"{number}/3")
+    here("codes", "merge", *shares, "-o", tmp_path / "merged.h5")
     whole, merged = (read_codes(tmp_path / name) for name in ("whole.h5", "merged.h5"))
     rows = [dict(zip(codes.records.paths, codes.packed.tolist(), strict=True)) for codes in (whole, merged)]
     assert rows[0] == rows[1]
