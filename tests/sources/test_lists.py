@@ -32,7 +32,7 @@ def test_sizes_and_times_are_those_of_the_files(tmp_path):
     assert (first.size, first.mtime) == (5, os.stat(tmp_path / "a.png").st_mtime_ns)
     assert others == [
         Skipped(b"gone.png", "No such file or directory"),
-        Skipped(b"no\0name.png", "a path with a NUL byte"),
+        Skipped(b"no\0name.png", "a path with a null byte"),
     ]
 
 

@@ -31,7 +31,7 @@ def place(tmp_path, png, monkeypatch):
                 info.size = len(png(0))
                 tar.addfile(info, io.BytesIO(png(0)))
     Path("mixed/1.png").write_bytes(png(0))
-    np.save("array.npy", np.zeros((2, 4, 4), np.uint8))
+    np.save("array.npy", np.zeros((2, 4, 5), np.uint8))
     return tmp_path
 
 

@@ -155,9 +155,9 @@ def test_damaged_and_missing_archives(tmp_path, png):
 
 
 def test_nothing_is_unpacked_to_disk(tmp_path, png, monkeypatch):
-    path = write(tmp_path / "s.tar", [(b"0.png", png(0)), (b"/tmp/abs.png", png(1)), (b".png", png(2))])
+    path = write(tmp_path / "s.tar", [(b"0.png", png(0)), (b"/tmp/abs.png", png(1)), (b"2.png", png(2))])
     monkeypatch.chdir(tmp_path)
-    assert [item.path for item in found(path)] == [b"s.tar/0.png", b"s.tar/tmp/abs.png", b"s.tar/.png"]
+    assert [item.path for item in found(path)] == [b"s.tar/0.png", b"s.tar/tmp/abs.png", b"s.tar/2.png"]
     assert os.listdir(tmp_path) == ["s.tar"]
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from ..errors import SourceError
-from .base import ImageSource, Item, Skipped, ignored_files
+from .base import ImageSource, Item, Skipped, ignored_files, passed_over
 from .folder import FolderSource
 from .image_list import ImageList
 from .isolated import IsolatedSource
 from .lists import STDIN, FilesSource, ListSource
 from .memory import ACCEPTED, MemorySource, from_array
-from .names import is_image
+from .names import is_hidden, is_image
 from .share import Share
 from .tar import TarSource
 
@@ -30,6 +30,7 @@ __all__ = [
     "ignored_files",
     "list_images",
     "open_source",
+    "passed_over",
 ]
 
 Images = str | os.PathLike[str] | bytes | Image.Image | np.ndarray[Any, Any] | ImageSource | Iterable[Any]
@@ -56,6 +57,7 @@ def open_source(
     names: str | Path | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    include_hidden: bool = False,
     null: bool = False,
 ) -> ImageSource:
     """Open anything that holds images.
@@ -69,6 +71,8 @@ def open_source(
             standard input.
         include: patterns; an image of a folder must match one of them.
         exclude: patterns; an image of a folder must match none of them.
+        include_hidden: whether to read hidden files and folders, and those that operating systems add, such as
+            ``._cat.jpg``, ``.thumbs`` and ``@eaDir``.
         null: whether the paths in the list end in NUL bytes.
 
     Raises TypeError if `images` is of another type, and SourceError if there are no such files or the file type is
@@ -84,7 +88,7 @@ def open_source(
     if names is not None:
         return ListSource(places[0] if places else os.curdir, names, null)
     if source is None and len(places) == 1 and os.path.isdir(places[0]):
-        return _open_folder(places[0], include, exclude)
+        return _open_folder(places[0], include, exclude, include_hidden)
     return source or _open_files(places)
 
 
@@ -137,24 +141,25 @@ def _check_options(
         raise SourceError("no images: pass a folder, files, or a list")
 
 
-def _open_folder(folder: str | Path, include: Sequence[str], exclude: Sequence[str]) -> ImageSource:
-    kind = "" if include or exclude else _full_of(folder)
-    if not kind:
-        return FolderSource(folder, include, exclude)
-    places = sorted(Path(folder).iterdir())
-    return TarSource(places) if kind == "tar" else IsolatedSource(kind, places)
+def _open_folder(
+    folder: str | Path, include: Sequence[str], exclude: Sequence[str], include_hidden: bool
+) -> ImageSource:
+    """Open the images in a folder or, if it holds none, the tar or Parquet files that lie in it."""
+    images = FolderSource(folder, include, exclude, include_hidden=include_hidden)
+    shards = [] if include or exclude else _shards(folder)
+    if not shards or next(images.entries(), None):
+        return images
+    return TarSource(shards) if _kind(shards[0]) == "tar" else IsolatedSource("parquet", shards)
 
 
-def _full_of(folder: str | Path) -> str:
-    """Return the kind of shards that are all that lies in a folder, or nothing."""
-    found = ""
+def _shards(folder: str | Path) -> list[Path]:
+    """Return the tar files in a folder, or else its Parquet files; beside tar files these describe the images."""
+    found: dict[str, list[Path]] = {}
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            kind = _kind(entry.name)
-            if kind not in _SHARDS or found not in ("", kind):
-                return ""
-            found = kind
-    return found
+            if not is_hidden(os.fsencode(entry.name)):
+                found.setdefault(_kind(entry.name), []).append(Path(folder, entry.name))
+    return sorted(next((found[kind] for kind in _SHARDS if kind in found), []))
 
 
 def _open_files(places: Sequence[str | Path]) -> ImageSource:

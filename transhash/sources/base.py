@@ -21,6 +21,9 @@ MAX_PIXELS = 178_956_970  # 512 MiB as RGB, the size at which Pillow itself susp
 MAX_ENCODED = 1 << 27  # bytes of an encoded image in an archive or table; a larger one is skipped
 
 
+HIDDEN = "hidden"  # what hidden files are counted under in `ignored`
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """An image to decode, and the row that it will have.
@@ -98,7 +101,7 @@ def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item | Skipp
     except OSError as error:
         return Skipped(path, error.strerror or "cannot be opened")
     except ValueError:
-        return Skipped(path, "a path with a NUL byte")
+        return Skipped(path, "a path with a null byte")
     if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
         return Skipped(path, "folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     return Item(path, labels, None, status.st_size, _time(status.st_mtime_ns))
@@ -107,6 +110,14 @@ def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item | Skipp
 def ignored_files(source: ImageSource) -> Counter[str]:
     """Return what a source has passed over: the number of files for each suffix; empty for most kinds of sources."""
     return Counter(getattr(source, "ignored", ()))
+
+
+def passed_over(source: ImageSource) -> str:
+    """Return one line on what a source has passed over, such as "3 hidden, 12 .heic"; empty if there is nothing.
+
+    It is known once the source has been read.
+    """
+    return ", ".join(f"{count:,} {kind}" for kind, count in ignored_files(source).most_common())
 
 
 def counted(count: int) -> str:

@@ -3,21 +3,34 @@
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import ImageError, TransHashError, one_line
+from . import heif, jpeg, png
 from .base import MAX_PIXELS, Item, Skipped, file_item
+from .budget import reserved
 from .cache import Cached
 
 Image.init()  # makes Pillow load its decoders, so that those it was built without can be left out
 FORMATS = tuple(name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP") if name in Image.OPEN)
 
 _STRIP = 1 << 18  # pixels that are converted at a time
+_MAX_SCANNED = 1 << 31  # pixels times scans: 3 seconds of one core
+_MAX_RUNS = 1 << 24  # bytes of a run-length coded bitmap, which Pillow decodes in Python
+_BYTES = {"WEBP": 18, "AVIF": 16, "HEIF": 16}  # bytes per pixel that decoding takes, with the picture as RGB,
+_FEWEST = 8  # and in other formats: Pillow has 4 bytes per pixel, and turns or converts into a copy
+_COEFFICIENTS = 6  # more in a JPEG file of several scans
+_MAX_LAYERS = 8  # times that the parts of a picture may cover it: five bands may be stored apart
+_PLACES = ((324, 273), (325, 279))  # tags of TIFF: offsets and sizes of tiles and strips
+_GREYS = {"1": 255, "L;2": 85, "L;4": 17}  # modes of PNG's pixels, and what turns their values into 8 bits
+_BORDER = 96  # bytes for each row and column: Pillow's pointers to rows, and the filter of a resized copy
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,23 +66,33 @@ def open_item(root: bytes, item: Item, draft: int | None = None) -> Image.Image:
 
     Raises ImageError, with the reason, for whatever is not a readable image of at most `MAX_PIXELS` pixels.
     """
+    with ExitStack() as memory:
+        return _open(root, item, draft, memory)
+
+
+def prepare(root: bytes, item: Item, preprocess: Callable[[Image.Image], Pixels]) -> Pixels:
+    """Decode an item and preprocess it, within the memory that all threads share (`budget`).
+
+    Raises ImageError if either fails, even for want of memory.
+    """
+    with ExitStack() as memory:
+        image = _open(root, item, None, memory)
+        with _reasons("cannot be preprocessed"):
+            return preprocess(image)
+
+
+def _open(root: bytes, item: Item, draft: int | None, memory: ExitStack) -> Image.Image:
+    """Decode an item; the memory that this takes is reserved until `memory` is closed."""
     data = item.data.load() if isinstance(item.data, Cached) else item.data
     with _reasons("damaged image"):
         if data is None:
             with open(os.path.join(root, item.path), "rb", opener=_without_waiting) as file:
-                return _decode(file, draft)
+                return _decode(file, draft, memory)
         if isinstance(data, bytes):
-            return _decode(io.BytesIO(data), draft)
+            return _decode(io.BytesIO(data), draft, memory)
         if isinstance(data, Image.Image):
-            return _picture(data)
+            return _picture(data, memory)
         return _from_pixels(data)
-
-
-def prepare(root: bytes, item: Item, preprocess: Callable[[Image.Image], Pixels]) -> Pixels:
-    """Decode an item and preprocess it. Raises ImageError if either fails, even for want of memory."""
-    image = open_item(root, item)
-    with _reasons("cannot be preprocessed"):
-        return preprocess(image)
 
 
 def _without_waiting(path: str | bytes, flags: int) -> int:
@@ -101,12 +124,17 @@ def _reasons(failure: str) -> Iterator[None]:
         raise ImageError(f"{failure}: {type(error).__name__}: {one_line(error)}") from error
 
 
-def _decode(file: BinaryIO, draft: int | None) -> Image.Image:
-    if not file.read(1):
+def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image:
+    head = file.read(12)
+    if not head:
         raise ImageError("empty file")
+    formats = (*FORMATS, *heif.formats(head))
+    scans = jpeg.scans(file) if head.startswith(jpeg.SIGNATURE) else 1
+    if head.startswith(png.SIGNATURE):
+        file = png.without_ballast(file)
     file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=formats)
     except Image.DecompressionBombError:
         raise ImageError(f"more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
@@ -114,16 +142,69 @@ def _decode(file: BinaryIO, draft: int | None) -> Image.Image:
     _check_size(image.width, image.height)
     if draft is not None:
         image.draft(None, (2 * draft, 2 * draft))
+    _check_work(image, file, scans)
+    memory.enter_context(reserved(_needed(image, scans)))
+    _scale_transparency(image)
     image.load()
     turn, rgb = _turn(image), _rgb(image)
     del image  # makes room for the turned one
     return _turned(rgb, turn)
 
 
-def _picture(image: Image.Image) -> Image.Image:
+def _picture(image: Image.Image, memory: ExitStack) -> Image.Image:
     """Return a picture that the caller made as upright RGB."""
     _check_size(image.width, image.height)
+    memory.enter_context(reserved(_needed(image, 1)))
     return _turned(_rgb(image), _turn(image))
+
+
+def _needed(image: Image.Image, scans: int) -> int:
+    """Return about how many bytes decoding and preprocessing take."""
+    each = _BYTES.get(image.format or "", _FEWEST) + (_COEFFICIENTS if scans > 1 else 0)
+    return each * image.width * image.height + _BORDER * (image.width + image.height)
+
+
+def _check_work(image: Image.Image, file: BinaryIO, scans: int) -> None:
+    """Raise ImageError for a file made to be decoded for minutes."""
+    pixels = image.width * image.height
+    if isinstance(image, TiffImageFile):
+        scans = _scans_of_strips(image, file)
+    if scans * pixels > _MAX_SCANNED:
+        raise ImageError(f"{scans} scans of {image.width} x {image.height}: would take too long")
+    tiles = getattr(image, "tile", [])
+    if sum((right - left) * (low - top) for _, (left, top, right, low), *_ in tiles) > _MAX_LAYERS * pixels:
+        raise ImageError("its parts lie over each other many times: would take too long")
+    if any(codec == "bmp_rle" for codec, *_ in tiles) and file.seek(0, io.SEEK_END) > _MAX_RUNS:
+        raise ImageError(f"a run-length coded bitmap of more than {_MAX_RUNS:,} bytes: would take too long")
+
+
+def _scans_of_strips(image: TiffImageFile, file: BinaryIO) -> int:
+    """Return the largest number of JPEG scans in a strip or tile of a TIFF file; 1 if they are coded otherwise."""
+    if image.info.get("compression") not in ("jpeg", "tiff_jpeg"):
+        return 1
+    starts, sizes = (_numbers(image.tag_v2.get(tile) or image.tag_v2.get(strip)) for tile, strip in _PLACES)
+    parts = set(zip(starts, sizes, strict=False))
+    if sum(size for _, size in parts) > 2 * file.seek(0, io.SEEK_END):
+        raise ImageError("its parts lie over each other in the file: would take too long")
+    most = 1
+    for start, size in parts:
+        file.seek(start)
+        most = max(most, jpeg.count(file.read(size)))
+    return most
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Bring the transparent colour of a PNG to the depth of the pixels: Pillow leaves it at that of the file."""
+    colour = image.info.get("transparency")
+    depth = str(image.tile[0].args) if isinstance(image, PngImageFile) and image.tile else ""
+    if isinstance(colour, int) and depth in _GREYS:
+        image.info["transparency"] = colour * _GREYS[depth]
+    elif isinstance(colour, tuple) and depth == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
@@ -152,15 +233,17 @@ def _rgb(image: Image.Image) -> Image.Image:
     for box in _strips(image):
         strip = image.crop(box)
         if _is_deep(image):
-            strip = _eight_bit(strip, low, high)
+            strip = _eight_bit(strip, low, high, image.info.get("transparency"))
         rgb.paste(_over_white(strip) if strip.has_transparency_data else strip.convert("RGB"), box)
     return rgb
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    columns = min(image.width, _STRIP)
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
-        yield 0, top, image.width, min(top + rows, image.height)
+        for left in range(0, image.width, columns):
+            yield left, top, min(left + columns, image.width), min(top + rows, image.height)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -176,8 +259,11 @@ def _range(image: Image.Image) -> tuple[float, float]:
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
-def _eight_bit(strip: Image.Image, low: float, high: float) -> Image.Image:
-    scaled = (_values(strip) - low) / max(high - low, 1e-12) * 255
+def _eight_bit(strip: Image.Image, low: float, high: float, transparent: object) -> Image.Image:
+    values = _values(strip)
+    scaled = (values - low) / max(high - low, 1e-12) * 255
+    if isinstance(transparent, int):
+        scaled[values == transparent] = 255
     return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
 
 

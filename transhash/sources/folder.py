@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..files import display
-from .base import Item, Skipped, file_item
+from .base import HIDDEN, Item, Skipped, file_item
 from .labels import folder_labels
-from .names import is_image
+from .names import is_hidden, is_image, suffix
 
 
 class FolderSource:
@@ -25,15 +25,27 @@ class FolderSource:
     folder that is excluded is not entered. A pattern of `include` that does not end in ``*`` takes whatever it
     matches, with the suffix of an image or not.
 
+    Hidden files and folders, and those that operating systems add (``Thumbs.db``, ``@eaDir``, ``__MACOSX``), are
+    passed over unless `include_hidden` is true.
+
     Attributes:
-        ignored: how many files the last walk passed over because their names are not those of images, by suffix.
+        ignored: how many files the last walk passed over, by suffix: those whose names are not those of images, and,
+            under ``hidden``, hidden files and folders.
     """
 
-    def __init__(self, root: str | Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        *,
+        include_hidden: bool = False,
+    ) -> None:
         """Take a folder. Raises SourceError if `root` is none, or cannot be listed."""
         self.root = os.fsencode(os.path.abspath(root))
         self.description = f"images in {root}"
         self.ignored: Counter[str] = Counter()
+        self._include_hidden = include_hidden
         self._include = [os.fsencode(pattern) for pattern in include]
         self._exclude = [os.fsencode(pattern).rstrip(b"/") for pattern in exclude]
         if not os.path.isdir(self.root):
@@ -85,6 +97,9 @@ class FolderSource:
             with os.scandir(os.path.join(self.root, below)) as entries:
                 for entry in entries:
                     path = os.path.join(below, entry.name)
+                    if not self._include_hidden and is_hidden(entry.name):
+                        self.ignored[HIDDEN] += 1
+                        continue
                     if self._exclude and _matches(path, self._exclude):
                         continue
                     if not _leads_to_a_folder(entry):
@@ -106,12 +121,8 @@ class FolderSource:
             return False
         if is_image(path) or any(not pattern.endswith(b"*") for pattern in matching):
             return True
-        self.ignored[_suffix(path)] += 1
+        self.ignored[suffix(path)] += 1
         return False
-
-
-def _suffix(path: bytes) -> str:
-    return os.path.splitext(path)[1].lower().decode("utf-8", "backslashreplace")
 
 
 def _leads_to_a_folder(entry: os.DirEntry[bytes]) -> bool:

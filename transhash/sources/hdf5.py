@@ -52,10 +52,25 @@ def _images(file: Any) -> Any:
     if len(names) != 1:
         raise ValueError(f"{len(names)} datasets, none of them called {_IMAGES}; rename that of the images")
     images = own_dataset(file, names[0])
-    pixels.check(images.shape, images.dtype)
+    if pixels.batch_shape(images.shape, images.dtype) != images.shape:
+        raise ValueError(
+            f"{names[0]}: {images.shape} is one picture; store it as (1, H, W, 3), or several as (n, H, W, 3)"
+        )
     if images.chunks and math.prod(images.chunks) > _MAX_CHUNK:
         raise ValueError(f"{names[0]}: chunks of more than {_MAX_CHUNK:,} bytes; write it in smaller ones")
+    _check_written(images, names[0])
     return images
+
+
+def _check_written(images: Any, name: str) -> None:
+    """Raise ValueError if parts of a dataset were never written: a tiny file may claim any number of black images."""
+    if images.chunks is None:
+        complete = images.id.get_storage_size() >= images.size
+    else:
+        wanted = math.prod(-(-size // chunk) for size, chunk in zip(images.shape, images.chunks, strict=True))
+        complete = images.id.get_num_chunks() >= wanted
+    if not complete:
+        raise ValueError(f"{name}: {len(images):,} images, but not all of them were written; copy those that were")
 
 
 def _labels(file: Any, count: int) -> Any:

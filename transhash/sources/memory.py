@@ -63,8 +63,7 @@ def from_array(array: "np.ndarray[Any, Any]") -> MemorySource:
     Raises SourceError if its shape or type is another.
     """
     try:
-        batch = array[None] if pixels.is_single(array.shape) else array
-        pixels.check(batch.shape, batch.dtype)
+        batch = array.reshape(pixels.batch_shape(array.shape, array.dtype))
     except ValueError as error:
         raise SourceError(f"array {error}") from None
     return MemorySource([pixels.channels_last(image) for image in batch])

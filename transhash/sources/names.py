@@ -4,14 +4,35 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from . import heif
 
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(heif.SUFFIXES if heif.installed() else ()),
+)
+
+_CLUTTER = frozenset(
+    (
+        *(b"@eadir", b"#recycle", b"#snapshot", b"$recycle.bin", b"__macosx", b"lost+found"),
+        *(b"desktop.ini", b"ehthumbs.db", b"system volume information", b"thumbs.db"),
+    )
+)
 _ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
 
 
 def is_image(name: bytes) -> bool:
     """Return whether a file's name ends in one of `SUFFIXES`, in capitals or not."""
     return name.lower().endswith(_ENDINGS)
+
+
+def is_hidden(name: bytes) -> bool:
+    """Return whether a file or folder is hidden, or one that operating systems add to folders."""
+    return (name.startswith(b".") and name not in (b".", b"..")) or name.lower() in _CLUTTER
+
+
+def suffix(path: bytes) -> str:
+    """Return what a path is counted under if its file is passed over: its suffix in small letters."""
+    return os.path.splitext(path)[1].lower().decode("utf-8", "backslashreplace") or "no suffix"
 
 
 def below(paths: Sequence[str | Path]) -> tuple[bytes, list[bytes]]:

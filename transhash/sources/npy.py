@@ -18,7 +18,7 @@ def count(path: str) -> int:
 
 
 def rows(path: str, name: bytes) -> Iterator[Item]:
-    """Yield the images of an array; the name of a row is ``<name>/<number>``, from 0.
+    """Yield the images of an array, or the picture that it is; the name of a row is ``<name>/<number>``, from 0.
 
     The file is read, not mapped into memory: that crashes the process where the file is cut off meanwhile.
 
@@ -44,5 +44,4 @@ def _shape(file: BufferedReader) -> tuple[int, ...]:
     shape, by_columns, dtype = read(file)
     if by_columns:
         raise ValueError("its rows lie scattered (Fortran order); save numpy.ascontiguousarray of it")
-    pixels.check(shape, dtype)
-    return shape
+    return pixels.batch_shape(shape, dtype)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from .base import MAX_ENCODED, Item, Skipped
 from .labels import labels_of
 
-_IMAGE = "image"
+_IMAGES = ("image", "img")
 _PATHS = ("path", "file_name")
 _LABELS = ("label", "labels")
 _MAX_PATH = 1 << 15
@@ -31,10 +31,10 @@ def count(path: str) -> int:
 def rows(path: str, name: bytes) -> Iterator[Item | Skipped]:
     """Yield the images of a file.
 
-    They are the bytes in the column ``image``, as such or as Hugging Face's datasets keep them (a struct of ``bytes``
-    and ``path``), or else the files that ``path`` or ``file_name`` lead to from the folder of this one. Labels are in
-    ``label`` or ``labels``: names, whole numbers, or lists of them; Hugging Face's numbers of classes become their
-    names. The name of a row is its path, if there is such a column, or else ``<name>/<number>``, from 0.
+    They are the bytes in the column ``image`` or ``img``, or the only one that Hugging Face's metadata call an image, as
+    such or in a struct of ``bytes`` and ``path``; or else the files that ``path`` or ``file_name`` lead to from the
+    folder of this one. Labels are in ``label`` or ``labels``, or the only column that the metadata call classes: names,
+    whole numbers, or lists of them; numbers of classes become their names. The name of a row is its path, if there is such a column, or else ``<name>/<number>``, from 0.
 
     Raises ValueError if the file has no such column, and whatever pyarrow does on a damaged one.
     """
@@ -70,17 +70,29 @@ class _Columns:
 
     def __init__(self, schema: Any) -> None:
         """Find them. Raises ValueError if there are no images, or a column is of a type that cannot be."""
-        self.image = _first(schema, (_IMAGE,))
+        self._features = _features(schema)
+        self.image = _first(schema, (*_IMAGES, *self._of_type("Image")))
         self.path = _first(schema, _PATHS)
-        self.label = _first(schema, _LABELS)
+        self.label = _first(schema, (*_LABELS, *self._of_type("ClassLabel")))
         if self.image is None and self.path is None:
             found = ", ".join(schema.names[:20]) or "none"
-            raise ValueError(f"no column {_IMAGE} or {' or '.join(_PATHS)}, but {found}; rename that of the images")
+            raise ValueError(
+                f"no column {' or '.join(_IMAGES)} or {' or '.join(_PATHS)}, but {found}; rename that of the images"
+            )
         for name, fits in ((self.image, _is_image), (self.path, _is_text), (self.label, _is_label)):
             if name is not None and not fits(schema.field(name).type):
                 raise ValueError(f"column {name}: {schema.field(name).type} is no type of one")
         self.names = [name for name in (self.image, self.path, self.label) if name is not None]
-        self._classes = _class_names(schema, self.label)
+        self._classes = _class_names(self._features.get(self.label or ""))
+
+    def _of_type(self, kind: str) -> list[str]:
+        """Return the columns that Hugging Face's datasets call images or classes, if that is only one."""
+        names = [
+            name
+            for name, feature in self._features.items()
+            if isinstance(feature, dict) and feature.get("_type") == kind
+        ]
+        return names if len(names) == 1 else []
 
     def rows(self, batch: Any) -> Iterator[tuple[bytes | None, bytes | None, object]]:
         """Yield image, path and labels of the rows."""
@@ -112,11 +124,18 @@ def _first(schema: Any, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if schema.names.count(name) == 1), None)
 
 
-def _class_names(schema: Any, column: str | None) -> list[str]:
-    """Return the names of the classes that Hugging Face's datasets note in a file, or none."""
+def _features(schema: Any) -> dict[str, Any]:
+    """Return what Hugging Face's datasets note of the columns of a file, or nothing."""
     with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]
-        return [str(name) for name in feature.get("feature", feature)["names"]]
+        return dict(json.loads(schema.metadata[b"huggingface"])["info"]["features"])
+    return {}
+
+
+def _class_names(feature: Any) -> list[str]:
+    """Return the names of the classes of a column: ``{names}``, ``{feature: {names}}`` or ``[{names}]``."""
+    with suppress(LookupError, TypeError, AttributeError):
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        return [str(name) for name in feature["names"]]
     return []
 
 

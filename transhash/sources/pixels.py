@@ -11,25 +11,30 @@ _AT_ONCE = 1 << 24  # bytes
 _CHANNELS = 3
 
 
-def is_single(shape: tuple[int, ...]) -> bool:
-    """Return whether an array of this shape is one picture, (H, W) or (H, W, 3), rather than a batch.
+def batch_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return the shape of an array as a batch: one picture, (H, W) or (H, W, 3), is a batch of one.
 
-    Raises ValueError if that cannot be told: (H, W, 4) may be a picture with transparency, or H narrow grey ones.
+    Raises ValueError if an array of this shape and type does not hold images, or it cannot be told which: (H, W, 4) may
+    be a picture with transparency, or H narrow grey ones.
     """
-    if len(shape) == 3 and shape[2] in (1, 2, 4):
-        axes = ", ".join(map(str, shape))
-        raise ValueError(f"({axes}): {shape[2]} channels; convert the picture to (H, W) or (H, W, 3) uint8")
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] == _CHANNELS)
+    if dtype == np.uint8 and len(shape) == 3 and shape[2] in (1, 2, 4):
+        raise ValueError(f"{_described(shape, dtype)}: convert a picture to (H, W, 3), or widen those of a batch")
+    batch = (1, *shape) if len(shape) == 2 or (len(shape) == 3 and shape[2] == _CHANNELS) else shape
+    check(batch, dtype)
+    return batch
 
 
 def check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise ValueError if an array of this shape and type does not hold images."""
     coloured = len(shape) == 4 and _CHANNELS in (shape[1], shape[3])
     if dtype != np.uint8 or not (coloured or len(shape) == 3) or 0 in shape[1:]:
-        axes = ", ".join(map(str, shape))
-        raise ValueError(f"({axes}) {dtype}: not (n, H, W), (n, H, W, 3) or (n, 3, H, W) uint8")
+        raise ValueError(f"{_described(shape, dtype)}: not (n, H, W), (n, H, W, 3) or (n, 3, H, W) uint8")
     if size(shape) > MAX_PIXELS * (_CHANNELS if coloured else 1):
         raise ValueError(f"images of more than {MAX_PIXELS} pixels")
+
+
+def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    return f"({', '.join(map(str, shape))}) {dtype}"
 
 
 def size(shape: tuple[int, ...]) -> int:

@@ -4,18 +4,21 @@ import gzip
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Self
 
-from .base import MAX_ENCODED, Item, Skipped
+from .base import HIDDEN, MAX_ENCODED, Item, Skipped
 from .labels import labels_of
-from .names import below, is_image, together
+from .names import below, is_hidden, is_image, together
 from .tarstream import Member, TarStream
 
 _MAX_LABELS = 1 << 20  # bytes of a file with labels
+_MAX_STRAYS = 1 << 27  # bytes of labels that do not lie beside their images
 _OVERHEAD = 1 << 10  # bytes that an image takes besides its own
 _LABELS = (b"cls", b"json")
 _FIELDS = ("label", "labels", "cls")
@@ -25,8 +28,8 @@ _GZIP = b"\x1f\x8b"
 class TarSource:
     """The images in tar archives, gzipped or not, read as streams and never unpacked to disk.
 
-    Neighbouring members whose names are the same up to the first dot are a sample: its images have the labels in its
-    ``.cls`` (a name or number), or else in its ``.json`` (field ``label``, ``labels`` or ``cls``). A row's name is
+    Members whose names are the same up to the first dot are a sample, best side by side: its images have the labels
+    in its ``.cls`` (a name or number), or else in its ``.json`` (field ``label``, ``labels`` or ``cls``). A row's name is
     ``<archive>/<member>``. Images that are no plain files, or have more than `MAX_ENCODED` bytes in a sample, are
     skipped; so is what lies behind the place where an archive is damaged or cut off.
     """
@@ -35,9 +38,11 @@ class TarSource:
         """Take one archive or more, in order."""
         self.root, self._archives = below(paths)
         self.description = f"images in {together(paths, 'tar archives')}"
+        self.ignored: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the images, archive by archive."""
+        self.ignored.clear()
         for archive in self._archives:
             yield from self._read(archive)
 
@@ -50,22 +55,27 @@ class TarSource:
         """Return a source of the selected archives, with the same root."""
         selected = copy(self)
         selected._archives = self._archives[which]
+        selected.ignored = Counter()
         return selected
 
     def count(self) -> None:
         """Return None: the archives would have to be read."""
 
     def _read(self, archive: bytes) -> Iterator[Item | Skipped]:
-        sample = _Sample(archive, b"")
+        strays = self._stray_labels(archive)
+        sample = _Sample(archive, b"", strays)
         failure = None
         try:
             with open(os.path.join(self.root, archive), "rb") as file:
                 stream = TarStream(_inflated(file))
                 for member in stream:
+                    if any(map(is_hidden, member.name.split(b"/"))):
+                        self.ignored[HIDDEN] += 1
+                        continue
                     stem, kind = _split(member.name)
                     if stem != sample.stem:
                         yield from sample.items()
-                        sample = _Sample(archive, stem)
+                        sample = _Sample(archive, stem, strays)
                     reason = sample.add(member, kind, stream)
                     if reason:
                         yield Skipped(_row(archive, member.name), reason)
@@ -75,12 +85,36 @@ class TarSource:
         if failure:
             yield failure
 
+    def _stray_labels(self, archive: bytes) -> dict[bytes, tuple[str, ...]]:
+        """Return the labels in an archive that do not lie beside their images, by sample.
+
+        This takes a pass over the headers. In the usual archives, which are sorted, there are none.
+        """
+        strays: dict[bytes, tuple[str, ...]] = {}
+        sample = _Sample(archive, b"", {})
+        room = _MAX_STRAYS
+        with (
+            suppress(OSError, EOFError, ValueError, zlib.error),
+            open(os.path.join(self.root, archive), "rb") as file,
+        ):
+            stream = TarStream(_inflated(file))
+            for member in stream:
+                stem, kind = _split(member.name)
+                if stem != sample.stem:
+                    room = sample.leave_labels(strays, room)
+                    sample = _Sample(archive, stem, {})
+                sample.note(member, kind, stream)
+            sample.leave_labels(strays, room)
+        return strays
+
 
 class _Sample:
     """Neighbouring members of an archive with the same stem."""
 
-    def __init__(self, archive: bytes, stem: bytes) -> None:
+    def __init__(self, archive: bytes, stem: bytes, strays: dict[bytes, tuple[str, ...]]) -> None:
         self.stem = stem
+        self._strays = strays
+        self._has_images = False
         self._archive = archive
         self._images: list[tuple[bytes, bytes]] = []
         self._labels: dict[bytes, tuple[str, ...]] = {}
@@ -118,9 +152,27 @@ class _Sample:
 
     def items(self) -> Iterator[Item]:
         """Yield the images with the labels of the sample."""
-        labels = next((self._labels[kind] for kind in _LABELS if kind in self._labels), ())
+        labels = self._own_labels() or self._strays.get(self.stem, ())
         for path, data in self._images:
             yield Item(path, labels, data)
+
+    def note(self, member: Member, kind: bytes, stream: TarStream) -> None:
+        """Look at a member without reading an image. Raises whatever the archive does."""
+        if member.kind == "file" and kind in _LABELS:
+            self._add_labels(member, kind, stream)
+        self._has_images = self._has_images or is_image(member.name)
+
+    def leave_labels(self, strays: dict[bytes, tuple[str, ...]], room: int) -> int:
+        """Add the labels to `strays` if no image lies beside them; return how much room, in bytes, is left there."""
+        labels = self._own_labels()
+        size = _OVERHEAD // 4 + len(self.stem) + sum(map(len, labels))
+        if self._has_images or not labels or size > room:
+            return room
+        strays[self.stem] = labels
+        return room - size
+
+    def _own_labels(self) -> tuple[str, ...]:
+        return next((self._labels[kind] for kind in _LABELS if kind in self._labels), ())
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:

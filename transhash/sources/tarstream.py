@@ -4,6 +4,7 @@ Only the parser of single headers is Python's. The rest of `tarfile` is not fit 
 headers in memory, reads extended ones of any length, and searches them in quadratic time before Python 3.11.10.
 """
 
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from io import BufferedIOBase
 
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 1 << 20
-_MAX_HEADER = 1 << 15  # bytes of an extended header, and so of a name
+_MAX_NAME = 1 << 15  # bytes
+_MAX_HEADER = 1 << 24  # bytes of an extended header, which may hold attributes of any kind
 _MAX_SIZE = 1 << 62
+_GNU_MAGIC = b"ustar  \0"
 _EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _SPARSE = frozenset((b"GNU.sparse.major", b"GNU.sparse.map"))  # keywords that only sparse files have
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
@@ -53,7 +56,7 @@ class TarStream:
             if header.type in _EXTENDED:
                 extended |= _records(self._header(header.size))
             elif header.type == tarfile.GNUTYPE_LONGNAME:
-                extended[b"path"] = self._header(header.size).rstrip(b"\0")
+                extended[b"path"] = _name(self._header(header.size).rstrip(b"\0"))
             elif header.type in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
                 self._leave(header.size)
             else:
@@ -71,6 +74,9 @@ class TarStream:
 
     def _next_block(self) -> bytes:
         """Return the next header, or nothing at the end."""
+        if self._left and self._file.seekable():
+            self._file.seek(self._left, os.SEEK_CUR)
+            self._left = 0
         while self._left:
             self._left -= len(self._exactly(min(self._left, _PIECE)))
         block = self._exactly(_BLOCK)
@@ -105,9 +111,18 @@ class TarStream:
 
 def _parsed(block: bytes) -> tarfile.TarInfo:
     try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
         raise ValueError(str(error)) from None
+    if block[257:265] == _GNU_MAGIC:  # has times where others have the start of the name
+        header.name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return header
+
+
+def _name(name: bytes) -> bytes:
+    if len(name) > _MAX_NAME:
+        raise ValueError(f"a name of {len(name)} bytes")
+    return name
 
 
 def _member(header: tarfile.TarInfo, extended: dict[bytes, bytes]) -> Member:
@@ -132,6 +147,6 @@ def _records(data: bytes) -> dict[bytes, bytes]:
         if not at < end <= len(data) or not equals:
             raise ValueError("a damaged extended header")
         if keyword in (b"path", b"size", *_SPARSE):
-            records[keyword] = value
+            records[keyword] = _name(value)
         at = end
     return records

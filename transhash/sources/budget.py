@@ -1,0 +1,45 @@
+"""A bound on the memory that all threads of a process together use for decoding."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import ImageError
+
+TOTAL = 3 << 29  # bytes: 1.5 GiB
+
+_changed = threading.Condition()
+_used = 0
+
+
+@contextmanager
+def reserved(size: int) -> Iterator[None]:
+    """Wait until `size` bytes are free, and hold them for the block.
+
+    A thread must not wait for a second reservation while it holds one.
+
+    Raises ImageError if `size` is more than there will ever be.
+    """
+    global _used
+    if size > TOTAL:
+        raise ImageError(f"takes {size / 2**30:.1f} GiB to decode: more than {TOTAL / 2**30:.1f} GiB")
+    with _changed:
+        _changed.wait_for(lambda: _used + size <= TOTAL)
+        _used += size
+    try:
+        yield
+    finally:
+        with _changed:
+            _used -= size
+            _changed.notify_all()
+
+
+def _reset() -> None:
+    """Forget the reservations of other threads, which a forked process does not have."""
+    global _changed, _used
+    _changed, _used = threading.Condition(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset)

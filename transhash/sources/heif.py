@@ -1,0 +1,28 @@
+"""HEIC and HEIF images, which are read if the package pi-heif is installed: ``pip install 'transhash[heic]'``."""
+
+from functools import cache
+from importlib.util import find_spec
+
+SUFFIXES = (".heic", ".heif", ".hif")
+
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def installed() -> bool:
+    """Return whether HEIC images can be read."""
+    return find_spec("pi_heif") is not None
+
+
+def formats(head: bytes) -> tuple[str, ...]:
+    """Return the format to try besides Pillow's own for a file that starts with `head`, 12 bytes; often none."""
+    return _registered() if head[4:8] == b"ftyp" and head[8:12] in _BRANDS else ()
+
+
+@cache
+def _registered() -> tuple[str, ...]:
+    if not installed():
+        return ()
+    import pi_heif
+
+    pi_heif.register_heif_opener()
+    return ("HEIF",)
