@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transhash.sources import ImageList, list_images
+from transhash.sources import ImageList, list_images, passed_over
 
 from . import render
 
@@ -10,5 +10,6 @@ from . import render
 def find(images: Path, names: Path | None) -> ImageList:
     """List the images of any source, and say what was found."""
     found = list_images(images, names)
-    render.note(f"{len(found.images)} images in {images}")
+    ignored = passed_over(found)
+    render.note(f"{len(found.images)} images in {images}{f'; passed over: {ignored}' if ignored else ''}")
     return found

@@ -31,10 +31,11 @@ def count(path: str) -> int:
 def rows(path: str, name: bytes) -> Iterator[Item | Skipped]:
     """Yield the images of a file.
 
-    They are the bytes in the column ``image`` or ``img``, or the only one that Hugging Face's metadata call an image, as
-    such or in a struct of ``bytes`` and ``path``; or else the files that ``path`` or ``file_name`` lead to from the
-    folder of this one. Labels are in ``label`` or ``labels``, or the only column that the metadata call classes: names,
-    whole numbers, or lists of them; numbers of classes become their names. The name of a row is its path, if there is such a column, or else ``<name>/<number>``, from 0.
+    They are the bytes in the column ``image`` or ``img``, or in the only one that Hugging Face's metadata call an
+    image, as such or in a struct of ``bytes`` and ``path``; or else the files that ``path`` or ``file_name`` lead to
+    from the folder of this one. Labels are in ``label`` or ``labels``, or in the only column that the metadata call
+    classes: names, whole numbers, or lists of them; the metadata turn numbers into names. The name of a row is its
+    path, if there is such a column, or else ``<name>/<number>``, from 0.
 
     Raises ValueError if the file has no such column, and whatever pyarrow does on a damaged one.
     """
