@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transhash.errors import SourceError
-from transhash.sources import Item, Skipped
+from transhash.sources import Item, Skipped, list_images, open_source, passed_over
 from transhash.sources.folder import FolderSource
 from transhash.sources.labels import folder_labels
 from transhash.sources.names import is_image
@@ -175,3 +175,31 @@ def test_a_path_longer_than_the_system_takes(tmp_path):
         assert last.reason == "folder: File name too long"
     finally:
         subprocess.run(["rm", "-rf", tmp_path / name], check=True)  # pytest cannot
+
+
+CLUTTER = (
+    b"._a.jpg",
+    b".DS_Store",
+    b"Thumbs.db",
+    b".thumbs/a.jpg",
+    b"x/@eaDir/a.jpg",
+    b"__MACOSX/._a.jpg",
+    b"x/.hid.png",
+)
+
+
+def test_hidden_files_and_clutter_are_passed_over(tmp_path):
+    make(tmp_path, b"a.jpg", b"x/b.jpg", b"x/c.heix", b"notes.txt", *CLUTTER)
+    source = open_source(tmp_path)
+    assert paths(source) == [b"a.jpg", b"x/b.jpg"]
+    assert source.ignored == {"hidden": len(CLUTTER), ".heix": 1, ".txt": 1}
+    assert passed_over(source).startswith("7 hidden, 1 .")
+    everything = open_source(tmp_path, include_hidden=True)
+    assert len(paths(everything)) == 7
+    assert everything.ignored == {".heix": 1, ".txt": 1, ".db": 1, "no suffix": 1}
+    assert list_images(tmp_path).ignored == source.ignored
+
+
+def test_a_hidden_root_is_read(tmp_path):
+    make(tmp_path / ".cache", b"a.jpg")
+    assert paths(open_source(tmp_path / ".cache")) == [b"a.jpg"]

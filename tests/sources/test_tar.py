@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from transhash.sources import Item, Skipped, decode, tar
+from transhash.sources import Item, Skipped, decode, open_source, tar
 from transhash.sources.tar import TarSource
 
 
@@ -193,3 +193,35 @@ def test_bombs(peak, tmp_path):
             file.write(tarfile.TarInfo("0.png").tobuf(tarfile.GNU_FORMAT) * 200)
     small = "from transhash.sources import tar; tar.MAX_ENCODED = 1 << 23"
     assert peak(f"{small}\n{textwrap.dedent(READ)}", tmp_path / "s.tgz") < 100_000_000
+
+
+def test_labels_that_do_not_lie_beside_their_images(tmp_path, png):
+    images = [(b"x/%d.png" % number, png(number)) for number in range(4)]
+    labels = [(b"x/%d.cls" % number, b"%d" % number) for number in range(4)]
+    expected = [(b"s.tar/x/%d.png" % number, (str(number),)) for number in range(4)]
+    for order in (images + labels, labels + images, images[:2] + labels + images[2:]):
+        path = write(tmp_path / "s.tar", order)
+        assert [(item.path, item.labels) for item in found(path)] == expected
+
+
+def test_clutter_in_an_archive(tmp_path, png):
+    path = write(tmp_path / "s.tar", [(b"./a.png", png(0)), (b"./._a.png", b"x"), (b"__MACOSX/a.png", b"x")])
+    source = TarSource([path])
+    assert [item.path for item in source] == [b"s.tar/a.png"]
+    assert source.ignored == {"hidden": 2}
+
+
+def test_a_folder_of_archives_with_other_things_in_it(tmp_path, png):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name in ("b.tar", "a.tar"):
+        write(folder / name, [(b"0.png", png(0))])
+    expected = [b"a.tar/0.png", b"b.tar/0.png"]
+    for name in (".DS_Store", "codes.h5", "notes.txt", "0.parquet", "codes.h5.parts/0.h5"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+        assert [item.path for item in open_source(folder)] == expected
+    (folder / "preview.png").write_bytes(png(0))
+    source = open_source(folder)
+    assert [item.path for item in source] == [b"preview.png"]
+    assert source.ignored[".tar"] == 2

@@ -16,6 +16,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _HELPFUL = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # orientation: EXIF, XMP, or EXIF as text
 _MAX_TEXT = 1 << 18  # bytes of a helpful chunk, unpacked
+_MAX_TEXTS = 1 << 24  # bytes of all of them
 _MAX_CHUNKS = 1 << 20
 
 
@@ -36,9 +37,11 @@ def without_ballast(file: BinaryIO) -> BinaryIO:
         end = at + 12 + length
         if kind in _NEEDED or not _is_name(kind):  # a damaged file is left to the decoder
             parts.append((at, end))
-        elif kind in _HELPFUL and helpful < _MAX_TEXT and length <= _MAX_TEXT and _is_sound(kind, file, length):
-            helpful += length
-            parts.append((at, end))
+        elif kind in _HELPFUL and length <= _MAX_TEXT and helpful < _MAX_TEXTS:
+            unpacked = _unpacked(kind, file, length)
+            if unpacked is not None:
+                helpful += unpacked
+                parts.append((at, end))
         if kind == b"IEND" or end > size:
             break
         at = end
@@ -51,23 +54,24 @@ def _is_name(kind: bytes) -> bool:
     return kind.isalpha() and kind.isascii()
 
 
-def _is_sound(kind: bytes, file: BinaryIO, length: int) -> bool:
-    """Return whether a chunk has the right checksum, and does not unpack to more than a little text."""
+def _unpacked(kind: bytes, file: BinaryIO, length: int) -> int | None:
+    """Return how many bytes a chunk unpacks to, or None if they are many, or its checksum is wrong."""
     data = file.read(length)
     if zlib.crc32(kind + data) != int.from_bytes(file.read(4)):
-        return False
+        return None
     if kind not in (b"zTXt", b"iTXt"):
-        return True
+        return length
     _, _, rest = data.partition(b"\0")
     if kind == b"iTXt":
         if rest[:1] != b"\1":
-            return True
+            return length
         rest = rest[1:].split(b"\0", 2)[-1]
     unpacking = zlib.decompressobj()
     try:
-        return len(unpacking.decompress(rest[1:], _MAX_TEXT)) < _MAX_TEXT
+        unpacked = len(unpacking.decompress(rest[1:], _MAX_TEXT))
     except zlib.error:
-        return False
+        return None
+    return unpacked if unpacked < _MAX_TEXT else None
 
 
 class _Parts(io.RawIOBase):

@@ -1,0 +1,174 @@
+"""Images that are made to take long, or much memory, or that decoders reject for what lies beside the picture."""
+
+import io
+import struct
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from transhash.errors import ImageError
+from transhash.sources import Item, Skipped, budget, decode
+from transhash.sources.lookahead import load_item
+
+
+def chunk(kind, data, wrong=False):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ wrong)
+
+
+def png_file(width, height, depth, colour, data, *extra):
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def pixels(data):
+    return np.asarray(decode.open_item(b"", Item(b"x", (), data)))
+
+
+def reason(data):
+    with pytest.raises(ImageError) as caught:
+        decode.open_item(b"", Item(b"x", (), data))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+GREY = bytes(5) * 4  # 4 x 4, all black
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 22))),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(1 << 22))),
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(1 << 22))),
+        chunk(b"iCCP", b"profile\0\0no such data"),
+        chunk(b"tEXt", b"Comment\0" + b"x" * (1 << 21)),
+        chunk(b"tEXt", b"Comment\0text", wrong=True),
+        chunk(b"iTXt", b"Comment", wrong=True),
+        chunk(b"eXIf", b"no EXIF data", wrong=True),
+        chunk(b"tIME", b"", wrong=True),
+        b"".join(chunk(b"zTXt", b"%d\0\0" % n + zlib.compress(bytes(1 << 17))) for n in range(600)),
+    ],
+)
+def test_png_is_read_whatever_lies_beside_the_picture(extra):
+    assert (pixels(png_file(4, 4, 8, 0, GREY, extra)) == 0).all()
+
+
+def test_png_that_says_which_way_is_up_in_text():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = f"\nexif\n    {len(exif.tobytes())}\n{exif.tobytes().hex()}\n"
+    text = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile.encode()))
+    assert pixels(png_file(4, 2, 8, 0, bytes(5) * 2, text)).shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("key", [0, 1])
+def test_grey_that_is_transparent_lies_over_white(depth, key):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, min(2**depth, 3), (6, 8))
+    bits = ((values[..., None] >> np.arange(depth)[::-1]) & 1).reshape(6, -1).astype(np.uint8)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
+    found = pixels(png_file(8, 6, depth, 0, rows, chunk(b"tRNS", struct.pack(">H", key))))
+    want = np.where(values == key, 255, np.rint(values / (2**depth - 1) * 255))
+    np.testing.assert_array_equal(found[..., 0], want)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("width", "height"), [(46_000_000, 1), (1, 170_000_000)])
+def test_a_picture_that_takes_too_much_memory_is_refused_before_it_is_decoded(width, height):
+    assert "GiB to decode: more than 1.5 GiB" in reason(png_file(width, height, 1, 0, b""))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_webp_of_some_bytes_that_takes_gigabytes():
+    head = struct.pack("<I", (10_899 << 14) | 16_382)
+    payload = b"VP8L" + struct.pack("<I", 13) + b"\x2f" + head + bytes(8) + b"\0"
+    assert "to decode: more than" in reason(b"RIFF" + struct.pack("<I", len(payload) + 4) + b"WEBP" + payload)
+
+
+def jpeg_of(scans, side):
+    data = io.BytesIO()
+    Image.new("L", (side, side)).save(data, "JPEG", progressive=True)
+    whole = data.getvalue()
+    last = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[last:-2] * scans + whole[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_refused():
+    began = time.perf_counter()
+    assert "scans of 4000 x 4000: would take too long" in reason(jpeg_of(1000, 4000))
+    assert time.perf_counter() - began < 10
+    assert pixels(jpeg_of(30, 32)).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("junk", [bytes(1 << 20), b"\xff\xe0\0\2" * (1 << 16), b"\xff" * (1 << 20)])
+def test_a_jpeg_with_an_endless_head(junk):
+    data = jpeg_of(0, 8)
+    assert "damaged image" in reason(data[:20] + junk + data[20:])
+
+
+def tiff(side, compression, **tags):
+    data = io.BytesIO()
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for number, value in tags.items():
+        info[int(number[1:])] = value
+    Image.new("L", (side, side)).save(data, "TIFF", compression=compression, tiffinfo=info)
+    return data.getvalue()
+
+
+def test_a_tiff_of_many_scans(monkeypatch):
+    monkeypatch.setattr(decode, "_MAX_SCANNED", 100 * 100)
+    assert pixels(tiff(100, "jpeg")).shape == (100, 100, 3)
+    monkeypatch.setattr(decode.jpeg, "count", lambda data: 2)
+    assert "2 scans of 100 x 100: would take too long" in reason(tiff(100, "jpeg"))
+    assert pixels(tiff(100, "raw")).shape == (100, 100, 3)
+
+
+def test_layers_over_layers():
+    image = Image.open(io.BytesIO(tiff(16, "raw")))
+    image.tile = image.tile * 9
+    with pytest.raises(ImageError, match="over each other many times"):
+        decode._check_work(image, io.BytesIO(), 1)
+
+
+def test_what_fails_in_the_hasher_is_that_images_skip(png):
+    def fails(image):
+        raise MemoryError
+
+    item = Item(b"a.png", (), png(0))
+    assert load_item(item, b"", fails) == Skipped(b"a.png", "needs more memory than there is")
+    assert load_item(item, b"", lambda image: 1 // 0) == Skipped(
+        b"a.png", "cannot be preprocessed: ZeroDivisionError: integer division or modulo by zero"
+    )
+
+
+def test_threads_share_the_budget(monkeypatch):
+    monkeypatch.setattr(budget, "TOTAL", 10)
+    now, most, lock = 0, 0, threading.Lock()
+
+    def work(size):
+        nonlocal now, most
+        with budget.reserved(size):
+            with lock:
+                now += size
+                most = max(most, now)
+            time.sleep(0.001)
+            with lock:
+                now -= size
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [1, 4, 6, 10, 3] * 20))
+    assert (now, budget._used) == (0, 0)
+    assert most <= 10
+    with pytest.raises(ImageError, match="to decode: more than"), budget.reserved(11):
+        pass
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_that_is_damaged_or_has_no_reader(brand):
+    assert "image" in reason(b"\0\0\0\x18ftyp" + brand + bytes(100))
