@@ -28,8 +28,8 @@ _GZIP = b"\x1f\x8b"
 class TarSource:
     """The images in tar archives, gzipped or not, read as streams and never unpacked to disk.
 
-    Members whose names are the same up to the first dot are a sample, best side by side. Its images have the labels in
-    its ``.cls`` (a name or number), or else in its ``.json`` (field ``label``, ``labels`` or ``cls``). A row is named
+    Members whose names are the same up to the first dot are a sample, best side by side. Its images have the labels
+    in its ``.cls`` (a name or number), or else in its ``.json`` (``label``, ``labels`` or ``cls``). A row is named
     ``<archive>/<member>``. Images that are no plain files, or have more than `MAX_ENCODED` bytes in a sample, are
     skipped; so is what lies behind the place where an archive is damaged or cut off.
 
