@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transhash import hamming
 from transhash.errors import BackendError
 
-_ROOM = 4 << 30  # bytes of the GPU left free: what is copied to measure the bandwidth, and the searches themselves
+_ROOM = 4 << 30  # bytes of GPU memory left free for the bandwidth measurement and the searches
 _COPIED = 1 << 30
 _FAISS_K = 2048  # FAISS returns at most this many neighbours on a GPU
 _LONGEST = 10.0  # seconds after which one measurement is not repeated
@@ -167,7 +167,7 @@ def _row(kind: str, codes: Packed, queries: int, k: int, seconds: float) -> dict
 
 
 def _show(row: dict[str, Any], output: Path | None) -> None:
-    """Print a row of the table, and append it to a file: what is measured outlives a run that is cut short."""
+    """Print a row of the table and append it to the file, so that an interrupted run keeps its rows."""
     print(f"| {' | '.join(_cell(row.get(name)) for name in _COLUMNS)} |", flush=True)
     if output:
         with output.open("a", encoding="utf-8") as file:

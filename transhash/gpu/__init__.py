@@ -1,11 +1,11 @@
-"""Exact searches of packed codes on a GPU: our own scan in Triton, for flat collections and inverted lists.
+"""Search packed codes on a GPU, exactly, with a scan in Triton: flat collections and inverted lists.
 
     from transhash.gpu import DeviceCodes
 
     codes = DeviceCodes(packed, "cuda")             # (n, bits/8) uint8
     matches = codes.top_k(queries, k=10)            # as transhash.hamming.top_k, ties included
 
-Nothing else imports this package unless a GPU was asked for; it loads torch and Triton.
+It loads torch and Triton, so the rest of the package imports it only to use a GPU.
 """
 
 from .device import choose

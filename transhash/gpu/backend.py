@@ -32,7 +32,7 @@ class InvertedLists:
     Attributes:
         centroids: (nlist, bits/8) uint8.
         lists: (n,) int32, the list of each code.
-        nprobe: lists that a search looks into when it does not say.
+        nprobe: number of lists that a search probes by default.
     """
 
     centroids: NDArray[np.uint8]
@@ -52,7 +52,7 @@ class HasInvertedLists(Protocol):
 class TritonIndex:
     """Codes that `DeviceCodes` (type ``flat``, exact) or `DeviceLists` (type ``ivf``) searches.
 
-    They go to the device (`transhash.gpu.choose`) with the first search; building and saving need none.
+    The first search copies them to the device (`transhash.gpu.choose`); building and saving need no GPU.
     """
 
     types: ClassVar[tuple[str, ...]] = ("flat", "ivf")
@@ -61,7 +61,7 @@ class TritonIndex:
     def __init__(
         self, codes: NDArray[np.uint8], inverted: InvertedLists | None = None, devices: Sequence[torch.device] = ()
     ) -> None:
-        """Put an index together; use `TritonIndex.build` or `TritonIndex.load` instead."""
+        """Assemble an index; call `TritonIndex.build` or `TritonIndex.load` instead."""
         self._codes = codes
         self._inverted = inverted
         self._devices = devices
@@ -79,8 +79,8 @@ class TritonIndex:
         if type not in (None, *cls.types):
             raise BackendError(f"the triton backend has no index type {type!r}; it has: {', '.join(cls.types)}")
         known = ("nlist", "nprobe") if type == "ivf" else ()
-        given = check_params(params, known, f"index type {type or cls.types[0]}")
-        return cls(codes, _inverted_lists(codes, given) if type == "ivf" else None)
+        chosen = check_params(params, known, f"index type {type or cls.types[0]}")
+        return cls(codes, _inverted_lists(codes, chosen) if type == "ivf" else None)
 
     @classmethod
     def of(cls, backend: Backend, device: str | None = None) -> Self:
@@ -88,7 +88,7 @@ class TritonIndex:
 
         Types are ``exact`` and ``flat``, and ``ivf`` of a backend that is `HasInvertedLists`.
 
-        Raises BackendError for other types, or if there is no such device or no room on it.
+        Raises BackendError for other types, or if the device does not exist or has too little memory.
         """
         chosen, info = choose_some(device), backend.info()
         parts = backend.inverted_lists() if isinstance(backend, HasInvertedLists) else None
@@ -104,14 +104,14 @@ class TritonIndex:
         return len(self._codes)
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         self._codes = np.concatenate([self._codes, codes])
         if self._inverted:
             self._inverted.lists = np.concatenate([self._inverted.lists, _nearest(codes, self._inverted.centroids)])
         self._uploaded = None
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
-        """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
+        """Drop the codes where `keep` (n,) is false, and renumber the others in their order."""
         self._codes = self._codes[keep]
         if self._inverted:
             self._inverted.lists = self._inverted.lists[keep]
@@ -153,7 +153,7 @@ class TritonIndex:
         return self._scanned().within(queries, radius, self._nprobe(params), allowed)
 
     def save(self, folder: Path) -> None:
-        """Write codes, and centroids and lists where there are some, as one safetensors file."""
+        """Write the codes, and for type ``ivf`` its centroids and lists, as one safetensors file."""
         arrays: dict[str, NDArray[np.generic]] = {"codes": self._codes}
         if self._inverted:
             arrays |= {"centroids": self._inverted.centroids, "lists": self._inverted.lists}
@@ -162,7 +162,7 @@ class TritonIndex:
 
     @classmethod
     def load(cls, folder: Path, mmap: bool = False) -> Self:
-        """Open what `save` wrote. Raises BackendError if it does not hold together, or for `mmap`."""
+        """Open an index written by `save`. Raises BackendError if the file is inconsistent, or for `mmap`."""
         if mmap:
             raise BackendError("the triton backend does not map its file; types flat and ivf of backend faiss do")
         path = folder / _FILE
@@ -186,7 +186,7 @@ class TritonIndex:
         return SearchParameter("nprobe", 1, len(self._inverted.centroids)) if self._inverted else None
 
     def tune(self, value: int) -> None:
-        """Make `value` lists what a search looks into when it does not say. Raises BackendError for type ``flat``."""
+        """Make searches probe `value` lists by default. Raises BackendError for type ``flat``."""
         if not self._inverted:
             raise BackendError("index type flat is exact: there is nothing to tune")
         if not 1 <= value <= len(self._inverted.centroids):
@@ -227,10 +227,10 @@ class TritonIndex:
         return DeviceLists(self._inverted.centroids, offsets, codes[order], order, device)
 
     def _nprobe(self, params: Mapping[str, int] | None) -> tuple[int, ...]:
-        """Return what a search by lists takes besides: how many to probe; nothing for type ``flat``."""
+        """Return the extra argument of a search by lists, the number to probe; empty for type ``flat``."""
         known = ("nprobe",) if self._inverted else ()
-        given = check_params(params, known, f"searching type {'ivf' if self._inverted else 'flat'}")
-        return (given.get("nprobe", self._inverted.nprobe),) if self._inverted else ()
+        chosen = check_params(params, known, f"searching type {'ivf' if self._inverted else 'flat'}")
+        return (chosen.get("nprobe", self._inverted.nprobe),) if self._inverted else ()
 
 
 def _inverted_lists(codes: NDArray[np.uint8], params: dict[str, int]) -> InvertedLists:
@@ -244,7 +244,7 @@ def _nearest(codes: NDArray[np.uint8], centroids: NDArray[np.uint8]) -> NDArray[
 
 
 def _problem(arrays: dict[str, NDArray[np.generic]]) -> str | None:
-    """Say what is wrong with the arrays of a file, or None."""
+    """Describe the first inconsistency of the arrays in a file; None if there is none."""
     codes = arrays.get("codes", np.empty(0))
     if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= 128:
         return f"{codes.dtype} {codes.shape} are no codes"

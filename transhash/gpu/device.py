@@ -1,4 +1,4 @@
-"""Which device scans, and what to say when there is none or it is full."""
+"""Choose the device that scans, and report clearly if it is missing or full."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +11,16 @@ from ..errors import BackendError
 try:
     from . import kernels
 except ImportError as error:
-    raise BackendError(f"scanning on a GPU needs Triton, which torch brings along on Linux ({error})") from None
+    raise BackendError(f"scanning on a GPU needs Triton, which comes with torch on Linux ({error})") from None
 
-_SPARE = 1 << 30  # bytes of a GPU left to searches when it is asked whether codes fit
+_SPARE = 1 << 30  # bytes of GPU memory reserved for searches
 
 
 def choose(name: str | None = None) -> torch.device:
-    """Return the device of a name: ``cuda`` or ``cuda:1``.
+    """Return the device called `name`, such as ``cuda`` or ``cuda:1``; by default, the current GPU.
 
-    Without a name it is the current GPU. Under Triton's interpreter (``TRITON_INTERPRET=1``), which is there to test
-    the kernels, it is ``cpu``, which is refused otherwise. Raises BackendError where there is no such device.
+    Under Triton's interpreter (``TRITON_INTERPRET=1``), which tests use, the default is ``cpu``; otherwise ``cpu`` is
+    refused. Raises BackendError if the device does not exist.
     """
     try:
         device = torch.device(name or ("cpu" if kernels.INTERPRETED else "cuda"))
@@ -38,14 +38,14 @@ def choose(name: str | None = None) -> torch.device:
 
 
 def choose_some(name: str | None = None) -> list[torch.device]:
-    """Return the devices of a name: one, as `choose` does, or with ``all`` every CUDA GPU there is."""
+    """Return the devices that `name` stands for: every CUDA GPU for ``all``, otherwise one, as `choose` does."""
     if name != "all":
         return [choose(name)]
     return [choose(f"cuda:{number}") for number in range(torch.cuda.device_count())] or [choose()]
 
 
 def threads(devices: int) -> ThreadPoolExecutor:
-    """Return a thread for each of some devices; the interpreter bears only one."""
+    """Return a pool with one thread per device. Triton's interpreter is not thread-safe and gets a single thread."""
     return ThreadPoolExecutor(1 if kernels.INTERPRETED else devices)
 
 
@@ -55,12 +55,12 @@ def counts_in_hardware(device: torch.device) -> bool:
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:
-    """Make a GPU the one that kernels are launched on."""
+    """Launch kernels on this GPU inside the block."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def check_room(device: torch.device, count: int, bytes_each: int, bits: int) -> None:
-    """Raise BackendError, saying how many codes fit, if a GPU has no room for `count` of them."""
+    """Raise BackendError if `count` codes do not fit into the GPU's memory; the message says how many do."""
     if device.type != "cuda":
         return
     free = max(0, torch.cuda.mem_get_info(device)[0] - _SPARE)
@@ -73,7 +73,7 @@ def check_room(device: torch.device, count: int, bytes_each: int, bits: int) -> 
 
 @contextmanager
 def searching(device: torch.device) -> Iterator[None]:
-    """Run on a device, and say in one line if its memory does not suffice, or the kernels cannot be started."""
+    """Search on a device; raise BackendError if memory runs out or Triton cannot start the kernels."""
     try:
         with current(device):
             yield

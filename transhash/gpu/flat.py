@@ -1,4 +1,4 @@
-"""A flat collection: every code is a candidate."""
+"""A flat collection: a search scans every code."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ from . import scan
 
 
 class DeviceCodes:
-    """Codes in the memory of a GPU, searched as `transhash.hamming` searches them on the CPU, with its answers."""
+    """Codes in the memory of a GPU. Searches return exactly what `transhash.hamming` returns on the CPU."""
 
     def __init__(self, codes: NDArray[np.uint8], device: str | torch.device | None = None) -> None:
         """Upload codes (n, bits/8) uint8 to a device (`transhash.gpu.choose`).
 
-        Raises BackendError if there is no such device, or if the codes do not fit.
+        Raises BackendError if the device does not exist or the codes do not fit.
         """
         self.device = device if isinstance(device, torch.device) else devices.choose(device)
         self._store = scan.Store(codes, self.device)
@@ -33,10 +33,10 @@ class DeviceCodes:
 
         Args:
             queries: (q, bits/8) uint8.
-            k: how many, at least 1; memory is the only limit.
-            allowed: (n,) bool; only positions where it is true are found, and counted as n.
+            k: number of neighbours, at least 1; limited by memory only.
+            allowed: (n,) bool; the search considers only positions where it is true.
 
-        Raises BackendError if shapes do not fit, or memory does not suffice.
+        Raises BackendError if shapes do not match or memory runs out.
         """
         with devices.searching(self.device):
             k = min(k, len(self) if allowed is None else int(allowed.sum()))
@@ -46,17 +46,17 @@ class DeviceCodes:
     def within(self, queries: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None) -> Within:
         """Return every code at distance <= radius of each query, ordered by (distance, position).
 
-        Raises BackendError if shapes do not fit, or memory does not suffice.
+        Raises BackendError if shapes do not match or memory runs out.
         """
         with devices.searching(self.device):
             words, mask = self._store.queries(queries), self._store.mask(allowed)
             return scan.range_matches(self._ranges(words, min(radius, self.bits), mask))
 
     def nearest(self, words: Tensor, k: int) -> Tensor:
-        """Return the positions that `top_k` finds, as (q, k) int64 on the device.
+        """Return the positions found by `top_k` as a (q, k) int64 tensor on the device.
 
         Args:
-            words: queries that are on the device, (q, words) int32.
+            words: queries on the device, (q, words) int32.
             k: at most n.
         """
         return torch.cat([ids for ids, _ in self._tables(words, k, None)])
@@ -78,7 +78,7 @@ class DeviceCodes:
                 yield found.counts, *scan.ordered(found, found.slots, self.bits, len(self))
 
     def _reaching(self, minima: Tensor, levels: Tensor) -> scan.Items:
-        """Return the blocks that hold a code within the level of a query."""
+        """Return the blocks that contain a code at or below the level of a query."""
         owners, blocks = (minima <= levels[:, None]).nonzero().T.contiguous()
         starts = blocks * self._store.block
         return scan.Items(owners.to(torch.int32), starts, torch.full_like(starts, len(self)), owners)

@@ -1,9 +1,9 @@
 # mypy: ignore-errors
-"""Triton kernels that scan packed codes. They know slots and levels; what these mean is the business of `scan.py`.
+"""Triton kernels that scan packed codes. They work on slots and levels, which `scan.py` defines.
 
 Codes are stored word by word, ``codes[word * stride + slot]`` int32, so that a word of a block of slots is one
-contiguous read. Codes and `allowed` are loaded without a mask, in wide pieces: behind the last slot there is room for
-a whole block more. A slot outside its range, or not allowed, is at distance BITS + 1, which no search asks for.
+contiguous read. Codes and `allowed` are loaded in wide pieces without a mask; that is safe because a whole block of
+padding follows the last slot. A slot that is out of range or not allowed gets distance BITS + 1, above every level.
 
 Constants of a launch: WORDS in a code, BITS of its width, BINS a power of two above BITS + 1, BLOCK slots to a block,
 MASKED whether `allowed` (one bit a slot, lowest first) is to be read, POPC whether this is an NVIDIA GPU.
@@ -15,7 +15,7 @@ import triton.language as tl
 
 @triton.jit
 def ones(words, POPC: tl.constexpr):
-    """Count the bits that are set in each of some int32 words."""
+    """Count the set bits of each int32 word."""
     if POPC:
         count = tl.inline_asm_elementwise("popc.b32 $0, $1;", "=r,r", [words], dtype=tl.int32, is_pure=True, pack=1)
     else:

@@ -16,7 +16,7 @@ from .flat import DeviceCodes
 class DeviceLists:
     """A binary IVF in the memory of a GPU: exact among the codes of the probed lists, and in all if all are probed.
 
-    A query probes the lists of its nearest centroids; of centroids equally far, those that come first.
+    A query probes the lists of its nearest centroids; among equally near centroids, the first ones.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class DeviceLists:
             ids: (n,) int64, the positions of these codes: each of 0 to n - 1 once.
             device: name of the device.
 
-        Raises BackendError if there is no such device, or if the index does not fit.
+        Raises BackendError if the device does not exist or the index does not fit.
         """
         self._centroids = DeviceCodes(centroids, device)
         self.device, self.bits = self._centroids.device, self._centroids.bits
@@ -59,11 +59,11 @@ class DeviceLists:
 
         Args:
             queries: (q, bits/8) uint8.
-            k: how many, at least 1; rows end in ids of -1 where the lists hold fewer.
-            nprobe: lists to look into, at least 1; all of them if there are no more.
-            allowed: (n,) bool; only positions where it is true are found, and counted as n.
+            k: number of neighbours, at least 1; a row ends in ids of -1 if the probed lists hold fewer codes.
+            nprobe: number of lists to probe, at least 1; more than there are means all.
+            allowed: (n,) bool; the search considers only positions where it is true.
 
-        Raises BackendError if shapes do not fit, or memory does not suffice.
+        Raises BackendError if shapes do not match or memory runs out.
         """
         with devices.searching(self.device):
             k = min(k, len(self) if allowed is None else int(allowed.sum()))

@@ -2,8 +2,8 @@
 
 First the survey: every code is read once; each block of slots leaves its smallest distance, and histograms of the
 distances give each query its level, the distance of its k-th code. Then only blocks that reach the level are read
-again: their codes below the level, and the first of those at it, are counted, given places, and written there. No
-result depends on the order in which a GPU runs its programs.
+again: their codes below the level, and the first ones at the level, are counted, assigned output places, and written
+there. The result does not depend on the order in which a GPU runs its programs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ _BLOCK = 1024  # slots that one program scans
 _TILE = 16  # queries that one program scans them for, one after the other
 _UPLOAD = 1 << 26  # bytes of codes copied to the device at a time
 _FIRST = 1 << 16  # codes in the first launch of a survey, whose histogram bounds the level for the next
-_GROWTH = 32  # each launch takes so many times the codes of the one before
+_GROWTH = 32  # factor from one launch to the next
 _LAUNCH = 1 << 30  # codes in one launch at most: its counts are int32
 _CELLS = 1 << 24  # numbers held for a group of queries: their histograms, the minima of their blocks
 _SURVIVORS = 1 << 24  # codes collected and sorted at a time
@@ -37,7 +37,7 @@ class Items:
     Attributes:
         owners: (m,) int32, queries.
         starts: (m,) int64, first slots.
-        stops: (m,) int64, the ends of what may be scanned; an item ends a block behind its start at the latest.
+        stops: (m,) int64, the ends of the ranges to scan; an item ends at most one block after its start.
         segments: (m,) int64, ascending: items of a segment belong to one query, and their slots ascend.
     """
 
@@ -51,13 +51,13 @@ class Items:
         return len(self.owners)
 
     def __getitem__(self, chosen: Tensor | slice) -> "Items":
-        """Return some of the items."""
+        """Return a subset of the items."""
         return Items(self.owners[chosen], self.starts[chosen], self.stops[chosen], self.segments[chosen])
 
 
 @dataclass(frozen=True)
 class Survivors:
-    """What consecutive queries found, query by query.
+    """The codes found by consecutive queries, query by query.
 
     Attributes:
         counts: (q,) int64, how many codes each query owns.
@@ -160,20 +160,20 @@ class Store:
         totals = torch.zeros((len(queries), self.bits + 1), dtype=torch.int64, device=self.device)
         size = _LAUNCH // self.block
         for start in range(0, len(items), size):
-            some = slice(start, start + size)
+            part = slice(start, start + size)
             histogram = torch.zeros_like(totals, dtype=torch.int32)
-            self._launch(kernels.survey_items, queries, items[some], mask, minima[some], histogram, BINS=self._bins())
+            self._launch(kernels.survey_items, queries, items[part], mask, minima[part], histogram, BINS=self._bins())
             totals += histogram
         return minima, totals
 
     def select(
         self, queries: Tensor, items: Items, levels: Tensor, rooms: Tensor | None, mask: Tensor | None
     ) -> Iterator[Survivors]:
-        """Yield what lies below the level of each query, and the first `rooms` codes of each segment at the level.
+        """Yield the codes below the level of each query, and the first `rooms` codes of each segment at the level.
 
         Args:
             queries: (q, words) int32.
-            items: where to look; what other blocks hold is above the levels.
+            items: the blocks to search; all codes of other blocks are above the levels.
             levels: (q,) int32.
             rooms: (q,) int64, or None for all codes at the level.
             mask: as `mask` gives it.
@@ -182,24 +182,26 @@ class Store:
         """
         below, at = (torch.empty(len(items), dtype=torch.int32, device=self.device) for _ in range(2))
         self._launch(kernels.count_items, queries, items, mask, levels, below, at)
-        own = items.owners.to(torch.int64)
+        owners = items.owners.to(torch.int64)
         room = at.to(torch.int64)
         if rooms is not None:
             before = room.cumsum(0) - room
             before -= before[torch.searchsorted(items.segments, items.segments)]
-            room = torch.minimum(room, (rooms[own] - before).clamp(min=0))
+            room = torch.minimum(room, (rooms[owners] - before).clamp(min=0))
         kept = below + room
-        counts = torch.zeros(len(queries), dtype=torch.int64, device=self.device).index_add_(0, own, kept)
+        counts = torch.zeros(len(queries), dtype=torch.int64, device=self.device).index_add_(0, owners, kept)
         first = 0
         for size in _runs(counts.tolist()):
-            some = slice(*torch.searchsorted(own, torch.tensor([first, first + size], device=self.device)).tolist())
-            chosen = kept[some] > 0
+            part = slice(
+                *torch.searchsorted(owners, torch.tensor([first, first + size], device=self.device)).tolist()
+            )
+            chosen = kept[part] > 0
             yield self._collect(
                 queries,
-                items[some][chosen],
+                items[part][chosen],
                 levels,
-                room[some][chosen],
-                kept[some][chosen],
+                room[part][chosen],
+                kept[part][chosen],
                 mask,
                 counts[first : first + size],
                 first,
@@ -237,7 +239,7 @@ class Store:
 
     def _constants(self, mask: Tensor | None) -> dict[str, int | bool]:
         return {
-            "enable_fp_fusion": False,  # there are no floats; Triton warns unless it is told
+            "enable_fp_fusion": False,  # the kernels use no floats, and Triton warns without this
             "WORDS": self.words,
             "BITS": self.bits,
             "BLOCK": self.block,
@@ -249,7 +251,7 @@ class Store:
         return max(32, 1 << (self.bits + 1).bit_length())
 
     def _as_words(self, codes: NDArray[np.uint8]) -> Tensor:
-        """Return codes (n, bits/8) on the device as (n, words) int32, filled up with zeros."""
+        """Return codes (n, bits/8) on the device as (n, words) int32, padded with zeros."""
         padded = np.zeros((len(codes), self.words * 4), dtype=np.uint8)
         padded[:, : codes.shape[1]] = codes
         return torch.from_numpy(padded.view(np.int32)).to(self.device)
@@ -292,7 +294,7 @@ def tables(found: Survivors, positions: Tensor, bits: int, count: int, k: int) -
 
 
 def matches(parts: Iterable[tuple[Tensor, Tensor]], k: int) -> Nearest:
-    """Put tables of queries, one after the other, together on the host."""
+    """Concatenate tables of consecutive queries on the host."""
     ids, distances = [np.empty((0, k), np.int64)], [np.empty((0, k), np.int32)]
     for part in parts:
         ids.append(part[0].cpu().numpy())
@@ -301,7 +303,7 @@ def matches(parts: Iterable[tuple[Tensor, Tensor]], k: int) -> Nearest:
 
 
 def range_matches(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Within:
-    """Put counts, positions and distances of queries, one after the other, together on the host."""
+    """Concatenate counts, positions and distances of consecutive queries on the host."""
     counts, ids, distances = [np.zeros(1, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for part in parts:
         counts.append(part[0].cpu().numpy())
@@ -311,7 +313,7 @@ def range_matches(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Within:
 
 
 def _launches(blocks: int, size: int, most: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks (first, stop) of one launch after the other, ever more of them."""
+    """Yield the blocks (first, stop) of each launch; launches grow."""
     first = 0
     while first < blocks:
         stop = min(first + max(1, min(size, most)), blocks)
@@ -320,7 +322,7 @@ def _launches(blocks: int, size: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _runs(counts: list[int]) -> Iterator[int]:
-    """Yield the lengths of runs of queries that find no more together than is collected at a time."""
+    """Split queries into runs whose finds fit into one collection; yield the length of each run."""
     size = total = 0
     for count in counts:
         if size and total + count > _SURVIVORS:

@@ -1,4 +1,4 @@
-"""An index on several devices: each has some of the codes, and their answers are put together."""
+"""An index spread over several devices: each searches its part of the codes, and the host merges the answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ Mask = NDArray[np.bool_]
 
 
 class MultiDeviceIndex:
-    """`DeviceCodes`, or `DeviceLists` with the same centroids, of consecutive positions: they answer as one would."""
+    """`DeviceCodes`, or `DeviceLists` with the same centroids, of consecutive positions, searched like one."""
 
     def __init__(self, parts: Sequence[DeviceCodes | DeviceLists]) -> None:
-        """Take the parts in the order of their positions."""
+        """Take the parts, in order of position."""
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts])
 
@@ -26,7 +26,7 @@ class MultiDeviceIndex:
         self, queries: NDArray[np.uint8], k: int, nprobe: Sequence[int] = (), allowed: Mask | None = None
     ) -> Nearest:
         """Return the min(k, n) nearest codes of each query; arguments as those of the parts, `nprobe` none or one."""
-        found = self._each(lambda part, own: part.top_k(queries, k, *nprobe, allowed=own), allowed)
+        found = self._each(lambda part, mask: part.top_k(queries, k, *nprobe, allowed=mask), allowed)
         if len(found) == 1:
             return found[0][1]
         ids = np.hstack([np.where(part.ids == NO_ID, NO_ID, part.ids + start) for start, part in found])
@@ -38,14 +38,14 @@ class MultiDeviceIndex:
         self, queries: NDArray[np.uint8], radius: int, nprobe: Sequence[int] = (), allowed: Mask | None = None
     ) -> Within:
         """Return every code at distance <= radius of each query; arguments as `top_k`."""
-        found = self._each(lambda part, own: part.within(queries, radius, *nprobe, allowed=own), allowed)
+        found = self._each(lambda part, mask: part.within(queries, radius, *nprobe, allowed=mask), allowed)
         owners = [np.repeat(np.arange(len(queries)), np.diff(part.offsets)) for _, part in found]
         ids = [part.ids + start for start, part in found]
         distances = [part.distances for _, part in found]
         return Within.sort(len(queries), *map(np.concatenate, (owners, ids, distances)))
 
     def _each(self, search: Callable[[Any, Mask | None], Any], allowed: Mask | None) -> list[tuple[int, Any]]:
-        """Search all parts at once, and return the first position of each with what was found there."""
+        """Search all parts in parallel; return the first position of each part with its answer."""
 
         def one(part: DeviceCodes | DeviceLists, end: int) -> tuple[int, Any]:
             start = end - len(part)

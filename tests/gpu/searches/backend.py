@@ -86,7 +86,7 @@ def test_a_filter_is_filled_from_further_lists():
     index = TritonIndex(codes, module.InvertedLists(codes[[0, 2]], np.array([0, 0, 1, 1, 1], np.int32), 1))
     allowed = np.array([False, True, True, False, True])
     assert index.search(codes[:1], 2).ids.tolist() == [[0, 1]]
-    assert index.search(codes[:1], 3).ids.tolist() == [[0, 1, -1]]
+    assert index.search(codes[:1], 3).ids.tolist() == [[0, 1, 4]]
     assert index.search(codes[:1], 3, None, allowed).ids.tolist() == [[1, 4, 2]]
 
 
