@@ -8,6 +8,7 @@ def test_public_names():
     assert sorted(transhash.__all__) == [
         "Architecture",
         "Codes",
+        "EncodingSummary",
         "Evaluation",
         "FitConfig",
         "Index",
@@ -19,6 +20,7 @@ def test_public_names():
         "Within",
         "dedup",
         "encode",
+        "encode_to_file",
         "evaluate",
         "fit",
         "load_hasher",

@@ -20,7 +20,8 @@ if os.name != "posix":
 if TYPE_CHECKING:
     from .codes import Codes, read_codes, write_codes
     from .duplicates import dedup
-    from .encoding.run import encode
+    from .encoding.run import encode, encode_to_file
+    from .encoding.summary import EncodingSummary
     from .errors import TransHashError
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
@@ -46,7 +47,9 @@ _HOMES = {
     "TransHashError": "errors",
     "dedup": "duplicates",
     "Watcher": "training.watcher",
+    "EncodingSummary": "encoding.summary",
     "encode": "encoding.run",
+    "encode_to_file": "encoding.run",
     "evaluate": "report.evaluate",
     "fit": "training.run",
     "load_hasher": "hashers",
@@ -59,6 +62,7 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Codes",
+    "EncodingSummary",
     "Evaluation",
     "FitConfig",
     "Index",
@@ -70,6 +74,7 @@ __all__ = [
     "Within",
     "dedup",
     "encode",
+    "encode_to_file",
     "evaluate",
     "fit",
     "load_hasher",
