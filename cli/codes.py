@@ -1,4 +1,4 @@
-"""`th codes info`, `verify`, `merge`, `export` and `import`."""
+"""`th codes info`, `verify`, `merge`, `truncate`, `export` and `import`."""
 
 import os
 from collections import Counter
@@ -92,6 +92,28 @@ def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
     with render.rows() as show:
         count = codes.merge([(file, None) for file in files], output, partial=partial, on_rows=show)
     render.note(f"wrote {output}: {count} codes of {len(files)} files")
+
+
+@codes.command()
+@_FILE
+@_CODES
+@click.option("--bits", type=click.IntRange(8, 1024), required=True, help="Bits to keep, a multiple of 8.")
+@click.option("--force", is_flag=True, help="Cut codes of a model that was not trained for this length, too.")
+def truncate(file: Path, output: Path, bits: int, force: bool) -> None:
+    """Keep the first bits of the codes in a FILE made by a hasher of nested codes (th train --nested).
+
+    \b
+    Example:
+        th codes truncate codes.h5 --bits 32 -o short.h5
+
+    An index of the short codes can be searched with images, and with whole codes of the same hasher: they are cut,
+    too.
+    """
+    import transhash
+
+    with render.rows() as show:
+        count = transhash.truncate_codes(file, bits, output, force=force, on_rows=show)
+    render.note(f"wrote {output}: {count} codes of {bits} bits")
 
 
 @codes.command()

@@ -181,7 +181,7 @@ def _codes(
     """Read a codes file, or encode image files with the index's own model; beside them is what `order` goes by."""
     from transhash import rerank
     from transhash.codes import is_codes_file, read_codes
-    from transhash.codes.models import check_same_model
+    from transhash.codes.models import check_query_model
     from transhash.encoding.run import encode
     from transhash.errors import ModelError
     from transhash.hashers import load_hasher
@@ -201,10 +201,11 @@ def _codes(
     if name != "phash" and not os.path.isfile(name):
         raise ModelError(f"{name}: the hasher of this index is not there; pass --model FILE")
     hasher = load_hasher(name, len(queries))
-    check_same_model(hasher.ref, index.model, "queries", "index")
+    check_query_model(hasher.ref, index.model, "the index")
     values: NDArray[np.floating] | None
     if order == "asymmetric":
         codes, values = rerank.encode(queries, hasher)
+        values = values[:, : index.model.bits]  # an index of truncated codes
     else:
         codes = encode(queries, hasher, embeddings=order is not None)
         values = codes.embeddings

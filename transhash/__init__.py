@@ -18,7 +18,7 @@ if os.name != "posix":
     raise ImportError("TransHash runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux (WSL)")
 
 if TYPE_CHECKING:
-    from .codes import Codes, read_codes, write_codes
+    from .codes import Codes, read_codes, truncate, truncate_codes, write_codes
     from .duplicates import dedup
     from .encoding.run import encode, encode_to_file
     from .encoding.summary import EncodingSummary
@@ -56,6 +56,8 @@ _HOMES = {
     "read_codes": "codes",
     "soup": "training.run",
     "train": "training.run",
+    "truncate": "codes",
+    "truncate_codes": "codes",
     "write_codes": "codes",
 }
 
@@ -81,6 +83,8 @@ __all__ = [
     "read_codes",
     "soup",
     "train",
+    "truncate",
+    "truncate_codes",
     "write_codes",
 ]
 

@@ -5,16 +5,19 @@ from numpy.typing import NDArray
 
 from ..errors import MismatchError
 from .records import Codes, ModelRef
+from .truncation import fitting, is_prefix
 
 
 def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
     """Return queries as contiguous packed codes (q, bits/8) uint8, after checking that they fit a model.
 
-    `what` names the collection that is searched, in error messages.
+    Codes of a whole model are cut where the collection holds its shortened codes. `what` names the collection that is
+    searched, in error messages.
 
     Raises MismatchError if the queries are from another model or of another width.
     """
     if isinstance(queries, Codes):
+        queries = fitting(queries, model)
         check_same_model(queries.model, model, "queries", what)
         queries = queries.packed
     if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
@@ -23,6 +26,12 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
             f"{what} takes uint8 of shape (q, {model.bits // 8})"
         )
     return np.ascontiguousarray(queries)
+
+
+def check_query_model(queries: ModelRef, model: ModelRef, what: str) -> None:
+    """Raise MismatchError unless codes of the model of `queries`, cut if need be, can be searched for in `what`."""
+    if not is_prefix(model, queries):
+        check_same_model(queries, model, "queries", what)
 
 
 def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:
