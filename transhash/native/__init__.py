@@ -1,7 +1,7 @@
-"""The compiled scan: distances of packed codes at the speed of memory. Only `transhash.hamming` looks in here.
+"""The compiled scan: distances of packed codes at the speed of memory. Only `transhash.hamming` uses it.
 
 It is optional: an installation without a C compiler has no `_scan`, and `isas` is empty. The instruction set is
-chosen when it runs. A scan is over *segments*, arrays of consecutive codes, for *pairs* of a segment and a query; a
+chosen at run time. A scan is over *segments*, arrays of consecutive codes, for *pairs* of a segment and a query; a
 flat index is one segment, an inverted file as many as it has lists. Every answer is exact, and the same on any number
 of threads.
 """
@@ -24,15 +24,18 @@ except ImportError:
 isas: tuple[str, ...] = tuple(_scan.names()) if _scan else ()
 """The instruction sets that this machine can use, the fastest first."""
 
-_SMALL = 1 << 20  # distances that are not worth a second thread
-_ALONE = 4  # queries a thread, from which on each thread takes queries; below, each takes codes
-_ALIGNED = 1 << 12  # rows: where a segment may be cut, for the bits of a mask
-_MEMORY = 1 << 27  # bytes of candidates that a thread keeps at once, at most
-_CACHE = 1 << 22  # bytes of them that are found again quickly
-_READ_FOR = 64  # queries, at least, for which codes are read once
-_CANDIDATE = 10  # bytes of one
+_SMALL = 1 << 20  # distances below which starting a second thread takes longer than computing them
+_ALONE = 4  # queries per thread from which each thread takes queries; with fewer, each takes a share of the codes
+_ALIGNED = 1 << 12  # rows: codes are cut at multiples of this, so that a part's mask starts at a byte
 _ID_BITS = 48  # a sort key is distance << 48 | id
-_HITS = 1 << 22  # cells of a table of queries and rows made at a time
+_HITS = 1 << 22  # booleans in a table of queries and rows
+
+# How many queries are scanned together. Their candidates should fit in the second-level cache, but codes should be
+# read for many queries at a time, and memory is limited in any case.
+_CANDIDATE = 10  # bytes of a candidate: id and distance
+_CACHE = 1 << 22  # bytes of candidates that fit in the cache
+_READ_FOR = 64  # fewest queries per pass over the codes
+_MEMORY = 1 << 27  # most bytes of candidates per thread
 
 Part = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """What one call scans: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""
@@ -61,9 +64,9 @@ class Segments:
 
 def threads() -> int:
     """Return how many threads a scan may use: OMP_NUM_THREADS, as FAISS reads it, or the cores of this process."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    limit = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(asked) if asked.isdecimal() and int(asked) else cores
+    return int(limit) if limit.isdecimal() and int(limit) else cores
 
 
 def top_k(
@@ -131,7 +134,7 @@ def tally(
 
 
 def _at_once(queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str) -> Nearest:
-    """Search in one part: what it takes to divide the work would take longer than the work."""
+    """Search in one part, where dividing the work would take longer than the work."""
     found = _empty(len(queries), k)
     _scan.nearest(isa, queries.shape[1], queries, *part, _mask(allowed), k, *found)
     return Nearest(*found)
@@ -170,16 +173,19 @@ def _nearest(
 def _within(
     queries: NDArray[np.uint8], parts: list[Part], radius: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> Within:
-    """Count first, then every part knows where to write: nothing is moved or sorted afterwards."""
+    """Scan twice: count the matches of each part, query and distance, then write each id directly to its place.
+
+    The counts give every part a cursor for each query and distance, so parts write in parallel and nothing is sorted.
+    """
     radius = min(radius, queries.shape[1] * 8)
-    given = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
+    arguments = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
     counts = np.zeros((len(parts), len(queries), radius + 1), dtype=np.int64)
-    _run([partial(_scan.count, *some, own) for some, own in zip(given, counts, strict=True)])
+    _run([partial(_scan.count, *part, count) for part, count in zip(arguments, counts, strict=True)])
     ordered = np.ascontiguousarray(counts.transpose(1, 2, 0)).ravel()  # query, distance, part
     starts = (np.cumsum(ordered) - ordered).reshape(len(queries), radius + 1, len(parts))
     cursors = np.ascontiguousarray(starts.transpose(2, 0, 1))
     ids = np.empty(int(ordered.sum()), dtype=np.int64)
-    _run([partial(_scan.fill, *some, own, ids) for some, own in zip(given, cursors, strict=True)])
+    _run([partial(_scan.fill, *part, cursor, ids) for part, cursor in zip(arguments, cursors, strict=True)])
     levels = counts.sum(axis=0)
     offsets = np.zeros(len(queries) + 1, dtype=np.int64)
     np.cumsum(levels.sum(axis=1), out=offsets[1:])
@@ -202,6 +208,7 @@ def _merged(parts: list[Found], k: int) -> Found:
     """Return the `k` nearest of all parts, by (distance, id)."""
     none = np.iinfo(np.int64).max
     ids, distances = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    # One sort by a key that joins distance and id; empty places get the largest key.
     keys = np.where(ids == NO_ID, none, distances.astype(np.int64) << _ID_BITS | ids)
     keys.sort(axis=1)
     best = keys[:, :k]
@@ -237,6 +244,8 @@ def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[
     if len(probes) == 1:
         pairs[:, 0], pairs[:, 1] = lists, 0
     else:
+        # Sort pairs by segment, so that a list is read once for all queries that probe it; but the nearest list of
+        # every query first, because it gives a limit with which most codes of the others are rejected at once.
         order = np.argsort(lists + (np.arange(len(lists)) % most > 0) * len(segments.rows), kind="stable")
         pairs[:, 0], pairs[:, 1] = lists[order], order // most
     if lists.min(initial=0) < 0:
@@ -251,7 +260,7 @@ def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[
 
 
 def _groups(queries: int, k: int, shares: int) -> list[slice]:
-    """Divide queries into shares, or into more whose candidates fit the cache, or if these were few the memory."""
+    """Divide queries into at least `shares` groups, small enough for the limits above."""
     size = _CANDIDATE * (2 * k + 256)
     most = max(1, min(_MEMORY // size, max(_CACHE // size, _READ_FOR)))
     return _slices(queries, max(1, min(most, -(-queries // shares))))
@@ -262,7 +271,7 @@ def _slices(count: int, step: int) -> list[slice]:
 
 
 def _run(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run tasks at once; the scan lets go of the interpreter."""
+    """Run tasks in threads; the scan releases the interpreter's lock."""
     if len(tasks) < 2 or threads() == 1:
         for task in tasks:
             task()

@@ -45,11 +45,11 @@ INLINE __mmask8 lanes_of(size_t left)
 INLINE void all_distances(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                           uint16_t *out)
 {
-    __m512i asked[MAX_WORDS];
-    broadcast(query, words, asked);
+    __m512i broadcast_query[MAX_WORDS];
+    broadcast(query, words, broadcast_query);
     for (size_t place = 0; place < n; place += 8) {
         __mmask8 lanes = lanes_of(n - place);
-        __m512i bits = distance(planes + place, stride, words, asked, lanes);
+        __m512i bits = distance(planes + place, stride, words, broadcast_query, lanes);
         _mm_mask_storeu_epi16(out + place, lanes, _mm512_cvtepi64_epi16(bits));
     }
 }
@@ -77,20 +77,20 @@ INLINE __m512i least(const __m512i *bits, size_t parts)
 INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                         uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
 {
-    __m512i asked[MAX_WORDS], bound = _mm512_set1_epi64(limit);
+    __m512i broadcast_query[MAX_WORDS], bound = _mm512_set1_epi64(limit);
     size_t count = 0, place = 0;
     size_t half = words < 4 ? words : words / 2; /* of a long code, half is often too far already */
-    broadcast(query, words, asked);
+    broadcast(query, words, broadcast_query);
     if (!mask) {
         for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) { /* they share a branch that is seldom taken */
             __m512i bits[UNROLLED];
             for (size_t part = 0; part < UNROLLED; part++)
-                bits[part] = distance(planes + place + 8 * part, stride, half, asked, 0xff);
+                bits[part] = distance(planes + place + 8 * part, stride, half, broadcast_query, 0xff);
             if (half < words) {
                 if (!_mm512_cmplt_epu64_mask(least(bits, UNROLLED), bound))
                     continue;
                 for (size_t part = 0; part < UNROLLED; part++)
-                    bits[part] = add(bits[part], planes + place + 8 * part, stride, half, words, asked, 0xff);
+                    bits[part] = add(bits[part], planes + place + 8 * part, stride, half, words, broadcast_query, 0xff);
             }
             if (_mm512_cmplt_epu64_mask(least(bits, UNROLLED), bound))
                 for (size_t part = 0; part < UNROLLED; part++)
@@ -104,7 +104,7 @@ INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, siz
             lanes &= mask[place / 8];
         if (!lanes)
             continue;
-        __m512i bits = distance(planes + place, stride, words, asked, lanes);
+        __m512i bits = distance(planes + place, stride, words, broadcast_query, lanes);
         count = keep(bits, _mm512_mask_cmplt_epu64_mask(lanes, bits, bound), place, count, places, out);
     }
     return count;
@@ -159,14 +159,14 @@ INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const
     const __m512i four_words = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
     const __m512i order = words == 2 ? two_words : four_words;
     const __m512i bound = _mm512_set1_epi64(limit);
-    const __m512i asked = words == 2 ? _mm512_broadcast_i64x2(_mm_loadu_si128((const __m128i *)query))
+    const __m512i broadcast_query = words == 2 ? _mm512_broadcast_i64x2(_mm_loadu_si128((const __m128i *)query))
                                      : _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)query));
     size_t count = 0, place = 0;
     for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) {
         __m512i bits[UNROLLED];
         for (size_t part = 0; part < UNROLLED; part++) {
             const uint8_t *from = codes + (place + 8 * part) * 8 * words;
-            bits[part] = words == 2 ? pairs(from, asked) : quads(from, asked);
+            bits[part] = words == 2 ? pairs(from, broadcast_query) : quads(from, broadcast_query);
         }
         if (!_mm512_cmplt_epu64_mask(least(bits, UNROLLED), bound))
             continue;

@@ -1,4 +1,4 @@
-/* What an instruction set has to offer: everything else is built on these two loops. */
+/* The loops that each instruction set implements: distances of a block of codes, and the codes below a limit. */
 #ifndef TRANSHASH_KERNEL_H
 #define TRANSHASH_KERNEL_H
 
@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define MAX_WORDS 16 /* 1,024 bits */
-#define BLOCK_ROWS 4096 /* codes looked at in one call, at most */
+#define BLOCK_ROWS 4096 /* most codes per call */
 
 /* Codes lie in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several codes.
    A code of 64 bits is its own plane, which need not be aligned. */
@@ -23,13 +23,13 @@ typedef struct {
     size_t (*below)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                     uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *distances);
 
-    /* The same as `below` for codes of `width` bytes as they lie, without a mask: worth it for a single query, which
-       would pay for the planes alone. NULL if there is none; `whole` says for which widths. */
+    /* The same as `below` for codes of `width` bytes as they lie, without a mask: faster for a
+       single query, which would not repay the transposition. May be NULL; `whole` says for which widths it works. */
     size_t (*below_rows)(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
                          uint32_t *places, uint16_t *distances);
     int (*whole)(size_t width);
 
-    /* Lay n codes of `width` bytes into planes, the last word of each filled up with zeros. */
+    /* Transpose n codes of `width` bytes into planes; the last word of each is padded with zeros. */
     void (*transpose)(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride);
 } Kernel;
 

@@ -86,10 +86,11 @@ static int scan_of(Arrays *arrays, Scan *scan, const char *isa, Py_ssize_t width
     scan->pairs = scan->segments ? array(arrays, pairs, -1, 0, &both) : NULL;
     if (!scan->pairs)
         return -1;
-    scan->asked = (size_t)(bytes / width);
+    scan->query_count = (size_t)(bytes / width);
     scan->pair_count = (size_t)both / sizeof(Pair);
     for (size_t pair = 0; pair < scan->pair_count; pair++) {
-        if (scan->pairs[pair].segment >= (size_t)parts / sizeof(Segment) || scan->pairs[pair].query >= scan->asked) {
+        if (scan->pairs[pair].segment >= (size_t)parts / sizeof(Segment) ||
+            scan->pairs[pair].query >= scan->query_count) {
             PyErr_SetString(PyExc_ValueError, "a pair outside the segments or queries");
             return -1;
         }
@@ -125,8 +126,8 @@ static PyObject *nearest(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "k must be at least 1");
         failed = -1;
     }
-    int64_t *id = failed ? NULL : array(&arrays, ids, (Py_ssize_t)scan.asked * k * 8, 1, NULL);
-    int32_t *distance = id ? array(&arrays, distances, (Py_ssize_t)scan.asked * k * 4, 1, NULL) : NULL;
+    int64_t *id = failed ? NULL : array(&arrays, ids, (Py_ssize_t)scan.query_count * k * 8, 1, NULL);
+    int32_t *distance = id ? array(&arrays, distances, (Py_ssize_t)scan.query_count * k * 4, 1, NULL) : NULL;
     failed = failed || !distance;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
@@ -147,7 +148,7 @@ static PyObject *count(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, SCAN "nO", &isa, &width, &queries, &segments, &pairs, &allowed, &radius, &counts))
         return NULL;
     int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
-    int64_t *cells = failed ? NULL : array(&arrays, counts, (Py_ssize_t)scan.asked * (radius + 1) * 8, 1, NULL);
+    int64_t *cells = failed ? NULL : array(&arrays, counts, (Py_ssize_t)scan.query_count * (radius + 1) * 8, 1, NULL);
     failed = failed || !cells;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
@@ -169,7 +170,7 @@ static PyObject *fill(PyObject *module, PyObject *args)
                           &ids))
         return NULL;
     int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
-    int64_t *cells = failed ? NULL : array(&arrays, cursors, (Py_ssize_t)scan.asked * (radius + 1) * 8, 1, NULL);
+    int64_t *cells = failed ? NULL : array(&arrays, cursors, (Py_ssize_t)scan.query_count * (radius + 1) * 8, 1, NULL);
     int64_t *out = cells ? array(&arrays, ids, -1, 1, NULL) : NULL;
     failed = failed || !out;
     if (!failed) {
@@ -185,7 +186,7 @@ static PyObject *tally(PyObject *module, PyObject *args)
     (void)module;
     Arrays arrays = {.count = 0};
     const char *isa;
-    Py_ssize_t width, asked_bytes, code_bytes;
+    Py_ssize_t width, query_bytes, code_bytes;
     PyObject *queries, *codes, *hits, *table;
     if (!PyArg_ParseTuple(args, "snOOOO", &isa, &width, &queries, &codes, &hits, &table))
         return NULL;
@@ -195,15 +196,15 @@ static PyObject *tally(PyObject *module, PyObject *args)
         PyErr_Format(PyExc_ValueError, "codes of %zd bytes", width);
         failed = -1;
     }
-    const uint8_t *query = failed ? NULL : array(&arrays, queries, -1, 0, &asked_bytes);
+    const uint8_t *query = failed ? NULL : array(&arrays, queries, -1, 0, &query_bytes);
     const uint8_t *code = query ? array(&arrays, codes, -1, 0, &code_bytes) : NULL;
-    Py_ssize_t asked = code ? asked_bytes / width : 0, n = code ? code_bytes / width : 0;
-    const uint8_t *hit = code ? array(&arrays, hits, asked * n, 0, NULL) : NULL;
-    int64_t *cells = hit ? array(&arrays, table, asked * 2 * (8 * width + 1) * 8, 1, NULL) : NULL;
+    Py_ssize_t query_count = code ? query_bytes / width : 0, n = code ? code_bytes / width : 0;
+    const uint8_t *hit = code ? array(&arrays, hits, query_count * n, 0, NULL) : NULL;
+    int64_t *cells = hit ? array(&arrays, table, query_count * 2 * (8 * width + 1) * 8, 1, NULL) : NULL;
     failed = failed || !cells;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
-        failed = scan_tally(kernel, (size_t)width, query, (size_t)asked, code, (size_t)n, hit, cells);
+        failed = scan_tally(kernel, (size_t)width, query, (size_t)query_count, code, (size_t)n, hit, cells);
         Py_END_ALLOW_THREADS
     }
     return done(&arrays, failed);

@@ -10,7 +10,7 @@ typedef struct {
     const int64_t *ids;
     uint64_t rows;
     uint64_t base;
-    uint64_t ascending; /* whether the ids do */
+    uint64_t ascending; /* whether the ids ascend */
 } Segment;
 
 typedef struct {
@@ -18,33 +18,33 @@ typedef struct {
     uint64_t query;
 } Pair;
 
-/* What a scan is over. Pairs of one segment stand together. */
+/* The input of a scan. Pairs of one segment are consecutive. */
 typedef struct {
     const Kernel *kernel;
     size_t width; /* bytes in a code */
     const uint8_t *queries;
-    size_t asked;
+    size_t query_count;
     const Segment *segments;
     const Pair *pairs;
     size_t pair_count;
-    const uint8_t *allowed; /* a bit an id, lowest first; NULL: all */
+    const uint8_t *allowed; /* a bit per id, lowest first; NULL allows all */
 } Scan;
 
-/* All return 0, or -1 if there is no memory. */
+/* All functions return 0, or -1 if memory is exhausted. */
 
-/* Write the k nearest of each query by (distance, id): ids (asked, k) and distances (asked, k), which come filled with
-   what stands where fewer are found. Without ids, a query's segments come in the order of their bases. */
+/* Write the k nearest of each query by (distance, id): ids (query_count, k) and distances (query_count, k). Places
+   are left as they are where fewer codes are found. Segments without ids must be in the order of their bases. */
 int scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances);
 
-/* Add to counts (asked, radius + 1) how many codes lie at each distance up to `radius`. */
+/* Add to counts (query_count, radius + 1) how many codes lie at each distance up to `radius`. */
 int scan_count(const Scan *scan, uint32_t radius, int64_t *counts);
 
-/* Write the id of every code within `radius` to out[cursors[query, distance]], and move that cursor on. */
+/* Write the id of every code within `radius` to out[cursors[query, distance]], and advance that cursor. */
 int scan_fill(const Scan *scan, uint32_t radius, int64_t *cursors, int64_t *out);
 
-/* Add to table (asked, 2, 8 * width + 1) how many of n codes lie at each distance: those whose byte in hits (asked, n)
-   is 0, then those where it is 1. */
-int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_t asked, const uint8_t *codes, size_t n,
-               const uint8_t *hits, int64_t *table);
+/* Add to table (query_count, 2, 8 * width + 1) how many of n codes lie at each distance: those whose byte in
+   hits (query_count, n) is 0, then those where it is 1. */
+int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_t query_count, const uint8_t *codes,
+               size_t n, const uint8_t *hits, int64_t *table);
 
 #endif
