@@ -53,8 +53,10 @@ def ray_pool(hasher: Hasher, size: int | None = None) -> Iterator["RayPool"]:
     if ours:
         _connect()
     try:
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        with RayPool(hasher, *plan_workers(machines, size, network=hasattr(hasher, "device"))) as pool:
+        with _cluster_errors():
+            machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            pool = RayPool(hasher, *plan_workers(machines, size, network=hasattr(hasher, "device")))
+        with pool:
             yield pool
     finally:
         if ours:
@@ -102,6 +104,10 @@ class RayPool:
 
         Raises ClusterError if several workers are lost over them, or there is none; else what the worker raised.
         """
+        with _cluster_errors():
+            return self._encode(chunk, root, embeddings)
+
+    def _encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> EncodedBatch:
         import ray
         from ray.exceptions import RayError
 
@@ -192,9 +198,7 @@ class _Worker:
         except TransHashError as error:
             raise ClusterError(f"on {where}: {error}") from None
         if hasher.ref.digest != self._digest:
-            raise ClusterError(
-                f"on {where}: {self._model} is another hasher than on this machine; copy it to every machine"
-            )
+            raise ClusterError(f"on {where}: {self._model} is another hasher than where the run began; copy it there")
         if hasattr(hasher, "device"):
             import torch
 
@@ -220,7 +224,7 @@ def _connect() -> None:
             with suppress(ValueError), socket.create_connection((place.hostname or "", place.port or 0), _CONNECT):
                 pass
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises bare Exceptions, too
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
         hint = (
             "; if it asks for a token: RAY_AUTH_MODE=token" if address and "RAY_AUTH_MODE" not in os.environ else ""
@@ -250,6 +254,17 @@ def plan_workers(machines: Sequence[dict[str, float]], size: int | None, *, netw
     size = size or max(1, sum(count // _CORES for count in counts))
     fitting = (cores for cores in range(1, max(counts) + 1) if sum(count // cores for count in counts) >= size)
     return size, max(fitting, default=1), 0.0
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Convert whatever Ray raises, bare Exceptions included, to ClusterError."""
+    try:
+        yield
+    except TransHashError:
+        raise
+    except Exception as error:
+        raise ClusterError(f"the Ray cluster failed: {one_line(error)}; the same command resumes") from error
 
 
 def _is_lost(error: BaseException) -> bool:
