@@ -37,7 +37,7 @@ Scores = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What is measured.
+    """The settings of the suite.
 
     Attributes:
         at: R of mAP@R; 0 for the whole database.
@@ -62,7 +62,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a method gives.
+    """The outcome of a method.
 
     Attributes:
         bytes: that it needs for an image.

@@ -34,7 +34,7 @@ _BY_HAND = "files to codes: timm and a DataLoader"
 
 @dataclass(frozen=True)
 class Encode:
-    """What is measured.
+    """The settings of the suite.
 
     Attributes:
         images: those there are come again and again.

@@ -28,7 +28,7 @@ def share_as_near(found: NDArray[np.number], furthest: NDArray[np.number], slack
     Args:
         found: (q, k), distances of what was found; infinity where a place is empty.
         furthest: (q,), distance of the k-th nearest of each query.
-        slack: a distance that is no difference.
+        slack: differences up to this count as none.
     """
     return float((found <= furthest[:, None] + slack).mean())
 

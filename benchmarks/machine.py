@@ -1,4 +1,4 @@
-"""What a measurement ran on and with: the machine, the versions, the source."""
+"""The machine, the versions and the commit of a measurement."""
 
 import hashlib
 import os

@@ -115,7 +115,7 @@ def _orders(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterat
 
 
 def _ranks(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[str, Rank]:
-    """Return what orders the matches of some queries, by name."""
+    """Return the functions that rank the matches of queries, by name."""
     assert asked.embeddings is not None
     assert stored.embeddings is not None
     queries, vectors = asked.embeddings, stored.embeddings

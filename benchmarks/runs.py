@@ -66,7 +66,7 @@ class Results:
         return self.path.absolute().with_name(f"{self.path.name}.work") / self.run.id
 
     def records(self, dataset: str) -> list[Row | Curve | Skipped]:
-        """Return what this run says of a data set."""
+        """Return the records of this run on a data set."""
         own = (record for record in read(self.path) if not isinstance(record, Run | Example))
         return [record for record in own if (record.run, record.dataset) == (self.run.id, dataset)]
 

@@ -35,7 +35,7 @@ _FITTED = (
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is measured.
+    """The settings of the suite.
 
     Attributes:
         counts: codes, three numbers or more for an exponent.

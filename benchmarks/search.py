@@ -59,7 +59,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Search(Turns):
-    """What is searched.
+    """The settings of the suite.
 
     Attributes:
         counts: rows.
@@ -196,7 +196,7 @@ class Comparison:
         return [*curves, *rows, *skipped]
 
     def measured(self, name: str, worker: Worker, made: dict[str, Any], settings: list[Setting]) -> None:
-        """Do what else is wanted with a method that was measured."""
+        """Do further measurements of a method."""
 
     def _possible(self, name: str, count: int, bits: int, dim: int) -> bool:
         method = methods.find(name)
@@ -340,7 +340,7 @@ class Comparison:
 
 
 class Truth:
-    """What exact searches of a collection find, and how much of it others do."""
+    """Exact matches of a collection, and the share of them that a method finds."""
 
     def __init__(self, collection: Collection, k: int, vectors: bool) -> None:
         """Search a collection exactly, its codes and, with `vectors`, these too."""

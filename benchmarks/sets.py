@@ -54,7 +54,7 @@ class PublicSet:
 def unpack(path: Path, folder: Path) -> PublicSet:
     """Read a file of either kind into a folder, and compare its neighbours with an exact search.
 
-    Raises ResultsError for anything that is no such file, or damaged.
+    Raises ResultsError if the file is not such a set, or damaged.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -153,7 +153,7 @@ def _true(collection: Collection, distances: NDArray[np.float64]) -> float:
 
 
 def write_set(path: Path, collection: Collection, neighbours: int) -> None:
-    """Write a collection as a set of ann-benchmarks, with so many true neighbours of each query."""
+    """Write a collection as a set of ann-benchmarks, with the true neighbours of each query."""
     found = hamming.top_k(collection.query_codes, collection.codes, neighbours)
     train, test = (
         np.unpackbits(codes, axis=1).astype(np.bool_) for codes in (collection.codes, collection.query_codes)

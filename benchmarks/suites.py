@@ -1,4 +1,4 @@
-"""What all suites share on the command line."""
+"""Command-line options shared by all suites."""
 
 import os
 import sys

@@ -20,7 +20,7 @@ from .runs import Results, as_settings
 
 @dataclass(frozen=True)
 class Training:
-    """What is measured.
+    """The settings of the suite.
 
     Attributes:
         protocol: of the lists, by its name.

@@ -1,4 +1,4 @@
-"""What each index type costs and gives: time to build, bytes, memory, recall, latency."""
+"""Measure each index type: time to build, bytes, memory, recall, latency."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def command(count: int, bits: int, types: tuple[str, ...], child: str | None) ->
         del codes
         print(f"{count:,} clustered codes of {bits} bits, {native.threads()} threads, k = {_K}\n")
         print(
-            "| type | parameters | build, s | memory to build, MiB | bytes a code | memory to search, MiB "
+            "| type | parameters | build, s | memory to build, MiB | bytes per code | memory to search, MiB "
             "| recall@10 | ms per query: median (p95) | queries/s in a batch |"
         )
         print("|---|---|---:|---:|---:|---:|---:|---:|---:|")

@@ -163,5 +163,5 @@ def serve(method: str, threads: int, uri: str, asked: IO[str], answers: IO[str])
 
 if __name__ == "__main__":
     pipe = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # keeps what libraries print out of the answers
     serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.stdin, pipe)

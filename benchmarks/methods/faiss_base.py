@@ -1,4 +1,4 @@
-"""What FAISS's indexes have in common: binary ones over codes, others over vectors."""
+"""The common part of FAISS's indexes: binary ones over codes, others over vectors."""
 
 import math
 from abc import abstractmethod

@@ -27,7 +27,7 @@ class _Ours(Method):
 
     @property
     def index(self) -> Backend:
-        """What was built or loaded."""
+        """The index that was built or loaded."""
         assert self._index is not None
         return self._index
 

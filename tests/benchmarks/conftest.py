@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from transhash.errors import ResultsError
+
 REPOSITORY = Path(__file__).parent.parent.parent
 
 ENVIRONMENT = {
@@ -53,6 +55,21 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
     monkeypatch.setenv("GIT_DIR", os.devnull)
     return lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def th_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let benchmarks run `th` in this process, which loads torch once instead of for every command."""
+    from benchmarks import digits, training
+    from cli import running
+
+    def run(*arguments: object, show: bool = False) -> None:
+        code = running.run([str(one) for one in arguments])
+        if code:
+            raise ResultsError(f"th {arguments[0]}: exit code {code}")
+
+    for module in (digits, training):
+        monkeypatch.setattr(module, "th", run)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""The training suite: what `th` itself says of the same hashers."""
-
-import json
+"""The training suite agrees with `th eval` on the same hashers."""
 
 import pytest
 
-from transhash import load_hasher
+from transhash import evaluate, load_hasher
 from transhash.datasets import protocols
 from transhash.report.records import Row, Run, read
 
@@ -29,7 +27,8 @@ def arguments(monkeypatch, pictures, tmp_path):
     return ["training", pictures, tmp_path / "lists", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl"]
 
 
-def test_rows_are_those_of_th_eval_and_made_once(invoke, th, arguments, tmp_path):
+@pytest.mark.usefixtures("th_here")
+def test_rows_are_those_of_th_eval_and_made_once(invoke, arguments, tmp_path):
     done = invoke(*arguments)
     assert done.exit_code == 0, done.output
     run, *rows = read(tmp_path / "r.jsonl")
@@ -39,8 +38,7 @@ def test_rows_are_those_of_th_eval_and_made_once(invoke, th, arguments, tmp_path
     work = tmp_path / "r.jsonl.work" / run.id
     for place, row in enumerate(rows):
         made = work / f"8 bits, {place}"
-        said = th("eval", made / "database.h5", "--queries", made / "query.h5", "--at", 5, "--json").stdout
-        metrics = json.loads(said)["metrics"]
+        metrics = evaluate(made / "database.h5", made / "query.h5", at=5).metrics
         assert row.values["mAP@5"].value == pytest.approx(metrics["mAP@5"], abs=1e-12)
         assert row.values["P@1"].value == pytest.approx(metrics["P@1"], abs=1e-6)
     soup = load_hasher(work / "8 bits, 1" / "soup.safetensors")
@@ -58,9 +56,11 @@ def test_rows_are_those_of_th_eval_and_made_once(invoke, th, arguments, tmp_path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == hashers
 
 
-def test_digits_without_images(benchmarks, tmp_path):
+@pytest.mark.usefixtures("th_here")
+def test_digits_without_images(invoke, tmp_path):
     (tmp_path / "own.toml").write_text("bits = [8, 16]\n[rows]\nOrthoHash = [['--epochs', '1']]\n")
-    benchmarks("training", "--small", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl")
+    done = invoke("training", "--small", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl")
+    assert done.exit_code == 0, done.output
     rows = [record for record in read(tmp_path / "r.jsonl") if isinstance(record, Row)]
     assert [(row.dataset, row.params) for row in rows] == [("digits", {"bits": 8}), ("digits", {"bits": 16})]
     assert all(row.values["mAP@all"].value > 0.11 for row in rows)  # 0.1 by chance

@@ -134,7 +134,7 @@ def test_the_command(tmp_path):
     nowhere = [*command[:6], "-o", "nowhere/r.html"]
     (tmp_path / "bad.jsonl").write_text("{}\n")
     for words, said in (
-        ([*command, "bad.jsonl"], "bad.jsonl, line 1: no record of a results file: "),
+        ([*command, "bad.jsonl"], "bad.jsonl, line 1: not a record of a results file: "),
         (nowhere, "[Errno 2] No such file or directory: "),
         (command[:6], "nothing to write: give -o, --markdown, --csv or --update"),
     ):

@@ -61,7 +61,7 @@ def test_a_run_goes_on_behind_its_last_whole_line(tmp_path):
 def test_nothing_is_appended_to_a_file_of_another_kind(tmp_path, content):
     path = tmp_path / "notes"
     path.write_bytes(content)
-    with pytest.raises(ResultsError, match="is no results file"):
+    with pytest.raises(ResultsError, match="is not a results file"):
         append(path, [RUN])
     assert path.read_bytes() == content
 
@@ -82,7 +82,7 @@ EXAMPLE = asdict(Example("r", "d", "m", "t", Picture("a", "b"), [])) | {"record"
         ({"record": "rom"}, "there are: run, row, curve, skipped, example"),
         ({"record": ["row"]}, "there are: run"),
         ({"record": "row"}, "row without run"),
-        (ROW | {"colour": 1}, "'colour' is no field of row"),
+        (ROW | {"colour": 1}, "'colour' is not a field of row"),
         (ROW | {"run": "s"}, "no run 's' stands before it"),
         (ROW | {"method": 3}, "method: 3 where str is expected"),
         (ROW | {"method": "m" * 20_000}, "method: 20,000 characters; 16,384 at most"),

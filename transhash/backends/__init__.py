@@ -20,5 +20,5 @@ def load(name: str) -> type[Backend]:
 
     Raises BackendError if none is, or if its package does not import.
     """
-    mend = "reinstall the package {package!r} with what it needs"
-    return cast("type[Backend]", plugins.load(GROUP, name, "backend", mend))
+    hint = "reinstall the package {package!r} with what it needs"
+    return cast("type[Backend]", plugins.load(GROUP, name, "backend", hint))

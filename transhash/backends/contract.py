@@ -61,7 +61,7 @@ class Backend(Protocol):
         ...
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         ...
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
@@ -107,7 +107,7 @@ class Backend(Protocol):
         """Open what `save` wrote; with `mmap` map it instead of reading it, as an index that cannot be changed.
 
         Lengths and checksums were verified against the manifest, but whoever made the files made the manifest
-        too: raise `BackendError` for contents that do not hold together.
+        too: raise `BackendError` for inconsistent contents.
         """
         ...
 
@@ -123,12 +123,12 @@ class Backend(Protocol):
         ...
 
     def info(self) -> dict[str, int | str]:
-        """Describe the index: ``type`` and whatever else a person would ask, JSON values only."""
+        """Return the fields that ``th index info`` shows, ``type`` among them; JSON values only."""
         ...
 
 
 class CodeRows(Protocol):
-    """Packed codes that may be more than memory holds: (n, bits/8) uint8, of which slices are read."""
+    """Packed codes that may not fit in memory: (n, bits/8) uint8, read in slices."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,9 +158,9 @@ class Streaming(Protocol):
         params: Mapping[str, int] | None = None,
         advance: Callable[[int], object] = lambda _: None,
     ) -> Backend:
-        """Write what `build` and `save` would, and open it, mapped if its type can be.
+        """Build an index in `folder`, with the files that `build` and `save` write; open it, mapped if possible.
 
-        Meanwhile `advance` is told how many codes were done since it was told last.
+        Meanwhile `advance` is called with the number of codes processed since the last call.
         """
         ...
 

@@ -44,11 +44,11 @@ class ExactIndex:
         return len(self._codes)
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Add codes (n, bits/8) uint8 behind those there are."""
+        """Append codes (n, bits/8) uint8."""
         self._codes = np.concatenate([self._codes, codes])
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
-        """Drop the codes where `keep` (n,) is false; those that stay are numbered anew, in their order."""
+        """Drop the codes where `keep` (n,) is false; the others are renumbered in their order."""
         self._codes = self._codes[keep]
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -89,16 +89,16 @@ class ExactIndex:
         try:
             codes = load_file(folder / _FILE)["codes"]
         except (OSError, KeyError, SafetensorError) as error:
-            raise BackendError(f"{folder / _FILE}: holds no codes ({error}); build the index again") from error
+            raise BackendError(f"{folder / _FILE}: does not hold codes ({error}); build the index again") from error
         if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] == 0:
-            raise BackendError(f"{folder / _FILE}: {codes.dtype} {codes.shape} are no codes; build it again")
+            raise BackendError(f"{folder / _FILE}: {codes.dtype} {codes.shape} are not codes; build the index again")
         return cls(codes)
 
     def search_parameter(self) -> None:
         """Return None: every search is exact."""
 
     def tune(self, value: int) -> None:
-        """Refuse: there is no parameter."""
+        """Raise BackendError: there is no search parameter."""
         raise BackendError("the exact backend has nothing to tune: every search is exact")
 
     def info(self) -> dict[str, int | str]:

@@ -1,4 +1,4 @@
-"""What the bits of a collection are worth: balance, independence, and how many codes are really in use.
+"""How well a collection uses its bits: their balance and independence, and the number of distinct codes.
 
 Balanced and uncorrelated bits are what a good code has (Weiss, Torralba & Fergus, *Spectral Hashing*, NIPS 2008).
 """

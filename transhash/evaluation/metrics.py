@@ -28,7 +28,7 @@ def measure(queries: Codes, database: Codes, at: int | None = None, rule: str = 
     Ties are resolved as `TIE_RULES` says of `rule`: ``expected``, or ``legacy``, where mAP has no band.
 
     Raises MismatchError if the codes are of two models, one side is empty or has no labels, none of the queries has
-    one, or there is no such rule.
+    one, `at` is below 1, or `rule` is unknown.
     """
     if not len(queries) or not len(database):
         raise MismatchError(f"{len(queries)} queries and {len(database)} codes: nothing to evaluate")

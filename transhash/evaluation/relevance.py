@@ -1,4 +1,4 @@
-"""What is relevant to a query: that which shares at least one label with it."""
+"""Relevance: an image is relevant to a query if they share at least one label."""
 
 import numpy as np
 from numpy.typing import NDArray

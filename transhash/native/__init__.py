@@ -38,7 +38,7 @@ _READ_FOR = 64  # fewest queries per pass over the codes
 _MEMORY = 1 << 27  # most bytes of candidates per thread
 
 Part = tuple[NDArray[np.uint64], NDArray[np.uint64]]
-"""What one call scans: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""
+"""The input of one call: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""
 
 Found = tuple[NDArray[np.int64], NDArray[np.int32]]
 """Ids and distances, (q, k)."""

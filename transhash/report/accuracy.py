@@ -1,4 +1,4 @@
-"""What rows with accuracy and bytes say, in words: the codes beside their float embedding and other methods."""
+"""Sentences about accuracy and bytes: the codes beside their float embedding and other methods."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Accuracy:
 
 
 def accuracies(section: Section) -> list[Accuracy]:
-    """Return what a run says on accuracy and bytes, one for each table, data set and metric."""
+    """Return the comparisons of accuracy and bytes in a run, one per table, data set and metric."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in section.rows:
         metric = next((name for name in row.values if name.startswith("mAP")), "")
@@ -69,50 +69,53 @@ def numbers(of: Accuracy) -> list[tuple[str, str]]:
 
 
 def gains(of: Accuracy) -> list[str]:
-    """Say what the codes reach, and whom they beat."""
+    """Return sentences on the accuracy of the codes, and the methods that they beat."""
     ours, size = _score(of, of.ours), f"{_bytes(of.ours):,.0f} bytes"
     name = figures.label(of.ours.method, {name: of.ours.params[name] for name in ("bits",) if name in of.ours.params})
-    said = [f"{ours:.3f} {of.metric} on {of.dataset} with {size} per image ({name})."]
+    sentences = [f"{ours:.3f} {of.metric} on {of.dataset} with {size} per image ({name})."]
     if of.floats:
         floats, times = _score(of, of.floats), _times(of.floats, of.ours)
         kept = f"{ours / floats:.1%} of that" if ours < floats else "all of that"
-        said.append(
+        sentences.append(
             f"{floats:.3f} with {_bytes(of.floats):,.0f} bytes, {times} times as many ({of.floats.method}): "
             f"the codes keep {kept}."
         )
     beaten = [row for row in of.rivals if _score(of, row) <= ours]
     if beaten:
         best = max(beaten, key=lambda row: _score(of, row))
-        said.append(
+        sentences.append(
             f"Of the other methods with {size} or less, it does better than {_listed(beaten)}"
             f" ({_score(of, best):.3f}{' at best' if len(beaten) > 1 else ''})."
         )
-    return said
+    return sentences
 
 
 def losses(of: Accuracy) -> list[str]:
-    """Say what the codes lose, and to whom."""
-    said = []
+    """Return sentences on what the codes lose, and to which methods."""
+    sentences = []
     ours = _score(of, of.ours)
     for name, lost in ((of.metric, "Some accuracy"), *_FIRST.items()):
         if of.floats and name in of.ours.values and name in of.floats.values:
             have, had = of.ours.values[name].value, of.floats.values[name].value
             if have < had:
-                said.append(f"{lost}: {have:.3f} {name} on {of.dataset} instead of {had:.3f}.")
+                sentences.append(f"{lost}: {have:.3f} {name} on {of.dataset} instead of {had:.3f}.")
     for row in sorted(of.rivals, key=lambda row: -_score(of, row)):
         if _score(of, row) > ours:
             name = figures.label(row.method, row.params)
-            said.append(f"No more bytes, and better on {of.dataset}: {name}, {_score(of, row):.3f} {of.metric}.")
+            score = f"{_score(of, row):.3f} {of.metric}"
+            sentences.append(f"No more bytes, and better on {of.dataset}: {name}, {score}.")
     if of.widths:
         others = ", ".join(f"{_score(of, row):.3f} with {_bytes(row):,.0f}" for row in of.widths)
-        said.append(f"Bytes are accuracy: {others} bytes per image, where {_bytes(of.ours):,.0f} give {ours:.3f}.")
+        sentences.append(
+            f"Bytes are accuracy: {others} bytes per image, where {_bytes(of.ours):,.0f} give {ours:.3f}."
+        )
     figure = of.ours.values[of.metric]
     if figure.low is not None and figure.high is not None and figures.span(of.metric, figure):
-        said.append(
+        sentences.append(
             f"Short codes tie: {of.metric} on {of.dataset} lies between {figure.low:.3f} and {figure.high:.3f}, "
             "depending on the order of equal distances."
         )
-    return said
+    return sentences
 
 
 def _listed(rows: list[Row]) -> str:

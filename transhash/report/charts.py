@@ -11,7 +11,7 @@ from . import figures
 
 Spec = dict[str, Any]
 
-_HUES = {"codes": 4, "float": 4, "peer": 6}  # the page has so many colours for each family
+_HUES = {"codes": 4, "float": 4, "peer": 6}  # colours of the page per family
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
 _LOG = 50.0  # a wider axis than this factor is logarithmic
 _HEIGHT = 340

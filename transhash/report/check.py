@@ -1,6 +1,6 @@
-"""What a value in a stranger's results file may be: its type, and a size that a page can hold.
+"""Checks of the values in an untrusted results file: types, and sizes that a page can hold.
 
-Every function returns the value, or raises ValueError with what is wrong.
+Every function returns the value, or raises ValueError.
 """
 
 import base64
@@ -41,7 +41,7 @@ def optional_number(value: Any) -> float | None:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Check a text, number, truth value or None, or lists and objects of them, so many levels deep."""
+    """Check a text, number, truth value or None, or lists and objects of them, nested at most `depth` levels."""
     if isinstance(value, dict | list) and not depth:
         raise ValueError(f"{short(value)}: too many levels deep")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What reports write: whole or not at all, and over nothing but an earlier one of theirs."""
+"""Write reports completely or not at all, and only over an earlier report."""
 
 from pathlib import Path
 

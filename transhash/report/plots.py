@@ -1,4 +1,4 @@
-"""What a run lets draw: accuracy against bytes first, then its curves, then the times of its queries."""
+"""The plots of a run: accuracy against bytes, then its curves, then the times of its queries."""
 
 import math
 from collections.abc import Sequence

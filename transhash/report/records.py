@@ -1,4 +1,4 @@
-"""What a measurement leaves: a results file of JSON lines, from which every table and plot is drawn.
+"""Results files: JSON lines with the records of measurements, from which every table and plot is drawn.
 
 The first line of a run says what ran where (`Run`); then every row of a table (`Row`), every line of a plot
 (`Curve`), everything that could not be measured (`Skipped`) and every query shown with its answers (`Example`) is
@@ -101,7 +101,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was not measured, and why: a peer that is not installed, a size that does not fit."""
+    """A measurement that was left out, and why: a peer is not installed, or a size does not fit."""
 
     run: str
     dataset: str
@@ -148,9 +148,9 @@ _KINDS: dict[str, type[Record]] = {"run": Run, "row": Row, "curve": Curve, "skip
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Write records behind the last whole line of a results file, which is made if it is not there.
+    """Append records after the last complete line of a results file, which is created if it is missing.
 
-    Raises ResultsError if something else stands there.
+    Raises ResultsError if `path` is another kind of file.
     """
     documents = ({"record": type(record).__name__.lower(), **asdict(record)} for record in records)
     lines = [json.dumps(document, allow_nan=False) + "\n" for document in documents]
@@ -160,14 +160,14 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 
 def read(path: str | Path) -> Iterator[Record]:
-    """Yield the records of a results file; a last line that was cut short is left out.
+    """Yield the records of a results file; an incomplete last line is left out.
 
     Nothing in the file is trusted: every field has its type and a size that a page can hold, every number is finite,
-    and every record belongs to a run before it. Raises ResultsError for a file that is none.
+    and every record belongs to a run before it. Raises ResultsError if it is not a results file.
     """
     path = Path(path)
     if path.stat().st_size > _MAX_FILE:
-        raise ResultsError(f"{path}: over {_MAX_FILE >> 20} MiB; no results file is as large")
+        raise ResultsError(f"{path}: over {_MAX_FILE >> 20} MiB; results files are smaller")
     runs = set()
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), b""), 1):
@@ -179,19 +179,19 @@ def read(path: str | Path) -> Iterator[Record]:
                 if not isinstance(record, Run) and record.run not in runs:
                     raise ValueError(f"no run {check.short(record.run)} stands before it")
             except (RecursionError, ValueError) as error:
-                raise ResultsError(f"{path}, line {number}: no record of a results file: {error}") from None
+                raise ResultsError(f"{path}, line {number}: not a record of a results file: {error}") from None
             yield record
 
 
 def _cut(file: BinaryIO, path: Path) -> None:
-    """Take away a last line that was cut short."""
+    """Remove an incomplete last line."""
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(len(_START))
     file.seek(max(0, end - _MAX_LINE))
     last = file.read().rpartition(b"\n")[2]
     if any(part[: len(_START)] != _START[: len(part)] for part in (start, last)):
-        raise ResultsError(f"{path}: exists and is no results file; choose another output")
+        raise ResultsError(f"{path}: exists and is not a results file; choose another output")
     file.truncate(end - len(last))
 
 
@@ -209,7 +209,7 @@ def _made(kind: Any, document: Any) -> Any:
     """Build a dataclass from an object that has its fields, and no others; ValueError says which are wrong."""
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := check.instance(dict, document).keys() - known.keys():
-        raise ValueError(f"{check.short(min(unknown))} is no field of {kind.__name__.lower()}")
+        raise ValueError(f"{check.short(min(unknown))} is not a field of {kind.__name__.lower()}")
     for name, entry in known.items():
         if name not in document and entry.default is MISSING and entry.default_factory is MISSING:
             raise ValueError(f"{kind.__name__.lower()} without {name}")

@@ -1,4 +1,4 @@
-"""What rows with the time of a query say, in words: the fastest codes beside the fastest others."""
+"""Sentences about the times of queries: the fastest codes beside the fastest other methods."""
 
 from . import figures
 from .records import Row

@@ -1,4 +1,4 @@
-"""What the figures say, in words, to somebody who has not seen the project: what codes buy, and what they cost."""
+"""The summary of a report for a newcomer: what hash codes gain, and what they cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _TERMS = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What a report says first.
+    """The beginning of a report.
 
     Attributes:
         facts: a few numbers to see first, each with what it is.
