@@ -30,7 +30,7 @@ def command(folder: str) -> None:
         for name, copy in copies(decode.read(index.path(row))):
             codes.setdefault(name, []).append(hasher.encode(hasher.preprocess(copy)[None])[0])
     for name, own in codes.items():
-        first = index.search(np.stack(own), 1).ids[:, 0] == np.arange(len(index))
+        first = index.kneighbors(np.stack(own), 1)[1][:, 0] == np.arange(len(index))
         distances = hamming.distances(np.stack(own), originals.packed).diagonal()
         print(f"| {name} | {first.mean():.3f} | {np.median(distances):.0f} | {(distances <= _NEAR).mean():.3f} |")
 

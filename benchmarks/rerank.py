@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import Codes, Index, hamming, rerank
+from transhash import Codes, hamming, rerank
 from transhash.codes import StringTable, read_codes
 from transhash.evaluation import hamming_levels, score_levels
 from transhash.evaluation.average_precision import average_precision
@@ -20,6 +20,7 @@ from transhash.evaluation.levels import Levels
 from transhash.evaluation.precision import precision_at
 from transhash.evaluation.relevance import common_labels
 from transhash.hashers.transhash import TransHasher
+from transhash.index.local import LocalIndex
 from transhash.results import Nearest
 
 _BLOCK = 100  # queries whose scores are in memory at a time
@@ -103,7 +104,7 @@ def _orders(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterat
     yield "Hamming distance", [hamming_levels(asked, stored)]
     ranks = _ranks(asked, stored, outputs)
     for count in _CANDIDATES:
-        found = Index.build(stored).search(asked, count)
+        found = LocalIndex.build(stored).search(asked, count)
         for name, rank in ranks.items():
             yield f"{name}, the nearest {count}", levels(partial(candidates_first, rank, found))
     vectors = asked.embeddings.astype(np.float32), stored.embeddings.astype(np.float32)
@@ -127,7 +128,7 @@ def _ranks(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[st
 
 def _times(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[str, list[float]]:
     """Return the milliseconds of single queries: the search, and the order of what it found; embeddings in memory."""
-    index = Index.build(stored)
+    index = LocalIndex.build(stored)
 
     def timed(count: int, rank: Rank | None = None) -> Callable[[int], object]:
         def one(place: int) -> object:

@@ -9,7 +9,7 @@ from . import options, render
 _SHOWN = 20  # paths that --dry-run names
 
 _INDEX = click.argument("location", metavar="INDEX", type=options.Index())
-_REPLACE = click.option("--replace", is_flag=True, help="Rows whose paths come again give way to the new ones.")
+_REPLACE = click.option("--replace", is_flag=True, help="Replace rows whose paths come again.")
 
 
 @click.command()
@@ -24,30 +24,30 @@ def add(location: Path | str, codes: tuple[Path, ...], replace: bool) -> None:
         th index add photos.index new.h5
         th index add photos.index monday.h5 tuesday.h5 --replace
 
-    The images get ids above all that were ever given. If the index has one of their paths already, nothing is added
-    unless you choose: --replace, or th index sync, which compares first.
+    The images get new ids. If the index has one of their paths already, nothing is added without --replace; th index
+    sync compares instead.
     """
-    from transhash.index import collection
+    import transhash
 
-    index = collection.open(location)
-    with render.rows("codes") as report:
-        added = index.add(codes, replace=replace, report=report)
+    index = transhash.open(location)
+    with render.rows("codes") as progress:
+        added = index.add(codes, replace=replace, progress=progress)
     render.note(f"{location}: added {added.rows} images, {added.replaced} in place of others; {len(index)} now")
 
 
 @click.command()
 @_INDEX
 @options.GLOB
-@click.option("--path", "paths", multiple=True, help="An image, as a path or as the index shows it.")
-@click.option("--id", "ids", multiple=True, type=click.IntRange(min=0), help="An image's id.")
+@click.option("--path", "paths", multiple=True, help="An image's path.")
+@click.option("--id", "ids", multiple=True, type=click.IntRange(0, (1 << 63) - 2), help="An image's id.")
 @click.option(
     "--list",
     "names",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="Images that this text file names, one path a line; - is standard input.",
+    help="Images that this text file lists, one path per line; - is standard input.",
 )
 @options.NULL
-@click.option("--dry-run", is_flag=True, help="Show which would go; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 def remove(
     location: Path | str,
     globs: tuple[str, ...],
@@ -57,7 +57,7 @@ def remove(
     null: bool,
     dry_run: bool,
 ) -> None:
-    """Remove images from an INDEX: all that any of the options names. The others keep their ids.
+    """Remove the images that any of the options names from an INDEX. The others keep their ids.
 
     \b
     Examples:
@@ -67,8 +67,8 @@ def remove(
 
     The image files stay where they are.
     """
-    from transhash.index import collection
-    from transhash.index.filters import Filter
+    import transhash
+    from transhash import Filter
 
     listed = [*map(str, paths), *(options.lines(names, null) if names else ())]
     named = [
@@ -77,8 +77,8 @@ def remove(
         *([Filter(ids=ids)] if ids else []),
     ]
     if not named:
-        raise click.UsageError("say what to remove: --glob, --path, --id or --list")
-    index = collection.open(location)
+        raise click.UsageError("choose what to remove: --glob, --path, --id or --list")
+    index = transhash.open(location)
     if dry_run:
         count, shown = index.matching(named, _SHOWN)
         for path in shown:
@@ -94,7 +94,7 @@ def remove(
 @_INDEX
 @click.argument("codes", type=options.EXISTING_FILE)
 def sync(location: Path | str, codes: Path) -> None:
-    """Make an INDEX hold what the CODES file holds: add what is new, remove what is gone, replace what changed.
+    """Make an INDEX hold exactly the images of the CODES file: add, remove and replace what differs.
 
     \b
     Example:
@@ -103,11 +103,11 @@ def sync(location: Path | str, codes: Path) -> None:
 
     Images with the same path, code and labels keep their ids.
     """
-    from transhash.index import collection
+    import transhash
 
-    index = collection.open(location)
-    with render.rows("codes") as report:
-        done = index.sync(codes, report)
+    index = transhash.open(location)
+    with render.rows("codes") as progress:
+        done = index.sync(codes, progress=progress)
     render.note(
         f"{location}: {done.added} images added, {done.removed} removed, {done.changed} changed; {len(index)} now"
     )
@@ -123,7 +123,8 @@ def sync(location: Path | str, codes: Path) -> None:
 )
 @click.option("-o", "--output", type=options.Output(), required=True, help="Index to write (a folder).")
 @_REPLACE
-def merge(folders: tuple[Path, ...], output: Path, replace: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace an index of another model or of another image folder.")
+def merge(folders: tuple[Path, ...], output: Path, replace: bool, force: bool) -> None:
     """Join INDEXes of one model into one, of the first's type.
 
     \b
@@ -132,37 +133,32 @@ def merge(folders: tuple[Path, ...], output: Path, replace: bool) -> None:
 
     Images of the first keep their ids, those of the others get new ones.
     """
-    from transhash.index.index import Index
+    import transhash
 
-    first, *others = (Index.open(folder) for folder in folders)
-    first.merge(others, replace=replace)
-    first.save(output)
-    render.note(f"wrote {output}: {len(first)} codes of {len(folders)} indexes")
+    merged = transhash.merge_indexes(folders, output, replace=replace, force=force)
+    render.note(f"wrote {output}: {len(merged)} codes of {len(folders)} indexes")
 
 
 @click.command()
 @_INDEX
 def verify(location: Path | str) -> None:
-    """Compare every file of an INDEX with its checksum, or read all rows of a server, and say all that is wrong.
+    """Check an INDEX: compare every file with its checksum, or read all rows from a server, and list the faults.
 
     \b
     Examples:
         th index verify photos.index
         th index verify milvus://localhost:19530/photos
     """
-    from transhash.index import collection, manifest
+    import transhash
 
-    index = collection.open(location)
-    with render.rows("codes") as report:
-        problems = list(index.verify(report))
+    index = transhash.open(location)
+    with render.rows("codes") as progress:
+        problems = list(index.verify(progress=progress))
     for problem in problems:
         render.line(problem)
-    if isinstance(location, Path):
-        files = manifest.read(location).files
-        what = f"{len(files)} files, {sum(file.bytes for file in files.values())} bytes, "
-        mend = f"{len(problems)} of {len(files)} files are not what was written; build the index again"
-    else:
-        what, mend = "", f"{len(problems)} things are wrong; th index sync makes it hold what a codes file holds"
     if problems:
-        raise click.ClickException(f"{location}: {mend}")
-    render.line(f"{location}: {what}{len(index)} codes are what was written")
+        hint = (
+            "build it again" if isinstance(location, Path) else "th index sync makes it hold what a codes file holds"
+        )
+        raise click.ClickException(f"{index.location}: damaged, faults: {len(problems)}; {hint}")
+    render.line(f"{index.location}: {len(index)} codes are intact")

@@ -1,5 +1,6 @@
 """Options and argument types that commands share."""
 
+import codecs
 import os
 import re
 import types
@@ -10,12 +11,10 @@ from typing import Any, get_args
 
 import click
 
-from transhash.errors import TransHashError
+from transhash.errors import TransHashError, redacted
+from transhash.index.locations import is_server
 
 from . import render
-
-_LAST_ID = (1 << 63) - 1
-_ID_DIGITS = len(str(_LAST_ID))
 
 Command = Callable[..., Any]
 
@@ -34,10 +33,10 @@ class Index(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a folder as a path, and the location of a collection as it is."""
-        if "://" not in str(value):
+        if not is_server(value):
             return super().convert(value, param, ctx)
         if self._because:
-            self.fail(f"{value}: only for index folders; {self._because}", param, ctx)
+            self.fail(f"{redacted(str(value))}: only for index folders; {self._because}", param, ctx)
         return str(value)
 
 
@@ -50,6 +49,18 @@ class FloatRange(click.FloatRange):
         if number != number:
             self.fail(f"{value} is not a number", param, ctx)
         return number
+
+
+class NewIndex(click.Path):
+    """A folder to write, whose parent must exist, or a collection on a server."""
+
+    def __init__(self) -> None:
+        """Take any path or location."""
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the folder as a path, and the location of a collection as it is."""
+        return str(value) if is_server(value) else Output().convert(value, param, ctx)
 
 
 class Output(click.Path):
@@ -199,19 +210,10 @@ def one_start(pretrained: bool, weights: Path | None) -> None:
 def lines(name: str, null: bool = False) -> Iterator[str]:
     """Yield what a file, or standard input for ``-``, lists: its lines that are not blank, or what ends in NUL."""
     with click.open_file(name, "rb") as file:
-        for line in file.read().split(b"\0" if null else b"\n"):
+        for line in file.read().removeprefix(codecs.BOM_UTF8).split(b"\0" if null else b"\n"):
             item = line if null else line.rstrip(b"\r")
             if item.strip():
                 yield os.fsdecode(item)
-
-
-def ids(name: str) -> Iterator[int]:
-    """Yield the ids that a file, or standard input for ``-``, lists."""
-    for line in lines(name):
-        number = line.strip()
-        if not (number.isdecimal() and len(number) <= _ID_DIGITS and int(number) <= _LAST_ID):
-            raise click.UsageError(f"{name}: {number[:40]!r} is not an id; write one number per line")
-        yield int(number)
 
 
 def given(**params: int | None) -> dict[str, int]:

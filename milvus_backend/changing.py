@@ -12,8 +12,7 @@ from transhash.codes import Codes, CodesFile, keys, open_codes
 from transhash.codes.models import check_same_model
 from transhash.errors import CodesError, MismatchError, SelectionError
 from transhash.files import display
-from transhash.index.collection import Added
-from transhash.index.index import Changes
+from transhash.index.rows import Added, Changes
 from transhash.progress import Progress
 
 from . import expressions, loading

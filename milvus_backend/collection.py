@@ -13,11 +13,12 @@ from pymilvus import DataType, MilvusClient
 from transhash import clustering
 from transhash.backends import check_params
 from transhash.codes import MAX_LABELS, Codes
-from transhash.codes.models import check_same_model, packed_queries
-from transhash.errors import BackendError, SelectionError
-from transhash.index.collection import Added, Params, Row
-from transhash.index.filters import Filter
-from transhash.index.index import Changes
+from transhash.codes.models import check_same_model
+from transhash.errors import BackendError, SelectionError, redacted
+from transhash.index import contract, kinds
+from transhash.index.contract import CodesInput, Params
+from transhash.index.filters import Filter, checked_ids
+from transhash.index.rows import Added, Changes, Row
 from transhash.progress import Progress, silent
 from transhash.results import Nearest, Within
 
@@ -34,8 +35,8 @@ _MAX_LISTS = 1 << 16
 _POLL = 0.2  # seconds between two looks at what the server is doing
 
 
-class MilvusCollection:
-    """Rows in a collection of Milvus, which holds all there is to know of them.
+class MilvusCollection(contract.Server):
+    """Images in a collection of Milvus, which stores everything that is known about them.
 
     Types are ``flat`` (BIN_FLAT, exact) and ``ivf`` (BIN_IVF_FLAT).
     """
@@ -65,7 +66,9 @@ class MilvusCollection:
         """
         server = Server(Location.parse(location), consistency)
         if not server.call("has_collection"):
-            raise BackendError(f"{location}: no such collection; make one with: th index build --backend milvus")
+            raise BackendError(
+                f"{redacted(location)}: no such collection; make one with: th index build CODES -o LOCATION"
+            )
         ledger = Ledger.read(server)
         if ledger.state.pending and ledger.state.pending.kind == "build":
             ledger.check_idle()
@@ -76,113 +79,104 @@ class MilvusCollection:
     def build(
         cls,
         codes: Path,
-        uri: str,
-        name: str,
+        location: str,
         *,
         type: str | None = None,
         params: Params | None = None,
-        report: Progress = silent,
+        progress: Progress = silent,
     ) -> Self:
-        """Make a collection of a codes file's rows; go on where an earlier call was stopped.
+        """Build a collection of a codes file's rows, with ids from 0; resume where an earlier call was stopped.
 
-        Raises BackendError if something else is there under the name, which is never touched.
+        Raises BackendError if another collection has that name; it is left as it is.
         """
-        location = Location.of(uri, name)
+        place = Location.parse(location)
         with changing.opened(codes) as file:
             model, digest = file.header.model, file.header.digest
             wanted = Contents(model, *_planned(type, params, len(file)), expressions.text(file.header.root))
-            server = Server(location)
+            server = Server(place)
             if not server.call("has_collection"):
                 load = Load("build", codes.name, digest, 0, len(file))
                 _create(server, wanted, State(0).begin(load))
             ledger = Ledger.read(server)
-            check_same_model(model, ledger.contents.model, f"{codes}", f"{location}")
+            check_same_model(model, ledger.contents.model, f"{codes}", f"{place}")
             pending = ledger.state.pending
             if not ledger.state.holds(digest) and (
                 pending is None or (pending.kind, pending.digest) != ("build", digest)
             ):
                 raise BackendError(
-                    f"{location}: is there already, with other rows than {codes.name}; "
+                    f"{place}: exists already, with other rows than {codes.name}; "
                     "change it with th index add or sync, or choose another name"
                 )
             if type and (wanted.type, wanted.params) != (ledger.contents.type, ledger.contents.params):
                 raise BackendError(
-                    f"{location}: is there already, as type {ledger.contents.type} with {ledger.contents.params}; "
+                    f"{place}: exists already, as type {ledger.contents.type} with {ledger.contents.params}; "
                     "leave --type out, or choose another name"
                 )
             _make_ready(server, ledger.contents)
             if pending:
-                changing.finish(ledger, file, report)
+                changing.finish(ledger, file, progress)
                 _settle(server)
         return cls(ledger)
 
     @property
     def location(self) -> str:
-        """What `open` takes."""
+        """The location that `transhash.open` takes."""
         return str(self._server.location)
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Return the number of images."""
         return self._server.count(expressions.EVERYTHING)
 
-    def search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        k: int = 10,
-        params: Params | None = None,
-        where: Filter | None = None,
-    ) -> Nearest:
-        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id)."""
-        if not 0 < k < MOST_HITS:
-            raise BackendError(f"k={k}: Milvus finds from 1 to {MOST_HITS - 1} for a query")
-        return self._searcher(params, where).nearest(packed_queries(queries, self.model, "the collection"), k)
+    def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
+        if k >= MOST_HITS:
+            raise BackendError(f"k={k}: Milvus finds from 1 to {MOST_HITS - 1} matches for a query")
+        return self._searcher(params, where).nearest(packed, k)
 
-    def range_search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        radius: int,
-        params: Params | None = None,
-        where: Filter | None = None,
-    ) -> Within:
-        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
-        if radius < 0:
-            raise BackendError(f"radius={radius}: must not be negative")
-        return self._searcher(params, where).within(packed_queries(queries, self.model, "the collection"), radius)
+    def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
+        return self._searcher(params, where).within(packed, min(radius, self.model.bits))
 
-    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
-        """Return what belongs to some ids (m,), in their order. Raises SelectionError for one that no row has."""
+    def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Row]:
+        """Return the paths and labels of the rows with the ids, in that order. Raises SelectionError."""
         found: dict[int, Row] = {}
-        wanted = np.unique(ids).tolist()
+        numbers = checked_ids(ids)
+        wanted = np.unique(numbers).tolist()
         for start in range(0, len(wanted), PAGE):
             some = expressions.one_of("id", wanted[start : start + PAGE])
             for row in self._server.query(some, ["path", "labels"], consistency_level=self._server.consistency):
                 found[row["id"]] = Row(os.fsdecode(expressions.path(row["path"])), tuple(row["labels"]))
         for id in wanted:
             if id not in found:
-                raise SelectionError(f"id {id}: not in the collection; it was removed, or never given")
-        return [found[id] for id in ids.tolist()]
+                raise SelectionError(f"id {id}: not in the collection; it was removed, or never existed")
+        return [found[id] for id in numbers.tolist()]
 
-    def matching(self, where: Sequence[Filter], most: int) -> tuple[int, list[str]]:
-        """Return how many rows pass one of the filters, and the paths of the first `most` of them."""
+    def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
+        """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
         condition = self._any(where)
-        rows = self._server.query(condition, ["path"], limit=most)
+        rows = self._server.query(condition, ["path"], limit=contract.whole("limit", limit, 1))
         return self._server.count(condition), [os.fsdecode(expressions.path(row["path"])) for row in rows]
 
-    def add(self, files: Sequence[Path], *, replace: bool = False, report: Progress = silent) -> Added:
-        """Add the rows of codes files, one file after the other; what was stopped goes on, what is done stays."""
-        done = [changing.add(self._ledger, file, replace, report) for file in files]
+    def add(
+        self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
+    ) -> Added:
+        """Add the rows of codes, file by file: a stopped one is resumed, and one that is in is passed over."""
+        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
+        done = []
+        for part in [kinds.codes_input(part) for part in parts]:
+            with kinds.as_file(part) as file:
+                done.append(changing.add(self._ledger, file, replace, progress))
         return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
 
-    def remove(self, where: Sequence[Filter]) -> int:
-        """Take away the rows that pass one of the filters; return how many."""
+    def remove(self, where: Filter | Sequence[Filter]) -> int:
+        """Remove the rows that pass at least one of the filters, and return how many."""
         return changing.remove(self._ledger, self._any(where))
 
-    def sync(self, file: Path, report: Progress = silent) -> Changes:
-        """Make the collection hold what a codes file holds."""
-        return changing.sync(self._ledger, file, report)
+    def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
+        """Make the collection hold exactly the rows of `codes`; equal rows keep their ids."""
+        with kinds.as_file(kinds.codes_input(codes)) as file:
+            return changing.sync(self._ledger, file, progress)
 
-    def verify(self, report: Progress = silent) -> Iterator[str]:
-        """Read every row; yield a line for what was begun and has not ended, and for each row that cannot be."""
+    def verify(self, *, progress: Progress = silent) -> Iterator[str]:
+        """Read every row; yield a line for a load that has not ended, and for each faulty row."""
         self._ledger.refresh()
         pending = self._ledger.state.pending
         if pending:
@@ -191,12 +185,12 @@ class MilvusCollection:
         for page in self._server.pages(expressions.EVERYTHING, ["id", "code", "path", "labels"]):
             for row in page:
                 if not before < row["id"] < self._ledger.state.next_id:
-                    yield f"{self.location}: id {row['id']} is there twice, or was never given"
+                    yield f"{self.location}: id {row['id']} is there twice, or was never used"
                 if len(row["code"][0]) * 8 != self.model.bits:
                     yield f"{self.location}: id {row['id']}: a code of {len(row['code'][0]) * 8} bits"
                 before = row["id"]
             done += len(page)
-            report(done, total)
+            progress(done, total)
         if done != total:
             yield f"{self.location}: {done} rows could be read of {total}"
 
@@ -213,8 +207,8 @@ class MilvusCollection:
             "bits": self.model.bits,
             "model": self.model.name,
             "digest": self.model.digest,
-            "next id": self._ledger.state.next_id,
-            **({"not ended": f"{pending.kind} of {pending.name}"} if pending else {}),
+            "next_id": self._ledger.state.next_id,
+            **({"pending": f"{pending.kind} of {pending.name}"} if pending else {}),
         }
 
     def _searcher(self, params: Params | None, where: Filter | None) -> Searcher:
@@ -231,8 +225,9 @@ class MilvusCollection:
         self._ledger.refresh()
         return self._ledger.state.next_id
 
-    def _any(self, where: Sequence[Filter]) -> str:
-        return expressions.any_of(selecting.condition(self._server, one, self._root) for one in where)
+    def _any(self, where: Filter | Sequence[Filter]) -> str:
+        chosen = contract.filters_of(where)
+        return expressions.any_of(selecting.condition(self._server, one, self._root) for one in chosen)
 
 
 def _planned(type: str | None, params: Params | None, count: int) -> tuple[str, dict[str, int]]:

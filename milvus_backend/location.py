@@ -34,7 +34,7 @@ class Location:
                 "an address with a password shows it to all: set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD"
             )
         if parts.path.strip("/") or parts.query or parts.fragment:
-            raise BackendError(f"{parts.scheme}://{parts.netloc}: nothing may follow; --collection names the rest")
+            raise BackendError(f"{parts.scheme}://{parts.netloc}: nothing may follow but the collection's name")
         if not _NAME.fullmatch(name):
             raise BackendError(f"collection {name!r}: Milvus takes letters, digits and _, and no digit first")
         host = f"[{host}]" if ":" in host else host

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import Codes, Index, hamming, load_hasher, read_codes, rerank, write_codes
+from transhash import Codes, hamming, load_hasher, read_codes, rerank, write_codes
 from transhash.codes import ModelRef, Records
 from transhash.errors import CodesError, MismatchError, ModelError
 from transhash.hashers.transhash import TransHasher
+from transhash.index.local import LocalIndex
 from transhash.packing import pack, unpack
 from transhash.results import NO_DISTANCE, NO_ID, Nearest
 
@@ -140,7 +141,7 @@ def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
     """By the ids that rows keep when others go; taken in stretches of one row, or all at once."""
     monkeypatch.setattr(rerank, "_SPAN", span)
     codes, outputs = some(3)
-    index = Index.build(collection(codes), backend, kind, params)
+    index = LocalIndex.build(collection(codes), backend, kind, params)
     index.remove(np.arange(40) % 3 == 1)
     found = index.search(pack(outputs), 20)
     ranked = rerank.by_outputs(index, found, outputs)
@@ -156,7 +157,7 @@ def stored(request, tmp_path):
     """An index of 40 codes, from which rows are gone, and a codes file with their embeddings."""
     codes, outputs = some(5)
     vectors = CORNERS[np.random.default_rng(5).integers(0, 5, 40)]
-    index = Index.build(collection(codes))
+    index = LocalIndex.build(collection(codes))
     gone = np.arange(40) % 4 == 2
     index.remove(gone)
     order = np.random.default_rng(6).permutation(40)
@@ -250,7 +251,7 @@ def test_query_asymmetric(th, pictures, hasher_file, library):
     images = [pictures / "circle" / "1.png", pictures / "cross" / "2.png"]
     found = answers(th("query", "i", *images, "-k", 20, "--rerank", "asymmetric", "--json", cwd=library))
     codes, outputs = rerank.encode(images, load_hasher(hasher_file, 2))
-    index = Index.open(library / "i")
+    index = LocalIndex.open(library / "i")
     expected = rerank.by_outputs(index, index.search(codes, 24), outputs).first(20)
     for place, matches in enumerate(found):
         assert [match["id"] for match in matches] == expected.ids[place].tolist()

@@ -1,11 +1,11 @@
-"""TransHash: find similar images with 16 to 256 bits per image.
+"""TransHash: find similar images with codes of 16 to 256 bits per image.
 
     import transhash
 
-    hasher = transhash.load_hasher("phash")               # or a file made by `th train`
-    codes = transhash.encode("photos/", hasher)           # a folder, or a list of files
-    index = transhash.Index.build(codes)                  # FAISS; index.save("photos.index") keeps it
-    matches = index.search(transhash.encode(["cat.jpg"], hasher), k=10)
+    codes = transhash.encode("photos/", "phash")               # or a hasher made by `th train`
+    index = transhash.build_index(codes, "photos.index")       # later: transhash.open("photos.index")
+    for match in index.search("cat.jpg", k=10)[0]:
+        print(match.path, match.distance)
 
 Importing this package loads neither torch nor numpy: names are resolved when they are first used.
 """
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from .errors import TransHashError
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
+    from .index.collection import build_index, merge_indexes, open, query, tune
+    from .index.describing import index_info
+    from .index.filters import Filter
     from .index.index import Index
+    from .index.matches import Match, Matches
     from .report.evaluate import Evaluation, evaluate
-    from .results import Nearest, Within
     from .training.config import FitConfig, TrainConfig
     from .training.run import fit, soup, train
     from .training.watcher import StepResult, Watcher
@@ -37,27 +40,34 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "hashers.architecture",
     "Codes": "codes",
-    "FitConfig": "training.config",
+    "EncodingSummary": "encoding.summary",
     "Evaluation": "report.evaluate",
+    "Filter": "index.filters",
+    "FitConfig": "training.config",
     "Index": "index.index",
-    "Nearest": "results",
+    "Match": "index.matches",
+    "Matches": "index.matches",
     "StepResult": "training.watcher",
-    "Within": "results",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
-    "dedup": "duplicates",
     "Watcher": "training.watcher",
-    "EncodingSummary": "encoding.summary",
+    "build_index": "index.collection",
+    "dedup": "duplicates",
     "encode": "encoding.run",
     "encode_to_file": "encoding.run",
     "evaluate": "report.evaluate",
     "fit": "training.run",
+    "index_info": "index.describing",
     "load_hasher": "hashers",
+    "merge_indexes": "index.collection",
+    "open": "index.collection",
+    "query": "index.collection",
     "read_codes": "codes",
     "soup": "training.run",
     "train": "training.run",
     "truncate": "codes",
     "truncate_codes": "codes",
+    "tune": "index.collection",
     "write_codes": "codes",
 }
 
@@ -66,25 +76,32 @@ __all__ = [
     "Codes",
     "EncodingSummary",
     "Evaluation",
+    "Filter",
     "FitConfig",
     "Index",
-    "Nearest",
+    "Match",
+    "Matches",
     "StepResult",
     "TrainConfig",
     "TransHashError",
     "Watcher",
-    "Within",
+    "build_index",
     "dedup",
     "encode",
     "encode_to_file",
     "evaluate",
     "fit",
+    "index_info",
     "load_hasher",
+    "merge_indexes",
+    "open",
+    "query",
     "read_codes",
     "soup",
     "train",
     "truncate",
     "truncate_codes",
+    "tune",
     "write_codes",
 ]
 

@@ -17,6 +17,7 @@ Equal scores are ordered by (distance, id). Equal codes get equal scores, to the
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +29,12 @@ from .encoding import run
 from .errors import MismatchError, ModelError
 from .files import display
 from .hashers.base import Hasher, OutputHasher
-from .index.index import Index
 from .packing import pack, unpack
 from .results import NO_ID, Nearest
 from .sources.base import ImageSource
+
+if TYPE_CHECKING:
+    from .index.local import LocalIndex
 
 _SPAN = 1 << 28  # bytes of codes that are taken from an index at a time
 _HELD = 1 << 28  # bytes of embeddings that are in memory at a time
@@ -124,8 +127,8 @@ def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating])
     return (_unit(embeddings) * _unit(query[None])).sum(axis=1, dtype=np.float64)
 
 
-def by_outputs(index: Index, found: Nearest, outputs: NDArray[np.floating]) -> ScoredNearest:
-    """Order what `Index.search` found by the outputs (q, bits) of the queries; codes come from the index.
+def by_outputs(index: "LocalIndex", found: Nearest, outputs: NDArray[np.floating]) -> ScoredNearest:
+    """Order what `LocalIndex.search` found by the outputs (q, bits) of the queries; codes come from the index.
 
     Raises BackendError if the index type does not give codes back; else as `asymmetric` does.
     """
@@ -135,9 +138,9 @@ def by_outputs(index: Index, found: Nearest, outputs: NDArray[np.floating]) -> S
 
 
 def by_embeddings(
-    index: Index, found: Nearest, queries: NDArray[np.floating], embeddings: str | Path
+    index: "LocalIndex", found: Nearest, queries: NDArray[np.floating], embeddings: str | Path
 ) -> ScoredNearest:
-    """Order what `Index.search` found by embeddings: those of the queries, (q, d), and those of a codes file.
+    """Order what `LocalIndex.search` found by embeddings: those of the queries, (q, d), and those of a codes file.
 
     Images are found in the file by their paths, fastest if the index was built from it. It is opened anew in every
     call.
@@ -225,7 +228,7 @@ def _named(ranked: ScoredNearest, ids: NDArray[np.int64]) -> ScoredNearest:
     return ScoredNearest(np.append(ids, NO_ID)[ranked.ids], ranked.distances, ranked.scores)
 
 
-def _codes(index: Index, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _codes(index: "LocalIndex", ids: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Return the codes of ascending ids, by stretches: for one code a backend may pass over all it has."""
     rows, width = index.ids.rows(ids), index.model.bits // 8
     codes = np.empty((len(rows), width), np.uint8)

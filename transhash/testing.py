@@ -29,9 +29,9 @@ from .backends.contract import Backend
 from .codes import Codes, ModelRef, Records, label_ids, write_codes
 from .errors import BackendError, MismatchError, SelectionError, TransHashError
 from .index import collection
-from .index.collection import Collection
+from .index.contract import Collection
 from .index.filters import Filter
-from .index.index import Changes
+from .index.rows import Changes
 
 _WIDTHS = (1, 3, 8, 16, 128)  # bytes in a code
 
@@ -315,8 +315,8 @@ class CollectionContract:
         ):
             self._check(made.opened, rows, where, k=10)
             self._check(made.opened, rows, where, radius=30)
-        assert not len(made.opened.search(_queries(rows)[:0], 3, self.search_params))
-        assert not len(made.opened.range_search(_queries(rows)[:0], 3, self.search_params))
+        assert not len(made.opened.search(_queries(rows)[:0], 3, params=self.search_params))
+        assert not len(made.opened.search(_queries(rows)[:0], radius=3, params=self.search_params))
 
     def test_names_from_anywhere(self) -> None:
         """Paths of any bytes and labels of any characters come back, and filters find them."""
@@ -331,9 +331,10 @@ class CollectionContract:
         query = np.zeros((1, 8), np.uint8)
         for id, row in zip(strange, found, strict=True):
             for where in (Filter(labels=row.labels[:1]), Filter(paths=[row.path])):
-                assert made.opened.search(query, 5, self.search_params, where).ids.tolist() == [[id]]
-        there = made.opened.search(query, 5, self.search_params, Filter(globs=["/pictures/日本/*"]))
-        assert [rows[id].path for id in there.ids[0].tolist()] == ["日本/猫.png".encode()]
+                (match,) = made.opened.search(query, 5, where=where, params=self.search_params)[0]
+                assert (match.id, match.path, match.labels) == (id, row.path, row.labels)
+        there = made.opened.search(query, 5, where=Filter(globs=["/pictures/日本/*"]), params=self.search_params)
+        assert [rows[id].path for id in there.ids.tolist()] == ["日本/猫.png".encode()]
 
     def test_refuses_what_makes_no_sense(self) -> None:
         """Codes of other models, unknown names and paths that are there already are refused, and change nothing."""
@@ -343,7 +344,7 @@ class CollectionContract:
         other = made.file([_Image(b"new.png", bytes(8))], foreign)
         for refusing in (
             lambda: opened.search(queries),
-            lambda: opened.range_search(queries, 1),
+            lambda: opened.search(queries, radius=1),
             lambda: opened.search(queries.packed[:, :4]),
             lambda: opened.add([other]),
             lambda: opened.sync(other),
@@ -357,14 +358,14 @@ class CollectionContract:
             Filter(paths=["nothing.png"]),
             Filter(ids=[0], paths=[os.fsdecode(rows[1].path)]),
         ):
-            _refuses(f"{where}", opened.search, queries.packed, 1, self.search_params, where, error=SelectionError)
+            _refuses(f"{where}", opened.search, queries.packed, 1, where=where, error=SelectionError)
             _refuses(f"{where}", opened.remove, [where], error=SelectionError)
         _refuses("to remove everything", opened.remove, [Filter(globs=["*"])], error=SelectionError)
         _refuses("a path twice", opened.add, [made.file([_Image(rows[0].path, bytes(8))])], error=SelectionError)
         _refuses("an unknown id", opened.rows, np.array([0, 999_999]), error=SelectionError)
         _refuses("no neighbours", opened.search, queries.packed, 0)
-        _refuses("a negative radius", opened.range_search, queries.packed, -1)
-        _refuses("an unknown parameter", opened.search, queries.packed, 1, {"no_such_parameter": 1})
+        _refuses("a negative radius", opened.search, queries.packed, radius=-1)
+        _refuses("an unknown parameter", opened.search, queries.packed, 1, params={"no_such_parameter": 1})
         self._check(opened, rows, k=30)
 
     def test_changes(self) -> None:
@@ -428,17 +429,19 @@ class CollectionContract:
         codes = np.frombuffer(b"".join(image.code for image in passed.values()), np.uint8).reshape(-1, 8)
         queries = _queries(rows)
         if k:
-            found, expected = opened.search(queries, k, self.search_params, where), hamming.top_k(queries, codes, k)
-            assert found.ids.dtype == np.int64
-            assert found.distances.dtype == np.int32
-            np.testing.assert_array_equal(found.distances, expected.distances)
-            np.testing.assert_array_equal(found.ids, ids[expected.ids])
+            found = opened.search(queries, k, where=where, params=self.search_params)
+            nearest = hamming.top_k(queries, codes, k)
+            np.testing.assert_array_equal(np.diff(found.offsets), nearest.ids.shape[1])
+            expected, far = nearest.ids.ravel(), nearest.distances.ravel()
         else:
-            inside = opened.range_search(queries, radius, self.search_params, where)
-            all_inside = hamming.within(queries, codes, radius)
-            np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
-            np.testing.assert_array_equal(inside.distances, all_inside.distances)
-            np.testing.assert_array_equal(inside.ids, ids[all_inside.ids])
+            found = opened.search(queries, radius=radius, where=where, params=self.search_params)
+            inside = hamming.within(queries, codes, radius)
+            np.testing.assert_array_equal(found.offsets, inside.offsets)
+            expected, far = inside.ids, inside.distances
+        assert found.ids.dtype == np.int64
+        assert found.distances.dtype == np.int32
+        np.testing.assert_array_equal(found.distances, far)
+        np.testing.assert_array_equal(found.ids, ids[expected])
 
 
 _MODEL = ModelRef("phash", "ab" * 32, 64)

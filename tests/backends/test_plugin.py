@@ -38,20 +38,20 @@ def test_used_like_any_other(th, plugin, pictures, tmp_path):
     th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     answers = []
     for backend in ("exact", "faiss", "toy"):
-        th("index", "build", "c.h5", "-o", f"{backend}.index", "--backend", backend, cwd=tmp_path, env=plugin)
+        th("index", "build", "c.h5", "-o", f"{backend}.index", "--type", backend, cwd=tmp_path, env=plugin)
         found = th("query", f"{backend}.index", "c.h5", "-k", 7, "--json", cwd=tmp_path, env=plugin)
         answers.append(json.loads(found.stdout)["queries"])
     assert answers[0] == answers[1] == answers[2]
     info = json.loads(th("index", "info", "toy.index", "--json", cwd=tmp_path).stdout)
-    assert (info["backend"], info["count"], info["info"]) == ("toy", 24, {"type": "toy"})
+    assert (info["backend"], info["codes"], info["type"]) == ("toy", 24, "toy")
 
 
 def test_missing_and_broken_plugins_are_named(th, plugin, pictures, tmp_path):
     th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
-    th("index", "build", "c.h5", "-o", "toy.index", "--backend", "toy", cwd=tmp_path, env=plugin)
+    th("index", "build", "c.h5", "-o", "toy.index", "--type", "toy", cwd=tmp_path, env=plugin)
     gone = th("query", "toy.index", "c.h5", cwd=tmp_path, code=1)
     assert gone.stderr == "Error: backend 'toy' is not installed; there are: exact, faiss, triton\n"
-    broken = th("index", "build", "c.h5", "-o", "b.index", "--backend", "broken", cwd=tmp_path, code=1, env=plugin)
+    broken = th("index", "build", "c.h5", "-o", "b.index", "--type", "broken", cwd=tmp_path, code=1, env=plugin)
     assert "ModuleNotFoundError" in broken.stderr
     assert "reinstall the package 'transhash-toy-backend'" in broken.stderr
     assert broken.stderr.count("\n") == 1

@@ -36,7 +36,7 @@ def test_json_agrees_with_numpy(th, library, index):
         assert [match["rank"] for match in answer["matches"]] == [1, 2, 3, 4, 5, 6]
         for match in answer["matches"]:
             assert match["path"] == codes.records.path(match["id"])
-            assert (match["label"],) == codes.records.names(match["id"])
+            assert tuple(match["labels"]) == codes.records.names(match["id"])
 
 
 def test_several_labels_are_joined(th, library, tmp_path):
@@ -46,7 +46,7 @@ def test_several_labels_are_joined(th, library, tmp_path):
     th("encode", "photos", "-o", "c.h5", "--model", "phash", "--list", "list.txt", cwd=tmp_path)
     th("index", "build", "c.h5", "-o", "i", cwd=tmp_path)
     (answer,) = json.loads(th("query", "i", "photos/cross/0.png", "--json", cwd=tmp_path).stdout)["queries"]
-    assert [match["label"] for match in answer["matches"]] == ["red, green", None]
+    assert [match["labels"] for match in answer["matches"]] == [["red", "green"], []]
     rows = list(csv.reader(io.StringIO(th("query", "i", "photos/cross/0.png", "--csv", cwd=tmp_path).stdout)))
     assert [row[3] for row in rows] == ["label", "red, green", ""]
     assert "red, green" in th("query", "i", "photos/cross/0.png", cwd=tmp_path).stdout
@@ -56,7 +56,7 @@ def test_images_are_encoded_with_the_indexs_model(th, library):
     done = th("query", "flat.index", "photos/circle/3.png", "photos/stripe/5.png", "-k", 1, "--json", cwd=library)
     first, second = json.loads(done.stdout)["queries"]
     assert (first["matches"][0]["distance"], first["matches"][0]["path"]) == (0, str(library / "photos/circle/3.png"))
-    assert second["matches"][0]["label"] == "stripe"
+    assert second["matches"][0]["labels"] == ["stripe"]
 
 
 @pytest.mark.parametrize("k", [None, 2])
@@ -155,7 +155,7 @@ def test_info(th, library):
         "64",
     )
     document = json.loads(th("index", "info", "flat.index", "--json", cwd=library).stdout)
-    assert (document["count"], document["model"], document["info"]["type"]) == (25, "phash", "flat")
+    assert (document["codes"], document["model"], document["type"]) == (25, "phash", "flat")
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,13 @@ def test_info(th, library):
         (["query", "photos", "c.h5"], 1, "not an index folder"),
         (["query", "c.h5", "c.h5"], 1, "not an index folder"),
         (["query", "flat.index", "c.h5", "-k", "0"], 2, "-k"),
-        (["query", "flat.index", "c.h5", "c.h5"], 2, "queried alone"),
         (["query", "flat.index", "c.h5", "--json", "--csv"], 2, "exclude each other"),
         (["query", "flat.index", "c.h5", "--nprobe", "3"], 1, "no parameter nprobe"),
         (["query", "flat.index", "c.h5", "--sheet", "no/s.png"], 2, "'no' does not exist"),
-        (["query", "flat.index", "photos"], 1, "folder"),
         (["index", "build", "c.h5", "-o", "photos"], 1, "not an index folder"),
         (["index", "build", "photos/cross/0.png", "-o", "x"], 1, "not a codes file"),
         (["index", "build", "c.h5", "-o", "x", "--type", "tree"], 1, "it has: flat, ivf"),
-        (["index", "build", "c.h5", "-o", "x", "--backend", "none"], 1, "there are: exact, faiss"),
+        (["index", "build", "c.h5", "-o", "x", "--type", "none:"], 1, "there are: exact, faiss"),
         (["index", "build", "c.h5", "-o", "x", "--type", "ivf", "--nlist", "99"], 1, "choose fewer"),
         (["index", "info", "photos"], 1, "not an index folder"),
         (["eval", "c.h5"], 2, "--queries"),

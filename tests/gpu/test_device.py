@@ -27,8 +27,8 @@ def folder(tmp_path_factory):
     names = StringTable.of([b"%03d.jpg" % place for place in range(len(rows))])
     codes = Codes(rows, Records(names), ModelRef("test", "test", 16))
     write_codes(folder / "q.h5", codes.take(np.arange(len(rows)) < 2))
-    Index.build(codes, "faiss", "ivf", {"nlist": 4, "nprobe": 2}).save(folder / "faiss.index")
-    Index.build(codes, "triton", "ivf", {"nlist": 4, "nprobe": 2}).save(folder / "triton.index")
+    Index.build(codes, "ivf", {"nlist": 4, "nprobe": 2}).save(folder / "faiss.index")
+    Index.build(codes, "triton:ivf", {"nlist": 4, "nprobe": 2}).save(folder / "triton.index")
     return folder
 
 

@@ -1,25 +1,30 @@
 """Folders keep the contract of collections, whatever searches in them."""
 
+import numpy as np
 import pytest
 
-from transhash.codes import read_codes
+import transhash
+from transhash.codes import ModelRef, Records
 from transhash.errors import BackendError, IndexFolderError
-from transhash.index import collection
-from transhash.index.index import Index
 from transhash.testing import CollectionContract
 
 
 class OfFolder(CollectionContract):
-    backend = "faiss"
     type = None
 
     def build(self, codes, place):
-        Index.build(read_codes(codes), self.backend, self.type).save(place / "index")
-        return collection.open(place / "index")
+        return transhash.build_index(codes, place / "index", type=self.type)
 
 
 class TestExact(OfFolder):
-    backend = "exact"
+    type = "exact"
+
+
+class TestInMemory(OfFolder):
+    test_changes = None  # opens the collection again
+
+    def build(self, codes, place):
+        return transhash.build_index(codes)
 
 
 class TestFlat(OfFolder):
@@ -45,27 +50,30 @@ def test_what_servers_cannot_do_is_said_before_they_are_asked(th, arguments, why
     assert done.stderr.count("\n") == 1
 
 
-def test_an_index_is_a_folder_or_on_a_server(th, tmp_path):
-    (tmp_path / "c.h5").touch()
-    for place in ([], ["-o", "x", "--uri", "http://localhost"], ["--uri", "http://localhost"]):
-        assert "say where to" in th("index", "build", "c.h5", *place, cwd=tmp_path, code=2).stderr
-    unknown = ["--backend", "faiss", "--uri", "http://localhost", "--collection", "c"]
-    assert (
-        "server 'faiss' is not installed; there are: milvus"
-        in th("index", "build", "c.h5", *unknown, cwd=tmp_path, code=1).stderr
-    )
+def test_a_server_must_be_installed(th, tmp_path):
+    codes = transhash.Codes(np.zeros((1, 8), np.uint8), Records([b"a.png"]), ModelRef("phash", "digest", 64))
+    transhash.write_codes(tmp_path / "c.h5", codes)
+    done = th("index", "build", "c.h5", "-o", "none://user:secret@localhost/photos", cwd=tmp_path, code=1)
+    assert done.stderr == "Error: server 'none' is not installed; there are: milvus\n"
+
+
+@pytest.mark.parametrize("arguments", [["dedup", "--radius", 1], ["index", "merge", "-o", "y"], ["index", "tune"]])
+def test_no_command_prints_a_password(th, tmp_path, arguments):
+    done = th(*arguments, "milvus://root:hunter2@127.0.0.1:1/x", cwd=tmp_path, code=2)
+    assert "hunter2" not in done.stderr
+    assert "milvus://…@127.0.0.1:1/x: only for index folders" in done.stderr
 
 
 def test_no_such_folder(tmp_path):
     with pytest.raises(IndexFolderError, match="not an index folder"):
-        collection.open(tmp_path / "none")
+        transhash.open(tmp_path / "none")
 
 
 def test_a_server_that_is_not_installed_is_named():
     with pytest.raises(BackendError, match=r"server 'none' is not installed; there are: milvus"):
-        collection.open("none://localhost/photos")
+        transhash.open("none://localhost/photos")
 
 
 def test_a_server_maps_nothing():
-    with pytest.raises(BackendError, match="only a folder can be mapped"):
-        collection.open("milvus://localhost/photos", mmap=True)
+    with pytest.raises(BackendError, match="only an index folder can be mapped"):
+        transhash.open("milvus://localhost/photos", mmap=True)

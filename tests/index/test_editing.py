@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import Codes, Index, hamming
+from transhash import Codes, hamming
 from transhash.codes import ModelRef, Records
 from transhash.errors import BackendError, IndexFolderError, MismatchError, SelectionError
 from transhash.index import filters, manifest
+from transhash.index.local import LocalIndex
 
 MODEL = ModelRef("phash", "digest-a", 16)
 NAMES = ("red", "green", "blue")
@@ -57,13 +58,13 @@ EDITS = st.lists(
 @given(first=ROWS.filter(len), edits=EDITS)
 def test_edits_equal_those_of_a_dict(backend, kind, first, edits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("edited") / "i"
-    index = Index.build(codes_of(first), backend, kind)
+    index = LocalIndex.build(codes_of(first), backend, kind)
     plain = {id: (b"/photos/" + path, code, label) for id, (path, code, label) in enumerate(first)}
     following = len(first)
     for name, values, root in edits:
         if name == "save":
             index.save(folder)
-            index = Index.open(folder)
+            index = LocalIndex.open(folder)
             continue
         if name == "remove":
             gone = {id for id, (path, _, _) in plain.items() if int(path.split(b"/")[-1][:-4]) in values}
@@ -93,7 +94,7 @@ def test_edits_equal_those_of_a_dict(backend, kind, first, edits, tmp_path_facto
             elif name == "merge":
                 if not values:
                     continue
-                index.merge([Index.build(codes)], replace=True)
+                index.merge([LocalIndex.build(codes)], replace=True)
             elif name == "replace" or not gone:
                 ids = index.add(codes, replace=name == "replace")
                 assert ids.tolist() == list(range(following, following + len(new)))
@@ -123,16 +124,16 @@ def numbered(start, stop):
 
 @pytest.fixture
 def folder(tmp_path):
-    Index.build(numbered(0, 50)).save(tmp_path / "photos.index")
+    LocalIndex.build(numbered(0, 50)).save(tmp_path / "photos.index")
     return tmp_path / "photos.index"
 
 
 def test_ids_survive_on_disk_and_are_never_given_again(folder):
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         index.remove(filters.ids(index, [3, 48, 49]))
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         assert index.add(numbered(50, 52)).tolist() == [50, 51]
-    index = Index.open(folder)
+    index = LocalIndex.open(folder)
     assert len(index) == 49
     assert os.fsencode(index.path(47)) == b"/photos/47.jpg"
     assert os.fsencode(index.path(50)) == b"/photos/50.jpg"
@@ -146,7 +147,7 @@ def test_ids_survive_on_disk_and_are_never_given_again(folder):
 
 
 def test_the_example_of_the_format_reads_them(folder, monkeypatch):
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         index.remove(np.arange(50) % 7 < 3)
         index.add(numbered(60, 62))
     text = (Path(__file__).parents[2] / "docs" / "index-format.md").read_text(encoding="utf-8")
@@ -160,51 +161,51 @@ def test_version_0_opens_and_can_be_edited(folder):
     document = json.loads((folder / manifest.NAME).read_text()) | {"version": 0}
     del document["next_id"]
     (folder / manifest.NAME).write_text(json.dumps(document))
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         index.remove(filters.ids(index, [0]))
     assert json.loads((folder / manifest.NAME).read_text())["version"] == 1
-    assert os.fsencode(Index.open(folder).path(49)) == b"/photos/49.jpg"
+    assert os.fsencode(LocalIndex.open(folder).path(49)) == b"/photos/49.jpg"
 
 
 def test_an_edit_that_fails_leaves_the_folder(folder):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="the user's"), Index.edit(folder) as index:
+    with pytest.raises(ValueError, match="the user's"), LocalIndex.edit(folder) as index:
         index.remove(filters.ids(index, [1]))
         raise ValueError("the user's")
-    with pytest.raises(SelectionError), Index.edit(folder) as index:
+    with pytest.raises(SelectionError), LocalIndex.edit(folder) as index:
         index.remove(filters.ids(index, [1]))
         index.add(numbered(0, 1))
-    with pytest.raises(MismatchError), Index.edit(folder) as index:
+    with pytest.raises(MismatchError), LocalIndex.edit(folder) as index:
         index.add(codes_of([(b"x", 1, -1)], model=ModelRef("phash", "other", 16)))
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         pass
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_what_a_type_cannot_do_is_refused_before_anything_is_written(tmp_path):
-    Index.build(numbered(0, 50), type="hnsw").save(tmp_path / "i")
+    LocalIndex.build(numbered(0, 50), type="hnsw").save(tmp_path / "i")
     before = (tmp_path / "i" / manifest.NAME).read_bytes()
-    with pytest.raises(BackendError), Index.edit(tmp_path / "i") as index:
+    with pytest.raises(BackendError), LocalIndex.edit(tmp_path / "i") as index:
         try:
             index.add(numbered(49, 51), replace=True)
         finally:
             assert len(index) == len(index.records) == len(index.ids) == 50
     assert (tmp_path / "i" / manifest.NAME).read_bytes() == before
-    with Index.edit(tmp_path / "i") as index:
+    with LocalIndex.edit(tmp_path / "i") as index:
         index.add(numbered(50, 51))
-    assert len(Index.open(tmp_path / "i")) == 51
+    assert len(LocalIndex.open(tmp_path / "i")) == 51
 
 
 def test_tuning_is_an_edit(tmp_path):
-    Index.build(numbered(0, 50), type="ivf", params={"nlist": 5}).save(tmp_path / "i")
-    with Index.edit(tmp_path / "i") as index:
+    LocalIndex.build(numbered(0, 50), type="ivf", params={"nlist": 5}).save(tmp_path / "i")
+    with LocalIndex.edit(tmp_path / "i") as index:
         index.backend.tune(4)
     assert manifest.read(tmp_path / "i").info["nprobe"] == 4
 
 
 def test_a_mapped_index_answers_and_is_not_changed(folder):
-    index = Index.open(folder, mmap=True)
+    index = LocalIndex.open(folder, mmap=True)
     assert index.search(numbered(7, 8), 1).ids.tolist() == [[7]]
     for change in (lambda: index.add(numbered(50, 51)), lambda: index.remove(filters.ids(index, [7]))):
         with pytest.raises(BackendError, match="mmap"):
@@ -213,13 +214,13 @@ def test_a_mapped_index_answers_and_is_not_changed(folder):
 
 
 def test_only_an_index_is_edited(tmp_path):
-    with pytest.raises(IndexFolderError, match="not an index folder"), Index.edit(tmp_path):
+    with pytest.raises(IndexFolderError, match="not an index folder"), LocalIndex.edit(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_labels_of_both_are_joined():
-    index = Index.build(codes_of([(b"a", 1, 2), (b"b", 2, -1)]))
+    index = LocalIndex.build(codes_of([(b"a", 1, 2), (b"b", 2, -1)]))
     several = Records([b"c", b"d"], b"/photos", np.array([[0, 1], [1, -1]], np.int32), ("blue", "new"))
     index.add(Codes(np.zeros((2, 2), np.uint8), several, MODEL))
     index.add(codes_of([(b"e", 5, -1)]))
@@ -228,15 +229,18 @@ def test_labels_of_both_are_joined():
 
 
 def test_merging_needs_one_model():
-    one, other = Index.build(numbered(0, 3)), Index.build(codes_of([(b"x", 1, -1)], model=ModelRef("m", "other", 16)))
+    one, other = (
+        LocalIndex.build(numbered(0, 3)),
+        LocalIndex.build(codes_of([(b"x", 1, -1)], model=ModelRef("m", "other", 16))),
+    )
     with pytest.raises(MismatchError, match="cannot be compared"):
-        one.merge([Index.build(numbered(3, 5)), other])
+        one.merge([LocalIndex.build(numbered(3, 5)), other])
     assert len(one) == 3
 
 
 def test_a_reader_that_was_there_before_still_answers(folder):
-    reader = Index.open(folder)
-    with Index.edit(folder) as index:
+    reader = LocalIndex.open(folder)
+    with LocalIndex.edit(folder) as index:
         index.remove(filters.globs(index, ["1*.jpg"]))
     assert len(list(folder.glob("[!.]*"))) == 2
     assert os.fsencode(reader.path(int(reader.search(numbered(17, 18), 1).ids[0, 0]))) == b"/photos/17.jpg"
@@ -245,11 +249,11 @@ def test_a_reader_that_was_there_before_still_answers(folder):
 
 READER = """
 import sys, time
-from transhash import Index
+from transhash.index.local import LocalIndex
 from transhash.codes import open_codes
 sizes, until = set(), time.monotonic() + float(sys.argv[2])
 while time.monotonic() < until:
-    index = Index.open(sys.argv[1])
+    index = LocalIndex.open(sys.argv[1])
     found = index.search(index.codes().packed[-1:], 1)
     assert index.path(found.ids[0, 0]).endswith(f"/{found.ids[0, 0]}.jpg"), index.path(found.ids[0, 0])
     sizes.add(len(index))
@@ -265,7 +269,7 @@ def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
     ]
     number = 50
     while any(reader.poll() is None for reader in readers):
-        with Index.edit(folder) as index:
+        with LocalIndex.edit(folder) as index:
             index.add(numbered(number, number + 1))
             if number % 3 == 0:
                 index.remove(filters.ids(index, [number // 3 - 16]))
@@ -280,14 +284,14 @@ def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
 ADDER = """
 import sys, time
 import numpy as np
-from transhash import Codes, Index
+from transhash import Codes
 from transhash.codes import ModelRef, Records
 from transhash.errors import OutputError
 records, model = Records([sys.argv[2].encode()], b"/photos"), ModelRef("phash", "digest-a", 16)
 codes = Codes(np.zeros((1, 2), np.uint8), records, model)
 while True:
     try:
-        with Index.edit(sys.argv[1]) as index:
+        with LocalIndex.edit(sys.argv[1]) as index:
             index.add(codes)
         break
     except OutputError as error:
@@ -303,7 +307,7 @@ def test_no_edit_is_lost_among_several_writers(folder):
     ]
     for process in running:
         assert process.communicate()[1] == b""
-    index = Index.open(folder)
+    index = LocalIndex.open(folder)
     assert sorted(map(index.path, range(50, 54))) == [f"/photos/new {number}" for number in range(4)]
     assert len(list(folder.glob("[!.]*"))) == 2
 
@@ -311,15 +315,15 @@ def test_no_edit_is_lost_among_several_writers(folder):
 def test_kill_during_an_edit_leaves_the_old_index(folder):
     code = f"""
 import os, signal
-from transhash import Index
+from transhash.index.local import LocalIndex
 from transhash.index import filters, manifest
 manifest.files.replacing = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-with Index.edit({str(folder)!r}) as index:
+with LocalIndex.edit({str(folder)!r}) as index:
     index.remove(filters.ids(index, [7]))
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    assert len(Index.open(folder)) == 50
-    with Index.edit(folder) as index:
+    assert len(LocalIndex.open(folder)) == 50
+    with LocalIndex.edit(folder) as index:
         index.add(numbered(60, 61))
     assert len(list(folder.glob("[!.]*"))) == 2
 
@@ -334,18 +338,18 @@ def edit_manifest(folder, **changes):
     [{"next_id": 49}, {"next_id": 48}, {"next_id": 2**63}, {"next_id": "x"}, {"next_id": None}, {"version": 2}],
 )
 def test_damaged_ids_give_one_line(folder, changes):
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         index.remove(filters.ids(index, [7]))
     edit_manifest(folder, **changes)
     with pytest.raises(IndexFolderError) as caught:
-        Index.open(folder)
+        LocalIndex.open(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_ids_that_are_missing(folder):
-    with Index.edit(folder) as index:
+    with LocalIndex.edit(folder) as index:
         index.remove(filters.ids(index, [7]))
     stored = json.loads((folder / manifest.NAME).read_text())["files"]
     edit_manifest(folder, files={name: file for name, file in stored.items() if name != "ids.safetensors"})
     with pytest.raises(IndexFolderError, match=r"names no ids\.safetensors"):
-        Index.open(folder)
+        LocalIndex.open(folder)

@@ -1,11 +1,9 @@
-"""A collection that can be searched and changed, wherever it lies: a folder here, or rows on a server.
+"""Open, build and merge indexes, wherever they are: a folder on this machine, or a collection on a server.
 
-    from transhash import collection
-    from transhash.index.filters import Filter
+    import transhash
 
-    photos = collection.open("photos.index")  # or "milvus://localhost:19530/photos"
-    found = photos.search(queries, k=10, where=Filter(globs=["cats/*"]))
-    photos.rows(found.ids[0])  # their paths and labels
+    photos = transhash.open("photos.index")  # or "milvus://localhost:19530/photos"
+    matches = photos.search("cat.jpg", k=10, where=transhash.Filter(globs=["cats/*"]))
 
 A server is a class named by an entry point of the group ``transhash.servers``, under the name that its locations
 begin with::
@@ -13,280 +11,149 @@ begin with::
     [project.entry-points."transhash.servers"]
     milvus = "milvus_backend:MilvusCollection"
 
-A `transhash.backends.Backend` searches codes in this process and knows rows by position; the core keeps the rest in
-the index folder. A server keeps codes, ids, paths, labels and the model's digest itself, so that a client needs no
-memory for rows that it does not ask for. Rows have the same ids in both: int64, never given twice.
+A `transhash.backends.Backend` searches codes in this process and knows rows by position; the core keeps everything
+else in the index folder. A server keeps codes, ids, paths, labels and the model's digest itself, so a client needs no
+memory for rows that it does not ask for. Ids are the same in both.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, cast
 
 from .. import plugins
-from ..codes import Codes, ModelRef, read_codes
-from ..errors import BackendError
+from ..codes import Codes, open_codes, read_codes
+from ..errors import BackendError, redacted
 from ..progress import Progress, silent
-from ..results import Nearest, Within
-from . import filters, manifest
-from .filters import Filter, Mask
-from .index import Changes, Index
+from . import kinds, local
+from .contract import CodesInput, Collection, K, Params, Server, checked_params
+from .index import Index
+from .locations import is_server
+from .matches import Matches
+from .tuning import Tuning, checked_recall
 
 GROUP = "transhash.servers"
 
-Params = Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a collection says of an image: its path, and its labels: none, one or several."""
-
-    path: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Added:
-    """What `Collection.add` did: rows that came, and how many of them in place of others."""
-
-    rows: int
-    replaced: int
-
-
-class Collection(Protocol):
-    """Rows with an id, a code, a path and labels, all of one model.
-
-    Changes are on disk, or the server's word is given, when a method returns. Codes come as codes files, so that they
-    need not fit into memory. Filters that name nothing raise SelectionError, and other models' codes MismatchError.
-    """
-
-    model: ModelRef
-
-    @property
-    def location(self) -> str:
-        """What `open` takes."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        ...
-
-    def search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        k: int = 10,
-        params: Params | None = None,
-        where: Filter | None = None,
-    ) -> Nearest:
-        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id).
-
-        With a filter n is the number of rows that pass it.
-        """
-        ...
-
-    def range_search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        radius: int,
-        params: Params | None = None,
-        where: Filter | None = None,
-    ) -> Within:
-        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
-        ...
-
-    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
-        """Return what belongs to some ids (m,), in their order. Raises SelectionError for one that no row has."""
-        ...
-
-    def matching(self, where: Sequence[Filter], most: int) -> tuple[int, list[str]]:
-        """Return how many rows pass one of the filters, and the paths of the first `most` of them."""
-        ...
-
-    def add(self, files: Sequence[Path], *, replace: bool = False, report: Progress = silent) -> Added:
-        """Add the rows of codes files, with ids above all that were ever given.
-
-        Raises SelectionError, before it changes anything, if a path of a file is there already, unless such rows
-        shall be replaced.
-        """
-        ...
-
-    def remove(self, where: Sequence[Filter]) -> int:
-        """Take away the rows that pass one of the filters; return how many. SelectionError if none would be left."""
-        ...
-
-    def sync(self, file: Path, report: Progress = silent) -> Changes:
-        """Make the collection hold what a codes file holds.
-
-        Rows that are in both with the same path, code and labels keep their ids; others go or come.
-        """
-        ...
-
-    def verify(self, report: Progress = silent) -> Iterator[str]:
-        """Look at every row, and yield what is wrong, a line each."""
-        ...
-
-    def info(self) -> dict[str, int | str]:
-        """Describe it: ``backend``, ``type``, ``codes``, ``bits``, ``model``, ``digest``, and what else there is."""
-        ...
-
-
-class Server(Collection, Protocol):
-    """A collection on a server, as its entry point's class makes it."""
-
-    types: ClassVar[tuple[str, ...]]
-    """The index types it can build; the first is the default."""
-
-    @classmethod
-    def open(cls, location: str) -> Self:
-        """Open what lies at a location. Raises BackendError if nothing does, or it is not ours."""
-        ...
-
-    @classmethod
-    def build(
-        cls,
-        codes: Path,
-        uri: str,
-        name: str,
-        *,
-        type: str | None = None,
-        params: Params | None = None,
-        report: Progress = silent,
-    ) -> Self:
-        """Make a collection of a codes file's rows, whose ids count from 0; go on where an earlier call was stopped.
-
-        What is there under the name stays: BackendError, unless it is a load of this very file that was stopped.
-        """
-        ...
-
-
-def is_server(location: str | Path) -> bool:
-    """Return whether a location is on a server."""
-    return "://" in str(location)
-
 
 def open(location: str | Path, mmap: bool = False) -> Collection:
-    """Open an index folder, or the collection of a server.
+    """Open an index folder, or a collection on a server.
 
     Args:
-        location: a folder, or ``NAME://…`` with the name of a server's entry point, or ``NAME+https://…``.
-        mmap: map a folder's codes instead of reading them.
+        location: a folder, or ``milvus://HOST:PORT/NAME``; ``milvus+https://…`` encrypts the connection.
+        mmap: map a folder's codes instead of reading them, so that they may be larger than memory.
 
-    Raises what `Index.open` does, and BackendError for a server that is not installed, or cannot be reached.
+    Raises TypeError if `location` is not a path or text; IndexFolderError if it is not an index folder; BackendError
+    if the server's package is not installed, or the server does not answer or has no such collection.
     """
+    if not isinstance(location, str | Path):
+        raise TypeError(f"location is a str or Path; not {location.__class__.__name__}")
     if not is_server(location):
-        return Folder(location, mmap)
+        return Index.open(location, mmap)
     if mmap:
-        raise BackendError(f"{location}: is on a server, which holds the codes itself; only a folder can be mapped")
-    return load(str(location).partition("://")[0].partition("+")[0]).open(str(location))
+        raise BackendError(f"{redacted(str(location))}: is on a server; only an index folder can be mapped")
+    return server(location).open(str(location))
 
 
-def load(name: str) -> type[Server]:
-    """Return the class registered under `name`. Raises BackendError if none is, or if it does not import."""
+def server(location: str | Path) -> type[Server]:
+    """Return the class for a location on a server. Raises BackendError if it is not installed or not importable."""
+    name = str(location).partition("://")[0].partition("+")[0]
     return cast("type[Server]", plugins.load(GROUP, name, "server", f"pip install '{{package}}[{name}]'"))
 
 
-class Folder:
-    """An index folder as a collection; the `Index` in it is opened when it is first needed."""
+def build_index(
+    codes: CodesInput,
+    location: str | Path | None = None,
+    *,
+    type: str | None = None,
+    params: Params | None = None,
+    recall: float | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Collection:
+    """Build an index of codes, in a folder, on a server or in memory.
 
-    def __init__(self, folder: str | Path, mmap: bool = False) -> None:
-        """Take a folder that `Index.save` wrote. Raises IndexFolderError if it is none."""
-        self._folder = Path(folder)
-        self._mmap = mmap
-        self._index: Index | None = None
-        stored = manifest.read(self._folder)
-        self.model = ModelRef(stored.model, stored.model_digest, stored.bits)
+    Args:
+        codes: `Codes`, or the path of a codes file, which need not fit into memory.
+        location: the folder to write, or ``milvus://HOST:PORT/NAME``; None for an index in memory.
+        type: for a folder a type of FAISS: ``flat`` (default, exact), ``ivf``, ``hnsw``, ``hash``, ``multihash``,
+            ``auto``, or a name of FAISS's index factory; ``NAME`` or ``NAME:TYPE`` for another installed backend. For
+            Milvus ``flat`` or ``ivf``.
+        params: parameters of the type, such as ``{"nlist": 1024}``.
+        recall: for ``auto``, the share of the true neighbors to find.
+        force: replace an index of another model or of another image folder.
+        progress: called with the number of codes done and the total.
 
-    @property
-    def location(self) -> str:
-        """The folder."""
-        return str(self._folder)
-
-    @property
-    def index(self) -> Index:
-        """The index in the folder."""
-        if self._index is None:
-            self._index = Index.open(self._folder, self._mmap)
-        return self._index
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.index)
-
-    def search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        k: int = 10,
-        params: Params | None = None,
-        where: Filter | None = None,
-    ) -> Nearest:
-        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id)."""
-        return self.index.search(queries, k, params, self._mask(where))
-
-    def range_search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        radius: int,
-        params: Params | None = None,
-        where: Filter | None = None,
-    ) -> Within:
-        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id)."""
-        return self.index.range_search(queries, radius, params, self._mask(where))
-
-    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
-        """Return what belongs to some ids (m,), in their order."""
-        return [Row(self.index.path(id), self.index.labels(id)) for id in ids.tolist()]
-
-    def matching(self, where: Sequence[Filter], most: int) -> tuple[int, list[str]]:
-        """Return how many rows pass one of the filters, and the paths of the first `most` of them."""
-        passed = _any(self.index, where)
-        return int(passed.sum()), [self.index.records.path(row) for row in passed.nonzero()[0][:most].tolist()]
-
-    def add(self, files: Sequence[Path], *, replace: bool = False, report: Progress = silent) -> Added:
-        """Add the rows of codes files: all of them, or none if one is refused."""
-        with Index.edit(self._folder) as index:
-            before = len(index)
-            rows = sum(len(index.add(read_codes(file), replace=replace)) for file in files)
-        self._index = index
-        return Added(rows, before + rows - len(index))
-
-    def remove(self, where: Sequence[Filter]) -> int:
-        """Take away the rows that pass one of the filters; return how many."""
-        with Index.edit(self._folder) as index:
-            gone = _any(index, where)
-            index.remove(gone)
-        self._index = index
-        return int(gone.sum())
-
-    def sync(self, file: Path, report: Progress = silent) -> Changes:
-        """Make the index hold what a codes file holds."""
-        with Index.edit(self._folder) as index:
-            done = index.sync(read_codes(file))
-        self._index = index
-        return done
-
-    def verify(self, report: Progress = silent) -> Iterator[str]:
-        """Compare every file with its checksum, and open the index."""
-        problems = list(manifest.problems(self._folder, manifest.read(self._folder)))
-        yield from problems
-        if not problems:
-            for _ in Index.open(self._folder).records.paths:
-                pass
-
-    def info(self) -> dict[str, int | str]:
-        """Describe the index by its manifest alone."""
-        return manifest.read(self._folder).described()
-
-    def _mask(self, where: Filter | None) -> Mask | None:
-        return None if where is None else filters.mask(self.index, where)
+    Raises TypeError for arguments of another type; CodesError for a damaged codes file; MismatchError if there are
+    no codes; BackendError if there is no such type or server, or it refuses the parameters; IndexFolderError if
+    something else exists at `location`.
+    """
+    codes, chosen = kinds.codes_input(codes), checked_params(params)
+    if recall is not None:
+        chosen["recall"] = max(1, round(100 * checked_recall(recall)))  # a percentage
+    if not isinstance(location, str | Path | None):
+        raise TypeError(f"location is a str or Path; not {location.__class__.__name__}")
+    if location is None:
+        return Index.build(read_codes(codes) if isinstance(codes, Path) else codes, type, chosen)
+    if is_server(location):
+        with kinds.as_file(codes) as file:
+            return server(location).build(file, str(location), type=type, params=chosen, progress=progress)
+    folder = Path(location)
+    if isinstance(codes, Codes):
+        index = Index.build(codes, type, chosen)
+        index.save(folder, force=force)
+        return index
+    backend, kind = kinds.resolve(type)
+    if not force:
+        with open_codes(codes, embeddings=False) as opened:
+            kinds.check_same_contents(folder, opened.header.model, opened.header.root)
+    built = local.build(codes, folder, backend, kind, chosen, progress)
+    return Index(None, folder, reason=built.reason)
 
 
-def _any(index: Index, where: Sequence[Filter]) -> Mask:
-    """Return the rows that pass one of the filters."""
-    passed = np.zeros(len(index), np.bool_)
-    for one in where:
-        found = filters.mask(index, one)
-        passed |= True if found is None else found
-    return passed
+def merge_indexes(
+    locations: Sequence[str | Path], output: str | Path, *, replace: bool = False, force: bool = False
+) -> Index:
+    """Join index folders of one model into a new one, of the first one's type, and return it.
+
+    The rows of the first keep their ids; those of the others get new ones.
+
+    Args:
+        locations: index folders.
+        output: the folder to write.
+        replace: replace rows whose paths come again; otherwise such a path raises SelectionError.
+        force: replace an index of another model or image folder at `output`.
+
+    Raises IndexFolderError for a folder that is not an index or not replaceable; MismatchError if they are of
+    different models; BackendError if one is on a server, or its type does not keep its codes.
+    """
+    places = kinds.sequence(locations)
+    for place in places:
+        if not isinstance(place, str | Path):
+            raise TypeError(f"an index folder is a str or Path; not {place.__class__.__name__}")
+        if is_server(place):
+            raise BackendError(f"{redacted(str(place))}: is on a server; only index folders are merged")
+    if not places:
+        raise BackendError("no indexes to merge; name one or more folders")
+    first, *others = (Index.open(place) for place in places)
+    joined = Index(first.local, None)
+    joined.merge(others, replace=replace)
+    joined.save(output, force=force)
+    return joined
+
+
+def query(location: str | Path | Collection, queries: Any, k: int | None = None, **options: Any) -> Matches:
+    """Open an index and search it once; `Collection.search` describes the arguments and errors."""
+    opened = location if isinstance(location, Collection) else open(location)
+    return opened.search(queries, k, **options)
+
+
+def tune(
+    location: str | Path | Collection,
+    recall: float = 0.95,
+    k: int = K,
+    *,
+    queries: CodesInput | None = None,
+    sample: int = 256,
+) -> Tuning:
+    """Find the cheapest search parameter of an index that reaches a recall, and store it; see `Collection.tune`."""
+    opened = location if isinstance(location, Collection) else open(location)
+    return opened.tune(recall, k, queries=queries, sample=sample)

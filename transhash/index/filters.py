@@ -1,20 +1,17 @@
-"""Filters: which rows of an index a search may find, or an edit takes away, as masks (n,) bool over its rows.
+"""Filters: which rows a search may find or an edit removes.
 
-    from transhash import filters
-
-    cats = filters.globs(index, ["cats/*"]) & filters.labels(index, ["cat"])
-    index.search(queries, 10, allowed=cats)
-
-Paths are read from the index some thousands at a time, whatever its size. A filter that matches nothing is an error:
-most often it is a slip of the pen.
+A `Filter` names rows by patterns of paths, labels, ids and paths, in a folder as on a server. For an index in this
+process it becomes a mask (n,) bool over the rows. Paths are read a few thousand at a time. A filter that matches
+nothing raises SelectionError, since it is usually a typo.
 """
 
+import operator
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,24 +22,28 @@ from ..errors import SelectionError
 from ..files import display
 
 if TYPE_CHECKING:
-    from .index import Index
+    from .local import LocalIndex
 
 Mask = NDArray[np.bool_]
 
 _SHOWN = 10  # names in a message
+_LONGEST = 40  # characters of an id in a message
+_MAX_ID = (1 << 63) - 2  # the id of the next row, which is above all others, fits into int64
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows are meant, whoever keeps them: those that pass each kind that is given, by any of its values.
+    """Which images are meant: values of one field are ORed, different fields are ANDed.
 
-    A mask is over the rows of an `Index`; a collection on a server takes this instead (`transhash.index.collection`).
+    A single text counts as a list of one.
 
     Attributes:
-        globs: patterns of paths, see `globs`.
-        labels: names of labels, see `labels`.
-        ids: numbers of rows, see `ids`; None if this kind is not given.
-        paths: images, see `paths`.
+        globs: patterns of paths, as ``cats/*`` or ``*.png``, see `globs`.
+        labels: names of labels.
+        ids: ids of images; None for any.
+        paths: paths of images, as they are written here or as the index shows them.
+
+    Raises TypeError if a field holds something else; SelectionError for an id that no image can have.
     """
 
     globs: Sequence[str] = ()
@@ -50,11 +51,72 @@ class Filter:
     ids: Sequence[int] | None = None
     paths: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        """Check the fields, and turn single values into tuples."""
+        for name in ("globs", "labels", "paths"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+        if self.ids is not None:
+            object.__setattr__(self, "ids", tuple(checked_ids(self.ids).tolist()))
 
-def mask(index: "Index", where: Filter) -> Mask | None:
-    """Return the rows that pass a filter, (n,) bool; None if it says nothing.
 
-    Raises SelectionError if one of its kinds names nothing, or no row passes all.
+def checked_ids(ids: Any) -> NDArray[np.int64]:
+    """Return ids as an array (m,) int64.
+
+    Raises TypeError if they are not whole numbers; SelectionError for one that no image can have.
+    """
+    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype == np.int64:
+        return ids
+    try:
+        numbers = [operator.index(id) for id in (ids if isinstance(ids, Iterable) else (ids,))]
+    except TypeError:
+        raise TypeError(f"ids are whole numbers, as 7 or [7, 9]; not {type(ids).__name__}") from None
+    for number in numbers:
+        if not 0 <= number <= _MAX_ID:
+            raise SelectionError(f"id {_shortened(str(number))}: ids are from 0 to {_MAX_ID}")
+    return np.array(numbers, np.int64)
+
+
+def parse_ids(lines: Iterable[str], name: str) -> list[int]:
+    """Return the ids that the lines of a file list, one per line; `name` is that of the file.
+
+    Raises SelectionError for a line that is not an id.
+    """
+    ids = []
+    for number, line in enumerate(lines, start=1):
+        text = line.strip().removeprefix("\ufeff")
+        if not (text.isascii() and text.isdecimal()) or len(text.lstrip("0")) > len(str(_MAX_ID)):
+            raise SelectionError(
+                f"{name}: line {number}: {_shortened(text)!r} is not an id; write one number per line"
+            )
+        ids.append(int(text.lstrip("0") or "0"))
+    checked_ids(ids)
+    return ids
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    """Return a text, or several, as a tuple; for paths also objects with a path. Raises TypeError."""
+    several = [values] if isinstance(values, str | bytes | os.PathLike) else values
+    if isinstance(several, Iterable):
+        found = tuple(_text(name, value) for value in several)
+        if None not in found:
+            return cast("tuple[str, ...]", found)
+    raise TypeError(f"{name} is a text or a list of texts; not {type(values).__name__}")
+
+
+def _text(name: str, value: Any) -> str | None:
+    if name == "paths" and isinstance(value, bytes | os.PathLike):
+        return os.fsdecode(value)
+    return value if isinstance(value, str) else None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def mask(index: "LocalIndex", where: Filter) -> Mask | None:
+    """Return the rows that pass a filter, (n,) bool; None if the filter is empty.
+
+    Raises SelectionError if one of its fields matches nothing, or no row passes all.
     """
     passed = globs(index, where.globs) if where.globs else None
     passed = both(passed, labels(index, where.labels) if where.labels else None)
@@ -63,29 +125,33 @@ def mask(index: "Index", where: Filter) -> Mask | None:
 
 
 def matcher(patterns: Sequence[str], root: bytes) -> Callable[[bytes], bool]:
-    """Return what says of a path, relative to `root` unless absolute, whether it matches one of the patterns.
+    """Return a function that tells whether a path, relative to `root` unless absolute, matches one of the patterns.
 
     See `globs` for the patterns.
     """
     absolute = [pattern for pattern in patterns if pattern.startswith("/")]
-    whole, below = _pattern(absolute), _pattern([pattern for pattern in patterns if pattern not in absolute])
+    relative = [pattern for pattern in patterns if pattern not in absolute]
+    whole, below = _pattern(absolute), _pattern(relative)
+    anywhere = _pattern([f"*/{pattern}" for pattern in relative])
 
     def matches(path: bytes) -> bool:
         return bool(
             below.match(path)
             or below.match(os.path.basename(path))
+            or (path.startswith(b"/") and anywhere.match(path))
             or (absolute and whole.match(os.path.join(root, path)))
         )
 
     return matches
 
 
-def globs(index: "Index", patterns: Sequence[str]) -> Mask:
+def globs(index: "LocalIndex", patterns: Sequence[str]) -> Mask:
     """Return the rows whose paths match one of the patterns, (n,) bool.
 
-    Patterns are those of the shell (`fnmatch`: ``*`` stands for slashes, too), with case, for the path below the
-    folder that was encoded, or for the name alone, as those of ``th encode --include``. One that begins with ``/`` is
-    for the whole path.
+    Patterns are those of the shell, case-sensitive; ``*`` also matches slashes (`fnmatch`). They are compared with
+    the path below the folder that was encoded, and with the file name, like those of ``th encode --include``. A
+    pattern that begins with ``/`` is compared with the whole path. In an index of images from several folders,
+    paths are absolute, and a pattern may match from any folder in the path on.
 
     Raises SelectionError if no path matches.
     """
@@ -96,8 +162,10 @@ def globs(index: "Index", patterns: Sequence[str]) -> Mask:
     return found
 
 
-def paths(index: "Index", names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
-    """Return the rows of the given paths, (n,) bool: relative to here or, if that is none, to what was encoded.
+def paths(index: "LocalIndex", names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
+    """Return the rows with the paths, (n,) bool.
+
+    A path may be relative to the working directory or to the folder that was encoded.
 
     Raises SelectionError if one of them is not in the index.
     """
@@ -120,7 +188,7 @@ def paths(index: "Index", names: Iterable[str | bytes | os.PathLike[str]]) -> Ma
     return found
 
 
-def labels(index: "Index", names: Sequence[str]) -> Mask:
+def labels(index: "LocalIndex", names: Sequence[str]) -> Mask:
     """Return the rows that have one of the labels, (n,) bool.
 
     Raises SelectionError if the index does not know one of them, or no row has any.
@@ -137,15 +205,15 @@ def labels(index: "Index", names: Sequence[str]) -> Mask:
     return found
 
 
-def ids(index: "Index", numbers: Iterable[int]) -> Mask:
-    """Return the rows with the given ids, (n,) bool. Raises SelectionError if one of them is not in the index."""
+def ids(index: "LocalIndex", numbers: Iterable[int]) -> Mask:
+    """Return the rows with the ids, (n,) bool. Raises SelectionError if one of them is not in the index."""
     found = np.zeros(len(index), np.bool_)
-    found[index.ids.rows(np.fromiter(numbers, np.int64))] = True
+    found[index.ids.rows(checked_ids(numbers))] = True
     return found
 
 
 def both(one: Mask | None, other: Mask | None) -> Mask | None:
-    """Return the rows that two filters leave, None standing for no filter. Raises SelectionError if none is left."""
+    """Return the rows that pass two filters; None stands for no filter. Raises SelectionError if none does."""
     if one is None or other is None:
         return other if one is None else one
     left = np.logical_and(one, other)
@@ -155,7 +223,7 @@ def both(one: Mask | None, other: Mask | None) -> Mask | None:
 
 
 def _rows(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int]]:
-    """Return where the wanted paths, with the root in front, stand: those that are there."""
+    """Return the positions of the wanted full paths that are in the index."""
     rows: dict[bytes, list[int]] = {}
     for row, path in enumerate(records.full_paths()):
         if path in wanted:
@@ -164,7 +232,7 @@ def _rows(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int]]
 
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[bytes]:
-    """Return what matches one of the patterns, or nothing if there are none."""
+    """Return a regular expression that matches any of the patterns; none, if there are none."""
     latin = [os.fsencode(pattern).decode("latin-1") for pattern in patterns]  # bytes as letters, one by one
     return re.compile("|".join(map(translate, latin) if latin else ["(?!)"]).encode("latin-1"))
 
@@ -174,6 +242,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
-def _example(index: "Index") -> str:
+def _example(index: "LocalIndex") -> str:
     root = f" in {display(index.records.root)!r}" if index.records.root else ""
     return f"paths look like {display(index.records.paths[0])!r}{root}"

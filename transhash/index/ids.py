@@ -1,4 +1,4 @@
-"""The ids of an index's rows: given once, never again, and the same as long as the row is there."""
+"""The ids of an index's rows: each is used once, and stays with its row."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
-from ..errors import IndexFolderError, SelectionError
+from ..errors import IndexFolderError, SelectionError, one_line
+from ..files import display
+from .manifest import MAX_ID
 
 UNKNOWN = -1
 
@@ -18,10 +20,10 @@ UNKNOWN = -1
 class RowIds:
     """Ascending ids of the rows 0 to count - 1, at least one.
 
-    Kept as stretches of consecutive ids: 16 bytes a stretch, not 8 a row.
+    Kept as runs of consecutive ids: 16 bytes per run, not 8 per row.
 
     Attributes:
-        starts: first row of each stretch, (s,) int64, ascending from 0.
+        starts: first row of each run, (s,) int64, ascending from 0.
         firsts: its id, (s,) int64.
         count: number of rows.
         next: the id of the next row, above all that were ever given.
@@ -45,18 +47,18 @@ class RowIds:
         """Return the ids of rows, of any shape; -1 for -1."""
         if len(self.starts) == 1:
             return np.where(rows < 0, rows, rows + self.firsts[0]) if self.firsts[0] else rows
-        stretch = np.searchsorted(self.starts, rows, side="right") - 1
-        return np.where(rows < 0, UNKNOWN, self.firsts[stretch] + rows - self.starts[stretch])
+        run = np.searchsorted(self.starts, rows, side="right") - 1
+        return np.where(rows < 0, UNKNOWN, self.firsts[run] + rows - self.starts[run])
 
     def rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that have the given ids (m,). Raises SelectionError for an id that no row has."""
-        stretch = np.searchsorted(self.firsts, ids, side="right") - 1
+        run = np.searchsorted(self.firsts, ids, side="right") - 1
         ends = np.append(self.starts[1:], self.count)
-        rows = self.starts[stretch] + ids - self.firsts[stretch]
-        unknown = np.asarray(ids)[(stretch < 0) | (rows >= ends[stretch])]
+        rows = self.starts[run] + ids - self.firsts[run]
+        unknown = np.asarray(ids)[(run < 0) | (rows >= ends[run])]
         if len(unknown):
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise SelectionError(f"id {unknown[0]}{more}: not in the index; it was removed, or never given")
+            raise SelectionError(f"id {unknown[0]}{more}: not in the index; it was removed, or never existed")
         return rows
 
     def keep(self, kept: NDArray[np.bool_]) -> "RowIds":
@@ -66,15 +68,20 @@ class RowIds:
         return RowIds(starts, ids[starts], len(ids), self.next)
 
     def extend(self, count: int) -> "RowIds":
-        """Return these ids and those of `count` new rows behind them."""
+        """Return these ids and those of `count` new rows after them.
+
+        Raises SelectionError if there are not enough ids left.
+        """
         if not count:
             return self
+        if count > MAX_ID - self.next:
+            raise SelectionError(f"{count} new rows: only {MAX_ID - self.next} ids are left; build the index again")
         starts, firsts = np.append(self.starts, self.count), np.append(self.firsts, self.next)
-        apart = np.append(True, np.diff(firsts - starts) != 0)
-        return RowIds(starts[apart], firsts[apart], self.count + count, self.next + count)
+        breaks = np.append(True, np.diff(firsts - starts) != 0)
+        return RowIds(starts[breaks], firsts[breaks], self.count + count, self.next + count)
 
     def save(self, path: Path) -> None:
-        """Write the stretches; number and next id belong to the manifest."""
+        """Write the runs; number and next id belong to the manifest."""
         path.write_bytes(serialize({"starts": self.starts, "firsts": self.firsts}))
 
     @classmethod
@@ -85,16 +92,18 @@ class RowIds:
             ids = cls(stored["starts"], stored["firsts"], count, following)
             ids._check()
         except (OSError, KeyError, ValueError, SafetensorError) as error:
-            raise IndexFolderError(f"{path}: holds no ids ({error}); build the index again") from None
+            raise IndexFolderError(
+                f"{display(path)}: damaged ids ({one_line(error)}); build the index again"
+            ) from None
         return ids
 
     def _check(self) -> None:
         """Raise ValueError unless every row has an id above that of the row before it, and below `next`."""
         starts, firsts = self.starts, self.firsts
         if {starts.dtype, firsts.dtype} != {np.dtype(np.int64)} or starts.ndim != 1 or starts.shape != firsts.shape:
-            raise ValueError("no stretches of int64")
+            raise ValueError("not runs of int64")
         lengths = np.diff(starts, append=self.count)
         if not len(starts) or starts[0] or (starts < 0).any() or (lengths <= 0).any():
-            raise ValueError(f"no stretches of {self.count} rows")
+            raise ValueError(f"not runs of {self.count} rows")
         if (firsts < 0).any() or (np.diff(firsts, append=self.next) < lengths).any():
-            raise ValueError("ids that do not ascend")
+            raise ValueError("ids do not ascend")

@@ -1,374 +1,321 @@
-"""The second arrow: codes -> index -> matches, with the paths and the model that belong to them."""
+"""The index of this machine: in a folder, or in memory."""
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import backends, files
-from ..backends.contract import Backend, Streaming
-from ..codes import NO_LABEL, Codes, ModelRef, Records, keys, open_codes, open_records, write_records
-from ..codes.models import check_same_model, packed_queries
-from ..codes.records import label_columns
-from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
+from .. import queries as asking
+from ..backends import load
+from ..codes import Codes, ModelRef, Records, read_codes
+from ..errors import BackendError
+from ..files import display
 from ..progress import Progress, silent
 from ..results import Nearest, Within
-from . import manifest
+from . import filters, kinds, manifest, tuning
+from .contract import CodesInput, Collection, K, Params, checked_params, filters_of, whole
+from .filters import Filter, Mask
 from .ids import RowIds
-from .manifest import Manifest
+from .local import LocalIndex
+from .matches import Lookup
+from .rows import Added, Changes, Row
 
-_RECORDS = "records.h5"
-_BACKEND = "backend"
-_IDS = "ids.safetensors"  # where they are not 0 to n - 1
-
-Params = Mapping[str, int]
+_GPU_BACKEND = "triton"
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What `Index.sync` did: rows that came, rows that went, and paths whose code or labels are others now."""
+class Index(Collection):
+    """A searchable collection in an index folder, or in memory.
 
-    added: int
-    removed: int
-    changed: int
-
-
-@dataclass(frozen=True)
-class Built:
-    """What `build` made: the folder's manifest, and why the backend chose the type; empty if the user chose."""
-
-    manifest: Manifest
-    reason: str
-
-
-class Index:
-    """A searchable collection: a backend's index, the paths and labels of its rows, and the model behind them.
-
-    A row has an id, which it keeps as long as it is there and no other row ever gets: int64, ascending with the rows.
+    Create one with `Index.build` or `transhash.build_index`, open one with `Index.open` or `transhash.open`. A folder
+    is read when it is first needed; each change of an index in a folder is written there before the method returns,
+    and other processes see either the old or the new state. An index in memory stays there until `save`.
 
     Attributes:
-        backend_name: name of the backend's entry point.
-        backend: what searches; it knows rows by their positions.
-        records: paths and labels of the rows, by position.
-        model: what made the codes.
-        ids: the ids of the rows.
+        model: the model that made the codes.
+        reason: why type ``auto`` chose the index type; empty if the type was given.
     """
 
-    def __init__(self, name: str, backend: Backend, records: Records, model: ModelRef, ids: RowIds) -> None:
-        """Put the parts together; use `Index.build` or `Index.open` instead."""
-        self.backend_name = name
-        self.backend = backend
-        self.records = records
-        self.model = model
-        self.ids = ids
+    def __init__(self, local: LocalIndex | None, folder: Path | None, mmap: bool = False, reason: str = "") -> None:
+        """Take an index in memory, a folder, or both; use `build` or `open` instead."""
+        self._index = local
+        self._folder = folder
+        self._mmap = mmap
+        self._device = "cpu"
+        self.reason = reason
+        if local:
+            self.model = local.model
+        else:
+            assert folder is not None
+            stored = manifest.read(folder)
+            self.model = ModelRef(stored.model, stored.model_digest, stored.bits)
 
     @classmethod
-    def build(
-        cls, codes: Codes, backend: str = "faiss", type: str | None = None, params: Params | None = None
-    ) -> Self:
-        """Build an index of some codes.
+    def build(cls, codes: Codes, type: str | None = None, params: Params | None = None) -> Self:
+        """Build an index in memory.
 
         Args:
-            codes: what to index, at least one row.
-            backend: name of an installed backend.
-            type: one of the backend's index types; its first if not given.
-            params: the type's parameters, such as ``{"nlist": 1024}``.
+            codes: at least one row.
+            type: index type, as `transhash.build_index` takes it; flat by default.
+            params: parameters of the type, such as ``{"nlist": 1024}``.
 
-        Raises BackendError if the backend is missing or refuses; MismatchError if there are no codes.
+        Raises TypeError for other arguments; BackendError if there is no such type, or it refuses the parameters;
+        MismatchError if there are no codes.
         """
-        _check_any(codes)
-        built = backends.load(backend).build(np.ascontiguousarray(codes.packed), type=type, params=params or {})
-        return cls(backend, built, codes.records, codes.model, RowIds.first(len(codes)))
+        if not isinstance(codes, Codes):
+            raise TypeError(f"codes are Codes, as transhash.encode returns them; not {codes.__class__.__name__}")
+        backend, kind = kinds.resolve(type)
+        local = LocalIndex.build(codes, backend, kind, checked_params(params))
+        return cls(local, None, reason=local.backend.reason)
 
     @classmethod
     def open(cls, folder: str | Path, mmap: bool = False) -> Self:
-        """Open an index folder after checking every file's length and checksum.
+        """Open an index folder.
 
         Args:
-            folder: what `save` wrote.
-            mmap: map the codes instead of reading them: they may be more than memory holds, and cannot be changed.
+            folder: an index folder.
+            mmap: map the codes instead of reading them, so that they may be larger than memory.
 
-        Raises IndexFolderError, BackendError or CodesError if it is damaged, its backend is not installed, or cannot
-        map it.
+        Raises TypeError if `folder` is not a path; IndexFolderError if it is not an index folder. Damage inside is
+        reported when the index is first used.
         """
-        folder = Path(folder)
-        while True:
-            stored = manifest.read(folder)
-            try:
-                return cls._open(folder, stored, mmap)
-            except (TransHashError, OSError):
-                if manifest.read(folder).data == stored.data:  # else it was replaced while we were reading
-                    raise
+        if not isinstance(folder, str | Path):
+            raise TypeError(f"a folder is a str or Path; not {folder.__class__.__name__}")
+        return cls(None, Path(folder), mmap)
 
-    @classmethod
-    @contextmanager
-    def edit(cls, folder: str | Path) -> Iterator[Self]:
-        """Open an index folder to change it: no other process can meanwhile, and readers see all of it or nothing.
+    @property
+    def location(self) -> str:
+        """The folder; empty for an index in memory."""
+        return "" if self._folder is None else str(self._folder)
 
-            with Index.edit("photos.index") as index:
-                index.remove(filters.globs(index, ["cats/*"]))
-                index.add(transhash.read_codes("dogs.h5"))
+    @property
+    def local(self) -> LocalIndex:
+        """The open index, with its backend and records.
 
-        The index is saved when the block ends, unless it ends with an error or nothing was changed.
-
-        Raises what `open` and `save` do.
+        Raises IndexFolderError, BackendError or CodesError if the folder is damaged, its backend is not installed, or
+        the backend cannot map it.
         """
-        folder = Path(folder)
-        manifest.read(folder)
-        with manifest.writing(folder) as data:
-            index = cls.open(folder)
-            before, said = index.ids, index.backend.info()
-            yield index
-            if index.ids is not before or index.backend.info() != said:
-                index._write(folder, data)
+        if self._index is None:
+            assert self._folder is not None
+            self._index = LocalIndex.open(self._folder, self._mmap)
+            self._move()
+        return self._index
 
-    @classmethod
-    def _open(cls, folder: Path, stored: Manifest, mmap: bool) -> Self:
-        data = manifest.verify(folder, stored)
-        if _RECORDS not in stored.files:
-            raise IndexFolderError(f"{folder}: the manifest names no {_RECORDS}; build the index again")
-        backend = backends.load(stored.backend).load(data / _BACKEND, mmap)
-        if (len(backend), backend.bits) != (stored.count, stored.bits):
-            raise IndexFolderError(
-                f"{folder}: holds {len(backend)} codes of {backend.bits} bits, "
-                f"the manifest says {stored.count} of {stored.bits}; build the index again"
-            )
-        model = ModelRef(stored.model, stored.model_digest, stored.bits)
-        ids = RowIds.first(stored.count)
-        if _IDS in stored.files:
-            ids = RowIds.load(data / _IDS, stored.count, stored.next_id)
-        elif stored.next_id != stored.count:
-            raise IndexFolderError(f"{folder}: the manifest names no {_IDS}; build the index again")
-        return cls(stored.backend, backend, open_records(data / _RECORDS, stored.count), model, ids)
+    @property
+    def ids(self) -> RowIds:
+        """The ids of the rows; ``ids.of(rows)`` converts positions to ids."""
+        return self.local.ids
 
-    def save(self, folder: str | Path) -> Manifest:
-        """Write the index as a folder, replacing an index that stands there, and return its manifest.
-
-        Raises IndexFolderError if something else stands there or another process is writing it, OSError if it cannot
-        be written.
-        """
-        folder = Path(folder)
-        with manifest.writing(folder) as data:
-            return self._write(folder, data)
-
-    def _write(self, folder: Path, data: Path) -> Manifest:
-        (data / _BACKEND).mkdir()
-        with files.naming(folder):
-            self.backend.save(data / _BACKEND)
-            write_records(data / _RECORDS, self.records.blocks())
-            if self.ids.next != len(self):
-                self.ids.save(data / _IDS)
-        return _commit(folder, data, self.backend_name, self.backend, self.model, self.ids.next)
+    @property
+    def records(self) -> Records:
+        """Paths and labels of the rows, by position."""
+        return self.local.records
 
     def __len__(self) -> int:
-        """Return the number of codes."""
-        return len(self.backend)
+        """Return the number of images."""
+        if self._index is None and self._folder is not None:
+            return manifest.read(self._folder).count
+        return len(self.local)
 
-    def search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        k: int = 10,
-        params: Params | None = None,
-        allowed: NDArray[np.bool_] | None = None,
-    ) -> Nearest:
-        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id).
+    def codes(self) -> Codes:
+        """Return the indexed codes with their paths and labels, in memory.
 
-        Args:
-            queries: codes with their model, or packed codes (q, bits/8) uint8 that are known to fit.
-            k: how many, at least 1.
-            params: the index type's search parameters, such as ``{"nprobe": 16}``.
-            allowed: the rows that may be found, (n,) bool, as `transhash.index.filters` makes it; all if not given.
-
-        Raises MismatchError if the queries are of another model or width; BackendError if the type cannot filter.
+        Raises BackendError if the index type does not keep its codes.
         """
-        if k < 1:
-            raise BackendError(f"k={k}: must be at least 1")
-        self._check_mask(allowed)
-        found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
-        return Nearest(self.ids.of(found.ids), found.distances)
-
-    def range_search(
-        self,
-        queries: Codes | NDArray[np.uint8],
-        radius: int,
-        params: Params | None = None,
-        allowed: NDArray[np.bool_] | None = None,
-    ) -> Within:
-        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id).
-
-        Arguments and errors are those of `search`.
-        """
-        if radius < 0:
-            raise BackendError(f"radius={radius}: must not be negative")
-        self._check_mask(allowed)
-        found = self.backend.range_search(
-            packed_queries(queries, self.model, "the index"), radius, params or {}, allowed
-        )
-        return Within(found.offsets, self.ids.of(found.ids), found.distances)
+        return self.local.codes()
 
     def path(self, id: int) -> str:
         """Return the path of the image with an id. Raises SelectionError if there is none."""
-        return self.records.path(self._row(id))
+        return self.local.path(whole("id", id, 0))
 
     def labels(self, id: int) -> tuple[str, ...]:
-        """Return the labels of the image with an id: none, one or several. Raises SelectionError if there is none."""
-        return self.records.names(self._row(id))
+        """Return the labels of the image with an id. Raises SelectionError if there is none."""
+        return self.local.labels(whole("id", id, 0))
 
-    def codes(self) -> Codes:
-        """Return the codes that were indexed, in memory, with what belongs to them.
+    def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Row]:
+        """Return the paths and labels of the rows with the ids, in that order. Raises SelectionError."""
+        return self._lookup()(filters.checked_ids(ids))
 
-        Raises BackendError if the type does not keep them.
-        """
-        return Codes(self.backend.reconstruct(0, len(self)), self.records, self.model)
+    def _lookup(self) -> Lookup:
+        return partial(_rows, self.local.ids, self.local.records)
 
-    def add(self, codes: Codes, *, replace: bool = False) -> NDArray[np.int64]:
-        """Add rows behind those there are, in memory: `save` keeps it, or see `edit`.
+    def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
+        return self.local.search(packed, min(k, len(self.local)), params, self._mask(where))
+
+    def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
+        return self.local.range_search(packed, min(radius, self.model.bits), params, self._mask(where))
+
+    def _rerank(self, how: asking.Reranking, found: Nearest, queries: asking.Queries) -> Nearest:
+        return how.rank(self.local, found, queries)
+
+    def _mask(self, where: Filter | None) -> Mask | None:
+        return None if where is None else filters.mask(self.local, where)
+
+    def to(self, device: str) -> str:
+        """Search on a GPU from now on.
 
         Args:
-            codes: what to add.
-            replace: take away the rows whose paths come again; otherwise they are refused.
+            device: ``cpu``, ``cuda``, ``cuda:0`` or another number, ``all`` GPUs together, or ``auto``: a GPU if
+                there is one that can search this index.
 
-        Returns the new ids, (m,) int64, above all that were ever given.
+        Returns the reason why ``auto`` stays on the CPU; empty if it does not.
 
-        Raises MismatchError if the codes are of another model; SelectionError if a path is there already;
-        BackendError if rows must go and the type cannot remove. The index is then as it was.
+        Raises BackendError if there is no such device, or the index type does not run on it.
         """
-        check_same_model(codes.model, self.model, "codes", "index")
-        new = set(codes.records.full_paths())
-        again = np.fromiter((path in new for path in self.records.full_paths()), np.bool_, len(self))
-        if again.any() and not replace:
-            first = self.records.path(int(again.argmax()))
-            more = f" and {again.sum() - 1} more are" if again.sum() > 1 else " is"
-            raise SelectionError(f"{first}{more} in the index already; pass --replace, or compare: th index sync")
-        return self._change(~again, codes)
+        if not isinstance(device, str):
+            raise TypeError(f"device is a name, such as 'cuda'; not {device.__class__.__name__}")
+        if self._device != "cpu":
+            self._index = None if self._folder else self._index
+        self._device = device
+        self.local  # noqa: B018 - opens it
+        return self._move()
 
-    def remove(self, gone: NDArray[np.bool_]) -> None:
-        """Take away the rows where a mask (n,) is true, in memory: `save` keeps it, or see `edit`.
+    def _move(self) -> str:
+        local = self._index
+        if self._device == "cpu" or local is None or local.backend_name == _GPU_BACKEND:
+            return ""
+        gpu: Any = load(_GPU_BACKEND)
+        if isinstance(local.backend, gpu):
+            return ""
+        try:
+            local.backend = gpu.of(local.backend, None if self._device == "auto" else self._device)
+        except BackendError as error:
+            if self._device != "auto":
+                raise
+            return str(error)
+        return ""
 
-        `transhash.index.filters` makes such masks of ids, paths, globs and labels. The other rows keep their ids.
+    def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
+        """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
+        passed = _any(self.local, filters_of(where))
+        shown = passed.nonzero()[0][: whole("limit", limit, 0)]
+        return int(passed.sum()), [self.local.records.path(row) for row in shown.tolist()]
 
-        Raises BackendError if the type cannot remove, SelectionError if nothing would be left.
-        """
-        self._check_mask(gone)
-        if gone.all():
-            raise SelectionError(f"all {len(self)} rows would go; an index has at least one, or delete its folder")
-        self._change(~gone)
+    def add(
+        self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
+    ) -> Added:
+        """Add rows, with ids above all that were ever used: all of them, or none if one file is refused."""
+        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
+        checked = [kinds.codes_input(part) for part in parts]
+        with self._editing() as index:
+            before, done = len(index), 0
+            for part in checked:
+                done += len(index.add(_read(part), replace=replace))
+                progress(done, 0)
+        return Added(done, before + done - len(index))
 
-    def sync(self, codes: Codes) -> Changes:
-        """Make the index hold what `codes` hold, in memory: `save` keeps it, or see `edit`.
+    def remove(self, where: Filter | Sequence[Filter]) -> int:
+        """Remove the rows that pass at least one of the filters, and return how many."""
+        chosen = filters_of(where)
+        with self._editing() as index:
+            gone = _any(index, chosen)
+            index.remove(gone)
+        return int(gone.sum())
 
-        Rows that are in both with the same path, code and labels stay and keep their ids; others go or come.
-
-        Raises MismatchError if the codes are of another model or none; BackendError if the type cannot do it.
-        """
-        check_same_model(codes.model, self.model, "codes", "index")
-        if not len(codes):
-            raise MismatchError("no codes to sync with; delete the folder instead")
-        here, there = _keys(self.codes()), _keys(codes)
-        keep, new = np.isin(here, there), codes.take(~np.isin(there, here))
-        gone = self.records.take(~keep)
-        changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
-        self._change(keep, new)
-        return Changes(len(new) - changed, len(gone) - changed, changed)
+    def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
+        """Make the index hold exactly the rows of `codes`; equal rows keep their ids."""
+        wanted = kinds.codes_input(codes)
+        with self._editing() as index:
+            return index.sync(_read(wanted))
 
     def merge(self, others: Sequence["Index"], *, replace: bool = False) -> None:
-        """Add the rows of other indexes, in memory, with new ids, in the order given; see `add`.
+        """Add the rows of other indexes of the same model, with new ids, in the order given.
 
-        Raises BackendError, too, if another's type does not keep its codes.
+        Raises BackendError if another's type does not keep its codes; else what `add` raises.
         """
-        for other in others:
-            check_same_model(other.model, self.model, "an index", "the first")
-        for other in others:
-            self.add(other.codes(), replace=replace)
+        if not all(isinstance(other, Index) for other in kinds.sequence(others)):
+            raise TypeError("indexes in folders or in memory are merged")
+        with self._editing() as index:
+            index.merge([other.local for other in others], replace=replace)
 
-    def _change(self, keep: NDArray[np.bool_], new: Codes | None = None) -> NDArray[np.int64]:
-        """Keep the rows where a mask is true, add others behind them, and return the ids of these."""
-        records, ids = self.records, self.ids
-        if not keep.all():
-            records, ids = records.take(keep), ids.keep(keep)
-        if new:
-            records, ids = records.join(new.records), ids.extend(len(new))
-        if not keep.all():
-            self.backend.remove(keep)
-        if new:
-            self.backend.add(np.ascontiguousarray(new.packed))
-        self.records, self.ids = records, ids
-        return ids.of(np.arange(keep.sum(), len(ids)))
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the index as a folder, replacing an index that exists there.
 
-    def _row(self, id: int) -> int:
-        return int(self.ids.rows(np.array([id], np.int64))[0])
+        Args:
+            folder: the folder to write; later changes are written there, too.
+            force: replace an index of another model or image folder.
 
-    def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
-        if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
-            raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool, one a row")
+        Raises IndexFolderError if another kind of folder exists there, if an index of another model or image folder
+        does and `force` is false, or if another process is writing it.
+        """
+        if not isinstance(folder, str | Path):
+            raise TypeError(f"a folder is a str or Path; not {folder.__class__.__name__}")
+        local = self.local
+        if not force:
+            kinds.check_same_contents(Path(folder), local.model, local.records.root)
+        local.save(folder)
+        self._folder = Path(folder)
 
+    def verify(self, *, progress: Progress = silent) -> Iterator[str]:
+        """Compare every file with its checksum and open the index; yield a line for each fault."""
+        if self._folder is None:
+            return
+        problems = list(manifest.problems(self._folder, manifest.read(self._folder)))
+        yield from problems
+        if not problems:
+            for _ in LocalIndex.open(self._folder).records.paths:
+                pass
 
-def build(
-    codes: str | Path,
-    folder: str | Path,
-    backend: str = "faiss",
-    type: str | None = None,
-    params: Params | None = None,
-    report: Progress = silent,
-) -> Built:
-    """Build an index folder of a codes file, for types that can in memory that does not grow with it.
+    def info(self) -> dict[str, int | str]:
+        """Describe the index: of a folder by its manifest alone, without opening it."""
+        if self._folder is not None:
+            return manifest.read(self._folder).described()
+        local = self.local
+        return {
+            "backend": local.backend_name,
+            **local.backend.info(),
+            "codes": len(local),
+            "bits": local.model.bits,
+            "model": local.model.name,
+            "digest": local.model.digest,
+            "next_id": local.ids.next,
+        }
 
-    Arguments are those of `Index.build` and `Index.save`, which do the same for codes in memory. `report` is told how
-    many rows are done, and of how many.
+    def tune(
+        self, recall: float = 0.95, k: int = K, *, queries: CodesInput | None = None, sample: int = 256
+    ) -> tuning.Tuning:
+        """Find the cheapest search parameter that reaches a recall, and make it the default of searches."""
+        wanted = None if queries is None else _read(kinds.codes_input(queries))
+        k, sample, share = whole("k", k, 1), whole("sample", sample, 1), tuning.checked_recall(recall)
+        with self._editing() as index:
+            packed = tuning.queries(index.backend, self.model, wanted, sample)
+            found = tuning.tune(index.backend, packed, share, k)
+            index.backend.tune(found.chosen.value)
+        return found
 
-    Raises what these do, and CodesError for a damaged file.
-    """
-    folder, kind, done = Path(folder), backends.load(backend), 0
-    with manifest.writing(folder) as data, open_codes(codes, embeddings=False) as file:
-        _check_any(file)
+    @contextmanager
+    def _editing(self) -> Iterator[LocalIndex]:
+        """Yield the index to change; when the block ends, what changed is in the folder."""
+        if self._folder is None:
+            yield self.local
+            return
+        with LocalIndex.edit(self._folder) as index:
+            yield index
+        self._index = None if self._mmap else index
+        self._move()
 
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            report(done, len(file))
-
-        if issubclass(kind, Streaming):
-            with files.naming(folder):
-                (data / _BACKEND).mkdir()
-                built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
-                write_records(data / _RECORDS, file.records())
-                return Built(_commit(folder, data, backend, built, file.header.model, len(file)), built.reason)
-        index = Index.build(file.whole(), backend, type, params)
-        return Built(index._write(folder, data), index.backend.reason)
-
-
-def _check_any(codes: Sized) -> None:
-    if not len(codes):
-        raise MismatchError("no codes to index; encode some images first")
-
-
-def _commit(folder: Path, data: Path, name: str, backend: Backend, model: ModelRef, next_id: int) -> Manifest:
-    """Make a data folder that is complete the index."""
-    stored = Manifest(
-        backend=name,
-        count=len(backend),
-        bits=backend.bits,
-        model=model.name,
-        model_digest=model.digest,
-        next_id=next_id,
-        data=data.name,
-        files=manifest.describe(data),
-        info=backend.info(),
-    )
-    manifest.commit(folder, stored)
-    return stored
+    def __repr__(self) -> str:
+        """Return one line: where it is, how many codes of how many bits, and the model."""
+        where = display(self._folder) if self._folder else "in memory"
+        return f"<Index {where}: {len(self)} codes of {self.model.bits} bits by {self.model.name}>"
 
 
-def _keys(codes: Codes) -> NDArray[np.bytes_]:
-    """Return the key of every row, (n,)."""
-    records = codes.records
-    names = [name.encode("utf-8", "backslashreplace") for name in records.label_names]
-    labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
-    return keys.array(
-        keys.row_key(path, code.tobytes(), (names[place] for place in places if place != NO_LABEL))
-        for code, path, places in zip(codes.packed, records.full_paths(), labels, strict=True)
-    )
+def _read(codes: CodesInput) -> Codes:
+    return codes if isinstance(codes, Codes) else read_codes(codes)
+
+
+def _rows(ids: RowIds, records: Records, wanted: NDArray[np.int64]) -> list[Row]:
+    """Return the rows with the wanted ids, of an index as it was when it was searched."""
+    return [Row(records.path(row), records.names(row)) for row in ids.rows(wanted).tolist()]
+
+
+def _any(index: LocalIndex, where: Sequence[Filter]) -> Mask:
+    """Return the rows that pass at least one of the filters."""
+    passed = np.zeros(len(index), np.bool_)
+    for one in where:
+        found = filters.mask(index, one)
+        passed |= True if found is None else found
+    return passed

@@ -1,10 +1,11 @@
-"""The manifest of an index folder: what it holds, checked before anything else opens it. Standard library only.
+"""The manifest of an index folder: what it holds, checked before anything else opens it; without numpy.
 
 An index folder holds ``manifest.json`` and one data folder that it names, so that replacing the manifest is what
 replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
 """
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -12,16 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from .. import files
-from ..errors import IndexFolderError
+from ..errors import IndexFolderError, one_line
 
 FORMAT = "transhash-index"
 VERSION = 1
 NAME = "manifest.json"
 
 _LOCK = ".lock"
+MAX_ID = (1 << 63) - 1  # of the next row, and so above all ids
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
 _MAX_BYTES = 1 << 20
 _DATA = re.compile(r"data-[0-9a-f]{16}")
@@ -31,40 +37,46 @@ _DATA = re.compile(r"data-[0-9a-f]{16}")
 class StoredFile:
     """Length and checksum of one file of the data folder."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an index folder holds.
+    """The contents of an index folder.
 
     Attributes:
         backend: name of the entry point that opens it.
         count: number of codes.
         bits: width of a code.
-        model: what made the codes: ``phash`` or a hasher's path when they were encoded.
-        model_digest: identity of that model; a query must carry the same.
-        next_id: the id of the next row, above all that were ever given.
+        model: the model that made the codes: ``phash``, or the hasher's path when they were encoded.
+        model_digest: fingerprint of that model; a query must have the same.
+        next_id: the id of the next row, above all that were ever used.
         data: name of the data folder.
         files: its files by their path in it.
-        info: what the backend says of its index.
+        info: the backend's description of its index.
+        root: the image folder that paths are relative to, empty if there are several; None if it is not stored.
         version: of the format.
     """
 
     backend: str
-    count: int
-    bits: int
+    count: Count
+    bits: Count
     model: str
     model_digest: str
-    next_id: int
+    next_id: Count
     data: str
     files: dict[str, StoredFile]
     info: dict[str, int | str] = field(default_factory=dict)
+    root: str | None = None
     version: int = VERSION
 
+    def root_bytes(self) -> bytes:
+        """Return the image folder as bytes."""
+        return os.fsencode(self.root or "")
+
     def described(self) -> dict[str, int | str]:
-        """Return what a person would ask."""
+        """Return the fields that `th index info` shows."""
         return {
             "backend": self.backend,
             **self.info,
@@ -72,14 +84,15 @@ class Manifest:
             "bits": self.bits,
             "model": self.model,
             "digest": self.model_digest,
-            "on disk": f"{sum(file.bytes for file in self.files.values())} bytes",
+            "next_id": self.next_id,
+            "bytes": sum(file.bytes for file in self.files.values()),
         }
 
 
 def read(folder: Path) -> Manifest:
     """Read the manifest of an index folder.
 
-    Raises IndexFolderError if `folder` is no index folder, or its manifest is damaged or of an unknown version.
+    Raises IndexFolderError if `folder` is not an index folder, or its manifest is damaged or of an unknown version.
     """
     path = folder / NAME
     try:
@@ -101,8 +114,8 @@ def read(folder: Path) -> Manifest:
         )
     try:
         return _parse(document)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise IndexFolderError(f"{path}: damaged ({error!r}); build the index again") from None
+    except (KeyError, ValueError, msgspec.ValidationError) as error:
+        raise IndexFolderError(f"{path}: damaged ({one_line(error)}); build the index again") from None
 
 
 def verify(folder: Path, manifest: Manifest) -> Path:
@@ -198,25 +211,15 @@ def describe(data: Path) -> dict[str, StoredFile]:
 
 
 def _parse(document: dict[str, Any]) -> Manifest:
-    stored = {name: StoredFile(int(f["bytes"]), str(f["sha256"])) for name, f in document["files"].items()}
-    for name in stored:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+    """Return a manifest from its JSON document. Raises KeyError, ValueError or msgspec.ValidationError."""
+    if not document["version"]:  # version 0 has only the ids 0 to n - 1
+        document = document | {"next_id": document["count"]}
+    stored = msgspec.convert(document, Manifest)
+    for name in stored.files:
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             raise ValueError(f"file name {name!r}")
-    if not _DATA.fullmatch(document["data"]):
-        raise ValueError(f"data folder {document['data']!r}")
-    count = int(document["count"])
-    next_id = int(document["next_id"]) if document["version"] else count
-    if not 0 <= count <= next_id < 1 << 63:
-        raise ValueError(f"{count} codes, next id {next_id}")
-    return Manifest(
-        backend=str(document["backend"]),
-        count=count,
-        bits=int(document["bits"]),
-        model=str(document["model"]),
-        model_digest=str(document["model_digest"]),
-        next_id=next_id,
-        data=document["data"],
-        files=stored,
-        info=dict(document["info"]),
-        version=document["version"],
-    )
+    if not _DATA.fullmatch(stored.data):
+        raise ValueError(f"data folder {stored.data!r}")
+    if stored.count > stored.next_id:
+        raise ValueError(f"{stored.count} codes, next id {stored.next_id}")
+    return stored

@@ -1,13 +1,16 @@
-"""How thoroughly an approximate index must search for a recall: measured against its own most thorough search."""
+"""Tuning: the cheapest search parameter that reaches a recall, compared with the index's own exact search."""
 
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.contract import Backend, SearchParameter
-from ..errors import BackendError
+from ..codes import Codes, ModelRef
+from ..codes.models import packed_queries
+from ..errors import BackendError, MismatchError
 from ..results import Nearest
 
 _RUN = 8  # stored codes that are taken in a row: to give codes back, some types pass over all they have
@@ -44,6 +47,32 @@ class Tuning:
     parameter: SearchParameter
     trials: list[Trial]
     chosen: Trial
+
+
+def checked_recall(recall: Any) -> float:
+    """Return a recall as a float. Raises TypeError or BackendError if it is not a number above 0, at most 1."""
+    if isinstance(recall, bool) or not isinstance(recall, int | float | np.floating):
+        raise TypeError(f"recall is a number from 0 to 1; not {type(recall).__name__}")
+    if not 0 < recall <= 1:
+        raise BackendError(f"recall={recall}: must be above 0, and at most 1")
+    return float(recall)
+
+
+def queries(backend: Backend, model: ModelRef, codes: Codes | None, count: int) -> NDArray[np.uint8]:
+    """Return `count` queries to tune with: the first of some codes, or a sample of what is indexed.
+
+    Raises MismatchError if the codes are of another model, or there are none; BackendError if the index type does not
+    give its codes back.
+    """
+    if codes is None:
+        try:
+            return sample(backend, count)
+        except BackendError as error:
+            raise BackendError(f"{error}; or pass queries: --queries FILE") from None
+    packed = packed_queries(codes, model, "the index")
+    if not len(packed):
+        raise MismatchError("no codes to search for; encode some images first")
+    return packed[:count]
 
 
 def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import Codes, Index
+from transhash import Codes
 from transhash.codes import ModelRef, Records, read_codes, write_codes
 from transhash.errors import BackendError, CodesError, IndexFolderError, MismatchError, OutputError, TransHashError
 from transhash.index import manifest
-from transhash.index.index import build
+from transhash.index.local import LocalIndex, build
 
 MODEL = ModelRef("phash", "digest-a", 64)
 
@@ -28,15 +28,15 @@ def some_codes(count=50, model=MODEL):
 
 @pytest.fixture
 def folder(tmp_path):
-    Index.build(some_codes()).save(tmp_path / "photos.index")
+    LocalIndex.build(some_codes()).save(tmp_path / "photos.index")
     return tmp_path / "photos.index"
 
 
 @pytest.mark.parametrize("backend", ["exact", "faiss"])
 def test_save_and_open(backend, tmp_path):
     codes = some_codes()
-    Index.build(codes, backend).save(tmp_path / "i")
-    index = Index.open(tmp_path / "i")
+    LocalIndex.build(codes, backend).save(tmp_path / "i")
+    index = LocalIndex.open(tmp_path / "i")
     assert (len(index), index.model, index.backend_name) == (50, MODEL, backend)
     found = index.search(codes, k=1)
     np.testing.assert_array_equal(found.ids[:, 0], np.arange(50))
@@ -57,10 +57,10 @@ def test_building_from_a_file_is_building_from_memory(backend, kind, labels, tmp
     built = build(tmp_path / "codes.h5", tmp_path / "i", backend, kind, report=lambda *done: told.append(done))
     if kind in ("flat", "ivf", "auto"):
         assert told[-1] == (300, 300)
-    expected = Index.build(read_codes(tmp_path / "codes.h5"), backend, kind)
+    expected = LocalIndex.build(read_codes(tmp_path / "codes.h5"), backend, kind)
     assert built.reason == expected.backend.reason
     assert replace(built.manifest, data="", files={}) == replace(expected.save(tmp_path / "j"), data="", files={})
-    index = Index.open(tmp_path / "i")
+    index = LocalIndex.open(tmp_path / "i")
     assert [index.path(row) for row in range(300)] == [expected.path(row) for row in range(300)]
     assert [index.labels(row) for row in range(300)] == [expected.labels(row) for row in range(300)]
     np.testing.assert_array_equal(index.search(codes, 5).ids, expected.search(codes, 5).ids)
@@ -77,12 +77,12 @@ def test_a_build_that_fails_leaves_what_was_there(folder, tmp_path):
     with pytest.raises(MismatchError, match="no codes"):
         build(tmp_path / "none.h5", tmp_path / "new.index")
     assert not (tmp_path / "new.index").exists()
-    assert len(Index.open(folder)) == 50
+    assert len(LocalIndex.open(folder)) == 50
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_refuses_codes_of_another_model(folder):
-    index = Index.open(folder)
+    index = LocalIndex.open(folder)
     for other in (ModelRef("phash", "digest-b", 64), ModelRef("phash", "digest-a", 128)):
         with pytest.raises(MismatchError, match="cannot be compared"):
             index.search(some_codes(model=other))
@@ -93,37 +93,37 @@ def test_refuses_codes_of_another_model(folder):
 
 
 def test_refuses_senseless_arguments(folder):
-    index = Index.open(folder)
+    index = LocalIndex.open(folder)
     with pytest.raises(BackendError, match="k=0"):
         index.search(some_codes(), k=0)
     with pytest.raises(BackendError, match="negative"):
         index.range_search(some_codes(), -1)
     with pytest.raises(MismatchError, match="no codes"):
-        Index.build(some_codes(0))
+        LocalIndex.build(some_codes(0))
 
 
 def test_replacing_an_index(folder):
-    Index.build(some_codes(7)).save(folder)
-    assert len(Index.open(folder)) == 7
+    LocalIndex.build(some_codes(7)).save(folder)
+    assert len(LocalIndex.open(folder)) == 7
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_an_open_index_can_be_saved_over_itself(folder):
-    index = Index.open(folder)
+    index = LocalIndex.open(folder)
     index.save(folder)
-    assert os.fsencode(Index.open(folder).path(49)) == b"/photos/photo \xff 49.jpg"
+    assert os.fsencode(LocalIndex.open(folder).path(49)) == b"/photos/photo \xff 49.jpg"
 
 
 def test_never_replaces_another_folder(tmp_path):
     (tmp_path / "precious.txt").write_text("keep me")
     with pytest.raises(OutputError, match="not an index folder"):
-        Index.build(some_codes()).save(tmp_path)
+        LocalIndex.build(some_codes()).save(tmp_path)
     assert os.listdir(tmp_path) == ["precious.txt"]
 
 
 def test_a_failed_save_leaves_the_old_index(folder, monkeypatch):
     before = sorted(folder.rglob("*"))
-    index = Index.build(some_codes(9))
+    index = LocalIndex.build(some_codes(9))
     monkeypatch.setattr(manifest, "commit", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         index.save(folder)
@@ -131,31 +131,32 @@ def test_a_failed_save_leaves_the_old_index(folder, monkeypatch):
         index.save(folder.with_name("new.index"))
     assert sorted(folder.rglob("*")) == before
     assert not folder.with_name("new.index").exists()
-    assert len(Index.open(folder)) == 50
+    assert len(LocalIndex.open(folder)) == 50
 
 
 def test_kill_during_save_leaves_the_old_index(folder):
     code = f"""
 import os, signal
-from transhash import Index
+from transhash.index.local import LocalIndex
 from transhash.index import manifest
 manifest.files.replacing = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-Index.open({str(folder)!r}).save({str(folder)!r})
+LocalIndex.open({str(folder)!r}).save({str(folder)!r})
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     assert len(list(folder.glob("[!.]*"))) == 3
-    assert len(Index.open(folder)) == 50
-    Index.build(some_codes(7)).save(folder)
+    assert len(LocalIndex.open(folder)) == 50
+    LocalIndex.build(some_codes(7)).save(folder)
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
 def test_one_writer_at_a_time(tmp_path):
     """Eight processes at once: one of them at least succeeds, the others say why, and the index is whole."""
-    Index.build(some_codes(), "exact").save(tmp_path / "first")
+    LocalIndex.build(some_codes(), "exact").save(tmp_path / "first")
     code = f"""
 import sys
-from transhash import Index, TransHashError
-index = Index.open({str(tmp_path / "first")!r})
+from transhash import TransHashError
+from transhash.index.local import LocalIndex
+index = LocalIndex.open({str(tmp_path / "first")!r})
 try:
     index.save({str(tmp_path / "i")!r})
 except TransHashError as error:
@@ -165,7 +166,7 @@ except TransHashError as error:
     ended = [(process.communicate()[1], process.returncode) for process in running]
     assert 0 in [returned for _, returned in ended]
     assert all("another process is writing it" in errors for errors, returned in ended if returned)
-    assert len(Index.open(tmp_path / "i")) == 50
+    assert len(LocalIndex.open(tmp_path / "i")) == 50
     assert len(list((tmp_path / "i").glob("[!.]*"))) == 2
 
 
@@ -178,7 +179,7 @@ def test_a_manifest_that_is_a_pipe(folder):
     (folder / manifest.NAME).unlink()
     os.mkfifo(folder / manifest.NAME)
     with pytest.raises(IndexFolderError, match="not a file"):
-        Index.open(folder)
+        LocalIndex.open(folder)
 
 
 def data_file(folder: Path, name: str) -> Path:
@@ -222,7 +223,7 @@ ATTACKS = {
 def test_damaged_folders_give_one_line(attack, folder):
     ATTACKS[attack](folder)
     with pytest.raises(TransHashError) as caught:
-        Index.open(folder)
+        LocalIndex.open(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -230,7 +231,7 @@ def test_damaged_folders_give_one_line(attack, folder):
 def edited(tmp_path_factory):
     """An index with files of every kind."""
     folder = tmp_path_factory.mktemp("edited") / "i"
-    index = Index.build(some_codes())
+    index = LocalIndex.build(some_codes())
     index.remove(np.arange(50) % 7 == 3)
     index.save(folder)
     return folder
@@ -251,7 +252,7 @@ def test_random_damage_gives_one_line(edited, which, damages):
         data = data[:start] + piece + data[start + length :]
     try:
         path.write_bytes(data)
-        index = Index.open(edited)
+        index = LocalIndex.open(edited)
         assert [index.path(id) for id in index.ids.of(np.arange(len(index)))]
     except TransHashError as error:
         assert "\n" not in str(error)
@@ -261,10 +262,10 @@ def test_random_damage_gives_one_line(edited, which, damages):
 
 def test_records_of_another_length(folder):
     records = data_file(folder, "records.h5")
-    Index.build(some_codes(9)).save(folder.with_name("other"))
+    LocalIndex.build(some_codes(9)).save(folder.with_name("other"))
     records.write_bytes(data_file(folder.with_name("other"), "records.h5").read_bytes())
     stored = json.loads((folder / manifest.NAME).read_text())["files"]
     stored["records.h5"] = vars(manifest.describe(records.parent)["records.h5"])
     edit(folder, files=stored)
     with pytest.raises(CodesError, match="50 codes and 9 paths"):
-        Index.open(folder)
+        LocalIndex.open(folder)

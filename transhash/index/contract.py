@@ -1,0 +1,280 @@
+"""The one API of a searchable collection of images, in an index folder or on a server.
+
+`transhash.open` opens one and `transhash.build_index` builds one (`transhash.index.collection`).
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import queries as asking
+from ..codes import Codes, ModelRef
+from ..errors import BackendError
+from ..files import display
+from ..hashers.base import Hasher
+from ..progress import Progress, silent
+from ..results import Nearest, Within
+from .filters import Filter
+from .matches import Lookup, Matches
+from .rows import Added, Changes, Row
+
+if TYPE_CHECKING:
+    from .tuning import Tuning
+
+Params = Mapping[str, int]
+CodesInput = Codes | str | Path
+"""Codes in memory, or the path of a codes file, which need not fit into memory."""
+
+K = 10
+_LARGEST = (1 << 31) - 1
+
+
+class Collection(ABC):
+    """Images with an id, a code, a path and labels, all encoded by one model.
+
+    A row keeps its id (int64) as long as it exists, and no id is used twice. A change is on disk, or acknowledged by
+    the server, when a method returns. A filter that matches nothing raises SelectionError, and codes of another model
+    raise MismatchError.
+
+    Attributes:
+        model: the model that made the codes.
+        reason: why type ``auto`` chose the index type; empty if the type was given.
+    """
+
+    model: ModelRef
+    reason: str = ""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The location that `transhash.open` takes; empty for an index in memory."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    @abstractmethod
+    def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Row]:
+        """Return the paths and labels of the rows with the ids, in that order.
+
+        Raises SelectionError for an id that no row has.
+        """
+
+    @abstractmethod
+    def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
+        """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
+
+    @abstractmethod
+    def add(
+        self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
+    ) -> Added:
+        """Add rows, with ids above all that were ever used.
+
+        Args:
+            codes: codes, a codes file, or several of these.
+            replace: replace rows whose paths come again; otherwise such a path raises SelectionError before
+                anything changes.
+            progress: called with the number of rows done and the total.
+
+        Raises MismatchError if the codes are of another model; CodesError for a damaged file; BackendError if rows
+        must be removed and the index type cannot remove.
+        """
+
+    @abstractmethod
+    def remove(self, where: Filter | Sequence[Filter]) -> int:
+        """Remove the rows that pass at least one of the filters, and return how many.
+
+        Raises SelectionError if no row would be left; BackendError if the index type cannot remove.
+        """
+
+    @abstractmethod
+    def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
+        """Make the collection hold exactly the rows of `codes`.
+
+        Rows with the same path, code and labels keep their ids; others are removed or added.
+        """
+
+    @abstractmethod
+    def verify(self, *, progress: Progress = silent) -> Iterator[str]:
+        """Check everything that is stored, and yield a line for each fault."""
+
+    @abstractmethod
+    def info(self) -> dict[str, int | str]:
+        """Describe the collection: ``backend``, ``type``, ``codes``, ``bits``, ``model``, ``digest`` and others."""
+
+    @abstractmethod
+    def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
+        """Return the ids of the min(k, n) nearest rows of packed queries (q, bits/8) that pass a filter."""
+
+    @abstractmethod
+    def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
+        """Return the ids of all rows within a radius of packed queries (q, bits/8) that pass a filter."""
+
+    def _lookup(self) -> Lookup:
+        """Return a function that looks up rows by ids, as they are now."""
+        return self.rows
+
+    def _rerank(self, how: asking.Reranking, found: Nearest, queries: asking.Queries) -> Nearest:
+        """Put candidates into a finer order."""
+        raise BackendError(f"{self.location}: on a server; re-ranking reads the codes of an index folder")
+
+    def tune(
+        self,
+        recall: float = 0.95,
+        k: int = K,
+        *,
+        queries: CodesInput | None = None,
+        sample: int = 256,
+    ) -> Tuning:
+        """Find the cheapest search parameter that reaches a recall, and make it the default of searches.
+
+        Args:
+            recall: share of the true neighbors to find, above 0, at most 1.
+            k: number of neighbors.
+            queries: codes to search for; by default stored codes with a few bits flipped.
+            sample: how many queries to take.
+
+        Raises BackendError if every search of the index type is exact, or the collection is on a server.
+        """
+        raise BackendError(f"{self.location}: on a server; pass params={{'nprobe': …}} to each search instead")
+
+    def search(
+        self,
+        queries: Any,
+        k: int | None = None,
+        *,
+        radius: int | None = None,
+        where: Filter | None = None,
+        params: Params | None = None,
+        hasher: Hasher | str | Path | None = None,
+        rerank: str | None = None,
+        candidates: int | None = None,
+        embeddings: str | Path | None = None,
+    ) -> Matches:
+        """Find the images most like each query, nearest first; equal distances are ordered by id.
+
+        Args:
+            queries: `Codes`, packed codes (q, bits/8) uint8, the path of a codes file, or images in any form that
+                `transhash.encode` takes: paths, PIL images, arrays (H, W, 3) uint8, bytes, or a list of these.
+                Images are encoded with the model of the index.
+            k: number of matches for each query; by default 10 or, with a radius, all.
+            radius: return only matches at a distance of at most this many bits.
+            where: only images that pass this filter are searched.
+            params: search parameters of the index type, such as ``{"nprobe": 16}``.
+            hasher: the hasher for query images, if its file is not where the index was encoded: a hasher, its name or
+                its file.
+            rerank: re-rank the nearest codes: ``"asymmetric"``, by the query's outputs before they become bits, or
+                ``"embeddings"``.
+            candidates: number of nearest codes to re-rank; by default ten times `k`, at least 100.
+            embeddings: codes file with the embeddings of the indexed images, for ``rerank="embeddings"``.
+
+        Raises TypeError for an argument of the wrong type; MismatchError if the queries are of another model, type or
+        shape; SelectionError if the filter matches nothing; ModelError if the index's hasher is not there;
+        SourceError if no query image can be read; BackendError if the index type cannot do what is asked.
+        """
+        k = None if k is None else whole("k", k, 1)
+        radius = None if radius is None else whole("radius", radius, 0)
+        if candidates is not None:
+            candidates = whole("candidates", candidates, 1)
+        if where is not None and not isinstance(where, Filter):
+            raise TypeError(f"where is a Filter, such as Filter(globs=['cats/*']); not {type(where).__name__}")
+        chosen = checked_params(params)
+        best = K if k is None else k
+        how = asking.Reranking.of(rerank, candidates, embeddings, best, radius)
+        asked = asking.encode(queries, self.model, hasher, rerank)
+        found: Nearest | Within
+        if radius is not None:
+            found = self._within(asked.packed, radius, chosen, where)
+            return Matches.of(found, self._lookup(), asked.names, asked.skipped, k)
+        found = self._nearest(asked.packed, how.candidates if how else best, chosen, where)
+        if how:
+            found = self._rerank(how, found, asked)
+        return Matches.of(found, self._lookup(), asked.names, asked.skipped, best)
+
+    def kneighbors(
+        self, X: Any, n_neighbors: int = K, *, where: Filter | None = None, params: Params | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the nearest images of each query as arrays, like scikit-learn's ``NearestNeighbors``.
+
+        Args:
+            X: queries as `search` takes them.
+            n_neighbors: number of neighbors.
+            where: only images that pass this filter are searched.
+            params: search parameters of the index type.
+
+        Returns distances (q, k) int32, in bits, and ids (q, k) int64. If a query has fewer matches than others, its
+        row ends in ids of -1 and distances of 2147483647.
+
+        Raises what `search` raises.
+        """
+        return self.search(X, n_neighbors, where=where, params=params).padded()
+
+    def __repr__(self) -> str:
+        """Return one line: where it is, how many codes of how many bits, and the model."""
+        where = display(self.location) if self.location else "in memory"
+        return f"<{type(self).__name__} {where}: {len(self)} codes of {self.model.bits} bits by {self.model.name}>"
+
+
+class Server(Collection):
+    """A collection on a server. A subclass is named by an entry point of the group ``transhash.servers``."""
+
+    types: ClassVar[tuple[str, ...]]
+    """The index types it can build; the first is the default."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, location: str) -> Self:
+        """Open the collection at a location. Raises BackendError if there is none, or it is not one of TransHash."""
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        codes: Path,
+        location: str,
+        *,
+        type: str | None = None,
+        params: Params | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Build a collection of a codes file's rows, with ids from 0; resume where an earlier call was stopped.
+
+        Raises BackendError if another collection has that name; it is left as it is.
+        """
+
+
+def whole(name: str, value: Any, low: int) -> int:
+    """Return an argument as an int of at most 2³¹ - 1. Raises TypeError or BackendError if it is not one >= `low`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number; not {type(value).__name__}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} is a whole number; not bool")
+    if number < low:
+        raise BackendError(f"{name}={number}: must be at least {low}")
+    return min(number, _LARGEST)
+
+
+def checked_params(params: Any) -> dict[str, int]:
+    """Return parameters of an index type as a dict. Raises TypeError if they are not names with whole numbers."""
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise TypeError("params maps names to whole numbers, as {'nprobe': 16}")
+    return {name: whole(name, value, -_LARGEST) for name, value in params.items()}
+
+
+def filters_of(where: Any) -> list[Filter]:
+    """Return one filter, or several, as a list. Raises TypeError for anything else."""
+    filters = [where] if isinstance(where, Filter) else list(where) if isinstance(where, list | tuple) else []
+    if not filters or not all(isinstance(one, Filter) for one in filters):
+        raise TypeError(f"a Filter, or a list of them, is needed; not {type(where).__name__}")
+    return filters

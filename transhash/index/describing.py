@@ -1,0 +1,24 @@
+"""Describe an index without opening more of it than its manifest."""
+
+from pathlib import Path
+
+from . import manifest
+from .locations import is_server
+
+
+def index_info(location: str | Path) -> dict[str, int | str]:
+    """Return the type, size and model of an index: of a folder from its manifest alone.
+
+    Keys are ``backend``, ``type`` and what else the backend tells of its index, ``codes``, ``bits``, ``model``,
+    ``digest``, ``next_id`` (above all ids that were ever used), and for a folder ``bytes`` (on disk).
+
+    Raises TypeError if `location` is not a path or text; IndexFolderError if it is not an index folder; BackendError
+    if the server does not answer or has no such collection.
+    """
+    if not isinstance(location, str | Path):
+        raise TypeError(f"location is a str or Path; not {type(location).__name__}")
+    if is_server(location):
+        from . import collection  # loads numpy, which a folder's manifest does not need
+
+        return collection.open(location).info()
+    return manifest.read(Path(location)).described()

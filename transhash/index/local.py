@@ -1,0 +1,376 @@
+"""An index in this process: a backend's index, the paths, labels and ids of its rows, and the model behind them.
+
+Rows are chosen by masks here; `transhash.index.index.Index` is the API, with filters, locations and image queries.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import backends, files
+from ..backends.contract import Backend, Streaming
+from ..codes import NO_LABEL, Codes, ModelRef, Records, keys, open_codes, open_records, write_records
+from ..codes.models import check_same_model, packed_queries
+from ..codes.records import label_columns
+from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
+from ..progress import Progress, silent
+from ..results import Nearest, Within
+from . import manifest
+from .ids import RowIds
+from .manifest import Manifest
+from .rows import Changes
+
+_RECORDS = "records.h5"
+_BACKEND = "backend"
+_IDS = "ids.safetensors"  # where they are not 0 to n - 1
+
+Params = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `build` made: the folder's manifest, and why the backend chose the type; empty if the user chose."""
+
+    manifest: Manifest
+    reason: str
+
+
+class LocalIndex:
+    """Rows that can be searched and changed, in memory or mapped.
+
+    A row keeps its id as long as it exists, and no id is used twice: int64, ascending with the rows.
+
+    Attributes:
+        backend_name: name of the backend's entry point.
+        backend: what searches; it knows rows by their positions.
+        records: paths and labels of the rows, by position.
+        model: what made the codes.
+        ids: the ids of the rows.
+    """
+
+    def __init__(self, name: str, backend: Backend, records: Records, model: ModelRef, ids: RowIds) -> None:
+        """Put the parts together; use `LocalIndex.build` or `LocalIndex.open` instead."""
+        self.backend_name = name
+        self.backend = backend
+        self.records = records
+        self.model = model
+        self.ids = ids
+
+    @classmethod
+    def build(
+        cls, codes: Codes, backend: str = "faiss", type: str | None = None, params: Params | None = None
+    ) -> Self:
+        """Build an index of some codes.
+
+        Args:
+            codes: what to index, at least one row.
+            backend: name of an installed backend.
+            type: one of the backend's index types; its first if not given.
+            params: the type's parameters, such as ``{"nlist": 1024}``.
+
+        Raises BackendError if the backend is missing or refuses; MismatchError if there are no codes.
+        """
+        _check_any(codes)
+        built = backends.load(backend).build(np.ascontiguousarray(codes.packed), type=type, params=params or {})
+        return cls(backend, built, codes.records, codes.model, RowIds.first(len(codes)))
+
+    @classmethod
+    def open(cls, folder: str | Path, mmap: bool = False) -> Self:
+        """Open an index folder after checking every file's length and checksum.
+
+        Args:
+            folder: what `save` wrote.
+            mmap: map the codes instead of reading them: they may be more than memory holds, and cannot be changed.
+
+        Raises IndexFolderError, BackendError or CodesError if it is damaged, its backend is not installed, or cannot
+        map it.
+        """
+        folder = Path(folder)
+        while True:
+            stored = manifest.read(folder)
+            try:
+                return cls._open(folder, stored, mmap)
+            except (TransHashError, OSError):
+                if manifest.read(folder).data == stored.data:  # else it was replaced while we were reading
+                    raise
+
+    @classmethod
+    @contextmanager
+    def edit(cls, folder: str | Path) -> Iterator[Self]:
+        """Open an index folder to change it: no other process can meanwhile, and readers see all of it or nothing.
+
+            with LocalIndex.edit("photos.index") as index:
+                index.remove(filters.globs(index, ["cats/*"]))
+                index.add(transhash.read_codes("dogs.h5"))
+
+        The index is saved when the block ends, unless it ends with an error or nothing was changed.
+
+        Raises what `open` and `save` do.
+        """
+        folder = Path(folder)
+        manifest.read(folder)
+        with manifest.writing(folder) as data:
+            index = cls.open(folder)
+            before, said = index.ids, index.backend.info()
+            yield index
+            if index.ids is not before or index.backend.info() != said:
+                index._write(folder, data)
+
+    @classmethod
+    def _open(cls, folder: Path, stored: Manifest, mmap: bool) -> Self:
+        data = manifest.verify(folder, stored)
+        if _RECORDS not in stored.files:
+            raise IndexFolderError(f"{folder}: the manifest names no {_RECORDS}; build the index again")
+        backend = backends.load(stored.backend).load(data / _BACKEND, mmap)
+        if (len(backend), backend.bits) != (stored.count, stored.bits):
+            raise IndexFolderError(
+                f"{folder}: holds {len(backend)} codes of {backend.bits} bits, "
+                f"the manifest says {stored.count} of {stored.bits}; build the index again"
+            )
+        model = ModelRef(stored.model, stored.model_digest, stored.bits)
+        ids = RowIds.first(stored.count)
+        if _IDS in stored.files:
+            ids = RowIds.load(data / _IDS, stored.count, stored.next_id)
+        elif stored.next_id != stored.count:
+            raise IndexFolderError(f"{folder}: the manifest names no {_IDS}; build the index again")
+        return cls(stored.backend, backend, open_records(data / _RECORDS, stored.count), model, ids)
+
+    def save(self, folder: str | Path) -> Manifest:
+        """Write the index as a folder, replacing an index that stands there, and return its manifest.
+
+        Raises IndexFolderError if something else stands there or another process is writing it, OSError if it cannot
+        be written.
+        """
+        folder = Path(folder)
+        with manifest.writing(folder) as data:
+            return self._write(folder, data)
+
+    def _write(self, folder: Path, data: Path) -> Manifest:
+        (data / _BACKEND).mkdir()
+        with files.naming(folder):
+            self.backend.save(data / _BACKEND)
+            write_records(data / _RECORDS, self.records.blocks())
+            if self.ids.next != len(self):
+                self.ids.save(data / _IDS)
+        return _commit(folder, data, self.backend_name, self.backend, self.model, self.records.root, self.ids.next)
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return len(self.backend)
+
+    def search(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        k: int = 10,
+        params: Params | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Nearest:
+        """Return the ids of the min(k, n) nearest rows of each query, ordered by (distance, id).
+
+        Args:
+            queries: codes with their model, or packed codes (q, bits/8) uint8 that are known to fit.
+            k: how many, at least 1.
+            params: the index type's search parameters, such as ``{"nprobe": 16}``.
+            allowed: the rows that may be found, (n,) bool, as `transhash.index.filters` makes it; all if not given.
+
+        Raises MismatchError if the queries are of another model or width; BackendError if the type cannot filter.
+        """
+        if k < 1:
+            raise BackendError(f"k={k}: must be at least 1")
+        self._check_mask(allowed)
+        found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
+        return Nearest(self.ids.of(found.ids), found.distances)
+
+    def range_search(
+        self,
+        queries: Codes | NDArray[np.uint8],
+        radius: int,
+        params: Params | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Within:
+        """Return the ids of every row at distance <= radius of each query, ordered by (distance, id).
+
+        Arguments and errors are those of `search`.
+        """
+        if radius < 0:
+            raise BackendError(f"radius={radius}: must not be negative")
+        self._check_mask(allowed)
+        found = self.backend.range_search(
+            packed_queries(queries, self.model, "the index"), radius, params or {}, allowed
+        )
+        return Within(found.offsets, self.ids.of(found.ids), found.distances)
+
+    def path(self, id: int) -> str:
+        """Return the path of the image with an id. Raises SelectionError if there is none."""
+        return self.records.path(self._row(id))
+
+    def labels(self, id: int) -> tuple[str, ...]:
+        """Return the labels of the image with an id: none, one or several. Raises SelectionError if there is none."""
+        return self.records.names(self._row(id))
+
+    def codes(self) -> Codes:
+        """Return the codes that were indexed, in memory, with what belongs to them.
+
+        Raises BackendError if the type does not keep them.
+        """
+        return Codes(self.backend.reconstruct(0, len(self)), self.records, self.model)
+
+    def add(self, codes: Codes, *, replace: bool = False) -> NDArray[np.int64]:
+        """Add rows behind those there are, in memory: `save` keeps it, or see `edit`.
+
+        Args:
+            codes: what to add.
+            replace: take away the rows whose paths come again; otherwise they are refused.
+
+        Returns the new ids, (m,) int64, above all that were ever given.
+
+        Raises MismatchError if the codes are of another model; SelectionError if a path is there already;
+        BackendError if rows must go and the type cannot remove. The index is then as it was.
+        """
+        check_same_model(codes.model, self.model, "codes", "index")
+        new = set(codes.records.full_paths())
+        again = np.fromiter((path in new for path in self.records.full_paths()), np.bool_, len(self))
+        if again.any() and not replace:
+            first = self.records.path(int(again.argmax()))
+            more = f" and {again.sum() - 1} more are" if again.sum() > 1 else " is"
+            raise SelectionError(f"{first}{more} in the index already; pass --replace, or compare: th index sync")
+        return self._change(~again, codes)
+
+    def remove(self, gone: NDArray[np.bool_]) -> None:
+        """Take away the rows where a mask (n,) is true, in memory: `save` keeps it, or see `edit`.
+
+        `transhash.index.filters` makes such masks of ids, paths, globs and labels. The other rows keep their ids.
+
+        Raises BackendError if the type cannot remove, SelectionError if nothing would be left.
+        """
+        self._check_mask(gone)
+        if gone.all():
+            raise SelectionError(f"all {len(self)} rows would go; an index has at least one, or delete its folder")
+        self._change(~gone)
+
+    def sync(self, codes: Codes) -> Changes:
+        """Make the index hold what `codes` hold, in memory: `save` keeps it, or see `edit`.
+
+        Rows that are in both with the same path, code and labels stay and keep their ids; others go or come.
+
+        Raises MismatchError if the codes are of another model or none; BackendError if the type cannot do it.
+        """
+        check_same_model(codes.model, self.model, "codes", "index")
+        if not len(codes):
+            raise MismatchError("no codes to sync with; delete the folder instead")
+        here, there = _keys(self.codes()), _keys(codes)
+        keep, new = np.isin(here, there), codes.take(~np.isin(there, here))
+        gone = self.records.take(~keep)
+        changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
+        self._change(keep, new)
+        return Changes(len(new) - changed, len(gone) - changed, changed)
+
+    def merge(self, others: Sequence["LocalIndex"], *, replace: bool = False) -> None:
+        """Add the rows of other indexes, in memory, with new ids, in the order given; see `add`.
+
+        Raises BackendError, too, if another's type does not keep its codes.
+        """
+        for other in others:
+            check_same_model(other.model, self.model, "an index", "the first")
+        for other in others:
+            self.add(other.codes(), replace=replace)
+
+    def _change(self, keep: NDArray[np.bool_], new: Codes | None = None) -> NDArray[np.int64]:
+        """Keep the rows where a mask is true, add others behind them, and return the ids of these."""
+        records, ids = self.records, self.ids
+        if not keep.all():
+            records, ids = records.take(keep), ids.keep(keep)
+        if new:
+            records, ids = records.join(new.records), ids.extend(len(new))
+        if not keep.all():
+            self.backend.remove(keep)
+        if new:
+            self.backend.add(np.ascontiguousarray(new.packed))
+        self.records, self.ids = records, ids
+        return ids.of(np.arange(keep.sum(), len(ids)))
+
+    def _row(self, id: int) -> int:
+        return int(self.ids.rows(np.array([id], np.int64))[0])
+
+    def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
+        if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
+            raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool, one a row")
+
+
+def build(
+    codes: str | Path,
+    folder: str | Path,
+    backend: str = "faiss",
+    type: str | None = None,
+    params: Params | None = None,
+    report: Progress = silent,
+) -> Built:
+    """Build an index folder of a codes file; types that can do it block by block, in constant memory.
+
+    Arguments are those of `LocalIndex.build` and `LocalIndex.save`, which do the same for codes in memory. `report`
+    is called with the number of rows done and the total.
+
+    Raises what these do, and CodesError for a damaged file.
+    """
+    folder, kind, done = Path(folder), backends.load(backend), 0
+    with manifest.writing(folder) as data, open_codes(codes, embeddings=False) as file:
+        _check_any(file)
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            report(done, len(file))
+
+        if issubclass(kind, Streaming):
+            with files.naming(folder):
+                (data / _BACKEND).mkdir()
+                built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
+                write_records(data / _RECORDS, file.records())
+                return Built(
+                    _commit(folder, data, backend, built, file.header.model, file.header.root, len(file)),
+                    built.reason,
+                )
+        index = LocalIndex.build(file.whole(), backend, type, params)
+        return Built(index._write(folder, data), index.backend.reason)
+
+
+def _check_any(codes: Sized) -> None:
+    if not len(codes):
+        raise MismatchError("no codes to index; encode some images first")
+
+
+def _commit(
+    folder: Path, data: Path, name: str, backend: Backend, model: ModelRef, root: bytes, next_id: int
+) -> Manifest:
+    """Make a complete data folder the index."""
+    stored = Manifest(
+        backend=name,
+        count=len(backend),
+        bits=backend.bits,
+        model=model.name,
+        model_digest=model.digest,
+        next_id=next_id,
+        data=data.name,
+        files=manifest.describe(data),
+        info=backend.info(),
+        root=os.fsdecode(root),
+    )
+    manifest.commit(folder, stored)
+    return stored
+
+
+def _keys(codes: Codes) -> NDArray[np.bytes_]:
+    """Return the key of every row, (n,)."""
+    records = codes.records
+    names = [name.encode("utf-8", "backslashreplace") for name in records.label_names]
+    labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
+    return keys.array(
+        keys.row_key(path, code.tobytes(), (names[place] for place in places if place != NO_LABEL))
+        for code, path, places in zip(codes.packed, records.full_paths(), labels, strict=True)
+    )

@@ -1,0 +1,173 @@
+"""The answers of a search: the matches of each query, with their paths and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import TransHashError
+from ..results import NO_DISTANCE, NO_ID, Nearest, Within
+from .rows import Row
+
+if TYPE_CHECKING:
+    import pandas
+    import PIL.Image
+
+_DRAWN = 100  # queries
+_LOOKUP = 10_000  # rows whose paths are looked up at a time, for as many queries as that covers
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An image that a search found.
+
+    Attributes:
+        path: the image's path.
+        distance: number of bits in which its code differs from the query's.
+        id: the image's id in the index.
+        labels: its labels; empty if it has none.
+        score: what re-ranking gave it, from -1 to 1; None without re-ranking.
+    """
+
+    path: str
+    distance: int
+    id: int
+    labels: tuple[str, ...] = ()
+    score: float | None = None
+
+
+Lookup = Callable[[NDArray[np.int64]], list[Row]]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Matches:
+    """The matches of each query, nearest first; equal distances are ordered by id.
+
+    ``matches[0]`` is the list of `Match` of the first query, ``len(matches)`` the number of queries. The matches of
+    query ``i`` are at ``offsets[i]`` to ``offsets[i + 1]`` of the arrays.
+
+    Attributes:
+        queries: the path of each query image; of a query without a path, its position.
+        offsets: (q + 1,) int64.
+        ids: (total,) int64, ids in the index.
+        distances: (total,) int32, differing bits.
+        scores: (total,) float64 from re-ranking, highest first; None without re-ranking.
+        skipped: (path, reason) of each query image that could not be read.
+    """
+
+    queries: Sequence[str]
+    offsets: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    distances: NDArray[np.int32]
+    lookup: Lookup = field(repr=False)
+    scores: NDArray[np.float64] | None = None
+    skipped: Sequence[tuple[str, str]] = ()
+    _rows: dict[int, Row] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        found: Nearest | Within,
+        lookup: Lookup,
+        queries: Sequence[str],
+        skipped: Sequence[tuple[str, str]] = (),
+        k: int | None = None,
+    ) -> Matches:
+        """Return the answers of a search whose ids are those of the index; at most `k` for each query."""
+        if isinstance(found, Nearest):
+            chosen = found.ids != NO_ID
+            if k is not None:
+                chosen[:, k:] = False
+            counts = chosen.sum(axis=1)
+            scores = getattr(found, "scores", None)
+            parts = found.ids[chosen], found.distances[chosen], None if scores is None else scores[chosen]
+        else:
+            counts = np.diff(found.offsets)
+            place = np.arange(len(found.ids)) - np.repeat(found.offsets[:-1], counts)
+            kept = slice(None) if k is None else place < k
+            counts = counts if k is None else counts.clip(max=k)
+            parts = found.ids[kept], found.distances[kept], None
+        offsets = np.zeros(len(found) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        return cls(queries, offsets, parts[0], parts[1], lookup, parts[2], skipped)
+
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, query: int) -> list[Match]:
+        """Return the matches of a query, nearest first.
+
+        Raises IndexError if there is no such query, SelectionError if an image was removed from the index since.
+        """
+        place = range(len(self))[query]
+        start, stop = self.offsets[place], self.offsets[place + 1]
+        ids = self.ids[start:stop].tolist()
+        if any(id not in self._rows for id in ids):
+            self._look_up(place)
+        scores = [None] * len(ids) if self.scores is None else self.scores[start:stop].tolist()
+        return [
+            Match(self._rows[id].path, distance, id, self._rows[id].labels, score)
+            for id, distance, score in zip(ids, self.distances[start:stop].tolist(), scores, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[list[Match]]:
+        """Yield the matches of each query."""
+        return (self[query] for query in range(len(self)))
+
+    def __repr__(self) -> str:
+        """Return one line: the numbers of queries and matches."""
+        return f"<Matches: {len(self)} queries, {len(self.ids)} matches>"
+
+    def row(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return the ids and distances of a query's matches, without looking up paths."""
+        place = range(len(self))[query]
+        part = slice(self.offsets[place], self.offsets[place + 1])
+        return self.ids[part], self.distances[part]
+
+    def padded(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return distances (q, m) int32 and ids (q, m) int64, with m the most matches of any query.
+
+        Where a query has fewer, its row ends in ids of -1 and distances of 2147483647.
+        """
+        counts = np.diff(self.offsets)
+        filled = np.arange(counts.max(initial=0)) < counts[:, None]
+        ids = np.full(filled.shape, NO_ID, np.int64)
+        distances = np.full(filled.shape, NO_DISTANCE, np.int32)
+        ids[filled], distances[filled] = self.ids, self.distances
+        return distances, ids
+
+    def to_image(self) -> PIL.Image.Image:
+        """Draw a contact sheet: at most 100 queries with 11 matches each; unreadable images are grey."""
+        from .sheet import draw  # loads Pillow
+
+        return draw(self.queries[:_DRAWN], [self[query] for query in range(min(len(self), _DRAWN))])
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row per match: query, rank, distance, id, labels, path, and score after re-ranking.
+
+        Raises TransHashError if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise TransHashError(f"to_pandas needs pandas ({error}): pip install pandas") from None
+        rows = [
+            (self.queries[query], rank, match.distance, match.id, match.labels, match.path, match.score)
+            for query, found in enumerate(self)
+            for rank, match in enumerate(found, start=1)
+        ]
+        columns = ["query", "rank", "distance", "id", "labels", "path", "score"]
+        table = pandas.DataFrame(rows, columns=columns)
+        return table.drop(columns="score") if self.scores is None else table
+
+    def _look_up(self, place: int) -> None:
+        """Look up the rows of a query, and of those after it."""
+        start = self.offsets[place]
+        last = int(np.searchsorted(self.offsets, start + _LOOKUP, side="right")) - 1
+        ids = np.unique(self.ids[start : self.offsets[max(place + 1, last)]])
+        self._rows.update(zip(ids.tolist(), self.lookup(ids), strict=True))

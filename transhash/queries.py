@@ -1,0 +1,183 @@
+"""Queries: encode them with the model of the index that is searched, and re-rank what it finds.
+
+A query is packed codes, a codes file, or an image in any form that `transhash.sources.open_source` takes.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import plugins, rerank
+from .codes import Codes, ModelRef, is_codes_file, read_codes
+from .codes.models import check_query_model, packed_queries
+from .encoding import run
+from .errors import MismatchError, ModelError, SelectionError
+from .files import display
+from .hashers import GROUP, load_hasher
+from .hashers.base import EmbeddingHasher, Hasher, OutputHasher
+from .results import Nearest
+from .sources import open_source
+
+if TYPE_CHECKING:
+    from .index.local import LocalIndex
+
+_NEEDED: dict[str, type] = {"asymmetric": OutputHasher, "embeddings": EmbeddingHasher}
+
+ORDERS = tuple(_NEEDED)
+"""The orders that re-ranking knows."""
+
+_TAKEN = (
+    "Codes, packed codes (q, bits/8) uint8, the path of a codes file, or images: paths, PIL images, arrays (H, W, 3) "
+    "uint8, bytes, or a list of these"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Encoded queries.
+
+    Attributes:
+        packed: (q, bits/8) uint8.
+        names: the path of each query, or its position if it has none.
+        skipped: (path, reason) of each query image that could not be read.
+        values: what re-ranking compares, (q, d) floating; None without re-ranking.
+    """
+
+    packed: NDArray[np.uint8]
+    names: Sequence[str]
+    skipped: Sequence[tuple[str, str]] = ()
+    values: NDArray[np.floating[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """How the nearest codes are put into a finer order.
+
+    Attributes:
+        order: ``"asymmetric"``, by the query's outputs before they become bits; or ``"embeddings"``.
+        candidates: how many of the nearest codes are looked at.
+        embeddings: the codes file with the embeddings of the indexed images, for ``"embeddings"``.
+    """
+
+    order: str
+    candidates: int
+    embeddings: Path | None
+
+    @classmethod
+    def of(
+        cls, order: str | None, candidates: int | None, embeddings: str | Path | None, k: int, radius: int | None
+    ) -> "Reranking | None":
+        """Check the options of a search and return them, or None without re-ranking.
+
+        Raises SelectionError if they do not fit together.
+        """
+        if order is None:
+            if candidates is not None or embeddings is not None:
+                raise SelectionError("candidates and embeddings apply to re-ranking: choose its order, too")
+            return None
+        if order not in ORDERS:
+            raise SelectionError(f"{order!r}: choose one of {', '.join(ORDERS)} to re-rank by")
+        if radius is not None:
+            raise SelectionError("a radius and re-ranking exclude each other: candidates are the nearest codes")
+        if (order == "embeddings") != (embeddings is not None):
+            raise SelectionError(
+                "re-ranking by embeddings needs the codes file of th encode --embeddings, and no other order takes it"
+            )
+        wanted = rerank.candidates(k) if candidates is None else candidates
+        return cls(order, max(k, wanted), None if embeddings is None else Path(embeddings))
+
+    def rank(self, index: "LocalIndex", found: Nearest, queries: Queries) -> rerank.ScoredNearest:
+        """Return the candidates in their new order, with scores."""
+        assert queries.values is not None
+        if self.embeddings:
+            return rerank.by_embeddings(index, found, queries.values, self.embeddings)
+        return rerank.by_outputs(index, found, queries.values)
+
+
+def encode(
+    queries: Any, model: ModelRef, hasher: Hasher | str | Path | None = None, order: str | None = None
+) -> Queries:
+    """Return queries as packed codes of a model.
+
+    Args:
+        queries: codes, packed codes (q, bits/8) uint8, a codes file, or images.
+        model: the model of the index.
+        hasher: encodes images instead of the hasher that the index names: a hasher, its name or its file.
+        order: what re-ranking compares, if it is wanted.
+
+    Raises TypeError for queries of another type; MismatchError if they are of another model or shape; ModelError if
+    the hasher is not where the index says, or has nothing to re-rank by; SourceError if no image could be read.
+    """
+    if isinstance(queries, np.ndarray) and queries.ndim < 3:
+        if order:
+            raise MismatchError("packed codes have nothing to re-rank by: search with images")
+        packed = packed_queries(queries, model, "the index")
+        return Queries(packed, [str(place) for place in range(len(packed))])
+    file = _codes_file(queries)
+    if file or isinstance(queries, Codes):
+        codes = read_codes(file, embeddings=order is not None) if file else queries
+        if order == "asymmetric":
+            raise MismatchError("codes have no real-valued outputs: re-rank by embeddings, or search with images")
+        if order and codes.embeddings is None:
+            raise MismatchError(f"{file or 'the codes'}: no embeddings in it; encode with --embeddings")
+        return _described(codes, model, codes.embeddings if order else None)
+    return _encoded(queries, _hasher(queries, model, hasher, order), model, order)
+
+
+def _codes_file(queries: Any) -> Path | None:
+    """Return the path of the codes file that the queries are in, or None for anything else."""
+    if isinstance(queries, Sequence) and not isinstance(queries, str | bytes) and len(queries) == 1:
+        queries = queries[0]
+    if isinstance(queries, str | os.PathLike) and os.path.isfile(queries) and is_codes_file(Path(queries)):
+        return Path(queries)
+    return None
+
+
+def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, order: str | None) -> Hasher:
+    """Return the hasher that encodes the query images. Raises ModelError."""
+    if queries is None or isinstance(queries, int | float | complex | dict | set):
+        raise TypeError(f"queries are {_TAKEN}; not {type(queries).__name__}")
+    if hasher is not None and not isinstance(hasher, str | Path):
+        found = hasher
+    else:
+        name = str(hasher or model.name)
+        if hasher is None and name not in plugins.names(GROUP) and not os.path.isfile(name):
+            raise ModelError(f"{display(name)}: the index's hasher is not there; pass its file: --model, or hasher=")
+        found = load_hasher(name, _count(queries))
+    check_query_model(found.ref, model, "the index")
+    if order and not isinstance(found, _NEEDED[order]):
+        raise ModelError(f"{display(found.ref.name)} has no outputs or embeddings to re-rank by")
+    return found
+
+
+def _count(queries: Any) -> int | None:
+    """Return how many images the queries are, or None if that is not known."""
+    if isinstance(queries, str | os.PathLike):
+        return 1 if os.path.isfile(queries) else None
+    if isinstance(queries, list | tuple):
+        return (
+            None
+            if any(isinstance(one, str | os.PathLike) and os.path.isdir(one) for one in queries)
+            else len(queries)
+        )
+    return 1
+
+
+def _encoded(images: Any, hasher: Hasher, model: ModelRef, order: str | None) -> Queries:
+    source = open_source(images)
+    if order == "asymmetric":
+        codes, outputs = rerank.encode(source, hasher)
+        return _described(codes, model, outputs[:, : model.bits])
+    codes = run.encode(source, hasher, embeddings=order is not None)
+    return _described(codes, model, codes.embeddings)
+
+
+def _described(codes: Codes, model: ModelRef, values: NDArray[np.floating[Any]] | None) -> Queries:
+    names = [codes.records.path(row) for row in range(len(codes))]
+    skipped = [(os.fsdecode(path), reason) for path, reason in codes.skipped]
+    return Queries(packed_queries(codes, model, "the index"), names, skipped, values)
