@@ -263,7 +263,7 @@ def test_query_asymmetric(th, pictures, hasher_file, library):
     plain = index.search(codes.packed[:1], 4)
     assert {match["id"] for match in best} == set(plain.ids[0].tolist())
     (own,) = answers(th("query", "i", images[0], "-k", 20, "--label", "cross", *few, cwd=library))
-    assert [match["label"] for match in own] == ["cross"] * 8
+    assert [match["labels"] for match in own] == [["cross"]] * 8
 
 
 def test_query_by_embeddings(th, pictures, library):
@@ -289,9 +289,9 @@ def test_query_by_embeddings(th, pictures, library):
         (["i", "{image}", "--embeddings", "c.h5"], 2, "--embeddings belongs to --rerank embeddings"),
         (["i", "{image}", "--candidates", "9"], 2, "--candidates belongs to --rerank"),
         (["i", "{image}", "--rerank", "asymmetric", "--radius", "3"], 2, "--radius and --rerank exclude each other"),
-        (["i", "c.h5", "--rerank", "asymmetric"], 2, "a codes file has no real-valued outputs"),
-        (["p", "{image}", "--rerank", "asymmetric"], 1, "phash has neither real-valued outputs nor embeddings"),
-        (["p", "p.h5", "--rerank", "embeddings", "--embeddings", "p.h5"], 2, "p.h5: holds no embeddings"),
+        (["i", "c.h5", "--rerank", "asymmetric"], 1, "codes have no real-valued outputs"),
+        (["p", "{image}", "--rerank", "asymmetric"], 1, "phash has no outputs or embeddings to re-rank by"),
+        (["p", "p.h5", "--rerank", "embeddings", "--embeddings", "p.h5"], 1, "p.h5: no embeddings in it"),
         (["i", "{image}", "--rerank", "embeddings", "--embeddings", "p.h5"], 1, "p.h5: holds no embeddings"),
     ],
 )

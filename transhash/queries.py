@@ -5,7 +5,7 @@ A query is packed codes, a codes file, or an image in any form that `transhash.s
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,9 +172,16 @@ def _encoded(images: Any, hasher: Hasher, model: ModelRef, order: str | None) ->
     source = open_source(images)
     if order == "asymmetric":
         codes, outputs = rerank.encode(source, hasher)
-        return _described(codes, model, outputs[:, : model.bits])
+        return _described(_as_named(codes), model, outputs[:, : model.bits])
     codes = run.encode(source, hasher, embeddings=order is not None)
-    return _described(codes, model, codes.embeddings)
+    return _described(_as_named(codes), model, codes.embeddings)
+
+
+def _as_named(codes: Codes) -> Codes:
+    """Return codes of images below the working directory with relative paths, as the caller named them."""
+    if codes.records.root != os.getcwdb():
+        return codes
+    return replace(codes, records=replace(codes.records, root=b""))
 
 
 def _described(codes: Codes, model: ModelRef, values: NDArray[np.floating[Any]] | None) -> Queries:

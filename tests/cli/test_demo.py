@@ -82,7 +82,7 @@ def test_says_where_the_report_is_and_shows_progress(run):
 
 def test_the_index_says_what_it_holds(run, th):
     info = json.loads(th("index", "info", "th-demo/digits.index", "--json", cwd=run[0]).stdout)
-    assert (info["count"], info["bits"]) == (597, 64)
+    assert (info["codes"], info["bits"]) == (597, 64)
 
 
 def test_second_run_starts_clean_and_touches_nothing_else(run, th, tmp_path):

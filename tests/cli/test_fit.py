@@ -53,7 +53,7 @@ def test_fit_encode_index_query(th, pictures, fitted, tmp_path):
     done = th("query", "photos.index", *queries, "-k", 8, "--json", cwd=tmp_path)
     for label, query in zip(labels, json.loads(done.stdout)["queries"], strict=True):
         assert query["matches"][0]["distance"] == 0
-        assert [match["label"] for match in query["matches"]] == [label] * 8
+        assert [match["labels"] for match in query["matches"]] == [[label]] * 8
 
 
 def test_the_file_is_that_of_the_function(pictures, weights, fitted, tmp_path):

@@ -85,4 +85,4 @@ def test_encode_takes_the_lists(th, pictures, tmp_path):
     th("encode", pictures, "-o", "c.h5", "--model", "phash", "--list", "database.txt", cwd=tmp_path)
     th("index", "build", "c.h5", "-o", "i", cwd=tmp_path)
     found = json.loads(th("query", "i", pictures / "cross" / "2.png", "-k", 1, "--json", cwd=tmp_path).stdout)
-    assert found["queries"][0]["matches"][0]["label"] == "cross"
+    assert found["queries"][0]["matches"][0]["labels"] == ["cross"]
