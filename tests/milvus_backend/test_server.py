@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pytest
 
+import transhash
 from transhash import hamming
 from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, MismatchError
-from transhash.index import collection, index
 from transhash.index.filters import Filter
-from transhash.index.index import Changes
+from transhash.index.rows import Changes
 from transhash.progress import silent
 from transhash.testing import CollectionContract
 
@@ -32,7 +32,7 @@ def written(path, codes, names=None, model=MODEL):
 
 
 def build(milvus, codes, name, **options):
-    return collection.load("milvus").build(codes, milvus.uri, name, **options)
+    return transhash.build_index(codes, milvus.location(name), **options)
 
 
 class TestFlat(CollectionContract):
@@ -73,14 +73,14 @@ def test_killed_loaders_and_servers_lose_nothing(milvus, start, tmp_path, monkey
     file = written(tmp_path / "many.h5", codes)
 
     def command():
-        return ["index", "build", file, "--backend", "milvus", "--uri", milvus.uri, "--collection", "killed"]
+        return ["index", "build", file, "-o", milvus.location("killed")]
 
     loader = start(*command())
     wait(milvus, "killed", 10_000)
     loader.send_signal(signal.SIGKILL)
     loader.wait()
     with pytest.raises(BackendError, match=r"index build of many.h5 is under way or was stopped; run it again"):
-        collection.open(milvus.location("killed"))
+        transhash.open(milvus.location("killed"))
     before = rows(milvus, "killed")
     monkeypatch.setenv("MILVUS_TIMEOUT", "4")
     loader = start(*command())
@@ -131,18 +131,17 @@ def test_the_command_line_is_that_of_folders(milvus, th, tmp_path):
     labels = np.arange(24, dtype=np.int32) % 3
     records = Records([f"{row % 3}/{row}.png".encode() for row in range(24)], b"/pictures", labels, ("a", "b", "c"))
     write_codes(tmp_path / "c.h5", Codes(codes, records, MODEL))
-    index.build(tmp_path / "c.h5", tmp_path / "folder.index")
-    there = ["--backend", "milvus", "--uri", milvus.uri, "--collection", "photos"]
-    built = th("index", "build", "c.h5", *there, cwd=tmp_path)
+    transhash.build_index(tmp_path / "c.h5", tmp_path / "folder.index")
+    built = th("index", "build", "c.h5", "-o", milvus.location("photos"), cwd=tmp_path)
     location = milvus.location("photos")
-    assert f"th query {location} IMAGE" in built.stderr
+    assert f"wrote {location}: milvus flat" in built.stderr
     asked = ["c.h5", "-k", 5, "--radius", 20, "--glob", "[12]/*", "--label", "b", "--json"]
     here, found = (th("query", at, *asked, cwd=tmp_path) for at in ("folder.index", location))
     assert json.loads(found.stdout)["queries"] == json.loads(here.stdout)["queries"]
-    assert collection.open(location).remove([Filter(globs=["2/*"])]) == 8
+    assert transhash.open(location).remove([Filter(globs=["2/*"])]) == 8
     synced = th("index", "sync", location, "c.h5", cwd=tmp_path)
     assert synced.stderr.endswith(": 8 images added, 0 removed, 0 changed; 24 now\n")
-    assert collection.open(location).info()["next id"] == 32
+    assert transhash.open(location).info()["next_id"] == 32
 
 
 def test_what_is_not_ours_stays(milvus, tmp_path):
@@ -155,15 +154,15 @@ def test_what_is_not_ours_stays(milvus, tmp_path):
     other.create_collection("foreign", schema=schema)
     other.insert("foreign", [{"id": 1, "v": bytes(8)}])
     codes = written(tmp_path / "c.h5", np.zeros((3, 8), np.uint8))
-    for attempt in (lambda: build(milvus, codes, "foreign"), lambda: collection.open(milvus.location("foreign"))):
+    for attempt in (lambda: build(milvus, codes, "foreign"), lambda: transhash.open(milvus.location("foreign"))):
         with pytest.raises(BackendError, match="not a collection of TransHash, so it stays as it is"):
             attempt()
     assert other.describe_collection("foreign")["description"] == "theirs"
     with pytest.raises(BackendError, match="no such collection"):
-        collection.open(milvus.location("none"))
+        transhash.open(milvus.location("none"))
     ours = build(milvus, codes, "ours")
     assert len(build(milvus, codes, "ours")) == 3
-    with pytest.raises(BackendError, match=r"is there already, with other rows than d.h5"):
+    with pytest.raises(BackendError, match=r"exists already, with other rows than d.h5"):
         build(milvus, written(tmp_path / "d.h5", np.ones((3, 8), np.uint8)), "ours")
     with pytest.raises(MismatchError, match="other"):
         build(milvus, written(tmp_path / "e.h5", np.ones((3, 8), np.uint8), model=ModelRef("other", "f", 64)), "ours")
@@ -210,7 +209,7 @@ def test_changes_that_were_stopped(milvus, tmp_path):
 
 def test_credentials_are_never_shown(milvus, th, tmp_path):
     codes = written(tmp_path / "c.h5", np.zeros((1, 8), np.uint8))
-    command = ["index", "build", codes, "--backend", "milvus", "--uri", milvus.uri, "--collection", "secret"]
+    command = ["index", "build", codes, "-o", milvus.location("secret")]
     done = th(*command, code=1, env={"MILVUS_TOKEN": "", "MILVUS_USER": "root", "MILVUS_PASSWORD": "hunter2"})
     assert done.stderr.endswith("refuses the credentials; set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD\n")
     assert "hunter2" not in done.stderr + done.stdout
