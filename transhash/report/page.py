@@ -75,12 +75,12 @@ def html(sections: Sequence[Section], title: str = "") -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def environment(*packages: str) -> Any:
-    """Return Jinja's environment for templates of this package, and of others, which may extend them."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+def environment() -> Any:
+    """Return the Jinja environment for the templates of this package."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=ChoiceLoader([PackageLoader(package) for package in ("transhash.report", *packages)]),
+        loader=PackageLoader("transhash.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
