@@ -54,11 +54,11 @@ class Demo:
         index, database, queries = self.folder / "digits.index", self.codes("database"), self.codes("queries")
         step = len(self.queries) // _SHOWN
         asked = [self.images / path for path in self.queries[step // 2 :: step]][:_SHOWN]
-        train: list[Any] = ["train", self.images, "-o", self.hasher, "--list", self._list("training"), "--bits", 64]
+        train: list[Any] = ["train", self.images, "-o", self.hasher, "--list", self.names("training"), "--bits", 64]
         encode = ["encode", self.images, "--model", self.hasher, "--embeddings", "--force"]
         commands: list[list[Any]] = [
             *([] if self.hasher.exists() else [[*train, *_TRAINING.split()]]),
-            *([*encode, "-o", codes, "--list", self._list(codes.stem)] for codes in (database, queries)),
+            *([*encode, "-o", codes, "--list", self.names(codes.stem)] for codes in (database, queries)),
             ["index", "build", database, "-o", index],
             ["index", "info", index],
             ["query", index, *asked, "-k", 5, "--sheet", self.folder / "matches.png"],
@@ -66,7 +66,8 @@ class Demo:
         ]
         return [list(map(str, command)) for command in commands]
 
-    def _list(self, part: str) -> Path:
+    def names(self, part: str) -> Path:
+        """The list of the images of a part: ``queries``, ``training`` or ``database``."""
         return self.folder / f"{part}.txt"
 
 

@@ -15,6 +15,7 @@ from ..evaluation.levels import Levels
 from ..evaluation.relevance import common_labels
 from ..report import evaluated
 from ..report.records import Measurement, Record, Row, Run
+from ..sources import open_source
 from . import Demo
 
 BYTES, SCORE = "bytes per image", "mAP@all"
@@ -66,14 +67,9 @@ def _others(demo: Demo, queries: Codes, database: Codes, size: int) -> Iterator[
         score_levels(_nearness(*rounded), *labels),
     )
     asked, stored = (
-        encode([demo.images / path for path in map(_text, codes.records.paths)], "phash")
-        for codes in (queries, database)
+        encode(open_source(demo.images, names=demo.names(part)), "phash") for part in ("queries", "database")
     )
     yield "perceptual hash", "peer", hamming_levels(asked, stored)
-
-
-def _text(path: bytes) -> str:
-    return path.decode()
 
 
 def _principal(queries: Floats, database: Floats, components: int) -> tuple[Floats, Floats]:
