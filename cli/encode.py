@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @options.NULL
 @options.INCLUDE
 @options.EXCLUDE
+@options.INCLUDE_HIDDEN
 @click.option("--append", is_flag=True, help="Add images that have no row yet to the codes file.")
 @click.option(
     "--sync", is_flag=True, help="Append, encode changed files again, and drop the rows of files that are gone."
@@ -67,6 +68,7 @@ def encode(
     null: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    include_hidden: bool,
     append: bool,
     sync: bool,
     force: bool,
@@ -102,7 +104,9 @@ def encode(
 
     if quiet:
         render.use_quiet(True)
-    source = sources.open_source(images, names=names, include=include, exclude=exclude, null=null)
+    source = sources.open_source(
+        images, names=names, include=include, exclude=exclude, include_hidden=include_hidden, null=null
+    )
     if dry_run:
         _preview(source, shard)
         return

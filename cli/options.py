@@ -89,7 +89,7 @@ def _log_json(context: click.Context, parameter: click.Parameter, wanted: bool) 
     return wanted
 
 
-IMAGES = click.argument("images", type=EXISTING_FOLDER)
+IMAGES = click.argument("images", type=EXISTING)
 LIST = click.option(
     "--list",
     "names",
@@ -110,6 +110,11 @@ INCLUDE = click.option(
 )
 EXCLUDE = click.option(
     "--exclude", multiple=True, metavar="PATTERN", help="Take no files or folders that match, as 'thumb*'."
+)
+INCLUDE_HIDDEN = click.option(
+    "--include-hidden",
+    is_flag=True,
+    help="Take hidden files and folders, too, and those that systems add, such as ._cat.jpg, .thumbs and @eaDir.",
 )
 PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
 WEIGHTS = click.option(

@@ -19,9 +19,11 @@ def protocol() -> None:
 @_NAME
 @options.IMAGES
 @click.option("-o", "--output", type=options.Output(), required=True, help="Folder of lists to write.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws other images.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed draws other images."
+)
 def write(name: str, images: Path, output: Path, seed: int) -> None:
-    """Draw queries, training images and database of protocol NAME from the folder IMAGES.
+    """Draw the queries, training images and database of protocol NAME from the folder IMAGES.
 
     \b
     Example:
@@ -29,14 +31,12 @@ def write(name: str, images: Path, output: Path, seed: int) -> None:
 
     Every image lies in a folder named after its class. The split depends on the seed and the images' paths alone.
     """
-    from transhash.datasets import protocols
+    from transhash.datasets.protocols import PROTOCOLS, make_protocol
 
-    chosen = protocols.find(name)
-    protocols.check_replaceable(output)
-    split = protocols.draw(chosen, images, seed)
-    protocols.write(split, output, chosen, seed)
+    split = make_protocol(name, images, output, seed)
     counts = ", ".join(f"{count} {part}" for part, count in split.counts.items())
-    render.note(f"wrote {output}: {counts}; {len(split.classes)} classes; mAP@{chosen.at}; split {split.identity}")
+    at = PROTOCOLS[name].at
+    render.note(f"wrote {output}: {counts}; {len(split.classes)} classes; mAP@{at}; split {split.identity}")
 
 
 @protocol.command()
@@ -50,17 +50,17 @@ def check(name: str, folder: Path, as_json: bool) -> None:
     Example:
         th protocol check nuswide21 lists/
     """
-    from transhash.datasets import protocols
+    from transhash.datasets.protocols import PROTOCOLS, check_protocol
 
-    chosen = protocols.find(name)
-    found = protocols.check(chosen, folder)
+    found = check_protocol(name, folder)
+    at = PROTOCOLS[name].at
     if as_json:
-        render.document({"protocol": name, "at": chosen.at, **asdict(found)})
+        render.document({"protocol": name, "at": at, **asdict(found)})
         return
     described = {
         **found.counts,
         "classes": found.classes,
-        "mAP@": _number(chosen.at),
+        "mAP@": _number(at),
         "split": found.identity,
         "queries without a label": found.unlabelled_queries,
         "queries in the database": found.queries_in_database,
@@ -80,10 +80,10 @@ def list_all(as_json: bool) -> None:
     Example:
         th protocol list
     """
-    from transhash.datasets.protocols import PROTOCOLS
+    from transhash.datasets.protocols import list_protocols
 
     if as_json:
-        render.document([asdict(entry) for entry in PROTOCOLS.values()])
+        render.document([asdict(entry) for entry in list_protocols()])
         return
     columns = ("queries", "training", "database", "classes", "at")
     rows = [
@@ -93,7 +93,7 @@ def list_all(as_json: bool) -> None:
             "drawn" if entry.drawn else "lists",
             entry.note,
         )
-        for entry in PROTOCOLS.values()
+        for entry in list_protocols()
     ]
     render.table(("name", *columns, "from", "note"), rows)
 

@@ -19,6 +19,7 @@ if os.name != "posix":
 
 if TYPE_CHECKING:
     from .codes import Codes, read_codes, truncate, truncate_codes, write_codes
+    from .datasets.protocols import check_protocol, list_protocols, make_protocol
     from .duplicates import dedup
     from .encoding.run import encode, encode_to_file
     from .encoding.summary import EncodingSummary
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .index.index import Index
     from .index.matches import Match, Matches
     from .report.evaluate import Evaluation, evaluate
+    from .sources import open_source
     from .training.config import FitConfig, TrainConfig
     from .training.run import fit, soup, train
     from .training.watcher import StepResult, Watcher
@@ -52,15 +54,19 @@ _HOMES = {
     "TransHashError": "errors",
     "Watcher": "training.watcher",
     "build_index": "index.collection",
+    "check_protocol": "datasets.protocols",
     "dedup": "duplicates",
     "encode": "encoding.run",
     "encode_to_file": "encoding.run",
     "evaluate": "report.evaluate",
     "fit": "training.run",
     "index_info": "index.describing",
+    "list_protocols": "datasets.protocols",
     "load_hasher": "hashers",
+    "make_protocol": "datasets.protocols",
     "merge_indexes": "index.collection",
     "open": "index.collection",
+    "open_source": "sources",
     "query": "index.collection",
     "read_codes": "codes",
     "soup": "training.run",
@@ -86,15 +92,19 @@ __all__ = [
     "TransHashError",
     "Watcher",
     "build_index",
+    "check_protocol",
     "dedup",
     "encode",
     "encode_to_file",
     "evaluate",
     "fit",
     "index_info",
+    "list_protocols",
     "load_hasher",
+    "make_protocol",
     "merge_indexes",
     "open",
+    "open_source",
     "query",
     "read_codes",
     "soup",

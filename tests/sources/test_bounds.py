@@ -81,14 +81,14 @@ def test_grey_that_is_transparent_lies_over_white(depth, key):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("width", "height"), [(46_000_000, 1), (1, 170_000_000)])
 def test_a_picture_that_takes_too_much_memory_is_refused_before_it_is_decoded(width, height):
-    assert "GiB to decode: more than 1.5 GiB" in reason(png_file(width, height, 1, 0, b""))
+    assert "GiB, of at most 1.5" in reason(png_file(width, height, 1, 0, b""))
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_webp_of_some_bytes_that_takes_gigabytes():
     head = struct.pack("<I", (10_899 << 14) | 16_382)
     payload = b"VP8L" + struct.pack("<I", 13) + b"\x2f" + head + bytes(8) + b"\0"
-    assert "to decode: more than" in reason(b"RIFF" + struct.pack("<I", len(payload) + 4) + b"WEBP" + payload)
+    assert "too much memory to decode" in reason(b"RIFF" + struct.pack("<I", len(payload) + 4) + b"WEBP" + payload)
 
 
 def jpeg_of(scans, side):
@@ -101,7 +101,7 @@ def jpeg_of(scans, side):
 
 def test_a_jpeg_of_many_scans_is_refused():
     began = time.perf_counter()
-    assert "scans of 4000 x 4000: would take too long" in reason(jpeg_of(1000, 4000))
+    assert "takes too long to decode: 10" in reason(jpeg_of(1000, 4000))
     assert time.perf_counter() - began < 10
     assert pixels(jpeg_of(30, 32)).shape == (32, 32, 3)
 
@@ -125,7 +125,7 @@ def test_a_tiff_of_many_scans(monkeypatch):
     monkeypatch.setattr(decode, "_MAX_SCANNED", 100 * 100)
     assert pixels(tiff(100, "jpeg")).shape == (100, 100, 3)
     monkeypatch.setattr(decode.jpeg, "count", lambda data: 2)
-    assert "2 scans of 100 x 100: would take too long" in reason(tiff(100, "jpeg"))
+    assert "takes too long to decode: 2 scans of 100 x 100 pixels" in reason(tiff(100, "jpeg"))
     assert pixels(tiff(100, "raw")).shape == (100, 100, 3)
 
 
@@ -165,7 +165,7 @@ def test_threads_share_the_budget(monkeypatch):
         list(pool.map(work, [1, 4, 6, 10, 3] * 20))
     assert (now, budget._used) == (0, 0)
     assert most <= 10
-    with pytest.raises(ImageError, match="to decode: more than"), budget.reserved(11):
+    with pytest.raises(ImageError, match="too much memory to decode"), budget.reserved(11):
         pass
 
 

@@ -130,6 +130,42 @@ class Check:
     training_in_database: int
 
 
+def list_protocols() -> tuple[Protocol, ...]:
+    """Return the protocols that are known, with the numbers of their images."""
+    return tuple(PROTOCOLS.values())
+
+
+def make_protocol(name: str, images: str | Path, output: str | Path, seed: int = 0) -> Split:
+    """Draw the split of a protocol from a folder of images, and write it as lists into a folder.
+
+    Args:
+        name: of the protocol, one of `PROTOCOLS`.
+        images: a folder with all images of the data set, each in a folder named after its class.
+        output: the folder to write: ``query.txt``, ``train.txt``, ``database.txt``, ``classes.txt``, ``split.json``.
+        seed: another seed draws other images.
+
+    Returns:
+        The split.
+
+    Raises SourceError if there is no such protocol, it comes as published lists, or the images are not those that it
+    needs; OutputError if `output` holds anything but an earlier split.
+    """
+    protocol, output = find(name), Path(output)
+    check_replaceable(output)
+    split = draw(protocol, images, seed)
+    write(split, output, protocol, seed)
+    return split
+
+
+def check_protocol(name: str, lists: str | Path) -> Check:
+    """Compare the lists in a folder with a protocol: ``query.txt`` or ``test.txt``, ``train.txt``, ``database.txt``.
+
+    Raises SourceError if there is no such protocol, a list is missing, its number of images or that of the classes is
+    not the protocol's, or a ``split.json`` beside the lists is that of another split.
+    """
+    return check(find(name), lists)
+
+
 def find(name: str) -> Protocol:
     """Return a protocol by its name. Raises SourceError if there is none."""
     if name not in PROTOCOLS:

@@ -170,12 +170,12 @@ def _check_work(image: Image.Image, file: BinaryIO, scans: int) -> None:
     if isinstance(image, TiffImageFile):
         scans = _scans_of_strips(image, file)
     if scans * pixels > _MAX_SCANNED:
-        raise ImageError(f"{scans} scans of {image.width} x {image.height}: would take too long")
+        raise ImageError(f"takes too long to decode: {scans} scans of {image.width} x {image.height} pixels")
     tiles = getattr(image, "tile", [])
     if sum((right - left) * (low - top) for _, (left, top, right, low), *_ in tiles) > _MAX_LAYERS * pixels:
-        raise ImageError("its parts lie over each other many times: would take too long")
+        raise ImageError("takes too long to decode: its parts lie over each other many times")
     if any(codec == "bmp_rle" for codec, *_ in tiles) and file.seek(0, io.SEEK_END) > _MAX_RUNS:
-        raise ImageError(f"a run-length coded bitmap of more than {_MAX_RUNS:,} bytes: would take too long")
+        raise ImageError(f"takes too long to decode: a run-length coded bitmap of more than {_MAX_RUNS:,} bytes")
 
 
 def _scans_of_strips(image: TiffImageFile, file: BinaryIO) -> int:
@@ -185,7 +185,7 @@ def _scans_of_strips(image: TiffImageFile, file: BinaryIO) -> int:
     starts, sizes = (_numbers(image.tag_v2.get(tile) or image.tag_v2.get(strip)) for tile, strip in _PLACES)
     parts = set(zip(starts, sizes, strict=False))
     if sum(size for _, size in parts) > 2 * file.seek(0, io.SEEK_END):
-        raise ImageError("its parts lie over each other in the file: would take too long")
+        raise ImageError("takes too long to decode: its parts lie over each other in the file")
     most = 1
     for start, size in parts:
         file.seek(start)
