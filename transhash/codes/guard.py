@@ -1,6 +1,6 @@
-"""Reading what HDF5 may not survive: in a child process, before this one dares to.
+"""Read an untrusted HDF5 or Parquet file in a child process first.
 
-Over damaged files HDF5 has crashed, looped for ever and asked for all the memory there is.
+On damaged files the libraries have crashed, looped forever and allocated all memory.
 """
 
 import faulthandler
@@ -18,82 +18,95 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import memory
-from ..errors import CodesError
+from ..errors import CodesError, one_line
+from ..files import display
 from ..progress import Progress, silent
 
 PATIENCE = 10.0  # seconds to wait for a child that says nothing, and more for a large file:
 _RATE = 20e6  # bytes a second
 _STEP = 1.0  # seconds that a message adds, up to the above
-_MEMORY = 1 << 30  # bytes that a child may take, and four times the file's size
+_ROOM = 1 << 30  # bytes that a child may allocate, besides four times the file's size
 
 Task = Callable[[Progress], Any]
 _FORKS = hasattr(os, "fork") and sys.platform != "darwin"  # whose libraries crash the children of threaded processes
 
 
-def guarded(task: Task, path: Path, on_rows: Progress = silent) -> Any:
-    """Run a task that reads a file in a child process, and return what it returned.
+def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _ROOM) -> Any:
+    """Run a task that reads a file in a child process, and return its result.
 
-    The child uses h5py and numpy alone, and no lock that another thread could hold at the moment of the fork. Where
-    processes cannot fork safely the task runs in this one.
+    The child uses no lock that another thread could hold at the moment of the fork: h5py and numpy, or pyarrow
+    without its threads. On systems where processes cannot fork safely, the task runs in this process.
 
     Args:
-        task: reads the file; reports how many rows it has read, and how many there are, every few megabytes; returns
-            what JSON can hold.
+        task: reads the file; reports the number of rows read and the total every few megabytes; returns a value that
+            JSON can hold.
         path: the file.
-        on_rows: is called with what it reports, in this process.
+        on_rows: called with these reports, in this process.
+        room: bytes that the child may allocate, besides four times the file's size.
 
-    Raises the CodesError of the task, and one of its own if the child crashed or stood still for seconds.
+    Raises the CodesError or OSError of the task, and CodesError if the child crashed, said nothing for seconds or
+    could not be started.
     """
+    if not _FORKS:
+        return task(on_rows)
     size = path.stat().st_size
     patience = PATIENCE + size / _RATE
-    started = _start(task, path, size, patience) if _FORKS else None
-    if started is None:
-        return task(on_rows)
-    child, pipe = started
-    alive = False
+    child, pipe = _start(task, path, size, patience, room)
     try:
         for kind, value in _messages(pipe, patience):
-            alive = True
-            if kind == "alive":
-                continue
             if kind == "rows":
                 on_rows(*value)
             elif kind == "answer":
                 return value
             elif kind == "damage":
                 raise CodesError(str(value))
-            else:  # what the task met has nothing to do with the file's content: this process shall meet it itself
-                return task(on_rows)
+            else:
+                raise OSError(*value, str(path))
     finally:
         os.close(pipe)
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(child, 0)
-    if alive:
-        raise CodesError(f"{path}: damaged: reading it crashed, or took too long; encode again")
-    return task(on_rows)  # the fork itself failed
+    raise CodesError(f"{display(path)}: damaged: reading it crashed, or took too long; encode again")
 
 
-def _start(task: Task, path: Path, size: int, patience: float) -> tuple[int, int] | None:
-    """Fork a child that runs the task, and return its id and the pipe it writes to; None if there is no room."""
-    pipe, writing = os.pipe()
+def _start(task: Task, path: Path, size: int, patience: float, room: int) -> tuple[int, int]:
+    """Fork a child that runs the task, and return its id and the pipe it writes to.
+
+    Raises CodesError if the system has no process or file handle left: the file is not read without a child.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads
-            child = os.fork()
-    except OSError:
-        os.close(pipe)
-        os.close(writing)
-        return None
+        pipe, writing = map(_above_standard, os.pipe())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads
+                child = os.fork()
+        except OSError:
+            os.close(pipe)
+            os.close(writing)
+            raise
+    except OSError as error:
+        raise CodesError(f"{display(path)}: cannot start the process that checks it ({one_line(error)})") from error
     if child == 0:
-        _serve(task, path, size, patience, writing)
+        _serve(task, path, size, patience, room, writing)
     os.close(writing)
     return child, pipe
 
 
+def _above_standard(handle: int) -> int:
+    """Return a handle above 2 in place of this one: the child redirects those below, open or not."""
+    import fcntl  # POSIX only, like fork
+
+    if handle > 2:
+        return handle
+    moved = fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(handle)
+    return moved
+
+
 def _messages(pipe: int, patience: float) -> Iterator[tuple[str, Any]]:
-    """Yield what the child says, until it ends or says nothing for too long."""
+    """Yield the messages of the child until it ends or is silent for too long."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     rest = b""
@@ -110,32 +123,33 @@ def _messages(pipe: int, patience: float) -> Iterator[tuple[str, Any]]:
         left = min(patience, left + len(lines) * _STEP)
 
 
-def _serve(task: Task, path: Path, size: int, patience: float, pipe: int) -> NoReturn:
-    """Run the task in the child, and end it without anything that an end of the parent would do."""
+def _serve(task: Task, path: Path, size: int, patience: float, room: int, pipe: int) -> NoReturn:
+    """Run the task in the child and exit without the parent's cleanup."""
 
     def say(kind: str, value: Any) -> None:
-        signal.alarm(int(2 * patience) + 1)  # should nobody be left to end this process
+        signal.alarm(int(2 * patience) + 1)  # in case no parent is left to end this process
         os.write(pipe, json.dumps((kind, value)).encode() + b"\n")
 
     try:
         gc.disable()  # what the parent has thrown away is not this process's to close
         _be_quiet()
-        say("alive", None)
         _leave_no_core()
-        memory.limit_growth(_MEMORY + 4 * size)
+        memory.limit_growth(room + 4 * size)
         say("answer", task(lambda done, total: say("rows", (done, total))))
     except CodesError as error:
         say("damage", str(error))
     except MemoryError:
-        say("damage", f"{path}: damaged: asks for more memory than its size explains; encode again")
-    except BaseException:
-        say("other", None)
+        say("damage", f"{display(path)}: damaged: asks for more memory than its size explains; encode again")
+    except OSError as error:
+        say("system", (error.errno, error.strerror))
+    except BaseException as error:
+        say("damage", f"{display(path)}: damaged: reading it raised {type(error).__name__}; encode again")
     finally:
         os._exit(0)
 
 
 def _be_quiet() -> None:
-    """End at a signal without a word, and say nothing of a crash."""
+    """Exit silently on signals and crashes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     faulthandler.disable()

@@ -61,10 +61,11 @@ def is_hdf5(path: Path) -> bool:
     return path.is_file() and bool(h5py.is_hdf5(path))
 
 
-def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, ...]) -> Any:
-    """Return a dataset that holds its own data, plainly: a stranger's file may link to others or need plugins.
+def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, ...], deflated: bool = True) -> Any:
+    """Return a dataset whose data are in the file, without filters that need plugins.
 
-    Raises ValueError if it does not.
+    Raises ValueError for any other, or if it is compressed without `deflated`: what grows with its rows would not be
+    bounded by the size of the file.
     """
     found = own_dataset(file, name)
     if found.dtype != dtype or found.ndim not in ndim:
@@ -72,6 +73,8 @@ def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, 
         raise ValueError(f"{name}: not a dataset of {np.dtype(dtype)} with {axes} axes")
     pipeline = found.id.get_create_plist()
     filters = {pipeline.get_filter(place)[3].decode() for place in range(pipeline.get_nfilters())}
+    if "deflate" in filters and not deflated:
+        raise ValueError(f"{name}: compressed")
     if not filters <= _FILTERS:
         raise ValueError(f"{name}: stored with a filter other than {', '.join(sorted(_FILTERS))}")
     ratio = _MAX_DEFLATE if "deflate" in filters else 1

@@ -1,4 +1,4 @@
-"""The attributes of a codes file."""
+"""The attributes of a codes file, and the limits that both its writer and its reader check."""
 
 import re
 from dataclasses import dataclass
@@ -11,13 +11,16 @@ from .records import ModelRef
 
 FORMAT = "transhash-codes"
 VERSION = 1
+MAX_ROOT = 1 << 12  # bytes; it is put in front of every path
+MAX_SHARES = 999_999
+_MAX_TEXT = 1 << 16  # bytes of any other attribute
 _MAX_SEGMENT_ROWS = 1 << 24
 _SHARE = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a codes file says of itself.
+    """The attributes of a codes file.
 
     Attributes:
         version: of the format.
@@ -34,6 +37,19 @@ class Header:
     segment_rows: int
     digest: str
     share: str = ""
+
+
+def check(model: ModelRef, root: bytes, share: str) -> None:
+    """Raise ValueError if an attribute is longer than a codes file holds, or `share` is not I/N."""
+    check_bits(model.bits)
+    if len(root) > MAX_ROOT:
+        raise ValueError(f"a root of {len(root):,} bytes: a codes file holds {MAX_ROOT:,}")
+    for name, text in (("model", model.name), ("digest", model.digest), ("preprocessing", model.preprocessing)):
+        if len(text) > _MAX_TEXT:
+            raise ValueError(f"a {name} of {len(text):,} characters: a codes file holds {_MAX_TEXT:,}")
+    found = _SHARE.fullmatch(share)
+    if share and not (found and int(found[1]) < int(found[2])):
+        raise ValueError(f"share {share[:40]!r}: expected I/N with I below N, N at most {MAX_SHARES:,}")
 
 
 def write(file: Any, model: ModelRef, root: bytes, segment_rows: int, share: str = "") -> None:
@@ -67,7 +83,9 @@ def read(file: Any) -> Header:
     segment_rows = int(file.attrs["segment_rows"]) if version else 0
     if version and not 1 <= segment_rows <= _MAX_SEGMENT_ROWS:
         raise ValueError(f"segments of {segment_rows} rows")
-    return Header(version, model, root(file), segment_rows, _text(file, "digest") if version else "", share(file))
+    found = Header(version, model, root(file), segment_rows, _text(file, "digest") if version else "", share(file))
+    check(model, found.root, found.share)
+    return found
 
 
 def claims(file: Any) -> bool:
@@ -78,21 +96,20 @@ def claims(file: Any) -> bool:
 
 def share(file: Any) -> str:
     """Return which share of the images a file holds; nothing if it does not say."""
-    said = _text(file, "share") if "share" in file.attrs else ""
-    found = _SHARE.fullmatch(said)
-    if said and not (found and int(found[1]) < int(found[2])):
-        raise ValueError(f"share {said!r}")
-    return said
+    return _text(file, "share") if "share" in file.attrs else ""
 
 
 def root(file: Any) -> bytes:
-    """Return the folder that was encoded."""
-    return np.asarray(file.attrs["root"], dtype=np.uint8).tobytes()
+    """Return the folder that was encoded. Raises ValueError if it is longer than a codes file holds."""
+    found = np.asarray(file.attrs["root"], dtype=np.uint8).tobytes()
+    if len(found) > MAX_ROOT:
+        raise ValueError(f"a root of {len(found):,} bytes: a codes file holds {MAX_ROOT:,}")
+    return found
 
 
 def _text(file: Any, name: str) -> str:
     value = file.attrs[name]
     if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not a text")
     value.encode("utf-8")  # HDF5 lets any bytes pass as text
     return value

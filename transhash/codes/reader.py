@@ -15,12 +15,12 @@ from ..progress import Progress
 from . import hdf5, header
 from .checksums import SIZE, LabelSums, Streams, file_digest
 from .guard import guarded
-from .records import MAX_LABELS, NO_LABEL, Codes, Records
-from .strings import STRINGS
+from .records import MAX_LABELS, MAX_NAMES, MAX_SKIPPED, MAX_SKIPPED_BYTES, NO_LABEL, Codes, Records
+from .strings import BLOCK_BYTES, STRINGS
 
 MAX_WIDTH = 1 << 16  # numbers in an embedding
-_BLOCK_BYTES = 1 << 24  # of a block of rows, but for their paths
 _STRING_BYTES = 200  # that a short string takes in memory
+_SKIPPED = 1 << 8  # skipped images read at a time
 
 
 class CodesFile:
@@ -42,14 +42,18 @@ class CodesFile:
         """Check the header, and that all that belongs to a row is there for every row; raises ValueError if not."""
         self.path = path
         self.header = header.read(file)
-        self._codes = hdf5.dataset(file, "codes", np.uint8, ndim=(2,))
+        self._codes = hdf5.dataset(file, "codes", np.uint8, ndim=(2,), deflated=False)
         if self._codes.shape[1] * 8 != self.header.model.bits:
             raise ValueError(f"codes of {self._codes.shape[1] * 8} bits under a header of {self.header.model.bits}")
         self._records = RecordsFile(file, len(self), stats=self.header.version > 0)
-        self._embeddings = _column(file, "embeddings", np.float16, len(self), 2) if self.header.version else None
+        self._embeddings = (
+            _column(file, "embeddings", np.float16, len(self), 2, deflated=False) if self.header.version else None
+        )
         self._skipped = hdf5.table(file, "skipped_path"), hdf5.table(file, "skipped_reason")
         if len(self._skipped[0]) != len(self._skipped[1]):
             raise ValueError("skipped paths and reasons differ in number")
+        if len(self._skipped[0]) > MAX_SKIPPED or sum(len(table.blob) for table in self._skipped) > MAX_SKIPPED_BYTES:
+            raise ValueError(f"{len(self._skipped[0])} skipped images")
         self.label_names = self._records.label_names
         self.labels = self._records.width
         self.embeddings = 0 if self._embeddings is None else int(self._embeddings.shape[1])
@@ -76,12 +80,11 @@ class CodesFile:
 
     def records(self) -> Iterator[Records]:
         """Yield what belongs to the rows of consecutive blocks. Raises CodesError if it is damaged."""
-        for start in range(0, len(self), STRINGS):
-            stop = min(start + STRINGS, len(self))
+        for block in self._records.slices(0, len(self), STRINGS):
             try:
-                yield self._records.read(start, stop)
+                yield self._records.read(block.start, block.stop)
             except hdf5.DAMAGE as error:
-                raise self._damaged(start, stop, error) from error
+                raise self._damaged(block.start, block.stop, error) from error
 
     def read(self, start: int, stop: int, *, embeddings: bool = True) -> Codes:
         """Return rows in memory. Raises CodesError if the file is damaged there."""
@@ -111,10 +114,9 @@ class CodesFile:
         Raises CodesError at the first that is damaged.
         """
         width = self.header.model.bits // 8 + 4 * self.labels + (2 * self.embeddings if embeddings else 0)
-        step = max(1, min(STRINGS, _BLOCK_BYTES // width))
-        stop = len(self) if stop is None else stop
-        for first in range(start, stop, step):
-            yield first, self.read(first, min(first + step, stop), embeddings=embeddings)
+        step = max(1, min(STRINGS, BLOCK_BYTES // width))
+        for block in self._records.slices(start, len(self) if stop is None else stop, step):
+            yield block.start, self.read(block.start, block.stop, embeddings=embeddings)
 
     def skipped(self) -> Iterator[tuple[bytes, str]]:
         """Yield (path, reason) of what could not be encoded. Raises CodesError if that is damaged."""
@@ -146,13 +148,13 @@ class CodesFile:
     def _checked_segments(self, file: hdf5.File) -> NDArray[np.uint8]:
         """Return the checksums of the segments after comparing header, labels' names and skipped with the digest."""
         wanted = -(-len(self) // self.header.segment_rows)
-        segments = hdf5.dataset(file, "segment_checksums", np.uint8, ndim=(2,))
+        segments = hdf5.dataset(file, "segment_checksums", np.uint8, ndim=(2,), deflated=False)
         if segments.shape != (wanted, SIZE):
             raise ValueError(f"{segments.shape} checksums for {wanted} segments")
         checksums = np.asarray(segments[:])
         skipped = Streams(4)
-        for start in range(0, len(self._skipped[0]), STRINGS):
-            skipped.update_strings(*(table.take(slice(start, start + STRINGS)) for table in self._skipped))
+        for start in range(0, len(self._skipped[0]), _SKIPPED):
+            skipped.update_strings(*(table.take(slice(start, start + _SKIPPED)) for table in self._skipped))
         found = file_digest(
             self.header.version,
             BIT_ORDER,
@@ -192,7 +194,8 @@ class RecordsFile:
             if not 1 <= self.width <= MAX_LABELS:
                 raise ValueError(f"{self.width} labels a row")
             names = hdf5.table(file, "label_name")
-            _check_memory(len(names.blob) + _STRING_BYTES * len(names), Path(file.filename))
+            if len(names.blob) > MAX_NAMES or len(names) > max(len(names.blob), count * self.width) + 1:
+                raise ValueError(f"{len(names)} label names of {len(names.blob)} bytes")
             self.label_names = tuple(name.decode("utf-8") for name in names)
 
     @property
@@ -200,6 +203,10 @@ class RecordsFile:
         """Bytes that the rows take in memory, but for their paths."""
         columns = (self._labels, self._sizes, self._mtimes)
         return sum(int(column.nbytes) for column in columns if column is not None)
+
+    def slices(self, start: int, stop: int, most: int) -> Iterator[slice]:
+        """Yield consecutive slices of at most `most` rows whose full paths fit into a block."""
+        return self._paths.slices(start, stop, most, extra=len(self._root))
 
     def read(self, start: int, stop: int) -> Records:
         """Return rows in memory. Raises ValueError or CodesError if they are damaged."""
@@ -321,11 +328,13 @@ def _claim(path: Path) -> str | None:
         return header.share(file) if header.claims(file) else None
 
 
-def _column(file: hdf5.File, name: str, dtype: type[np.generic], count: int, *ndim: int) -> Any:
+def _column(
+    file: hdf5.File, name: str, dtype: type[np.generic], count: int, *ndim: int, deflated: bool = True
+) -> Any:
     """Return an optional dataset with one row for each of `count`, or None. Raises ValueError if it has others."""
     if name not in file:
         return None
-    found = hdf5.dataset(file, name, dtype, ndim=ndim)
+    found = hdf5.dataset(file, name, dtype, ndim=ndim, deflated=deflated)
     if len(found) != count:
         raise ValueError(f"{count} codes and {len(found)} {name}")
     return found

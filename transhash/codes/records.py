@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .strings import STRINGS, StringTable
+from .strings import StringTable
 
 NO_LABEL = -1
 UNKNOWN = -1  # size or time of an image file
 MAX_LABELS = 1024  # of one image
+MAX_NAMES = 1 << 26  # bytes of all label names
+MAX_SKIPPED = 1 << 22  # images that were skipped,
+MAX_SKIPPED_BYTES = 1 << 29  # and bytes of their paths and reasons
 
 Rows = slice | NDArray[np.bool_]
 
@@ -75,8 +78,9 @@ class Records:
 
     def blocks(self) -> Iterator["Records"]:
         """Yield consecutive blocks of rows, in memory; one if there are no rows."""
-        for start in range(0, max(1, len(self)), STRINGS):
-            yield self.take(slice(start, start + STRINGS))
+        paths = self.paths if isinstance(self.paths, StringTable) else StringTable.of(self.paths)
+        for block in paths.slices(extra=len(self.root)) if len(paths) else [slice(0, 0)]:
+            yield self.take(block)
 
     def names(self, row: int) -> tuple[str, ...]:
         """Return the labels of a row; none, one or several."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ..errors import CodesError, one_line
 
 MAX_STRING = 1 << 16  # bytes in one stored string
-STRINGS = 1 << 14  # strings read or written at a time
+STRINGS = 1 << 14  # strings read or written at a time,
+BLOCK_BYTES = 1 << 24  # and their bytes, unless one is longer
 
 
 class StringTable(Sequence[bytes]):
@@ -57,9 +58,22 @@ class StringTable(Sequence[bytes]):
         return self.take(slice(index % len(self), index % len(self) + 1)).blob.tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the strings, reading some thousands at a time."""
-        for start in range(0, len(self), STRINGS):
-            yield from self[start : start + STRINGS]
+        """Yield the strings, reading a block at a time."""
+        for block in self.slices():
+            yield from self[block]
+
+    def slices(self, start: int = 0, stop: int | None = None, most: int = STRINGS, extra: int = 0) -> Iterator[slice]:
+        """Yield consecutive slices of at most `most` strings and 16 MiB, or of one string.
+
+        `extra` bytes are counted for each string besides its own.
+        """
+        stop = len(self) if stop is None else stop
+        while start < stop:
+            ends = np.asarray(self.offsets[start : min(start + most, stop) + 1]).astype(np.float64)
+            sizes = ends[1:] - ends[0] + extra * np.arange(1, len(ends))
+            count = max(1, int((sizes <= BLOCK_BYTES).sum()))
+            yield slice(start, start + count)
+            start += count
 
     @property
     def lengths(self) -> NDArray[np.uint64]:
@@ -96,14 +110,14 @@ class StringTable(Sequence[bytes]):
         return cls(np.concatenate([np.empty(0, np.uint8), *(table.blob for table in tables)]), offsets)
 
     def _masked(self, which: NDArray[np.bool_]) -> Iterator["StringTable"]:
-        """Yield the strings where a mask (n,) is true, reading some thousands at a time, and none without need."""
-        for start in range(0, len(self), STRINGS):
-            own = which[start : start + STRINGS]
-            if own.any():
-                table = self.take(slice(start, start + STRINGS))
-                offsets = np.zeros(int(own.sum()) + 1, dtype=np.uint64)
-                np.cumsum(table.lengths[own], out=offsets[1:])
-                yield StringTable(table.blob[np.repeat(own, table.lengths.astype(np.int64))], offsets)
+        """Yield the strings where a mask (n,) is true, block by block; blocks without any are not read."""
+        for block in self.slices():
+            mask = which[block]
+            if mask.any():
+                table = self.take(block)
+                offsets = np.zeros(int(mask.sum()) + 1, dtype=np.uint64)
+                np.cumsum(table.lengths[mask], out=offsets[1:])
+                yield StringTable(table.blob[np.repeat(mask, table.lengths.astype(np.int64))], offsets)
 
     def _rows(self, start: int, stop: int) -> str:
         return f"{self.where}: rows {start} to {stop - 1}" if self.where else f"rows {start} to {stop - 1}"

@@ -11,12 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
+from ..files import display
 from ..packing import BIT_ORDER
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
 from .deferred_errors import DeferredErrorFile
 from .reader import MAX_WIDTH, check_replaceable
-from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_columns, label_ids
+from .records import (
+    MAX_LABELS,
+    MAX_NAMES,
+    MAX_SKIPPED,
+    MAX_SKIPPED_BYTES,
+    NO_LABEL,
+    UNKNOWN,
+    Codes,
+    ModelRef,
+    Records,
+    label_columns,
+    label_ids,
+)
 from .strings import MAX_STRING, STRINGS, StringTable
 
 
@@ -56,6 +69,7 @@ class CodesWriter:
         self._label_sums = LabelSums()
         self._segments = SegmentSums(SEGMENT_ROWS)
         self._skipped_sums = Streams(4)
+        self._skipped_count = self._skipped_bytes = self._names_bytes = 0
 
     @classmethod
     @contextmanager
@@ -96,6 +110,10 @@ class CodesWriter:
                 f"{path}: embeddings of {embeddings} numbers, a codes file holds {MAX_WIDTH}; leave them"
             )
         model = replace(model, name=_utf8(model.name).decode(), digest=_utf8(model.digest).decode())
+        try:
+            header.check(model, root, share)
+        except ValueError as error:
+            raise CodesError(f"{display(path)}: {error}") from None
         with hdf5.created(path, temporary) as (file, spool):
             writer = cls(file, spool, model, root, labels, embeddings, stats, share)
             yield writer
@@ -142,8 +160,18 @@ class CodesWriter:
             self._write(Codes(rows.packed, records, self._model, (), rows.embeddings))
 
     def skip(self, path: bytes, reason: str) -> None:
-        """Record that `path` has no row, and why."""
-        self._waiting.append((path[:MAX_STRING], _utf8(reason[: MAX_STRING // 4])))
+        """Record that `path` has no row, and why.
+
+        Raises CodesError if that is more than a codes file holds: 4,194,304 skipped images, or 512 MiB.
+        """
+        entry = path[:MAX_STRING], _utf8(reason[: MAX_STRING // 4])
+        self._skipped_count += 1
+        self._skipped_bytes += len(entry[0]) + len(entry[1])
+        if self._skipped_count > MAX_SKIPPED or self._skipped_bytes > MAX_SKIPPED_BYTES:
+            raise CodesError(
+                f"{self._skipped_count:,} skipped images: more than a codes file holds; split the source"
+            )
+        self._waiting.append(entry)
         if len(self._waiting) == STRINGS:
             self._write_skipped()
 
@@ -223,6 +251,9 @@ class CodesWriter:
         count = len(self._label_ids) - len(self._label_sums)
         new = [_utf8(name) for name in islice(reversed(self._label_ids), count)][::-1]
         _check_lengths("label", StringTable.of(new))
+        self._names_bytes += sum(map(len, new))
+        if self._names_bytes > MAX_NAMES:
+            raise CodesError(f"label names of {self._names_bytes:,} bytes: a codes file holds {MAX_NAMES:,}")
         self._label_sums.extend(new)
 
     def _write_skipped(self) -> None:

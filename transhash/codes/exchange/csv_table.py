@@ -1,4 +1,4 @@
-"""CSV (RFC 4180): a row an image, codes in hexadecimal, paths in their very bytes."""
+"""CSV with a row for each image: codes in hexadecimal, paths byte for byte, lines that end in LF."""
 
 import csv
 from collections.abc import Iterator
@@ -18,12 +18,13 @@ from ..strings import STRINGS
 from .table import Block, Table
 
 _STATS = ["size", "mtime"]
+_LEAST = (0, -(1 << 63))  # dates before 1970 are negative
 _Row = tuple[int, list[str]]  # number of its last line, cells
-_MEND = "write it as th codes export does"
+_HINT = "write it as th codes export does"
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
-    """Write the columns path, label, code and, if they are known, size and mtime.
+    """Write the columns id, path, label, code and, if they are known, size and mtime; ids are positions in the file.
 
     Rows with several labels have columns label1, label2 and so on, of which the last may be empty. Raises CodesError
     for a label without a character, OSError if the file cannot be written.
@@ -34,42 +35,50 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
         files.replacing(target) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as out,
     ):
-        rows = csv.writer(out)
-        rows.writerow(["path", *_label_columns(file.labels), "code", *(_STATS if file.stats else [])])
+        rows, quoted = (
+            csv.writer(out, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        rows.writerow(["id", "path", *_label_columns(file.labels), "code", *(_STATS if file.stats else [])])
+        carriage_return = any("\r" in name for name in file.label_names)  # which QUOTE_MINIMAL would not quote
         for start, block in file.blocks(embeddings=False):
             paths = [path.decode("utf-8", "surrogateescape") for path in block.records.paths]
             codes = [code.tobytes().hex() for code in block.packed]
-            columns: list[Any] = [paths, *_label_cells(file, block), codes]
+            columns: list[Any] = [range(start, start + len(block)), paths, *_label_cells(file, block), codes]
             if block.records.sizes is not None and block.records.mtimes is not None:
                 columns += [_number_cells(block.records.sizes), _number_cells(block.records.mtimes)]
-            rows.writerows(zip(*columns, strict=True))
+            writer = quoted if carriage_return or any("\r" in path for path in paths) else rows
+            writer.writerows(zip(*columns, strict=True))
             on_rows(start + len(block), len(file))
 
 
 def read(path: Path) -> Table:
-    """Open what `write` wrote. Raises CodesError if it is something else."""
+    """Open a file that `write` wrote, with or without the column id. Blank lines are ignored.
+
+    Raises CodesError if it is something else.
+    """
     rows = _rows(path)
     _, header = next(rows, (0, []))
     first = next(rows, None)
     labels = sum(1 for name in header if name.startswith("label"))
     stats = header[-2:] == _STATS
-    expected = ["path", *_label_columns(labels), "code", *(_STATS if stats else [])]
+    skip = int(header[:1] == ["id"])  # earlier versions wrote no ids
+    expected = [*header[:skip], "path", *_label_columns(labels), "code", *(_STATS if stats else [])]
     if header != expected or labels > MAX_LABELS:
-        raise CodesError(f"{path}: line 1: columns {','.join(header)[:200]!r}: expected path, label, code; {_MEND}")
+        raise CodesError(f"{path}: line 1: columns {','.join(header)[:200]!r}: expected path, label, code; {_HINT}")
     if first is None:
-        raise CodesError(f"{path}: no row; {_MEND}")
+        raise CodesError(f"{path}: no row; {_HINT}")
     try:
-        bits = check_bits(4 * len(first[1][1 + labels]))
+        bits = check_bits(4 * len(first[1][skip + 1 + labels]))
     except (IndexError, ValueError) as error:
-        raise CodesError(f"{path}: line {first[0]}: {error}; {_MEND}") from None
-    return Table(bits, _blocks(path, chain([first], rows), bits, labels, stats), 0, labels, stats=stats)
+        raise CodesError(f"{path}: line {first[0]}: {error}; {_HINT}") from None
+    return Table(bits, _blocks(path, chain([first], rows), bits, labels, stats, skip), 0, labels, stats=stats)
 
 
 def is_own(path: Path) -> bool:
     """Return whether a file begins as one that `write` wrote."""
     with path.open("rb") as file:
         line = file.readline(1 << 16)
-    return line.startswith(b"path,") and b"code" in line.rstrip().split(b",")
+    return line.startswith((b"id,path,", b"path,")) and b"code" in line.rstrip().split(b",")
 
 
 def _rows(path: Path) -> Iterator[_Row]:
@@ -78,28 +87,29 @@ def _rows(path: Path) -> Iterator[_Row]:
         reader = csv.reader(file, strict=True)
         try:
             for row in reader:
-                yield reader.line_num, row
+                if row:
+                    yield reader.line_num, row
         except csv.Error as error:
-            raise CodesError(f"{path}: line {reader.line_num}: {error}; {_MEND}") from None
+            raise CodesError(f"{path}: line {reader.line_num}: {error}; {_HINT}") from None
 
 
-def _blocks(
-    path: Path, rows: Iterator[tuple[int, list[str]]], bits: int, labels: int, stats: bool
-) -> Iterator[Block]:
+def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: bool, skip: int) -> Iterator[Block]:
+    """Yield the rows, `skip` cells of each left out."""
     width = 2 + labels + (2 if stats else 0)
     while some := list(islice(rows, STRINGS)):
         codes = []
         numbers = []
+        some = [(line, row[skip:]) for line, row in some]
         for line, row in some:
             try:
                 if len(row) != width:
                     raise ValueError(f"{len(row)} cells, not {width}")
                 codes.append(bytes.fromhex(row[1 + labels]))
                 if len(codes[-1]) * 8 != bits or len(row[1 + labels]) * 4 != bits:
-                    raise ValueError(f"a code of another width than {bits} bits")
-                numbers.append([_number(cell) for cell in row[2 + labels :]])
+                    raise ValueError(f"a code of other than {bits} bits")
+                numbers.append([_number(cell, least) for cell, least in zip(row[2 + labels :], _LEAST, strict=False)])
             except ValueError as error:
-                raise CodesError(f"{path}: line {line}: {error}; {_MEND}") from None
+                raise CodesError(f"{path}: line {line}: {error}; {_HINT}") from None
         table = np.array(numbers, dtype=np.int64).reshape(len(some), -1)
         yield Block(
             np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(some), -1),
@@ -122,12 +132,13 @@ def _label_cells(file: CodesFile, block: Codes) -> list[list[str]]:
     return [[names[place] for place in column] for column in label_columns(block.records.labels).T.tolist()]
 
 
-def _number(cell: str) -> int:
-    """Return a size or a time. Raises ValueError if it is none."""
-    value = int(cell) if cell else UNKNOWN
-    if not UNKNOWN <= value < 1 << 63:
-        raise ValueError(f"{cell[:40]} is no size or time")
-    return value
+def _number(cell: str, least: int) -> int:
+    """Return a size or a time; -1 of an empty cell. Raises ValueError if it is neither."""
+    if not cell or cell == str(UNKNOWN):
+        return UNKNOWN
+    if len(cell) > 20 or not least <= int(cell) < 1 << 63:
+        raise ValueError(f"{cell[:40]!r} is not a size in bytes or a time in nanoseconds")
+    return int(cell)
 
 
 def _number_cells(values: Any) -> list[Any]:

@@ -13,18 +13,23 @@ from ... import files
 from ...errors import CodesError, one_line
 from ...packing import check_bits
 from ...progress import Progress
+from ..guard import guarded
 from ..reader import CodesFile
-from ..records import NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
-from ..strings import STRINGS
+from ..records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
+from ..strings import MAX_STRING
 from .table import Block, Table
 
-_KEY = b"transhash"  # of the metadata that say what made the codes
+_KEY = b"transhash"  # of the metadata that name the model
+_ROWS = 1 << 10  # read at a time
+_ROOM = 2 << 30  # bytes of address space for reading it, of which pyarrow's allocator reserves half
+_MAX_THRIFT = 1 << 24  # bytes and entries of the file's own description
+_MOST_EXPANDED = 1 << 14  # bytes of codes for each byte of the file
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
     """Write path, labels, code, embedding, size and mtime: those that there are.
 
-    Paths are strings, or binary if one is no UTF-8. Raises CodesError if pyarrow is not installed, OSError if the
+    Paths are strings, or binary if one is not UTF-8. Raises CodesError if pyarrow is not installed, OSError if the
     file cannot be written.
     """
     pa, parquet = _pyarrow()
@@ -57,11 +62,12 @@ def read(path: Path) -> Table:
 
     Raises CodesError if it is something else, or pyarrow is not installed.
     """
-    pa, parquet = _pyarrow()
+    pa, _ = _pyarrow()
+    guarded(lambda report: _check(path, report), path, room=_ROOM)
     with _damage(path):
-        file = parquet.ParquetFile(path)
+        file = _opened(path)
         schema = file.schema_arrow
-        types = {name: schema.field(name).type for name in schema.names}
+        types = {name: _plain(pa, schema.field(name).type) for name in schema.names}
         if not pa.types.is_fixed_size_binary(types["code"]) or types["path"] not in (pa.string(), pa.binary()):
             raise ValueError("expected path, a string or binary, and code, binary of fixed size")
         embeddings = int(types["embedding"].list_size) if "embedding" in types else 0
@@ -71,6 +77,8 @@ def read(path: Path) -> Table:
                 raise ValueError(f"{name} of {types[name]}: expected {kind}")
         bits = check_bits(8 * int(types["code"].byte_width))
         model, root = _said((schema.metadata or {}).get(_KEY), bits)
+        if file.metadata.num_rows * (bits // 8) > _MOST_EXPANDED * max(1, path.stat().st_size):
+            raise ValueError(f"{file.metadata.num_rows:,} rows in {path.stat().st_size:,} bytes")
         labels = _most(file) if "labels" in types else 0
         return Table(
             bits,
@@ -84,11 +92,46 @@ def read(path: Path) -> Table:
         )
 
 
+def _opened(path: Path) -> Any:
+    """Open a table; strings that occur again and again stay in their dictionary, however often they do."""
+    _, parquet = _pyarrow()
+    schema = parquet.read_metadata(path).schema
+    leaves = [schema.column(place).path for place in range(len(schema))]
+    return parquet.ParquetFile(
+        path,
+        read_dictionary=[leaf for leaf in leaves if leaf == "path" or leaf.startswith("labels.")],
+        pre_buffer=False,
+        thrift_string_size_limit=_MAX_THRIFT,
+        thrift_container_size_limit=_MAX_THRIFT,
+    )
+
+
+def _plain(pa: Any, kind: Any) -> Any:
+    """Return the type of a column without the dictionaries that `_opened` asks for."""
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(pa, kind.value_type))
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _batches(file: Any, columns: list[str] | None = None) -> Iterator[Any]:
+    return file.iter_batches(_ROWS, columns=columns, use_threads=False)
+
+
+def _check(path: Path, report: Progress) -> None:
+    """Read a whole table, in the child process of `guarded`. Raises CodesError if it cannot be read."""
+    with _damage(path):
+        file, done = _opened(path), 0
+        for batch in _batches(file):
+            done += len(_block({name: batch.column(name) for name in batch.schema.names}).packed)
+            report(done, file.metadata.num_rows)
+
+
 def is_own(path: Path) -> bool:
     """Return whether a file is one that `write` wrote."""
     _, parquet = _pyarrow()
     try:
         with _damage(path):
+            guarded(lambda report: _names(path), path, room=_ROOM)
             return _KEY in (parquet.read_schema(path).metadata or {})
     except CodesError:
         return False
@@ -156,12 +199,15 @@ def _said(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes | N
 
 def _most(file: Any) -> int:
     """Return how many labels a row has at most."""
-    lengths = (batch.column(0).value_lengths().fill_null(0) for batch in file.iter_batches(columns=["labels"]))
-    return max((int(some.to_numpy().max(initial=0)) for some in lengths), default=0)
+    lengths = (batch.column(0).value_lengths().fill_null(0) for batch in _batches(file, ["labels"]))
+    most = max((int(lengths_.to_numpy().max(initial=0)) for lengths_ in lengths), default=0)
+    if most > MAX_LABELS:
+        raise ValueError(f"{most:,} labels of an image: a codes file holds {MAX_LABELS:,}")
+    return most
 
 
 def _blocks(path: Path, file: Any) -> Iterator[Block]:
-    batches = file.iter_batches(STRINGS)
+    batches = _batches(file)
     while True:
         with _damage(path):
             batch = next(batches, None)
@@ -171,14 +217,46 @@ def _blocks(path: Path, file: Any) -> Iterator[Block]:
         yield block
 
 
+def _texts(column: Any, encoded: bool = False) -> list[Any]:
+    """Return the strings of a dictionary column, or their UTF-8; equal ones share an object. May raise ValueError."""
+    values = column.dictionary
+    if len(values) and int(_lengths(values).max(initial=0)) > MAX_STRING:
+        raise ValueError(f"a text of more than {MAX_STRING:,} bytes")
+    texts: list[Any] = values.to_pylist()
+    if encoded:
+        texts = [text.encode("utf-8") if isinstance(text, str) else text for text in texts]
+    return [None if place is None else texts[place] for place in column.indices.to_pylist()]
+
+
+def _lists(column: Any) -> list[tuple[Any, ...]]:
+    """Return the lists of strings of a column. Raises ValueError if one is longer than a codes file holds."""
+    lengths = column.value_lengths().fill_null(0).to_numpy()
+    if lengths.max(initial=0) > MAX_LABELS:
+        raise ValueError(f"{lengths.max():,} labels of an image: a codes file holds {MAX_LABELS:,}")
+    texts, ends = _texts(column.flatten()), np.cumsum(lengths).tolist()
+    return [tuple(texts[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _lengths(values: Any) -> NDArray[np.int32]:
+    import pyarrow.compute as pc
+
+    return pc.binary_length(values).to_numpy(zero_copy_only=False)
+
+
+def _names(path: Path) -> None:
+    """Read the schema of a table, in the child process of `guarded`."""
+    with _damage(path):
+        _opened(path)
+
+
 def _block(columns: dict[str, Any]) -> Block:
     """Return some rows of a table. Raises ValueError, TypeError or KeyError if a column holds something else."""
     codes = columns["code"].to_pylist()
-    paths = columns["path"].to_pylist()
+    paths = _texts(columns["path"], encoded=True)
     if None in paths or None in codes:
         raise ValueError("a row without path or code")
-    labels = columns["labels"].to_pylist() if "labels" in columns else [()] * len(paths)
-    if any(name is None for names in labels for name in names or ()):
+    labels = _lists(columns["labels"]) if "labels" in columns else [()] * len(paths)
+    if any(None in names for names in labels):
         raise ValueError("a label that is null")
     vectors: NDArray[np.float16] | None = None
     if "embedding" in columns:
@@ -186,8 +264,8 @@ def _block(columns: dict[str, Any]) -> Block:
     stats = [columns[name].fill_null(UNKNOWN).to_numpy() for name in ("size", "mtime") if name in columns]
     return Block(
         np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(codes), -1),
-        [path if isinstance(path, bytes) else path.encode("utf-8") for path in paths],
-        [tuple(names or ()) for names in labels],
+        paths,
+        labels,
         vectors,
         *(stats if len(stats) == 2 else ()),
     )
