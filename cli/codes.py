@@ -1,8 +1,6 @@
 """`th codes info`, `verify`, `merge`, `truncate`, `export` and `import`."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +9,7 @@ import click
 from . import options, render
 
 if TYPE_CHECKING:
-    from transhash.codes import CodesFile, ModelRef
-    from transhash.codes.exchange import Row
+    from transhash.codes.describing import Description
 
 _FORMATS = (".csv", ".npy", ".parquet")
 _TOP = 5  # labels that are shown
@@ -36,10 +33,9 @@ def info(file: Path, as_json: bool) -> None:
     Example:
         th codes info codes.h5
     """
-    from transhash.codes import open_codes
+    import transhash
 
-    with open_codes(file, embeddings=False) as opened:
-        described = _described(opened)
+    described = _document(transhash.describe_codes(file))
     if as_json:
         render.document(described)
         return
@@ -55,17 +51,17 @@ def info(file: Path, as_json: bool) -> None:
 @codes.command()
 @click.argument("files", nargs=-1, required=True, type=options.EXISTING_FILE)
 def verify(files: tuple[Path, ...]) -> None:
-    """Compare codes FILES with their checksums; the first that is damaged ends it.
+    """Compare codes FILES with their checksums, up to the first that is damaged.
 
     \b
     Example:
         th codes verify codes.h5
     """
-    from transhash import codes
+    import transhash
 
     for file in files:
         with render.rows() as show:
-            found = codes.verify(file, show)
+            found = transhash.verify_codes(file, show)
         if found.digest:
             render.line(f"{file}: {found.rows} rows are what was written; digest {found.digest}")
         else:
@@ -85,12 +81,12 @@ def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
         th codes merge codes.*.h5 -o codes.h5
 
     The output may be one of the files. Where they were encoded from different folders, paths become absolute. Shares
-    must all be there.
+    must all be there. Rows that occur in several files are kept once; a path with two codes is refused.
     """
-    from transhash import codes
+    import transhash
 
     with render.rows() as show:
-        count = codes.merge([(file, None) for file in files], output, partial=partial, on_rows=show)
+        count = transhash.merge_codes(files, output, partial=partial, on_rows=show)
     render.note(f"wrote {output}: {count} codes of {len(files)} files")
 
 
@@ -128,14 +124,14 @@ def export(file: Path, output: Path) -> None:
         th codes export codes.h5 -o codes.npy
         th codes export codes.h5 -o codes.parquet
 
-    CSV has paths, labels and codes in hexadecimal; .npy nothing but the packed codes, (n, bits/8) uint8; Parquet all
-    but what was skipped, and needs pyarrow: pip install 'transhash[parquet]'.
+    CSV has ids, paths, labels and codes in hexadecimal; .npy nothing but the packed codes, (n, bits/8) uint8; Parquet
+    all but what was skipped, and needs pyarrow: pip install 'transhash[parquet]'.
     """
     _check_format(output)
-    from transhash.codes import exchange
+    import transhash
 
     with render.rows() as show:
-        count = exchange.export_codes(file, output, show)
+        count = transhash.export_codes(file, output, show)
     render.note(f"wrote {output}: {count} rows, {output.stat().st_size} bytes")
 
 
@@ -165,41 +161,11 @@ def import_codes(
     _check_format(file)
     if file.suffix.lower() != ".npy" and (bits or names):
         raise click.UsageError("--bits and --list belong to a .npy")
-    from transhash.codes import check_replaceable, exchange
+    import transhash
 
-    check_replaceable(output)
-    table = exchange.open_table(file, bits, _Listed(names, root) if names else None)
-    if model is None and table.model is None:
-        raise click.UsageError(f"{file} does not say what made its codes; say it: --model NAME")
-    ref = _model(model, table.bits) if model else table.model
-    assert ref is not None
-    folder = os.fsencode(os.path.abspath(root)) if root else table.root or b""
     with render.rows() as show:
-        count = exchange.import_table(table, output, ref, folder, show)
-    render.note(f"wrote {output}: {count} codes of {table.bits} bits")
-
-
-class _Listed:
-    """Path and labels of every image that a list names, as often as they are asked for."""
-
-    def __init__(self, names: Path, root: Path | None) -> None:
-        from transhash.sources.lists import ListSource
-
-        self._source = ListSource(root or ".", names)
-
-    def __iter__(self) -> Iterator["Row"]:
-        for item in self._source.entries():
-            yield item.path, item.labels
-
-
-def _model(name: str, bits: int) -> "ModelRef":
-    """Return the hasher of a name; any other name stands for itself."""
-    from transhash.codes import ModelRef
-    from transhash.hashers import load_hasher
-
-    if name == "phash" or name.endswith(".safetensors") or os.path.isfile(name):
-        return load_hasher(name).ref
-    return ModelRef(name, name, bits)
+        count = transhash.import_codes(file, output, model=model, root=root, bits=bits, names=names, on_rows=show)
+    render.note(f"wrote {output}: {count} codes")
 
 
 def _check_format(path: Path) -> None:
@@ -207,37 +173,25 @@ def _check_format(path: Path) -> None:
         raise click.UsageError(f"{path}: no format for such a name; choose one that ends in {', '.join(_FORMATS)}")
 
 
-def _described(file: "CodesFile") -> dict[str, Any]:
-    header = file.header
+def _document(found: "Description") -> dict[str, Any]:
+    header = found.header
     return {
         "format_version": header.version,
-        "rows": len(file),
+        "rows": found.rows,
         "bits": header.model.bits,
         "model": header.model.name,
         "model_digest": header.model.digest,
         "preprocessing": header.model.preprocessing,
         "root": os.fsdecode(header.root),
         "share": header.share,
-        "labels_a_row": file.labels,
-        "labels": _label_counts(file),
-        "embeddings": file.embeddings,
-        "sizes_and_times": file.stats,
-        "skipped": dict(Counter(reason.partition(":")[0] for _, reason in file.skipped()).most_common()),
-        "bytes_a_row": file.path.stat().st_size / len(file) if len(file) else None,
+        "labels_a_row": found.labels_per_row,
+        "labels": found.labels,
+        "embeddings": found.embeddings,
+        "sizes_and_times": found.stats,
+        "skipped": found.skipped,
+        "bytes_a_row": found.file_size / found.rows if found.rows else None,
         "digest": header.digest or None,
     }
-
-
-def _label_counts(file: "CodesFile") -> dict[str, int]:
-    """Return how many rows have each label, the most frequent first."""
-    import numpy as np
-
-    counts = np.zeros(len(file.label_names), dtype=np.int64)
-    for _, block in file.blocks(embeddings=False):
-        labels = block.records.labels
-        if labels is not None:
-            counts += np.bincount(labels[labels >= 0], minlength=len(counts))
-    return dict(Counter(dict(zip(file.label_names, counts.tolist(), strict=True))).most_common())
 
 
 def _counts(counts: dict[str, int], total: str) -> str:

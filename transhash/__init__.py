@@ -19,13 +19,18 @@ if os.name != "posix":
 
 if TYPE_CHECKING:
     from .codes import Codes, read_codes, truncate, truncate_codes, write_codes
+    from .codes.describing import describe_codes
+    from .codes.exchange import export_codes
+    from .codes.merging import merge_codes
+    from .codes.verifying import verify_codes
     from .datasets.protocols import check_protocol, list_protocols, make_protocol
-    from .duplicates import dedup
+    from .duplicates import dedup, suggest_radius
     from .encoding.run import encode, encode_to_file
     from .encoding.summary import EncodingSummary
     from .errors import TransHashError
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
+    from .importing import import_codes
     from .index.collection import build_index, merge_indexes, open, query, tune
     from .index.describing import index_info
     from .index.filters import Filter
@@ -56,24 +61,30 @@ _HOMES = {
     "build_index": "index.collection",
     "check_protocol": "datasets.protocols",
     "dedup": "duplicates",
+    "describe_codes": "codes.describing",
     "encode": "encoding.run",
     "encode_to_file": "encoding.run",
     "evaluate": "report.evaluate",
+    "export_codes": "codes.exchange",
     "fit": "training.run",
+    "import_codes": "importing",
     "index_info": "index.describing",
     "list_protocols": "datasets.protocols",
     "load_hasher": "hashers",
     "make_protocol": "datasets.protocols",
+    "merge_codes": "codes.merging",
     "merge_indexes": "index.collection",
     "open": "index.collection",
     "open_source": "sources",
     "query": "index.collection",
     "read_codes": "codes",
     "soup": "training.run",
+    "suggest_radius": "duplicates",
     "train": "training.run",
     "truncate": "codes",
     "truncate_codes": "codes",
     "tune": "index.collection",
+    "verify_codes": "codes.verifying",
     "write_codes": "codes",
 }
 
@@ -94,24 +105,30 @@ __all__ = [
     "build_index",
     "check_protocol",
     "dedup",
+    "describe_codes",
     "encode",
     "encode_to_file",
     "evaluate",
+    "export_codes",
     "fit",
+    "import_codes",
     "index_info",
     "list_protocols",
     "load_hasher",
     "make_protocol",
+    "merge_codes",
     "merge_indexes",
     "open",
     "open_source",
     "query",
     "read_codes",
     "soup",
+    "suggest_radius",
     "train",
     "truncate",
     "truncate_codes",
     "tune",
+    "verify_codes",
     "write_codes",
 ]
 

@@ -16,7 +16,7 @@ from transhash.codes import (
     is_codes_file,
     open_codes,
     read_codes,
-    verify,
+    verify_codes,
     write_codes,
     writer,
 )
@@ -102,7 +102,7 @@ def test_names_that_are_no_text(tmp_path):
     codes = read_codes(path)
     assert (codes.model.name, codes.model.digest) == ("h\\udcff.safetensors", "\\udcff")
     assert codes.records.names(0) == ("\\udcff",)
-    verify(path)
+    verify_codes(path)
 
 
 def test_what_is_not_there_is_unknown(tmp_path):
@@ -118,7 +118,7 @@ def test_order_of_label_names_does_not_matter(tmp_path):
         labels = file["labels"][:]
         file["labels"][:] = np.where(labels < 0, labels, len(names) - 1 - labels)
         _replace_strings(file, "label_name", names[::-1])
-    assert verify(path).digest == before
+    assert verify_codes(path).digest == before
     assert read(path) == many(50)
 
 
@@ -131,10 +131,10 @@ def _replace_strings(file, name, strings):
 def test_verify(tmp_path, short_segments):
     path = write(tmp_path / "c.h5", many(20), skipped=[(b"bad", "empty file")])
     reports = []
-    found = verify(path, lambda done, total: reports.append((done, total)))
+    found = verify_codes(path, lambda done, total: reports.append((done, total)))
     assert (found.rows, found.digest) == (20, digest(path))
     assert reports == [(7, 20), (14, 20), (20, 20)]
-    old = verify(GOLDEN / "codes-v0.h5")
+    old = verify_codes(GOLDEN / "codes-v0.h5")
     assert (old.rows, old.digest) == (2, "")
 
 
@@ -151,7 +151,7 @@ def test_verify_names_the_segment_and_its_rows(tmp_path, short_segments, name, s
     with pytest.raises(
         CodesError, match=rf"c\.h5: segment {segment}, rows {7 * segment} to {min(7 * segment + 6, 19)}:"
     ):
-        verify(path)
+        verify_codes(path)
 
 
 def test_verify_names_the_segment_whose_chunk_is_damaged(tmp_path):
@@ -165,7 +165,7 @@ def test_verify_names_the_segment_whose_chunk_is_damaged(tmp_path):
     data[data.index(codes[69_000:69_010].tobytes())] ^= 16
     path.write_bytes(data)
     with pytest.raises(CodesError, match="segment 1, rows 65536 to 69999"):
-        verify(path)
+        verify_codes(path)
     with pytest.raises(CodesError, match="rows 65536 to 69999: damaged"):
         read_codes(path)
 
@@ -204,7 +204,7 @@ def test_readers_refuse_another_header(tmp_path, change):
     if change == "version 0":  # has no checksums, so nothing is amiss
         assert len(read_codes(path)) == 20
         return
-    for read_it in (read_codes, verify):
+    for read_it in (read_codes, verify_codes):
         with pytest.raises(CodesError) as caught:
             read_it(path)
         assert str(path) in str(caught.value)
@@ -284,7 +284,7 @@ def test_old_files_stay_and_new_ones_are_what_they_were():
     np.testing.assert_array_equal(codes.embeddings, np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float16))
     assert codes.skipped == [(b"broken\n.jpg", "empty file")]
     assert codes.model == ModelRef("hasher.safetensors", "0123456789abcdef" * 4, 16, '{"size": 224}')
-    assert verify(path).digest == documented_digest(path)
+    assert verify_codes(path).digest == documented_digest(path)
     assert documented_digest(path) == "0b7bfcc2982f0c61c2df50f502e8e4533fc2638f2273ba55b7e1af7059eea563"
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash.codes import ModelRef, merge, open_codes, read_codes, verify
+from transhash.codes import ModelRef, merge, open_codes, read_codes, verify_codes
 from transhash.codes.exchange import export_codes, import_table, open_table
 from transhash.errors import CodesError, OutputError
 from transhash.packing import unpack
@@ -91,7 +91,7 @@ def test_signs_of_any_type(tmp_path, dtype):
     codes = read_codes(tmp_path / "c.h5")
     np.testing.assert_array_equal(unpack(codes.packed), signs)
     assert list(codes.records.paths) == [b"%d" % row for row in range(20)]
-    verify(tmp_path / "c.h5")
+    verify_codes(tmp_path / "c.h5")
 
 
 def test_zeros_and_ones_of_bytes_ask_for_the_width(tmp_path):
@@ -123,8 +123,8 @@ def test_unknown_sizes_are_null(tmp_path):
     export_codes(tmp_path / "c.h5", tmp_path / "c.csv")
     with open(tmp_path / "c.csv", newline="") as file:
         header, row = csv.reader(file)
-    assert header == ["path", "label1", "label2", "label3", "code", "size", "mtime"]
-    assert row == ["class 0/0.jpg", "class 0", "", "", many(1)[0].code.hex(), "", str(many(1)[0].mtime)]
+    assert header == ["id", "path", "label1", "label2", "label3", "code", "size", "mtime"]
+    assert row == ["0", "class 0/0.jpg", "class 0", "", "", many(1)[0].code.hex(), "", str(many(1)[0].mtime)]
 
 
 def test_empty_labels_are_no_matter_for_csv(tmp_path):
@@ -144,12 +144,12 @@ def test_exports_replace_exports_alone(tmp_path, suffix):
         export_codes(path, target)
     foreign = {"csv": b"name,size\na,b\n", "npy": b"my own", "parquet": b"PAR1 of mine PAR1"}[suffix]
     target.write_bytes(foreign)
-    with pytest.raises(CodesError, match="not an earlier export"):
+    with pytest.raises(OutputError, match="not an earlier export"):
         export_codes(path, target)
     assert target.read_bytes() == foreign
     target.unlink()
     target.mkdir()
-    with pytest.raises(CodesError, match="not an earlier export"):
+    with pytest.raises(OutputError, match="not an earlier export"):
         export_codes(path, target)
 
 

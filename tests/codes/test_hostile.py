@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash.codes import Codes, CodesWriter, ModelRef, Records, exchange, merge, read_codes, verify, write_codes
+from transhash.codes import (
+    Codes,
+    CodesWriter,
+    ModelRef,
+    Records,
+    exchange,
+    merge,
+    read_codes,
+    verify_codes,
+    write_codes,
+)
 from transhash.codes.header import MAX_ROOT
 from transhash.errors import CodesError
 
@@ -76,7 +86,7 @@ def test_long_paths_come_in_small_blocks(tmp_path):
     stored = read_codes(tmp_path / "c.h5")
     assert max(int(block.paths.offsets[-1]) for block in stored.records.blocks()) <= 1 << 24
     assert list(stored.records.paths) == paths
-    assert verify(tmp_path / "c.h5").rows == 1000
+    assert verify_codes(tmp_path / "c.h5").rows == 1000
 
 
 @pytest.mark.skipif(sys.platform == "darwin" or not hasattr(os, "fork"), reason="the guard needs fork")
@@ -168,7 +178,7 @@ def test_every_row_survives_export_and_import(tmp_path_factory, suffix, rows):
         assert header.endswith(b"\n")
         assert not header.endswith(b"\r\n")
     exchange.import_table(exchange.open_table(folder / f"c{suffix}"), folder / "again.h5", MODEL, b"/root")
-    assert verify(folder / "again.h5").digest == verify(folder / "c.h5").digest
+    assert verify_codes(folder / "again.h5").digest == verify_codes(folder / "c.h5").digest
 
 
 def test_merging_different_roots_keeps_blocks_small(tmp_path):

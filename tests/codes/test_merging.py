@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash.codes import CodesWriter, ModelRef, merge, open_codes, read_codes, verify
+from transhash.codes import CodesWriter, ModelRef, merge, open_codes, read_codes, verify_codes
 from transhash.errors import CodesError, OutputError
 
 from .rows import MODEL, Kind, kinds, many, read, rows, seen, write
@@ -57,7 +57,7 @@ def test_different_files_are_joined(tmp_path):
     assert [records.names(row) for row in range(6)] == [("b",)] * 3 + [("a", "b")] * 2 + [()]
     assert records.sizes.tolist() == [-1, -1, -1, *(row.size for row in many(2)), -1]
     assert records.mtimes.tolist() == [-1, -1, -1, *(row.mtime for row in many(2)), -1]
-    verify(tmp_path / "all.h5")
+    verify_codes(tmp_path / "all.h5")
 
 
 def test_skipped_files_keep_their_folder(tmp_path):

@@ -18,7 +18,7 @@ from .reader import CodesFile, check_replaceable, is_codes_file, open_codes, ope
 from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_ids
 from .strings import StringTable
 from .truncation import truncate, truncate_codes
-from .verifying import Verified, verify
+from .verifying import Verified, verify_codes
 from .writer import CodesWriter, write_codes, write_records
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
     "read_codes",
     "truncate",
     "truncate_codes",
-    "verify",
+    "verify_codes",
     "write_codes",
     "write_records",
 ]

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
+from ..files import display
 from ..progress import Progress, silent
+from . import keys
 from .reader import open_codes
 from .records import Codes, ModelRef
 from .strings import StringTable
@@ -24,9 +26,10 @@ def merge(
     trusted: bool = False,
     share: str = "",
     partial: bool = False,
+    all_skipped: bool = False,
     on_rows: Progress = silent,
 ) -> int:
-    """Join codes files of one model into one, in order, in memory that does not grow with the rows.
+    """Join selected rows of codes files of one model, in order, in memory that does not grow with the rows.
 
     Returns the number of rows that were kept.
 
@@ -41,7 +44,8 @@ def merge(
         trusted: that this program wrote the inputs, or has opened them before (see `open_codes`).
         share: which share of the images the result is, as I/N; empty for all of them.
         partial: join shares although some are missing.
-        on_rows: called with the number of rows read so far, and that of all.
+        all_skipped: keep what every input skipped, each path once.
+        on_rows: called with the number of rows read so far, and the total.
 
     Raises CodesError if an input is damaged, the models differ, only some inputs have embeddings, shares are missing
     or there twice, or something other than a codes file stands at `output`; ValueError if a mask does not fit;
@@ -62,20 +66,103 @@ def merge(
         share=share,
         temporary=temporary,
     ) as writer:
-        count = done = 0
-        total = sum(part.rows for part in parts)
-        for path, mask in inputs:
-            with open_codes(path, trusted=True) as file:  # _described opened it before
-                if mask is not None and mask.shape != (len(file),):
-                    raise ValueError(f"{path}: a mask {mask.shape} for {len(file)} rows")
-                for start, block in file.blocks():
-                    kept = block if mask is None else block.take(mask[start : start + len(block)])
-                    writer.extend(kept if root is not None else _absolute(kept))
-                    count += len(kept)
-                    done += len(block)
-                    on_rows(done, total)
-                for skipped, reason in file.skipped() if mask is None else ():
-                    writer.skip(skipped if root is not None else os.path.join(file.header.root, skipped), reason)
+        return _write(writer, inputs, sum(part.rows for part in parts), root is None, all_skipped, on_rows)
+
+
+def merge_codes(
+    inputs: Sequence[str | Path], output: str | Path, *, partial: bool = False, on_rows: Progress = silent
+) -> int:
+    """Join codes files of one model into one, in order; return the number of rows.
+
+    A row that occurs more than once is kept once. Paths become absolute if the files are of different folders.
+
+    Args:
+        inputs: one codes file or more.
+        output: codes file to write; may be one of the inputs.
+        partial: join shares although some are missing.
+        on_rows: called with the number of rows read so far, and the total.
+
+    Raises CodesError if an input is damaged, the models differ, a path has two codes, only some inputs have
+    embeddings, or shares are missing or occur twice; OutputError if `output` is another kind of file; OSError if it
+    cannot be written.
+    """
+    paths = [Path(path) for path in inputs]
+    if not paths:
+        raise CodesError("no codes files to merge; give one or more")
+    masks = _first_occurrences(paths)
+    return merge(
+        list(zip(paths, masks, strict=True)), Path(output), partial=partial, all_skipped=True, on_rows=on_rows
+    )
+
+
+def _first_occurrences(paths: Sequence[Path]) -> list[NDArray[np.bool_] | None]:
+    """Return for every file a mask of the rows whose paths do not occur before, or None if that is all of them.
+
+    Raises CodesError if a path occurs with different codes. Takes 32 bytes of memory per row.
+    """
+    names, rows, counts = [], [], []
+    for path in paths:
+        with open_codes(path, embeddings=False) as file:
+            counts.append(len(file))
+            for _, block in file.blocks(embeddings=False):
+                full = [os.path.normpath(name) for name in block.records.full_paths()]
+                names.append(keys.array(map(keys.path_key, full)))
+                rows.append(
+                    keys.array(
+                        keys.row_key(name, code.tobytes(), ()) for name, code in zip(full, block.packed, strict=True)
+                    )
+                )
+    every = np.concatenate([np.empty(0, keys.DTYPE), *names])
+    _, first, inverse = np.unique(every, return_index=True, return_inverse=True)
+    if len(first) == len(every):
+        return [None] * len(paths)
+    contents = np.concatenate(rows)
+    other = contents != contents[first][inverse]
+    if other.any():
+        row = int(other.argmax())
+        raise CodesError(f"{_name(paths, counts, row)}: has two different codes; encode again, or leave out one file")
+    kept = np.zeros(len(every), np.bool_)
+    kept[first] = True
+    masks = np.split(kept, np.cumsum(counts)[:-1])
+    return [None if mask.all() else mask for mask in masks]
+
+
+def _name(paths: Sequence[Path], counts: Sequence[int], row: int) -> str:
+    """Return the path of the image at a row of several files, for a message."""
+    for path, count in zip(paths, counts, strict=True):
+        if row < count:
+            with open_codes(path, embeddings=False, trusted=True) as file:
+                return display(next(iter(file.read(row, row + 1, embeddings=False).records.full_paths())))
+        row -= count
+    raise IndexError(row)
+
+
+def _write(
+    writer: CodesWriter,
+    inputs: Sequence[tuple[Path, NDArray[np.bool_] | None]],
+    total: int,
+    absolute: bool,
+    all_skipped: bool,
+    on_rows: Progress,
+) -> int:
+    """Write the selected rows of the inputs and what they skipped; return the number of rows."""
+    count = done = 0
+    known: set[bytes] = set()
+    for path, mask in inputs:
+        with open_codes(path, trusted=True) as file:  # it was opened to be described
+            if mask is not None and mask.shape != (len(file),):
+                raise ValueError(f"{path}: a mask {mask.shape} for {len(file)} rows")
+            for start, block in file.blocks():
+                kept = block if mask is None else block.take(mask[start : start + len(block)])
+                writer.extend(_absolute(kept) if absolute else kept)
+                count += len(kept)
+                done += len(block)
+                on_rows(done, total)
+            for name, reason in file.skipped() if all_skipped or mask is None else ():
+                full = os.path.join(file.header.root, name)
+                if not all_skipped or full not in known:
+                    writer.skip(full if absolute else name, reason)
+                    known.add(full)
     return count
 
 

@@ -24,7 +24,7 @@ class Verified:
     digest: str
 
 
-def verify(path: str | Path, on_rows: Progress = silent) -> Verified:
+def verify_codes(path: str | Path, on_rows: Progress = silent) -> Verified:
     """Read all of a codes file and compare it with its checksums.
 
     Args:

@@ -16,11 +16,10 @@ from ...progress import Progress
 from ..guard import guarded
 from ..reader import CodesFile
 from ..records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
-from ..strings import MAX_STRING
+from ..strings import MAX_STRING, STRINGS
 from .table import Block, Table
 
 _KEY = b"transhash"  # of the metadata that name the model
-_ROWS = 1 << 10  # read at a time
 _ROOM = 2 << 30  # bytes of address space for reading it, of which pyarrow's allocator reserves half
 _MAX_THRIFT = 1 << 24  # bytes and entries of the file's own description
 _MOST_EXPANDED = 1 << 14  # bytes of codes for each byte of the file
@@ -114,7 +113,7 @@ def _plain(pa: Any, kind: Any) -> Any:
 
 
 def _batches(file: Any, columns: list[str] | None = None) -> Iterator[Any]:
-    return file.iter_batches(_ROWS, columns=columns, use_threads=False)
+    return file.iter_batches(STRINGS, columns=columns, use_threads=False)
 
 
 def _check(path: Path, report: Progress) -> None:

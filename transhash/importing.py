@@ -1,0 +1,67 @@
+"""Make a codes file of CSV, a NumPy array or Parquet."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .codes import ModelRef, check_replaceable, exchange
+from .codes.exchange import Row
+from .errors import CodesError
+from .files import display
+from .hashers import load_hasher
+from .progress import Progress, silent
+from .sources.lists import ListSource
+
+
+def import_codes(
+    source: str | Path,
+    output: str | Path,
+    *,
+    model: str | ModelRef | None = None,
+    root: str | Path | None = None,
+    bits: int | None = None,
+    names: str | Path | None = None,
+    on_rows: Progress = silent,
+) -> int:
+    """Make a codes file of an export, or of codes of another method; return the number of rows.
+
+    Args:
+        source: a file that ends in .csv, .npy or .parquet, such as `export_codes` writes.
+        output: codes file to write; replaces one that exists.
+        model: what made the codes: "phash", the path of a hasher, or any other name; None for that in a Parquet file.
+        root: folder that the paths are relative to.
+        bits: width of the codes in a .npy, where its type leaves it open.
+        names: list of the paths and labels of a .npy, as for `encode`.
+        on_rows: called with the number of rows written so far, and the total, 0 if unknown.
+
+    Raises CodesError if the source is damaged or does not say what made its codes, ModelError if a hasher cannot be
+    loaded, OutputError if `output` is another kind of file, and OSError if it cannot be written.
+    """
+    source, output = Path(source), Path(output)
+    if source.suffix.lower() != ".npy" and (bits or names):
+        raise CodesError(f"{display(source)}: bits and a list of names belong to a .npy")
+    check_replaceable(output)
+    table = exchange.open_table(source, bits, _Listed(names, root) if names else None)
+    ref = _model(model, table.bits) if isinstance(model, str) else model or table.model
+    if ref is None:
+        raise CodesError(f"{display(source)} does not say what made its codes; say it: --model NAME")
+    folder = os.fsencode(os.path.abspath(root)) if root else table.root or b""
+    return exchange.import_table(table, output, ref, folder, on_rows)
+
+
+class _Listed:
+    """Path and labels of every image in a list; can be iterated more than once."""
+
+    def __init__(self, names: str | Path, root: str | Path | None) -> None:
+        self._source = ListSource(root or ".", names)
+
+    def __iter__(self) -> Iterator[Row]:
+        for item in self._source.entries():
+            yield item.path, item.labels
+
+
+def _model(name: str, bits: int) -> ModelRef:
+    """Return the hasher with a name; any other name stands for itself."""
+    if name == "phash" or name.endswith(".safetensors") or os.path.isfile(name):
+        return load_hasher(name).ref
+    return ModelRef(name, name, bits)
