@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import plugins, rerank
+from . import rerank
 from .codes import Codes, ModelRef, is_codes_file, read_codes
 from .codes.models import check_query_model, packed_queries
 from .encoding import run
 from .errors import MismatchError, ModelError, SelectionError
 from .files import display
-from .hashers import GROUP, load_hasher
+from .hashers import load_hasher
 from .hashers.base import EmbeddingHasher, Hasher, OutputHasher
 from .results import Nearest
 from .sources import open_source
@@ -76,6 +76,10 @@ class Reranking:
 
         Raises SelectionError if they do not fit together.
         """
+        if not isinstance(order, str | None):
+            raise TypeError(f"rerank is one of {', '.join(ORDERS)}; not {type(order).__name__}")
+        if not isinstance(embeddings, str | Path | None):
+            raise TypeError(f"embeddings is the path of a codes file; not {type(embeddings).__name__}")
         if order is None:
             if candidates is not None or embeddings is not None:
                 raise SelectionError("candidates and embeddings apply to re-ranking: choose its order, too")
@@ -146,9 +150,13 @@ def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, o
         found = hasher
     else:
         name = str(hasher or model.name)
-        if hasher is None and name not in plugins.names(GROUP) and not os.path.isfile(name):
-            raise ModelError(f"{display(name)}: the index's hasher is not there; pass its file: --model, or hasher=")
-        found = load_hasher(name, _count(queries))
+        try:
+            found = load_hasher(name, _count(queries))
+        except ModelError as error:
+            if hasher is not None or os.path.exists(name):
+                raise
+            hint = "the index's hasher is not there; pass its file: --model FILE, or hasher="
+            raise ModelError(f"{display(name)}: {hint}") from error
     check_query_model(found.ref, model, "the index")
     if order and not isinstance(found, _NEEDED[order]):
         raise ModelError(f"{display(found.ref.name)} has no outputs or embeddings to re-rank by")

@@ -58,10 +58,10 @@ def test_more_ties_than_milvus_gives(milvus, tmp_path):
     codes = rng.integers(0, 256, (4, 8), dtype=np.uint8)[rng.integers(0, 4, 34_000)]
     found = build(milvus, written(tmp_path / "ties.h5", codes), "ties")
     for k in (5, 16_383):
-        matches, expected = found.search(codes[:2], k), hamming.top_k(codes[:2], codes, k)
-        np.testing.assert_array_equal(matches.ids, expected.ids)
-        np.testing.assert_array_equal(matches.distances, expected.distances)
-    inside, expected = found.range_search(codes[:2], 64), hamming.within(codes[:2], codes, 64)
+        (distances, ids), expected = found.kneighbors(codes[:2], k), hamming.top_k(codes[:2], codes, k)
+        np.testing.assert_array_equal(ids, expected.ids)
+        np.testing.assert_array_equal(distances, expected.distances)
+    inside, expected = found.search(codes[:2], radius=64), hamming.within(codes[:2], codes, 64)
     np.testing.assert_array_equal(inside.ids, expected.ids)
     with pytest.raises(BackendError, match="k=16384: Milvus finds from 1 to 16383"):
         found.search(codes[:1], 16_384)
@@ -99,7 +99,7 @@ def test_killed_loaders_and_servers_lose_nothing(milvus, start, tmp_path, monkey
     assert list(found.verify()) == []
     assert len(found) == len(codes)
     sample = np.arange(0, len(codes), 601)
-    assert found.search(codes[sample], 1).ids[:, 0].tolist() == sample.tolist()
+    assert found.search(codes[sample], 1).ids.tolist() == sample.tolist()
     assert [row.path for row in found.rows(sample)] == [f"/pictures/{row % 7}/{row}.png" for row in sample]
 
 
@@ -192,18 +192,18 @@ def test_changes_that_were_stopped(milvus, tmp_path):
     with pytest.raises(BackendError, match="under way"):
         found.remove([Filter(ids=[0])])
     assert found.add([files[1]]).rows == 30
-    assert found.search(second[:1], 30).ids.tolist() == [list(range(30, 60))]
+    assert found.search(second[:1], 30).ids.tolist() == list(range(30, 60))
     assert found.add([files[1]]).rows == 0  # is there
     found._ledger.begin(Load("add", "x.h5", "x", 60, 30))
     assert found.sync(files[2]) == Changes(30, 60, 0)
-    assert found.search(third[:1], 99).ids.tolist() == [list(range(90, 120))]
+    assert found.search(third[:1], 99).ids.tolist() == list(range(90, 120))
     again = written(tmp_path / "again.h5", first, names[2])
     with changing.opened(again) as file:
         found._ledger.begin(Load("replace", "again.h5", file.header.digest, 120, 30))
         loading.load(found._server, file, 120, silent)
     added = found.add([again], replace=True)
     assert (added.rows, added.replaced) == (30, 30)
-    assert found.search(third[:1], 99).ids.tolist() == [list(range(120, 150))]
+    assert found.search(third[:1], 99).ids.tolist() == list(range(120, 150))
     assert list(found.verify()) == []
 
 

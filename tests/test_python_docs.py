@@ -1,0 +1,90 @@
+"""docs/python.md: its examples run, and the calls in its table exist."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import transhash
+from transhash.codes import ModelRef, Records
+from transhash.errors import TransHashError
+
+from .conftest import REPOSITORY
+
+TEXT = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+def write_images(folder):
+    rng = np.random.default_rng(0)
+    for name in ("photos/cats", "photos/dogs", "new/cats"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            pixels.resize((64, 64), Image.Resampling.NEAREST).save(folder / name / f"{number}.png")
+
+
+def test_the_examples_run(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pandas")
+    write_images(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(example, scope)
+    printed = capsys.readouterr().out
+    assert "<Index photos.index: 8 codes of 64 bits by phash>" in printed
+    assert "no label 'cows' in the index" in printed
+    assert len(scope["matches"]) == 2
+    assert {match.labels for match in scope["cats"][0]} == {("cats",)}
+
+
+def test_every_call_of_the_table_exists():
+    calls = re.findall(r"`(transhash|Index)\.(\w+)`", TEXT.partition("## Commands and calls")[2])
+    assert len(calls) > 10
+    for owner, name in calls:
+        assert callable(getattr(transhash if owner == "transhash" else transhash.Index, name))
+
+
+WRONG = [None, 7, 1.5, object(), {}, np.zeros((2, 3), np.float32), np.zeros(0, np.uint8), "no such file", b"bytes"]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
+def test_wrong_arguments_are_explained(value, tmp_path, monkeypatch):
+    """A call either works or raises a TransHashError or TypeError."""
+    monkeypatch.chdir(tmp_path)
+    codes = transhash.Codes(np.zeros((3, 8), np.uint8), Records([b"a", b"b", b"c"]), MODEL)
+    index = transhash.build_index(codes)
+    attempts = [
+        lambda: transhash.open(value),
+        lambda: transhash.build_index(value),
+        lambda: transhash.build_index(codes, type=value),
+        lambda: transhash.build_index(codes, params=value),
+        lambda: transhash.merge_indexes(value, "out"),
+        lambda: transhash.index_info(value),
+        lambda: transhash.query(value, codes),
+        lambda: transhash.tune(value),
+        lambda: transhash.Filter(globs=value),
+        lambda: transhash.Filter(ids=value),
+        lambda: index.search(value),
+        lambda: index.search(codes, k=value),
+        lambda: index.search(codes, radius=value),
+        lambda: index.search(codes, where=value),
+        lambda: index.search(codes, rerank=value),
+        lambda: index.search(codes, candidates=value),
+        lambda: index.add(value),
+        lambda: index.remove(value),
+        lambda: index.sync(value),
+        lambda: index.tune(value),
+        lambda: index.rows(value),
+        lambda: index.path(value),
+        lambda: index.to(value),
+        lambda: index.save(value),
+    ]
+    for number, attempt in enumerate(attempts):
+        try:
+            attempt()
+        except (TransHashError, TypeError) as error:
+            assert "\n" not in str(error), number
+
+
+MODEL = ModelRef("phash", "phash-dct-64", 64)
