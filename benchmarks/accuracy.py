@@ -11,13 +11,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import encode, hamming, load_hasher, rerank
+from transhash import encode, hamming, load_hasher
 from transhash.codes import Codes
 from transhash.errors import TrainingError, TransHashError, one_line
 from transhash.evaluation import Levels, identity, score_levels
 from transhash.evaluation.curves import depths_to
 from transhash.evaluation.embeddings import embedding_levels
 from transhash.evaluation.relevance import common_labels
+from transhash.index import rerank
 from transhash.packing import pack
 from transhash.report import figures
 from transhash.report.records import Curve, Measurement, Record, Row, Skipped

@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from benchmarks.documents import redrawn
-from transhash import files, report
+from transhash import report
 from transhash.report.records import Record
 from transhash.report.sections import gather
+from transhash.system import files
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)

@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import Codes, hamming, rerank
+from transhash import Codes, hamming
 from transhash.codes import StringTable, read_codes
 from transhash.evaluation import hamming_levels, score_levels
 from transhash.evaluation.average_precision import average_precision
@@ -20,6 +20,7 @@ from transhash.evaluation.levels import Levels
 from transhash.evaluation.precision import precision_at
 from transhash.evaluation.relevance import common_labels
 from transhash.hashers.transhash import TransHasher
+from transhash.index import rerank
 from transhash.index.local import LocalIndex
 from transhash.results import Nearest
 

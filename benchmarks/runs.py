@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transhash import files
 from transhash.errors import ResultsError
 from transhash.report import figures
 from transhash.report.records import Curve, Example, Record, Row, Run, Skipped, append, read
+from transhash.system import files
 
 from . import machine
 

@@ -21,7 +21,7 @@ from transhash import hamming
 from transhash.codes.guard import guarded
 from transhash.errors import CodesError, ResultsError, one_line
 from transhash.packing import MAX_BITS
-from transhash.progress import Progress
+from transhash.system.progress import Progress
 
 from .collection import Collection
 

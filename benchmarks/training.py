@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from transhash import files, hamming, read_codes
+from transhash import hamming, read_codes
 from transhash.datasets import protocols
 from transhash.evaluation import Levels
 from transhash.evaluation.relevance import common_labels
 from transhash.report import figures
 from transhash.report.records import Measurement, Row
+from transhash.system import files
 
 from . import config, digits, suites
 from .commands import th

@@ -188,7 +188,7 @@ def _tables(found: list[dict[str, Any]]) -> None:
 
 def _check_replaceable(output: Path) -> None:
     """Fail if the name does not end in a known format, or something other than clusters exists there."""
-    from transhash import files
+    from transhash.system import files
 
     beginning = _BEGINNINGS.get(output.suffix.lower())
     if beginning is None:
@@ -201,7 +201,7 @@ def _check_replaceable(output: Path) -> None:
 
 
 def _write(found: list[dict[str, Any]], output: Path) -> None:
-    from transhash import files
+    from transhash.system import files
 
     with files.replacing(output) as temporary, temporary.open("wb") as out:
         if output.suffix.lower() == ".csv":

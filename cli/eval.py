@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from transhash.files import display
+from transhash.system.files import display
 
 from . import options, render
 

@@ -163,7 +163,7 @@ def _where(globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None)
 
 def _check_sheet(sheet: Path, queries: tuple[Path, ...]) -> None:
     """Raise OutputError if `sheet` exists and is not an earlier sheet: a PNG that is not one of the queries."""
-    from transhash import files
+    from transhash.system import files
 
     def is_ours(there: Path) -> bool:
         return files.begins_with(there, _PNG) and not any(there.samefile(query) for query in queries)
@@ -172,7 +172,7 @@ def _check_sheet(sheet: Path, queries: tuple[Path, ...]) -> None:
 
 
 def _draw(matches: "Matches", sheet: Path) -> None:
-    from transhash import files
+    from transhash.system import files
 
     with files.replacing(sheet) as temporary:
         matches.to_image().save(temporary, format="PNG")

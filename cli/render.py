@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from transhash.errors import redacted
-from transhash.files import display, printable
-from transhash.progress import Progress
+from transhash.system.files import display, printable
+from transhash.system.progress import Progress
 
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and writes
 

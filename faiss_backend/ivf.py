@@ -11,8 +11,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import clustering, hamming
-from transhash.backends import CodeRows, SearchParameter
+from transhash import hamming
+from transhash.backends import CodeRows, SearchParameter, clustering
 from transhash.results import Nearest, Within
 
 from .blocks import sample

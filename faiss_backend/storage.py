@@ -8,7 +8,7 @@ from pathlib import Path
 import faiss
 
 from transhash.errors import BackendError, one_line
-from transhash.files import display
+from transhash.system.files import display
 
 from .kind import FILE, Kind
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from transhash.codes import Codes, CodesFile, keys, open_codes
 from transhash.codes.models import check_same_model
 from transhash.errors import CodesError, MismatchError, SelectionError
-from transhash.files import display
 from transhash.index.rows import Added, Changes
-from transhash.progress import Progress
+from transhash.system.files import display
+from transhash.system.progress import Progress
 
 from . import expressions, loading
 from .contents import Load

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 
-from transhash import clustering
-from transhash.backends import check_params
+from transhash.backends import check_params, clustering
 from transhash.codes import MAX_LABELS, Codes
 from transhash.codes.models import check_same_model
 from transhash.errors import BackendError, SelectionError, redacted
@@ -19,8 +18,8 @@ from transhash.index import contract, kinds
 from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter, checked_ids
 from transhash.index.rows import Added, Changes, Row
-from transhash.progress import Progress, silent
 from transhash.results import Nearest, Within
+from transhash.system.progress import Progress, silent
 
 from . import changing, expressions, selecting
 from .contents import PARAMS, STATE, Contents, Load, State

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from transhash.codes import Codes, CodesFile
 from transhash.errors import BackendError, CodesError
-from transhash.progress import Progress
+from transhash.system.progress import Progress
 
 from . import expressions
 from .server import PAGE, Server

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from transhash.errors import SelectionError
-from transhash.files import display
 from transhash.index.filters import Filter, matcher
+from transhash.system.files import display
 
 from . import expressions
 from .server import PAGE, Server

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .codes.verifying import verify_codes
     from .datasets.protocols import check_protocol, list_protocols, make_protocol
     from .duplicates import dedup, suggest_radius
+    from .encoding.importing import import_codes
     from .encoding.run import encode, encode_to_file
     from .encoding.summary import EncodingSummary
     from .errors import TransHashError
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
-    from .importing import import_codes
     from .index.collection import build_index, merge_indexes, open, query, tune
     from .index.describing import index_info
     from .index.filters import Filter
@@ -67,7 +67,7 @@ _HOMES = {
     "evaluate": "report.evaluate",
     "export_codes": "codes.exchange",
     "fit": "training.run",
-    "import_codes": "importing",
+    "import_codes": "encoding.importing",
     "index_info": "index.describing",
     "list_protocols": "datasets.protocols",
     "load_hasher": "hashers",

@@ -14,7 +14,7 @@ from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, MismatchError
 from transhash.index.filters import Filter
 from transhash.index.rows import Changes
-from transhash.progress import silent
+from transhash.system.progress import silent
 from transhash.testing import CollectionContract
 
 pytestmark = pytest.mark.filterwarnings(  # the package milvus leaves sockets to the garbage collector

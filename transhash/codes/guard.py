@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .. import memory
 from ..errors import CodesError, one_line
-from ..files import display
-from ..progress import Progress, silent
+from ..system import memory
+from ..system.files import display
+from ..system.progress import Progress, silent
 
 PATIENCE = 10.0  # seconds to wait for a child that says nothing, and more for a large file:
 _RATE = 20e6  # bytes a second

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files
 from ..errors import CodesError, one_line
+from ..system import files
 from .deferred_errors import DeferredErrorFile
 from .strings import StringTable
 

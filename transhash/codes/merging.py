@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
-from ..files import display
-from ..progress import Progress, silent
+from ..system.files import display
+from ..system.progress import Progress, silent
 from . import keys
 from .reader import open_codes
 from .records import Codes, ModelRef

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files, memory
 from ..errors import CodesError, OutputError, one_line
 from ..packing import BIT_ORDER
-from ..progress import Progress
+from ..system import files, memory
+from ..system.progress import Progress
 from . import hdf5, header
 from .checksums import SIZE, LabelSums, Streams, file_digest
 from .guard import guarded

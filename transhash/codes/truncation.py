@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CodesError
-from ..progress import Progress, silent
+from ..system.progress import Progress, silent
 from .reader import open_codes
 from .records import Codes, ModelRef
 from .writer import CodesWriter

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
-from ..progress import Progress
+from ..system.progress import Progress
 from . import hdf5
 from .guard import guarded
 from .reader import CodesFile

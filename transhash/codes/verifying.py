@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CodesError
-from ..progress import Progress, silent
+from ..system.progress import Progress, silent
 from . import hdf5
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums
 from .guard import guarded

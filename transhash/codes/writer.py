@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
-from ..files import display
 from ..packing import BIT_ORDER
+from ..system.files import display
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
 from .deferred_errors import DeferredErrorFile

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .. import files
 from ..errors import SourceError
-from ..files import display
 from ..sources import Item
 from ..sources.folder import FolderSource
 from ..sources.lists import CLASSES, ListSource
 from ..sources.names import SUFFIXES
+from ..system import files
+from ..system.files import display
 
 SPLIT = "split.json"
 FORMAT = "transhash-split"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from ..system import files
 
 _MARK = ".th-demo"
 _REPORT = "report.html"

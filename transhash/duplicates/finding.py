@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from .. import hamming
 from ..codes import Codes
 from ..errors import BackendError, SelectionError
-from ..files import display
 from ..index.ids import RowIds
-from ..progress import Progress, silent
+from ..system.files import display
+from ..system.progress import Progress, silent
 from .linking import bounds, components
 from .on_disk import ImageFile, State, files_of, inside
 from .opening import Images, opened

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .. import hamming
-from ..progress import Progress, silent
+from ..system.progress import Progress, silent
 
 _QUERIES = 1 << 9  # rows of a tile of pairs
 _CODES = 1 << 13  # columns of a tile: all its pairs fit into memory

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..codes import UNKNOWN, Records
 from ..errors import SelectionError
-from ..files import display
+from ..system.files import display
 
 
 class State(StrEnum):

@@ -8,11 +8,11 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
-from ..child_process import signals_blocked
 from ..errors import ModelError
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
 from ..sources.lookahead import chunks, load_item, map_ahead
+from ..system.child_process import signals_blocked
 from . import worker
 from .batch import EncodedBatch, encode_prepared
 

@@ -22,10 +22,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ClusterError, TransHashError, one_line
-from ..files import display
 from ..hashers import load_hasher
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
+from ..system.files import display
 from .batch import BatchEncoder, EncodedBatch
 
 _CORES = 4  # per worker, without GPUs and without a number of workers

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ..codes import Codes
 from ..errors import SourceError, TransHashError
-from ..files import display
 from ..hashers.base import Hasher
-from ..interrupt import stopping
-from ..progress import Progress, silent
 from ..sources.base import ImageSource, Item, Skipped, ignored_files
 from ..sources.names import SUFFIXES
+from ..system.files import display
+from ..system.interrupt import stopping
+from ..system.progress import Progress, silent
 from .engines import BATCH_SIZE, encode_batches
 from .existing import ExistingRows
 from .job import Job, loaded_hasher, opened, plan

@@ -10,7 +10,7 @@ import numpy as np
 from ..codes import ModelRef, check_replaceable, hdf5, header
 from ..codes.guard import guarded
 from ..errors import CodesError, OutputError
-from ..files import display, printable
+from ..system.files import display, printable
 
 
 @dataclass(frozen=True)

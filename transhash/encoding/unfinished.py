@@ -17,12 +17,13 @@ from typing import Any, Self
 import msgspec
 from numpy.typing import NDArray
 
-from .. import codes, files
+from .. import codes
 from ..codes import Codes
 from ..errors import CodesError
-from ..files import display
-from ..progress import Progress, silent
 from ..sources.base import Item, Skipped
+from ..system import files
+from ..system.files import display
+from ..system.progress import Progress, silent
 
 _RUN = "run.json"
 _BASE = "base"

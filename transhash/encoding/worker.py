@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..child_process import end_with_parent, leave_signals_to_parent
+from ..system.child_process import end_with_parent, leave_signals_to_parent
 
 if TYPE_CHECKING:
     from ..sources.base import Item, Skipped

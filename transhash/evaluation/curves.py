@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files
+from ..system import files
 from .levels import Levels
 from .precision import expected_hits, recall_of
 

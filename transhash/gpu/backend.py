@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
-from .. import clustering, hamming
+from .. import hamming
+from ..backends import clustering
 from ..backends.contract import Backend, SearchParameter, check_params
 from ..errors import BackendError
 from ..results import NO_ID, Nearest, Within

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 
-from .. import files
 from ..codes import ModelRef
 from ..errors import ModelError, one_line
-from ..files import display
+from ..system import files
+from ..system.files import display
 from .architecture import Architecture
 from .numpy_net import Layout
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import files
+from ..system import files
 
 _CHECKSUM = "checksum"
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library

@@ -23,7 +23,7 @@ from typing import Any, cast
 from .. import plugins
 from ..codes import Codes, open_codes, read_codes
 from ..errors import BackendError, redacted
-from ..progress import Progress, silent
+from ..system.progress import Progress, silent
 from . import kinds, local
 from .contract import CodesInput, Collection, K, Params, Server, checked_params
 from .index import Index

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import queries as asking
 from ..codes import Codes, ModelRef
 from ..errors import BackendError
-from ..files import display
 from ..hashers.base import Hasher
-from ..progress import Progress, silent
 from ..results import Nearest, Within
+from ..system.files import display
+from ..system.progress import Progress, silent
+from . import queries as asking
 from .filters import Filter
 from .matches import Lookup, Matches
 from .rows import Added, Changes, Row

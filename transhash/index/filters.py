@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..codes import Records
 from ..codes.records import label_columns
 from ..errors import SelectionError
-from ..files import display
+from ..system.files import display
 
 if TYPE_CHECKING:
     from .local import LocalIndex

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from ..errors import IndexFolderError, SelectionError, one_line
-from ..files import display
+from ..system.files import display
 from .manifest import MAX_ID
 
 UNKNOWN = -1

@@ -9,14 +9,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import queries as asking
 from ..backends import load
 from ..codes import Codes, ModelRef, Records, read_codes
 from ..errors import BackendError
-from ..files import display
-from ..progress import Progress, silent
 from ..results import Nearest, Within
+from ..system.files import display
+from ..system.progress import Progress, silent
 from . import filters, kinds, manifest, tuning
+from . import queries as asking
 from .contract import CodesInput, Collection, K, Params, checked_params, filters_of, whole
 from .filters import Filter, Mask
 from .ids import RowIds

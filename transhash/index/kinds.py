@@ -9,7 +9,7 @@ from typing import Any
 from .. import backends
 from ..codes import Codes, ModelRef, write_codes
 from ..errors import IndexFolderError, TransHashError
-from ..files import display
+from ..system.files import display
 from . import manifest
 from .local import LocalIndex
 

@@ -13,14 +13,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import backends, files
+from .. import backends
 from ..backends.contract import Backend, Streaming
 from ..codes import NO_LABEL, Codes, ModelRef, Records, keys, open_codes, open_records, write_records
 from ..codes.models import check_same_model, packed_queries
 from ..codes.records import label_columns
 from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
-from ..progress import Progress, silent
 from ..results import Nearest, Within
+from ..system import files
+from ..system.progress import Progress, silent
 from . import manifest
 from .ids import RowIds
 from .manifest import Manifest

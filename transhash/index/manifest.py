@@ -17,8 +17,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from .. import files
 from ..errors import IndexFolderError, one_line
+from ..system import files
 
 FORMAT = "transhash-index"
 VERSION = 1

@@ -145,7 +145,8 @@ class Matches:
         """Draw a contact sheet: at most 100 queries with 11 matches each; unreadable images are grey."""
         from .sheet import draw  # loads Pillow
 
-        return draw(self.queries[:_DRAWN], [self[query] for query in range(min(len(self), _DRAWN))])
+        found = [self[query] for query in range(min(len(self), _DRAWN))]
+        return draw(self.queries[:_DRAWN], [[(match.path, match.distance) for match in row] for row in found])
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a table with a row per match: query, rank, distance, id, labels, path, and score after re-ranking.

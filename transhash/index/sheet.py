@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import ImageError
 from ..sources import decode
-
-if TYPE_CHECKING:
-    from .matches import Match
 
 _SIDE = 128
 _GAP = 8
@@ -20,8 +16,8 @@ _COLUMNS = 12  # the query and at most eleven matches
 _ROWS = 100
 
 
-def draw(queries: Sequence[str], matches: Sequence[Sequence[Match]]) -> Image.Image:
-    """Draw query images with their matches: at most 100 queries with 11 matches each.
+def draw(queries: Sequence[str], matches: Sequence[Sequence[tuple[str, int]]]) -> Image.Image:
+    """Draw query images with the paths and distances of their matches: at most 100 queries with 11 matches each.
 
     Images that cannot be read are grey.
     """
@@ -33,7 +29,7 @@ def draw(queries: Sequence[str], matches: Sequence[Sequence[Match]]) -> Image.Im
     font = ImageFont.load_default(size=12)
     for row, (query, found) in enumerate(rows):
         cells = [(query, "query")]
-        cells += [(match.path, f"distance {match.distance}") for match in found[: columns - 1]]
+        cells += [(path, f"distance {distance}") for path, distance in found[: columns - 1]]
         top = _GAP + row * (_SIDE + _CAPTION + _GAP)
         for column, (path, caption) in enumerate(cells):
             left = _GAP + column * (_SIDE + _GAP) + (_GAP if column else 0)

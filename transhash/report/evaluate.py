@@ -6,12 +6,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .. import evaluation, files
+from .. import evaluation
 from ..codes import Codes, read_codes
 from ..errors import MismatchError
 from ..evaluation import BitDiagnostics
 from ..evaluation.curves import depths_to, is_curves_file, radius_curve, ranking_curve, write_curves
-from ..progress import Progress, silent
+from ..system import files
+from ..system.progress import Progress, silent
 from . import evaluated, page
 
 CodesSource = Codes | str | PathLike[str]

@@ -31,8 +31,8 @@ from ..evaluation.average_precision import average_precision
 from ..evaluation.curves import depths_to, radius_curve, ranking_curve
 from ..evaluation.embeddings import embedding_levels
 from ..evaluation.metrics import DEPTHS
-from ..progress import Progress, silent
 from ..sources import decode
+from ..system.progress import Progress, silent
 from .records import Curve, Example, Measurement, Picture, Record, Row, Run
 
 _RUN = "eval"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .. import files
+from ..system import files
 
 
 def check(path: Path, mark: bytes) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import SourceError
-from ..files import display
+from ..system.files import display
 from .base import HIDDEN, Item, Skipped, file_item
 from .labels import folder_labels
 from .names import is_hidden, is_image, suffix

@@ -18,9 +18,9 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from .. import memory
 from ..errors import SourceError, one_line
-from ..files import display
+from ..system import memory
+from ..system.files import display
 from .base import Item, Skipped, file_item
 from .names import below, together
 

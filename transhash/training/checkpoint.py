@@ -12,10 +12,10 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from ..errors import TrainingError, TransHashError, one_line
-from ..files import display
 from ..hashers import tensor_file
 from ..hashers.architecture import Architecture
 from ..hashers.header import check_settings
+from ..system.files import display
 from .config import TrainConfig
 
 FORMAT = "transhash-training"

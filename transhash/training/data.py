@@ -18,11 +18,11 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..child_process import end_with_parent, leave_signals_to_parent, signals_blocked
 from ..errors import ImageError, TrainingError
-from ..files import display
 from ..hashers.transhash import TransHasher
 from ..sources import ImageList, Item, decode
+from ..system.child_process import end_with_parent, leave_signals_to_parent, signals_blocked
+from ..system.files import display
 from .config import TrainConfig
 
 _PREFETCHED = 4  # batches that a worker decodes ahead

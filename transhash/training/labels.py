@@ -1,8 +1,8 @@
 """The labels that training needs; checked without torch, which takes seconds to load."""
 
 from ..errors import TrainingError
-from ..files import display
 from ..sources import ImageList, Item
+from ..system.files import display
 
 
 def class_names(source: ImageList) -> tuple[str, ...]:

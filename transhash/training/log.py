@@ -5,8 +5,8 @@ import io
 from pathlib import Path
 from typing import Any, Self
 
-from .. import files
 from ..errors import TrainingError
+from ..system import files
 
 COLUMNS = ("step", "epoch", "loss", "lr", "images_per_second", "validation_mAP")
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import files
 from ..encoding.run import encode
 from ..errors import SourceError, TrainingError
 from ..evaluation.average_precision import average_precision
 from ..evaluation.levels import Levels, hamming_levels
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
-from ..interrupt import stopping
 from ..sources import ImageList
+from ..system import files
+from ..system.interrupt import stopping
 from . import checkpoint
 from .config import TrainConfig
 from .data import LabelledImages, PairedBatches, TrainingBatch, fingerprint, hold_out, loader

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..files import display
 from ..hashers.header import HasherConfig, read
+from ..system.files import display
 from .config import TARGETED
 
 _LONGEST = 60  # characters of a value in a message

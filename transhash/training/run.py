@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, TrainingError
-from ..files import display
 from ..hashers import header
 from ..hashers.architecture import Architecture
 from ..hashers.backbones import check_backbone
+from ..system.files import display
 from .config import FitConfig, TrainConfig
 from .watcher import Watcher
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ... import files
 from ...errors import CodesError
-from ...progress import Progress, silent
+from ...system import files
+from ...system.progress import Progress, silent
 from ..reader import open_codes
 from ..records import ModelRef
 from ..writer import CodesWriter

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import files
 from ...errors import CodesError
 from ...packing import check_bits
-from ...progress import Progress
+from ...system import files
+from ...system.progress import Progress
 from ..reader import CodesFile
 from ..records import MAX_LABELS, UNKNOWN, Codes, label_columns
 from ..strings import STRINGS

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ... import files
 from ...errors import CodesError, one_line
 from ...packing import MAX_BITS, check_bits, pack
-from ...progress import Progress
+from ...system import files
+from ...system.progress import Progress
 from ..reader import CodesFile
 from ..strings import STRINGS
 from .table import Block, Table

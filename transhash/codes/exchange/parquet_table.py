@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import files
 from ...errors import CodesError, one_line
 from ...packing import check_bits
-from ...progress import Progress
+from ...system import files
+from ...system.progress import Progress
 from ..guard import guarded
 from ..reader import CodesFile
 from ..records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns

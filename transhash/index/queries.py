@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codes import Codes, ModelRef, is_codes_file, read_codes
+from ..codes.models import check_query_model, packed_queries
+from ..encoding import run
+from ..errors import MismatchError, ModelError, SelectionError
+from ..hashers import load_hasher
+from ..hashers.base import EmbeddingHasher, Hasher, OutputHasher
+from ..results import Nearest
+from ..sources import open_source
+from ..system.files import display
 from . import rerank
-from .codes import Codes, ModelRef, is_codes_file, read_codes
-from .codes.models import check_query_model, packed_queries
-from .encoding import run
-from .errors import MismatchError, ModelError, SelectionError
-from .files import display
-from .hashers import load_hasher
-from .hashers.base import EmbeddingHasher, Hasher, OutputHasher
-from .results import Nearest
-from .sources import open_source
 
 if TYPE_CHECKING:
-    from .index.local import LocalIndex
+    from .local import LocalIndex
 
 _NEEDED: dict[str, type] = {"asymmetric": OutputHasher, "embeddings": EmbeddingHasher}
 

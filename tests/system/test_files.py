@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transhash import files
 from transhash.errors import OutputError, one_line
+from transhash.system import files
 
 
 @given(st.text(max_size=300).map(ValueError) | st.just(KeyError()))

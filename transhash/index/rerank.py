@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import Codes
-from .codes.models import check_same_model
-from .codes.vectors import MISSING, open_vectors
-from .encoding import run
-from .errors import MismatchError, ModelError
-from .files import display
-from .hashers.base import Hasher, OutputHasher
-from .packing import pack, unpack
-from .results import NO_ID, Nearest
-from .sources.base import ImageSource
+from ..codes import Codes
+from ..codes.models import check_same_model
+from ..codes.vectors import MISSING, open_vectors
+from ..encoding import run
+from ..errors import MismatchError, ModelError
+from ..hashers.base import Hasher, OutputHasher
+from ..packing import pack, unpack
+from ..results import NO_ID, Nearest
+from ..sources.base import ImageSource
+from ..system.files import display
 
 if TYPE_CHECKING:
-    from .index.local import LocalIndex
+    from .local import LocalIndex
 
 _SPAN = 1 << 28  # bytes of codes that are taken from an index at a time
 _HELD = 1 << 28  # bytes of embeddings that are in memory at a time

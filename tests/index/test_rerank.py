@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash import Codes, hamming, load_hasher, read_codes, rerank, write_codes
+from transhash import Codes, hamming, load_hasher, read_codes, write_codes
 from transhash.codes import ModelRef, Records
 from transhash.errors import CodesError, MismatchError, ModelError
 from transhash.hashers.transhash import TransHasher
+from transhash.index import rerank
 from transhash.index.local import LocalIndex
 from transhash.packing import pack, unpack
 from transhash.results import NO_DISTANCE, NO_ID, Nearest

@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .codes import ModelRef, check_replaceable, exchange
-from .codes.exchange import Row
-from .errors import CodesError
-from .files import display
-from .hashers import load_hasher
-from .progress import Progress, silent
-from .sources.lists import ListSource
+from ..codes import ModelRef, check_replaceable, exchange
+from ..codes.exchange import Row
+from ..errors import CodesError
+from ..hashers import load_hasher
+from ..sources.lists import ListSource
+from ..system.files import display
+from ..system.progress import Progress, silent
 
 
 def import_codes(

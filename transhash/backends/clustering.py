@@ -8,8 +8,8 @@ these are about as good.
 import numpy as np
 from numpy.typing import NDArray
 
-from . import hamming
-from .errors import BackendError
+from .. import hamming
+from ..errors import BackendError
 
 POINTS_PER_LIST = 64  # that centroids are trained on
 _CODES_PER_LIST = 39  # at least, by default: what FAISS asks for

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faiss_backend import FaissIndex, ivf
-from transhash import clustering, hamming
+from transhash import hamming
+from transhash.backends import clustering
 from transhash.errors import BackendError
 
 

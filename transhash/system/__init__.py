@@ -1,0 +1,1 @@
+"""The operating system: files written completely or not at all, signals, memory limits, child processes."""
