@@ -19,7 +19,7 @@ EPOCHS = 3
 def short():
     """A training of 3 epochs of a lighter network, which ranks better than a perceptual hash."""
     patch = pytest.MonkeyPatch()
-    quick = {"epochs 60": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 8 --groups 0"}
+    quick = {"epochs 45": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 8 --groups 0"}
     training = transhash.demo._TRAINING
     for slow, fast in quick.items():
         training = training.replace(slow, fast)
@@ -97,7 +97,7 @@ def test_says_where_the_report_is(run):
 def test_the_index_says_what_it_holds(run, monkeypatch):
     monkeypatch.chdir(run[0])
     info = json.loads(CliRunner().invoke(cli, ["index", "info", "th-demo/digits.index", "--json"]).stdout)
-    assert (info["count"], info["bits"]) == (597, 64)
+    assert (info["codes"], info["bits"]) == (597, 64)
 
 
 def test_an_interrupted_demo_resumes(run, tmp_path):
