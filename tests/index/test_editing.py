@@ -287,6 +287,7 @@ import numpy as np
 from transhash import Codes
 from transhash.codes import ModelRef, Records
 from transhash.errors import OutputError
+from transhash.index.local import LocalIndex
 records, model = Records([sys.argv[2].encode()], b"/photos"), ModelRef("phash", "digest-a", 16)
 codes = Codes(np.zeros((1, 2), np.uint8), records, model)
 while True:
