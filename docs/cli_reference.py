@@ -1,10 +1,10 @@
 """Write `reference/cli.md` from the commands themselves: `python docs/cli_reference.py`."""
 
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
+from transhash_cli.group import cli
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
 _HEAD = """# Commands
@@ -15,9 +15,7 @@ Every command of `th`, as its `--help` prints it. [Exit codes](../exit-codes.md)
 
 def page() -> str:
     """Return the page: a heading and the help text for the group and for each command."""
-    (point,) = entry_points(group="console_scripts", name="th")
-    group = point.load().__globals__["cli"]
-    sections = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in _helps(group, None, "th")]
+    sections = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in _helps(cli, None, "th")]
     return "\n".join([_HEAD, *sections])
 
 
