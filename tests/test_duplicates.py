@@ -263,17 +263,11 @@ def test_wrong_images():
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "multihash"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hash", "hnsw", "multihash"])
 def test_every_type_that_keeps_codes(tmp_path, kind):
     packed = np.repeat(np.arange(60, dtype=np.uint8)[::2, None], 4, axis=0)
     found = transhash.dedup(Index.build(on_disk(tmp_path, packed), type=kind), 0)
     assert [cluster.ids.tolist() for cluster in found] == [list(range(4 * n, 4 * n + 4)) for n in range(30)]
-
-
-def test_a_type_that_keeps_no_codes_is_refused():
-    index = Index.build(codes_of(np.zeros((2, 1), np.uint8)), type="hash")
-    with pytest.raises(BackendError, match="cannot give codes back"):
-        transhash.dedup(index, 0)
 
 
 def test_the_suggestion_separates_copies_from_the_rest():

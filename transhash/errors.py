@@ -77,7 +77,19 @@ class OutputError(TransHashError):
 
 def one_line(error: BaseException) -> str:
     """Return an error's message on one line of at most 200 characters, or its type's name if it has no message."""
-    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    return " ".join(_message(error).split())[:_LONGEST] or type(error).__name__
+
+
+def _message(error: BaseException) -> str:
+    """Return what an error says, without the quotes and tuples that some exceptions print."""
+    first = error.args[0] if error.args else None
+    if isinstance(error, KeyError) and isinstance(first, str):
+        return first if " " in first else f"{first!r} is missing"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not valid {error.encoding.upper()}"
+    if isinstance(first, str) and len(error.args) > 1 and str(error) == str(error.args):
+        return first
+    return str(error)
 
 
 def redacted(text: str) -> str:

@@ -189,7 +189,7 @@ def test_codes_of_another_method(th, tmp_path):
         (["import", "c.npy", "-o", "out.h5", "--model", "phash", "--bits", "32"], 1, "no codes of 32 bits"),
         (["import", "c.npy", "-o", "note.txt", "--model", "m"], 1, "not a codes file"),
         (["import", "c.npy", "-o", "out.h5", "--model", "m", "--list", "list.txt"], 1, "list has 1 paths"),
-        (["import", "mine.csv", "-o", "out.h5", "--model", "m", "--bits", "8"], 1, "belong to a .npy"),
+        (["import", "mine.csv", "-o", "out.h5", "--model", "m", "--bits", "8"], 2, "belong to a .npy"),
     ],
 )
 def test_misuse_gives_one_line(th, encoded, tmp_path, arguments, code, message):

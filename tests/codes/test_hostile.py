@@ -22,6 +22,7 @@ from transhash.codes import (
     read_codes,
     verify_codes,
     write_codes,
+    writer,
 )
 from transhash.codes.header import MAX_ROOT
 from transhash.errors import CodesError
@@ -77,16 +78,27 @@ def test_compressed_codes_are_refused(tmp_path):
 
 
 def test_long_paths_come_in_small_blocks(tmp_path):
-    """1,000 paths of 60 kB are not held at once."""
-    paths = [b"x" * 60_000 + b"%d" % row for row in range(1000)]
-    codes = Codes(np.zeros((1000, 8), np.uint8), Records(paths), MODEL)
+    """10,000 paths of 4 kB are not held at once."""
+    paths = [b"x" * 4_000 + b"%d" % row for row in range(10_000)]
+    codes = Codes(np.zeros((10_000, 8), np.uint8), Records(paths), MODEL)
     write_codes(tmp_path / "c.h5", codes)
     with h5py.File(tmp_path / "c.h5") as file:
         assert file["paths"].id.get_storage_size() < 1 << 20
     stored = read_codes(tmp_path / "c.h5")
     assert max(int(block.paths.offsets[-1]) for block in stored.records.blocks()) <= 1 << 24
     assert list(stored.records.paths) == paths
-    assert verify_codes(tmp_path / "c.h5").rows == 1000
+    assert verify_codes(tmp_path / "c.h5").rows == 10_000
+
+
+def test_paths_that_no_file_system_has_are_refused(tmp_path, monkeypatch):
+    codes = Codes(np.zeros((2, 8), np.uint8), Records([b"x", b"x" * 4097]), MODEL)
+    with pytest.raises(CodesError, match="a path of 4,097 bytes: a codes file holds 4,096"):
+        write_codes(tmp_path / "c.h5", codes)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(writer, "MAX_PATH", 1 << 16)
+    write_codes(tmp_path / "c.h5", codes)
+    with pytest.raises(CodesError, match="rows 0 to 1: damaged .a path of 4,097 bytes"):
+        read_codes(tmp_path / "c.h5")
 
 
 @pytest.mark.skipif(sys.platform == "darwin" or not hasattr(os, "fork"), reason="the guard needs fork")
@@ -113,23 +125,29 @@ def test_no_child_no_reading(tmp_path, monkeypatch):
         read_codes(tmp_path / "c.h5")
 
 
-@pytest.mark.parametrize("header", [b"(" * 4000, b"{'descr': " + b"[" * 3000, b"\xff" * 100, b"{}", b"1" * 5000])
+@pytest.mark.parametrize(
+    "header", [b"(\n", b"(" * 4000, b"{'descr': " + b"[" * 3000, b"\xff" * 100, b"{}", b"1" * 5000]
+)
 def test_damaged_npy_headers(tmp_path, header):
     header = header.ljust(len(header) + 10) + b"\n"
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     (tmp_path / "a.npy").write_bytes(data)
-    with pytest.raises(CodesError, match="not an array that NumPy saved"):
+    with pytest.raises(CodesError, match=r"not an array that NumPy saved \(the header is damaged\)"):
         exchange.open_table(tmp_path / "a.npy")
 
 
-def test_a_small_table_of_long_paths(tmp_path):
-    """16,384 times the same path of 60 kB: a file of a few hundred bytes."""
+@pytest.mark.parametrize("length", [4096, 60_000])
+def test_a_small_table_of_long_paths(tmp_path, length):
+    """2,000 times the same path: a file of a few hundred bytes."""
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    paths = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2000, np.int32)), pa.array(["x" * 60_000]))
+    paths = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2000, np.int32)), pa.array(["x" * length]))
     codes = pa.array([b"12345678"] * 2000, pa.binary(8))
     parquet.write_table(pa.table({"path": paths.cast(pa.string()), "code": codes}), tmp_path / "a.parquet")
-    table = exchange.open_table(tmp_path / "a.parquet")
-    block = next(table.blocks)
+    if length > 4096:
+        with pytest.raises(CodesError, match="a path of 60,000 bytes: a codes file holds 4,096"):
+            exchange.open_table(tmp_path / "a.parquet")
+        return
+    block = next(exchange.open_table(tmp_path / "a.parquet").blocks)
     assert len({id(path) for path in block.paths}) == 1
 
 

@@ -210,7 +210,11 @@ class RecordsFile:
 
     def read(self, start: int, stop: int) -> Records:
         """Return rows in memory. Raises ValueError or CodesError if they are damaged."""
-        return self._of(self._paths.take(slice(start, stop)), slice(start, stop))
+        paths = self._paths.take(slice(start, stop))
+        longest = int(paths.lengths.max(initial=0))
+        if longest > files.MAX_PATH:
+            raise ValueError(f"a path of {longest:,} bytes: a codes file holds {files.MAX_PATH:,}")
+        return self._of(paths, slice(start, stop))
 
     def whole(self) -> Records:
         """Return all rows: in memory, but for the paths, which are read from the file as they are asked for."""

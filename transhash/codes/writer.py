@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CodesError
 from ..packing import BIT_ORDER
-from ..system.files import display
+from ..system.files import MAX_PATH, display
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
 from .deferred_errors import DeferredErrorFile
@@ -133,13 +133,13 @@ class CodesWriter:
 
         Args:
             codes: (n, bits/8) uint8.
-            paths: n paths, of at most 65,536 bytes.
+            paths: n paths, of at most 4,096 bytes.
             labels: the labels of each row, if `create` was told that there are some.
             embeddings: (n, d) of real numbers, kept as float16: exactly if `create` was given d.
             sizes: (n,) bytes of the image files, -1 unknown; all unknown if not given.
             mtimes: (n,) nanoseconds of their last change, as `sizes`.
 
-        Raises CodesError if a path or a label is longer; ValueError if these do not fit one another or what `create`
+        Raises CodesError if a path or a label (65,536 bytes) is longer; ValueError if these do not fit one another or what `create`
         was told.
         """
         with self._whole_or_not():
@@ -150,7 +150,7 @@ class CodesWriter:
     def extend(self, rows: Codes) -> None:
         """Append rows that are in memory, with all that belongs to them but root and model.
 
-        Raises CodesError if a path or a label is longer than 65,536 bytes; ValueError if they hold what `create` was
+        Raises CodesError if a path is longer than 4,096 bytes or a label than 65,536; ValueError if they hold what `create` was
         not told of, or lack the embeddings that it was told of.
         """
         labels = rows.records.labels
@@ -212,8 +212,8 @@ class CodesWriter:
             raise ValueError("sizes and times were not announced")
         if (block.embeddings is None) != (self._embeddings is None):
             raise ValueError(f"embeddings of {self._width} numbers were announced")
+        _check_lengths("path", records.paths, MAX_PATH)
         paths = StringTable.of(records.paths)
-        _check_lengths("path", paths)
         fitted = Records(
             paths,
             b"",
@@ -250,7 +250,7 @@ class CodesWriter:
         """Compute the sums of the names that came with the last rows."""
         count = len(self._label_ids) - len(self._label_sums)
         new = [_utf8(name) for name in islice(reversed(self._label_ids), count)][::-1]
-        _check_lengths("label", StringTable.of(new))
+        _check_lengths("label", new, MAX_STRING)
         self._names_bytes += sum(map(len, new))
         if self._names_bytes > MAX_NAMES:
             raise CodesError(f"label names of {self._names_bytes:,} bytes: a codes file holds {MAX_NAMES:,}")
@@ -334,10 +334,11 @@ def _known(values: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
     return known
 
 
-def _check_lengths(what: str, strings: StringTable) -> None:
-    longest = int(strings.lengths.max(initial=0))
-    if longest > MAX_STRING:
-        raise CodesError(f"a {what} of {longest:,} bytes: a codes file holds {MAX_STRING:,}; shorten it")
+def _check_lengths(what: str, strings: Sequence[bytes], most: int) -> None:
+    lengths = strings.lengths if isinstance(strings, StringTable) else np.fromiter(map(len, strings), np.int64)
+    longest = int(lengths.max(initial=0))
+    if longest > most:
+        raise CodesError(f"a {what} of {longest:,} bytes: a codes file holds {most:,}; shorten it")
 
 
 def _check_shape(what: str, values: NDArray[Any], wanted: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
+from ..system.files import MAX_PATH
 from . import decode
 from .base import ImageSource, Item, Skipped
 
@@ -63,6 +64,8 @@ def load_item(item: Item | Skipped, root: bytes, preprocess: Callable[[Image.Ima
     """Decode and preprocess one item of a source; whatever goes wrong with it, it is skipped with the reason."""
     if isinstance(item, Skipped):
         return item
+    if len(item.path) > MAX_PATH:
+        return Skipped(item.path, f"path too long: {len(item.path):,} bytes, of which {MAX_PATH:,} are kept")
     try:
         pixels = decode.prepare(root, item, preprocess)
     except ImageError as error:

@@ -37,11 +37,19 @@ def rows(path: str, name: bytes) -> Iterator[Item]:
 
 def _shape(file: BufferedReader) -> tuple[int, ...]:
     """Read the header. Raises ValueError if what follows are no images."""
-    version = np.lib.format.read_magic(file)
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise ValueError("not an array that NumPy saved") from None
     if version != (1, 0) and int.from_bytes(file.peek(4)[:4], "little") > _MAX_HEADER:
         raise ValueError("a header that is too long")  # numpy would read it first
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_columns, dtype = read(file)
+    try:
+        shape, by_columns, dtype = read(file)
+    except OSError:
+        raise
+    except Exception:  # NumPy parses the header as Python, which can fail in many ways
+        raise ValueError("the header is damaged") from None
     if by_columns:
         raise ValueError("its rows lie scattered (Fortran order); save numpy.ascontiguousarray of it")
     return pixels.batch_shape(shape, dtype)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 
+MAX_PATH = 1 << 12  # bytes; no longer path can be opened
 _LONGEST_NAME = 255  # bytes
 _UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 

@@ -1,8 +1,8 @@
 """CSV with a row for each image: codes in hexadecimal, paths byte for byte, lines that end in LF."""
 
 import csv
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from ...system import files
 from ...system.progress import Progress
 from ..reader import CodesFile
 from ..records import MAX_LABELS, UNKNOWN, Codes, label_columns
-from ..strings import STRINGS
-from .table import Block, Table
+from ..strings import BLOCK_BYTES, STRINGS
+from .table import Block, Table, check_path
 
 _STATS = ["size", "mtime"]
 _LEAST = (0, -(1 << 63))  # dates before 1970 are negative
@@ -96,29 +96,45 @@ def _rows(path: Path) -> Iterator[_Row]:
 def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: bool, skip: int) -> Iterator[Block]:
     """Yield the rows, `skip` cells of each left out."""
     width = 2 + labels + (2 if stats else 0)
-    while some := list(islice(rows, STRINGS)):
+    for batch in _batches((line, row[skip:]) for line, row in rows):
+        paths = []
         codes = []
         numbers = []
-        some = [(line, row[skip:]) for line, row in some]
-        for line, row in some:
+        for line, row in batch:
             try:
                 if len(row) != width:
                     raise ValueError(f"{len(row)} cells, not {width}")
+                paths.append(check_path(row[0].encode("utf-8", "surrogateescape")))
                 codes.append(bytes.fromhex(row[1 + labels]))
                 if len(codes[-1]) * 8 != bits or len(row[1 + labels]) * 4 != bits:
                     raise ValueError(f"a code of other than {bits} bits")
                 numbers.append([_number(cell, least) for cell, least in zip(row[2 + labels :], _LEAST, strict=False)])
             except ValueError as error:
                 raise CodesError(f"{path}: line {line}: {error}; {_HINT}") from None
-        table = np.array(numbers, dtype=np.int64).reshape(len(some), -1)
+        table = np.array(numbers, dtype=np.int64).reshape(len(batch), -1)
         yield Block(
-            np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(some), -1),
-            [row[0].encode("utf-8", "surrogateescape") for _, row in some],
-            [tuple(filter(None, row[1 : 1 + labels])) for _, row in some],
+            np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(batch), -1),
+            paths,
+            [tuple(filter(None, row[1 : 1 + labels])) for _, row in batch],
             None,
             table[:, 0] if stats else None,
             table[:, 1] if stats else None,
         )
+
+
+def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Yield consecutive rows: at most 16,384, and 16 Mi characters or one row."""
+    batch: list[_Row] = []
+    room = BLOCK_BYTES
+    for row in rows:
+        size = sum(map(len, row[1]))
+        if batch and (size > room or len(batch) == STRINGS):
+            yield batch
+            batch, room = [], BLOCK_BYTES
+        batch.append(row)
+        room -= size
+    if batch:
+        yield batch
 
 
 def _label_columns(labels: int) -> list[str]:

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ...errors import CodesError, one_line
+from ...errors import CodesError
 from ...packing import MAX_BITS, check_bits, pack
 from ...system import files
+from ...system.files import display
 from ...system.progress import Progress
 from ..reader import CodesFile
 from ..strings import STRINGS
-from .table import Block, Table
+from .table import Block, Table, check_path
 
+_PROBLEMS = {"mmap length": "cut off", "Python objects": "holds Python objects"}  # by NumPy's words for them
 Row = tuple[bytes, tuple[str, ...]]
 
 
@@ -69,26 +71,33 @@ def is_own(path: Path) -> bool:
 
 def _opened(path: Path) -> NDArray[Any]:
     """Return an array that stays on disk. Raises CodesError if it is none; arrays of objects are none."""
+    with path.open("rb") as file:
+        if file.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+            raise CodesError(f"{display(path)}: not an array that NumPy saved; save one with numpy.save")
     try:
         return npy.open_memmap(path, mode="r")
-    except (
-        Exception
-    ) as error:  # NumPy evaluates the header, which can fail in any way: nested too deeply, for example
-        raise CodesError(f"{path}: not an array that NumPy saved ({one_line(error)})") from None
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python, which can fail in many ways
+        problem = next((known for words, known in _PROBLEMS.items() if words in str(error)), "the header is damaged")
+        raise CodesError(f"{display(path)}: not an array that NumPy saved ({problem})") from None
 
 
 def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] | None) -> Iterator[Block]:
     named = iter(rows) if rows is not None else ((b"%d" % place, ()) for place in range(len(array)))
     for start in range(0, len(array), STRINGS):
         part = np.asarray(array[start : start + STRINGS])
-        some = list(islice(named, len(part)))
-        if len(some) < len(part):
-            listed = start + len(some)
-            raise CodesError(f"{path}: {len(array)} codes, but the list has {listed} paths; list one for each")
+        try:
+            listed = [(check_path(name), labels) for name, labels in islice(named, len(part))]
+        except ValueError as error:
+            raise CodesError(f"{display(path)}: the list of names: {error}; shorten it") from None
+        if len(listed) < len(part):
+            count = start + len(listed)
+            raise CodesError(f"{path}: {len(array)} codes, but the list has {count} paths; list one for each")
         try:
             codes = part if packed else pack(part)
         except ValueError:
             raise CodesError(f"{path}: rows {start} to {start + len(part) - 1}: not a number") from None
-        yield Block(codes, [name for name, _ in some], [labels for _, labels in some])
+        yield Block(codes, [name for name, _ in listed], [labels for _, labels in listed])
     if next(named, None) is not None:
         raise CodesError(f"{path}: {len(array)} codes, but the list has more paths; list one for each")

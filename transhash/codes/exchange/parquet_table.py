@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...errors import CodesError, one_line
 from ...packing import check_bits
 from ...system import files
+from ...system.files import MAX_PATH
 from ...system.progress import Progress
 from ..guard import guarded
 from ..reader import CodesFile
@@ -216,15 +217,27 @@ def _blocks(path: Path, file: Any) -> Iterator[Block]:
         yield block
 
 
-def _texts(column: Any, encoded: bool = False) -> list[Any]:
-    """Return the strings of a dictionary column, or their UTF-8; equal ones share an object. May raise ValueError."""
+def _texts(column: Any, what: str, most: int) -> list[Any]:
+    """Return the strings of a dictionary column, None where it is null; equal ones share an object.
+
+    Raises ValueError if one has more than `most` bytes.
+    """
     values = column.dictionary
-    if len(values) and int(_lengths(values).max(initial=0)) > MAX_STRING:
-        raise ValueError(f"a text of more than {MAX_STRING:,} bytes")
-    texts: list[Any] = values.to_pylist()
-    if encoded:
-        texts = [text.encode("utf-8") if isinstance(text, str) else text for text in texts]
-    return [None if place is None else texts[place] for place in column.indices.to_pylist()]
+    longest = int(_lengths(values).max(initial=0)) if len(values) else 0
+    if longest > most:
+        raise ValueError(f"a {what} of {longest:,} bytes: a codes file holds {most:,}")
+    texts = np.array([*values.to_pylist(), None], object)
+    places = column.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+    found: list[Any] = texts[places].tolist()
+    return found
+
+
+def _paths(column: Any) -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type.value_type):
+        column = pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.binary()))
+    return _texts(column, "path", MAX_PATH)
 
 
 def _lists(column: Any) -> list[tuple[Any, ...]]:
@@ -232,7 +245,7 @@ def _lists(column: Any) -> list[tuple[Any, ...]]:
     lengths = column.value_lengths().fill_null(0).to_numpy()
     if lengths.max(initial=0) > MAX_LABELS:
         raise ValueError(f"{lengths.max():,} labels of an image: a codes file holds {MAX_LABELS:,}")
-    texts, ends = _texts(column.flatten()), np.cumsum(lengths).tolist()
+    texts, ends = _texts(column.flatten(), "label", MAX_STRING), np.cumsum(lengths).tolist()
     return [tuple(texts[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -251,7 +264,7 @@ def _names(path: Path) -> None:
 def _block(columns: dict[str, Any]) -> Block:
     """Return some rows of a table. Raises ValueError, TypeError or KeyError if a column holds something else."""
     codes = columns["code"].to_pylist()
-    paths = _texts(columns["path"], encoded=True)
+    paths = _paths(columns["path"])
     if None in paths or None in codes:
         raise ValueError("a row without path or code")
     labels = _lists(columns["labels"]) if "labels" in columns else [()] * len(paths)

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...system.files import MAX_PATH
 from ..records import ModelRef
+
+
+def check_path(path: bytes) -> bytes:
+    """Return a path. Raises ValueError if it is longer than a codes file holds."""
+    if len(path) > MAX_PATH:
+        raise ValueError(f"a path of {len(path):,} bytes: a codes file holds {MAX_PATH:,}")
+    return path
 
 
 @dataclass(frozen=True, eq=False)
