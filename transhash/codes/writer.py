@@ -139,8 +139,8 @@ class CodesWriter:
             sizes: (n,) bytes of the image files, -1 unknown; all unknown if not given.
             mtimes: (n,) nanoseconds of their last change, as `sizes`.
 
-        Raises CodesError if a path or a label (65,536 bytes) is longer; ValueError if these do not fit one another or what `create`
-        was told.
+        Raises CodesError if a path or a label (of at most 65,536 bytes) is longer; ValueError if these do not fit
+        one another or what `create` was told.
         """
         with self._whole_or_not():
             ids = label_ids(labels or [()] * len(codes), self._most, self._label_ids)
@@ -150,8 +150,8 @@ class CodesWriter:
     def extend(self, rows: Codes) -> None:
         """Append rows that are in memory, with all that belongs to them but root and model.
 
-        Raises CodesError if a path is longer than 4,096 bytes or a label than 65,536; ValueError if they hold what `create` was
-        not told of, or lack the embeddings that it was told of.
+        Raises CodesError if a path is longer than 4,096 bytes or a label than 65,536; ValueError if they hold what
+        `create` was not told of, or lack the embeddings that it was told of.
         """
         labels = rows.records.labels
         with self._whole_or_not():
