@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,8 +120,8 @@ def test_clusters_equal_brute_force(tmp_path_factory, backend, collection):
     for row in range(200):
         file = folder / f"{row}.jpg"
         if not file.exists():
-            file.write_bytes(b"x" * (row % 7))
-    images, sizes = codes_of(packed, root=os.fsencode(folder)), np.arange(len(packed)) % 7
+            file.write_bytes(b"x" * (1 + row % 7))
+    images, sizes = codes_of(packed, root=os.fsencode(folder)), np.arange(len(packed)) % 7 + 1
     found = transhash.dedup(Index.build(images, backend) if backend else images, radius)
     apart, free, expected = hamming.distances(packed, packed).astype(int), np.ones(len(packed), bool), []
     for centre in np.lexsort((np.arange(len(packed)), -sizes)):
@@ -133,6 +134,103 @@ def test_clusters_equal_brute_force(tmp_path_factory, backend, collection):
     expected.sort(key=lambda group: (-len(group[0]), min(row for _, row in group[0])))
     assert [(sorted(zip(c.distances, c.ids, strict=True)), c.ids[0]) for c in found] == expected
     assert all((c.ids.dtype, c.distances.dtype, c.sizes.dtype) == (np.int64, np.int32, np.int64) for c in found)
+
+
+ENCODED = 10**18  # time of every file when it is encoded
+FATES = ("kept", "kept", "kept", "deleted", "overwritten", "truncated", "folder", "replaced by a link")
+KINDS = ("file", "file", "file", "link", "hard link", "other case", "line break")
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
+    """Files are linked, encoded, and then changed; each spare one has an intact copy, by a look at their bytes."""
+    root = tmp_path_factory.mktemp("photos")
+    (root / "a").mkdir()
+    count = data.draw(st.integers(2, 8))
+    names, contents, packed = [], [], []
+    for number in range(count):
+        kind = data.draw(st.sampled_from(KINDS)) if number else "file"
+        name = {"other case": f"P{number - 1}.JPG", "line break": f"p\n{number}.jpg"}.get(kind, f"p{number}.jpg")
+        file = root / data.draw(st.sampled_from(["", "a"])) / name
+        if kind.endswith("link"):
+            source = data.draw(st.integers(0, number - 1))
+            file.symlink_to(names[source]) if kind == "link" else os.link(os.path.realpath(names[source]), file)
+            contents.append(contents[source])
+            packed.append(packed[source])
+        else:
+            contents.append(b"%d" % number * data.draw(st.integers(1, 3)))
+            packed.append([(1 << data.draw(st.integers(0, 8))) - 1 & 255])  # chains: neighbours are 1 bit apart
+            file.write_bytes(contents[-1])
+            os.utime(file, ns=(ENCODED, ENCODED))
+        names.append(str(file))
+    known = data.draw(st.booleans())
+    codes = codes_of(
+        np.array(packed, np.uint8),
+        [os.fsencode(name) for name in names],
+        b"",
+        np.array(list(map(len, contents))) if known else None,
+        np.full(count, ENCODED) if known else None,
+    )
+    if data.draw(st.booleans()):  # as merged with itself
+        records = codes.records.join(codes.records)
+        codes = Codes(np.concatenate([codes.packed, codes.packed]), records, codes.model)
+    for name in names:
+        change(name, names[0], data.draw(st.sampled_from(FATES if known else FATES[:7])), known)
+    radius = data.draw(st.integers(0, 3))
+    options = {"keep": data.draw(st.sampled_from(duplicates.KEEP))}
+    for option in ("prefer", "reference"):
+        options[option] = [root / "a"] if data.draw(st.booleans()) else []
+    found = transhash.dedup(codes, radius, **options)
+
+    def intact(path):
+        place = names.index(path)
+        return os.path.isfile(path) and Path(path).read_bytes() == contents[place]
+
+    spare = set(found.spare)
+    left = [path for path in names if path not in spare and intact(path)]
+    removed = {os.stat(path).st_ino for path in spare if not os.path.islink(path)}
+    for path in spare:
+        code = packed[names.index(path)][0]
+        assert intact(path)
+        near = [other for other in left if (packed[names.index(other)][0] ^ code).bit_count() <= radius]
+        assert any(os.stat(other).st_ino not in removed for other in near)
+        assert not options["reference"] or not path.startswith(f"{root}/a/")
+
+
+def change(name, first, fate, known):
+    """What happens to a file between encoding and the search for duplicates."""
+    if fate != "kept" and os.path.lexists(name):
+        if fate == "overwritten" and os.path.exists(name) and known:
+            with open(name, "r+b") as file:
+                file.write(b"?")
+        elif fate == "truncated" and os.path.exists(name):
+            os.truncate(name, 0)
+        elif fate in ("deleted", "folder", "replaced by a link"):
+            os.unlink(name)
+            if fate == "folder":
+                os.mkdir(name)
+            elif fate == "replaced by a link" and name != first:
+                os.symlink(first, name)
+
+
+def test_a_row_that_is_out_of_date_keeps_its_file(tmp_path):
+    """One file, encoded, changed and encoded again, without sizes and times: which code it has now is unknown."""
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    (tmp_path / "y.jpg").write_bytes(b"y")
+    codes = codes_of(np.array([[0], [0], [255]], np.uint8), [b"x.jpg", b"y.jpg", b"x.jpg"], os.fsencode(tmp_path))
+    found = transhash.dedup(codes, 1)
+    assert (found.spare, found.changed) == ([], [f"{tmp_path}/x.jpg"])
+
+
+def test_names_of_one_archive_and_lost_folders(tmp_path):
+    """Members under two names of one archive are one; a file whose folder became a file is missing."""
+    (tmp_path / "a.tar").write_bytes(b"tar")
+    os.link(tmp_path / "a.tar", tmp_path / "b.tar")
+    root, packed = os.fsencode(tmp_path), np.zeros((2, 8), np.uint8)
+    assert transhash.dedup(codes_of(packed, [b"a.tar/1.jpg", b"b.tar/1.jpg"], root)).spare == []
+    found = transhash.dedup(codes_of(packed, [b"a.tar/1.jpg", b"a.tar/2.jpg"], root, np.array([5, 5])))
+    assert (found.spare, len(found.missing)) == ([], 2)
 
 
 def test_a_chain_names_only_what_is_near(tmp_path):
@@ -180,8 +278,8 @@ def test_a_file_that_has_changed_is_neither_kept_nor_spare(tmp_path):
 
 
 def test_rows_of_one_file_with_different_codes_are_stale(tmp_path):
-    (tmp_path / "x.jpg").touch()
-    (tmp_path / "y.jpg").touch()
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    (tmp_path / "y.jpg").write_bytes(b"y")
     codes = codes_of(np.array([[0], [1], [0]], np.uint8), [b"x.jpg", b"x.jpg", b"y.jpg"], os.fsencode(tmp_path))
     found = transhash.dedup(codes, 1)
     assert (found.spare, found.changed) == ([], [f"{tmp_path}/x.jpg"] * 2)
@@ -219,8 +317,8 @@ def test_reference_files_are_never_spare(tmp_path):
 def test_members_of_an_archive(tmp_path):
     """They are there as long as the archive is; a file is not spare because of one."""
     archive, file = tmp_path / "a.tar", tmp_path / "x.jpg"
-    archive.touch()
-    file.touch()
+    archive.write_bytes(b"tar")
+    file.write_bytes(b"x")
     paths = [os.fsencode(f"{archive}/1.jpg"), os.fsencode(f"{archive}/2.jpg")]
     (cluster,) = transhash.dedup(codes_of(np.zeros((2, 8), np.uint8), paths, b""), 0)
     assert (cluster.kept, cluster.spare) == (f"{archive}/1.jpg", [f"{archive}/2.jpg"])
@@ -285,7 +383,7 @@ def test_the_suggestion_separates_copies_from_the_rest():
 
 def test_lists_with_line_breaks_need_nul(tmp_path):
     for name in ("x.jpg", "x.jpg\nprecious.jpg"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"x")
     codes = codes_of(np.zeros((2, 8), np.uint8), [b"x.jpg", b"x.jpg\nprecious.jpg"], os.fsencode(tmp_path))
     found = transhash.dedup(codes, 0)
     assert duplicates.spare_lines(found, True) == [os.fsencode(tmp_path / "x.jpg\nprecious.jpg")]

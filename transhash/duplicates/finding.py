@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import hamming
-from ..codes import Codes
+from ..codes import UNKNOWN, Codes
 from ..errors import BackendError, SelectionError
 from ..index.ids import RowIds
 from ..system.files import display
 from ..system.progress import Progress, silent
 from .linking import bounds, components
-from .on_disk import ImageFile, State, files_of, inside
+from .on_disk import ImageFile, State, files_of, inside, mark_stale
 from .opening import Images, opened
 from .radius import default_radius
 
@@ -158,6 +158,8 @@ def dedup(
     together = np.bincount(linked)[linked] > 1
     rows = np.flatnonzero(together)
     files = files_of(rows, codes.packed[rows], codes.records.take(together))
+    if (codes.records.mtimes is None or (codes.records.mtimes == UNKNOWN).any()) and files:
+        mark_stale(files, codes.records.take(~together))
     protected = inside(files, reference, "reference")
     order = _order(files, keep, protected, inside(files, prefer, "prefer"))
     firsts = np.array([file.rows[0] for file in files], np.int64)

@@ -1,6 +1,7 @@
 """The files behind rows: which rows are one file, which files are gone, and which have changed since encoding."""
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,6 +71,31 @@ def files_of(rows: NDArray[np.int64], codes: NDArray[np.uint8], records: Records
     return list(found.values())
 
 
+def mark_stale(files: Sequence[ImageFile], records: Records) -> None:
+    """Mark files that have further rows, with other codes than theirs: some of their rows are out of date.
+
+    Only needed where the size and time of a file are not known: with them, rows that are out of date differ.
+
+    Args:
+        files: the files of the rows in clusters.
+        records: the records of all other rows.
+    """
+    by_identity = {
+        _identity(os.stat(path), path): file
+        for file in files
+        if file.state is State.PRESENT
+        for path in file.paths[:1]
+        if os.path.exists(path)
+    }
+    for path in records.full_paths() if by_identity else ():
+        try:
+            file = by_identity.get(_identity(os.stat(path), path))
+        except (OSError, ValueError):
+            continue
+        if file:
+            file.state = State.CHANGED
+
+
 def inside(files: Sequence[ImageFile], folders: Iterable[str | Path], what: str) -> NDArray[np.bool_]:
     """Return which files lie in one of the folders, (m,) bool; links count for both of their ends.
 
@@ -98,18 +124,33 @@ def _look(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
         return _member(path, size, mtime)
     except (OSError, ValueError):
         return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+    if not stat.S_ISREG(now.st_mode):
+        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
     same = size in (UNKNOWN, now.st_size) and mtime in (UNKNOWN, now.st_mtime_ns)
-    state = State.PRESENT if same else State.CHANGED
-    identity = (now.st_dev, now.st_ino) if now.st_ino else os.path.realpath(path)
-    return identity, ImageFile([], [path], state, now.st_size, now.st_mtime_ns)
+    state = State.PRESENT if same and now.st_size else State.CHANGED  # no image is empty
+    return _identity(now, path), ImageFile([], [path], state, now.st_size, now.st_mtime_ns)
+
+
+def _identity(found: os.stat_result, path: bytes) -> object:
+    """Return what links, hard links and other names of a file share."""
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
 
 
 def _member(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
-    """Describe a member of an archive: some parent of its path is a file."""
+    """Describe a member of an archive: a parent of its path is a file.
+
+    A row with a size was made from a file, whose folder a file has replaced: it is missing.
+    """
     archive = os.path.dirname(path)
-    while archive and not os.path.lexists(archive):
+    while archive and not os.path.exists(archive):
         archive = os.path.dirname(archive)
-    identity = (os.path.realpath(archive), os.path.normpath(path[len(archive) :]))
+    try:
+        found = os.stat(archive)
+    except OSError:
+        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+    if size != UNKNOWN or not stat.S_ISREG(found.st_mode) or not found.st_size:
+        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+    identity = (_identity(found, archive), os.path.normpath(path[len(archive) :]))
     return identity, ImageFile([], [path], State.ARCHIVED, size, mtime)
 
 
