@@ -134,14 +134,18 @@ def _notes(found: "Duplicates") -> None:
             "a smaller radius separates them (see --suggest)"
         )
     if not len(found):
-        render.note(f"no two images are within {found.radius} bits")
+        render.note(f"no two images are within {_bits(found.radius)}")
         return
     summary = _summary(found)
     size = f", {summary['spare_bytes'] / 1e6:.1f} MB" if summary["spare_bytes"] else ""
     render.note(
         f"{len(found)} cluster{'s' if len(found) > 1 else ''} of {summary['images']} images "
-        f"within {found.radius} bits: {summary['spare']} could go{size}"
+        f"within {_bits(found.radius)}: {summary['spare']} could go{size}"
     )
+
+
+def _bits(radius: int) -> str:
+    return f"{radius} bit{'s' if radius != 1 else ''}"
 
 
 def _summary(found: "Duplicates") -> dict[str, int]:

@@ -33,7 +33,7 @@ def demo(output: Path) -> None:
     from transhash import demo
 
     started = time.perf_counter()
-    prepared = demo.prepare(output)
+    prepared = demo.make_demo(output)
     render.note(f"{output}: resuming" if prepared.resumed else f"wrote the digits to {prepared.images}")
     for arguments in prepared.commands():
         _run(arguments)

@@ -76,6 +76,9 @@ def remove(
         *([Filter(paths=listed)] if listed else []),
         *([Filter(ids=ids)] if ids else []),
     ]
+    if names and not named:
+        render.note(f"{location}: nothing removed; {'standard input' if names == '-' else names} lists no image")
+        return
     if not named:
         raise click.UsageError("choose what to remove: --glob, --path, --id or --list")
     index = transhash.open(location)

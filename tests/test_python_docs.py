@@ -2,9 +2,11 @@
 
 import re
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
+from transhash_cli.group import cli
 
 import transhash
 from transhash.codes import ModelRef, Records
@@ -38,11 +40,26 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert {match.labels for match in scope["cats"][0]} == {("cats",)}
 
 
-def test_every_call_of_the_table_exists():
-    calls = re.findall(r"`(transhash|Index)\.(\w+)`", TEXT.partition("## Commands and calls")[2])
-    assert len(calls) > 10
-    for owner, name in calls:
-        assert callable(getattr(transhash if owner == "transhash" else transhash.Index, name))
+def leaves(command, context, words):
+    """Yield the names of the commands that are not groups."""
+    if not isinstance(command, click.Group):
+        yield " ".join(words)
+        return
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        yield from leaves(below, click.Context(below, parent=context), [*words, name])
+
+
+def test_the_table_pairs_every_command_with_a_public_call():
+    rows = re.findall(r"^\| `(th [\w ]+)` \| (.*) \|$", TEXT.partition("## Commands and calls")[2], re.MULTILINE)
+    assert {command for command, _ in rows} == set(leaves(cli, click.Context(cli), ["th"]))
+    assert len({command for command, _ in rows}) == len(rows)
+    for command, python in rows:
+        calls = re.findall(r"`transhash\.(\w+)(?:\(…\)\.(\w+))?`", python)
+        assert calls, command
+        for name, method in calls:
+            assert name in transhash.__all__, command
+            assert callable(getattr(transhash.Index, method) if method else getattr(transhash, name)), command
 
 
 WRONG = [None, 7, 1.5, object(), {}, np.zeros((2, 3), np.float32), np.zeros(0, np.uint8), "no such file", b"bytes"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .codes.merging import merge_codes
     from .codes.verifying import verify_codes
     from .datasets.protocols import check_protocol, list_protocols, make_protocol
+    from .demo import make_demo
     from .duplicates import dedup, suggest_radius
     from .encoding.importing import import_codes
     from .encoding.run import encode, encode_to_file
@@ -71,6 +72,7 @@ _HOMES = {
     "index_info": "index.describing",
     "list_protocols": "datasets.protocols",
     "load_hasher": "hashers",
+    "make_demo": "demo",
     "make_protocol": "datasets.protocols",
     "merge_codes": "codes.merging",
     "merge_indexes": "index.collection",
@@ -115,6 +117,7 @@ __all__ = [
     "index_info",
     "list_protocols",
     "load_hasher",
+    "make_demo",
     "make_protocol",
     "merge_codes",
     "merge_indexes",

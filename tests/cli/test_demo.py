@@ -102,27 +102,27 @@ def test_the_index_says_what_it_holds(run, monkeypatch):
 
 def test_an_interrupted_demo_resumes(run, tmp_path):
     """What was trained is kept; an earlier demo with other settings is not."""
-    demo = transhash.demo.prepare(tmp_path / "d")
+    demo = transhash.demo.make_demo(tmp_path / "d")
     assert not demo.resumed
     assert demo.commands()[0][0] == "train"
-    assert transhash.demo.prepare(tmp_path / "d").resumed
+    assert transhash.demo.make_demo(tmp_path / "d").resumed
     demo.hasher.write_bytes((run[0] / "th-demo" / "hasher.safetensors").read_bytes())
-    demo = transhash.demo.prepare(tmp_path / "d")
+    demo = transhash.demo.make_demo(tmp_path / "d")
     assert [command[0] for command in demo.commands()] == ["encode", "encode", "index", "index", "query", "eval"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transhash.demo, "_TRAINING", "--epochs 4")
-        assert not transhash.demo.prepare(tmp_path / "d").resumed
+        assert not transhash.demo.make_demo(tmp_path / "d").resumed
     assert not demo.hasher.exists()
 
 
 def test_a_completed_demo_starts_again_and_other_folders_are_left_alone(short, tmp_path):
-    demo = transhash.demo.prepare(tmp_path / "d")
+    demo = transhash.demo.make_demo(tmp_path / "d")
     demo.report.write_text("<!doctype html>\n<!-- a report of TransHash -->\n")
     (demo.folder / "stale").touch()
-    assert not transhash.demo.prepare(tmp_path / "d").resumed
+    assert not transhash.demo.make_demo(tmp_path / "d").resumed
     assert not (demo.folder / "stale").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "mine.txt").write_text("keep")
     with pytest.raises(OutputError, match="exists and is not a folder made by th demo"):
-        transhash.demo.prepare(tmp_path / "mine")
+        transhash.demo.make_demo(tmp_path / "mine")
     assert (tmp_path / "mine" / "mine.txt").read_text() == "keep"

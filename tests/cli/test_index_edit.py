@@ -73,6 +73,13 @@ def test_remove_by_path_and_list(th, work, library):
     assert sorted(held(th, work)) == [0, 5, 6]
 
 
+def test_an_empty_list_removes_nothing(th, work):
+    (work / "empty.txt").write_text("\n")
+    done = th("index", "remove", "i", "--list", "empty.txt", cwd=work)
+    assert done.stderr == "i: nothing removed; empty.txt lists no image\n"
+    assert len(held(th, work)) == 8
+
+
 def test_sync_follows_encode_sync(th, work, library):
     """New, changed and vanished photos, as a user's folder has them after a while."""
     (work / "photos").unlink()

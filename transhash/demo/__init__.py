@@ -71,8 +71,8 @@ class Demo:
         return self.folder / f"{part}.txt"
 
 
-def prepare(folder: Path) -> Demo:
-    """Write the digits and the lists of their parts into a folder.
+def make_demo(folder: str | Path) -> Demo:
+    """Write the digits and the lists of their parts into a folder; `Demo.commands` are those to run on them.
 
     A folder in which the demo was interrupted is kept, to resume; one in which it was completed is emptied first.
 
@@ -81,6 +81,9 @@ def prepare(folder: Path) -> Demo:
     from ..datasets import digits
     from ..report.page import check_replaceable
 
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"folder is a str or Path; not {type(folder).__name__}")
+    folder = Path(folder)
     mark = folder / _MARK
     files.check_replaceable(folder, _is_ours, "a folder made by th demo")
     check_replaceable(folder / _REPORT)

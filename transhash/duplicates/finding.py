@@ -106,7 +106,8 @@ class Duplicates(Sequence[Cluster]):
     def __repr__(self) -> str:
         """Describe the answer in one line."""
         images, spare = sum(map(len, self.clusters)), len(self.spare)
-        return f"<Duplicates: {len(self)} clusters of {images} images within {self.radius} bits, {spare} spare>"
+        bits = f"{self.radius} bit{'s' if self.radius != 1 else ''}"
+        return f"<Duplicates: {len(self)} clusters of {images} images within {bits}, {spare} spare>"
 
     @property
     def spare(self) -> list[str]:
