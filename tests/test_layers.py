@@ -64,31 +64,75 @@ def test_nothing_imports_against_the_arrows(package, forbidden):
         assert not imported(path) & forbidden, path
 
 
-PACKAGES = {  # above the core; which others each may import
-    "datasets": set(),
-    "demo": {"datasets", "evaluation", "report"},
-    "evaluation": set(),
-    "gpu": set(),
-    "hashers": set(),
-    "report": {"evaluation"},
-    "training": {"evaluation", "hashers"},
+LEAVES = {  # modules of one job that any other may use; they use one another only
+    "child_process",
+    "clustering",
+    "errors",
+    "files",
+    "hamming",
+    "interrupt",
+    "memory",
+    "packing",
+    "plugins",
+    "progress",
+    "results",
+    "settings",
 }
+ROOMS = {  # the packages and modules of `transhash`, and which others each may import besides the leaves
+    "backends": set(),
+    "codes": set(),
+    "datasets": {"sources"},
+    "demo": {"codes", "datasets", "encoding", "evaluation", "report", "sources"},
+    "duplicates": {"codes", "index", "sources"},
+    "encoding": {"codes", "hashers", "sources"},
+    "evaluation": {"codes"},
+    "gpu": {"backends"},
+    "hashers": {"codes"},
+    "importing": {"codes", "hashers", "sources"},
+    "index": {"backends", "codes", "hashers", "queries", "sources"},
+    "native": set(),
+    "queries": {"codes", "encoding", "hashers", "rerank", "sources"},
+    "report": {"codes", "evaluation", "sources"},
+    "rerank": {"codes", "encoding", "hashers", "sources"},
+    "sources": {"codes"},
+    "testing": {"backends", "codes", "index"},
+    "training": {"encoding", "evaluation", "hashers", "sources"},
+}
+PUBLIC = {"hashers": {"", "base"}, "training": {"", "run"}}  # the modules of a package that others may import
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_packages_import_only_what_lies_below_them(package):
-    assert sources(f"transhash/{package}")
-    for path in sources(f"transhash/{package}"):
-        used = {name.split(".")[1] for name in within(path)}
-        assert used & PACKAGES.keys() <= PACKAGES[package] | {package}, path
+def rooms() -> set[str]:
+    """The packages and modules directly in `transhash`."""
+    entries = [path for path in (ROOT / "transhash").iterdir() if path.suffix == ".py" or list(path.glob("*.py"))]
+    return {path.stem for path in entries} - {"__init__", "__main__"}
 
 
-def test_the_core_knows_no_package_above_it_but_the_contract_of_hashers():
-    modules = {name_of(path): within(path) for path in sources("transhash")}
-    core = {name: used for name, used in modules.items() if PACKAGES.keys().isdisjoint(name.split(".")[1:2])}
-    assert core.keys() > {"transhash", "transhash.sources.decode", "transhash.index.index"}
-    above = {name for used in core.values() for name in used if name.split(".")[1] in PACKAGES}
-    assert above <= {"transhash.hashers", "transhash.hashers.base"}
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_package_has_its_place():
+    assert rooms() == ROOMS.keys() | LEAVES
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS.keys() | LEAVES))
+def test_a_package_imports_only_what_lies_below_it(room):
+    allowed = {room} | LEAVES | ROOMS.get(room, {"native"} if room == "hamming" else set())
+    files = sources(f"transhash/{room}") or [ROOT / "transhash" / f"{room}.py"]
+    for path in files:
+        assert {room_of(name) for name in within(path)} <= allowed, path
+
+
+def test_packages_import_one_another_in_no_circles():
+    TopologicalSorter({room: below - {room} for room, below in ROOMS.items()}).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_other_packages_import_only_the_public_modules_of(package):
+    public = {f"transhash.{package}.{module}".rstrip(".") for module in PUBLIC[package]}
+    for path in sources("transhash"):
+        if path.parts[len(ROOT.parts) + 1] not in (package, "training"):
+            assert {name for name in within(path) if room_of(name) == package} <= public, path
 
 
 def test_a_backend_knows_the_contracts_only():

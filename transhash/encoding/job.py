@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..codes import ModelRef
 from ..errors import CodesError, ModelError, SourceError
-from ..hashers import load_hasher
+from ..hashers import load_hasher, model_ref
 from ..hashers.base import Hasher
 from ..sources import Share, open_source
 from ..sources.base import ImageSource
@@ -79,7 +78,7 @@ def plan(
         bf16 = bf16 or bool(extended and extended.bf16)
     if embeddings is None:
         embeddings = bool(extended and extended.embeddings)
-    ref = _model_ref(hasher)
+    ref = model_ref(hasher) if isinstance(hasher, str | Path) else hasher.ref
     if extended:
         extended.check_extended(ref, source.root, share, embeddings)
     elif target and not force:
@@ -121,24 +120,3 @@ def _model_of(target: Target) -> str:
             f"{target.path}: was made with {name}, which is not there any more; name the file with --model"
         )
     return name
-
-
-def _model_ref(hasher: Hasher | str | Path) -> ModelRef:
-    """Return what a codes file says about a hasher, from the header of its file alone if it has one.
-
-    Raises ModelError if there is no such hasher.
-    """
-    if not isinstance(hasher, str | Path):
-        return hasher.ref
-    path = Path(hasher)
-    if not path.is_file():
-        return load_hasher(hasher).ref
-    from safetensors import safe_open
-
-    from ..hashers.header import DAMAGE, damaged, parse
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return parse(file.metadata()).ref(path)
-    except DAMAGE as error:
-        raise damaged(path, error) from error

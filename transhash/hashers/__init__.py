@@ -11,7 +11,7 @@ from .base import Hasher
 if TYPE_CHECKING:
     from ..codes import ModelRef
 
-__all__ = ["GROUP", "Hasher", "load_hasher"]
+__all__ = ["GROUP", "Hasher", "load_hasher", "model_ref"]
 
 GROUP = "transhash.hashers"  # of entry points; each names a class, or a function without arguments
 _FEW = 8  # images that numpy encodes before torch is loaded
@@ -58,6 +58,18 @@ def load_hasher(model: str | Path, expected_images: int | None = None, *, bf16: 
     from .transhash import TransHasher
 
     return TransHasher.load(path, bf16)
+
+
+def model_ref(model: str | Path) -> "ModelRef":
+    """Return the reference that codes files hold to a hasher, without loading its weights.
+
+    Raises ModelError if there is no such hasher, or its file is damaged.
+    """
+    if not Path(model).is_file() or str(model) in plugins.names(GROUP):
+        return load_hasher(model).ref
+    from . import header
+
+    return header.read(model).ref(Path(model))
 
 
 def _installed(name: str) -> Hasher:
