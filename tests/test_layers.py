@@ -64,20 +64,7 @@ def test_nothing_imports_against_the_arrows(package, forbidden):
         assert not imported(path) & forbidden, path
 
 
-LEAVES = {  # modules of one job that any other may use; they use one another only
-    "child_process",
-    "clustering",
-    "errors",
-    "files",
-    "hamming",
-    "interrupt",
-    "memory",
-    "packing",
-    "plugins",
-    "progress",
-    "results",
-    "settings",
-}
+LEAVES = {"errors", "hamming", "packing", "plugins", "results", "settings", "system"}  # any other may use these
 ROOMS = {  # the packages and modules of `transhash`, and which others each may import besides the leaves
     "backends": set(),
     "codes": set(),
@@ -88,12 +75,9 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "evaluation": {"codes"},
     "gpu": {"backends"},
     "hashers": {"codes"},
-    "importing": {"codes", "hashers", "sources"},
-    "index": {"backends", "codes", "hashers", "queries", "sources"},
+    "index": {"backends", "codes", "encoding", "hashers", "sources"},
     "native": set(),
-    "queries": {"codes", "encoding", "hashers", "rerank", "sources"},
     "report": {"codes", "evaluation", "sources"},
-    "rerank": {"codes", "encoding", "hashers", "sources"},
     "sources": {"codes"},
     "testing": {"backends", "codes", "index"},
     "training": {"encoding", "evaluation", "hashers", "sources"},
@@ -139,7 +123,7 @@ def test_a_backend_knows_the_contracts_only():
     used = set().union(*(within(path) for path in sources("faiss_backend")))
     assert "transhash.backends" in used
     assert used <= {
-        f"transhash.{name}" for name in ("backends", "clustering", "errors", "files", "hamming", "results")
+        f"transhash.{name}" for name in ("backends", "backends.clustering", "errors", "hamming", "results", "system.files")
     }
 
 

@@ -41,7 +41,7 @@ def test_lists_fit_about_as_well_as_those_of_faiss(params, monkeypatch):
     furthest = hamming.top_k(queries, codes, 10).distances[:, -1:]
     recalls = []
     for many in (1024, 1):
-        monkeypatch.setattr(ivf, "_MANY", many)
+        monkeypatch.setattr(ivf, "_FLOAT_CLUSTERED", many)
         index = FaissIndex.build(codes, type="ivf", params=params)
         assert len(index) == len(codes)
         recalls.append((index.search(queries, 10, {"nprobe": 6}).distances <= furthest).mean())

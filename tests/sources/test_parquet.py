@@ -103,8 +103,8 @@ def test_paths(tmp_path, png):
     found = list(source)
     assert found == [
         Item(b"data/1.png", (), None, status.st_size, status.st_mtime_ns),
-        Item(b"2 \xff.png"),
-        Item(b"/far/3.png"),
+        Skipped(b"2 \xff.png", "No such file or directory"),
+        Skipped(b"/far/3.png", "No such file or directory"),
         Skipped(b"data/t.parquet/3", "no image: null"),
         Skipped(b"data/t.parquet/4", "no image: null"),
         Skipped(b"data/t.parquet/5", "path too long: 40000 bytes"),
@@ -118,7 +118,7 @@ def test_paths(tmp_path, png):
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"x": [1], "y": [2]}, "no column image or path or file_name, but x, y; rename that of the images"),
+        ({"x": [1], "y": [2]}, "no column image or img or path or file_name, but x, y; rename that of the images"),
         ({"image": [1.5]}, "column image: double"),
         ({"image": [{"path": "x"}]}, "column image: struct<path: string>"),
         ({"image": [b""], "label": [1.5]}, "column label: double"),

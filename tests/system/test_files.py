@@ -87,7 +87,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    code = "import sys; from pathlib import Path; from transhash import files\n"
+    code = "import sys; from pathlib import Path; from transhash.system import files\n"
     code += "with files.locked(Path(sys.argv[1]), Path('out')): print('held', flush=True); sys.stdin.read()"
     held = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -141,13 +141,12 @@ def test_file_systems_that_lack_a_call(shim, pictures, tmp_path, call, number):
     code = f"""
 import transhash
 from transhash.encoding.run import encode_to_file
-from transhash.sources import open_source
-from transhash.hashers import load_hasher
-encode_to_file(open_source([{str(pictures)!r}]), load_hasher("phash"), __import__("pathlib").Path("c.h5"))
-transhash.Index.build(transhash.read_codes("c.h5")).save("i")
-with transhash.Index.edit("i") as index:
+from transhash.index.local import LocalIndex
+encode_to_file({str(pictures)!r}, "c.h5", "phash")
+transhash.build_index("c.h5", "i")
+with LocalIndex.edit("i") as index:
     index.add(transhash.read_codes("c.h5").take(slice(0, 0)))
-print(len(transhash.Index.open("i")))
+print(len(transhash.open("i")))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -163,14 +162,12 @@ print(len(transhash.Index.open("i")))
 def test_codes_and_index_behind_links(pictures, tmp_path):
     import transhash
     from transhash.encoding.run import encode_to_file
-    from transhash.hashers import load_hasher
-    from transhash.sources import open_source
 
     (tmp_path / "far").mkdir()
     (tmp_path / "c.h5").symlink_to("far/codes.h5")
     (tmp_path / "i").symlink_to("far/index")
     for _ in range(2):
-        encode_to_file(open_source([str(pictures)]), load_hasher("phash"), tmp_path / "c.h5")
+        encode_to_file(pictures, tmp_path / "c.h5", "phash")
         transhash.Index.build(transhash.read_codes(tmp_path / "c.h5")).save(tmp_path / "i")
     assert (tmp_path / "c.h5").is_symlink()
     assert (tmp_path / "i").is_symlink()
@@ -180,9 +177,7 @@ def test_codes_and_index_behind_links(pictures, tmp_path):
 
 def test_a_codes_file_with_a_long_name(pictures, tmp_path):
     from transhash.encoding.run import encode_to_file
-    from transhash.hashers import load_hasher
-    from transhash.sources import open_source
 
     name = "c" * 252 + ".h5"
-    encode_to_file(open_source([str(pictures)]), load_hasher("phash"), tmp_path / name)
+    encode_to_file(pictures, tmp_path / name, "phash")
     assert os.listdir(tmp_path) == [name]
