@@ -122,9 +122,8 @@ def test_other_packages_import_only_the_public_modules_of(package):
 def test_a_backend_knows_the_contracts_only():
     used = set().union(*(within(path) for path in sources("faiss_backend")))
     assert "transhash.backends" in used
-    assert used <= {
-        f"transhash.{name}" for name in ("backends", "backends.clustering", "errors", "hamming", "results", "system.files")
-    }
+    contracts = ("backends", "backends.clustering", "errors", "hamming", "results", "system.files")
+    assert used <= {f"transhash.{name}" for name in contracts}
 
 
 def test_a_server_is_talked_to_in_one_place():
