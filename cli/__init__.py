@@ -1,1 +1,1 @@
-"""The command `th`. Heavy imports stand inside the commands' bodies: help must come at once."""
+"""The command `th`. Heavy imports belong inside the command functions, so that help appears at once."""

@@ -8,7 +8,7 @@ import click
 
 from . import options, render
 
-_WRAP = 85  # characters after which a command is continued on the next line
+_WRAP = 85  # characters after which a command continues on the next line
 
 
 @click.command()
@@ -18,7 +18,7 @@ _WRAP = 85  # characters after which a command is continued on the next line
     type=options.Output(),
     default="th-demo",
     show_default=True,
-    help="Folder to work in. One of a completed demo is emptied first; in one of an interrupted demo, it resumes.",
+    help="Working folder. A completed demo in it is replaced; an interrupted one is resumed.",
 )
 def demo(output: Path) -> None:
     """Train, encode, index, query and evaluate on 1,797 handwritten digits, and write a report.
@@ -27,8 +27,8 @@ def demo(output: Path) -> None:
     Example:
         th demo
 
-    Takes two to four minutes on two cores and downloads nothing. Prints every command that it runs, for you to
-    repeat. After Ctrl-C, th demo resumes where it stopped.
+    Takes two to four minutes on two cores and downloads nothing. It prints every command that it runs, so you can
+    repeat it. After Ctrl-C, th demo resumes where it stopped.
     """
     from transhash import demo
 
@@ -51,12 +51,12 @@ def demo(output: Path) -> None:
         ],
     )
     render.line()
-    render.line("The commands above work by hand, too. The report, with pictures:")
+    render.line("You can also run the commands above yourself. The report, with pictures:")
     render.line(str(prepared.report.absolute()))
 
 
 def _run(arguments: list[str]) -> None:
-    """Print a command of `th` as a shell takes it, and run it in this process."""
+    """Print a `th` command in shell syntax, and run it in this process."""
     render.line()
     for number, part in enumerate(_spelled(["th", *arguments])):
         render.line(part if number else f"$ {part}")
@@ -70,7 +70,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _spelled(words: list[str]) -> list[str]:
-    """Return a command for a shell, in lines that a screen can hold."""
+    """Return a command in shell syntax, wrapped into lines."""
     lines = [""]
     for word in map(shlex.quote, words):
         if word.startswith("-") and len(lines[-1]) > _WRAP:

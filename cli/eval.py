@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     type=click.Choice(["expected", "legacy"]),
     default="expected",
     show_default=True,
-    help="Ties in mAP: expected over all their orders, or in the order of the database, as public hashing code does.",
+    help="Ties in mAP: expected, the mean over all orders; legacy, the database order, as in public code.",
 )
 @click.option("--curves", type=options.Output(), help="Also write precision-recall curves as CSV.")
 @click.option(
     "--report",
     "page",
     type=options.Output(),
-    help="Also write a page of HTML: curves, bits, examples, and the files' embeddings beside their codes.",
+    help="Also write an HTML report: curves, bits, examples, and a comparison with the files' embeddings.",
 )
-@click.option("--images", type=options.EXISTING_FOLDER, help="Where the images lie that --report shows.")
+@click.option("--images", type=options.EXISTING_FOLDER, help="Folder of the images that --report shows.")
 @options.JSON
 def evaluate(
     codes: Path,
@@ -47,18 +47,18 @@ def evaluate(
     """Measure retrieval: search every query in the CODES file, and compare labels.
 
     \b
-    Example:
+    Examples:
         th eval codes.h5 --queries queries.h5 --at 1000
         th eval codes.h5 --queries queries.h5 --report report.html --images photos/
 
     mAP@R with its band, P@N, recall@N and precision within 2 bits, as means over the queries; then how well the
-    database uses its bits. Where distances tie, the figures are the exact expectation over all orders; the band is
-    what the worst and the best order would give.
+    database uses its bits. Where distances tie, the values are exact expectations over all orders; the band gives
+    the values for the worst and the best order.
     """
     from transhash.report.evaluate import evaluate as run
 
     if images and not page:
-        raise click.UsageError("--images is for --report: say where to write it")
+        raise click.UsageError("--images requires --report FILE")
     with render.rows("queries") as progress:
         found = run(codes, queries, at=at, rule=rule, curves=curves, report=page, images=images, progress=progress)
     if as_json:
@@ -75,9 +75,9 @@ def _show(found: "Evaluation") -> None:
         f"{found.bits} bits, ties: {found.ties}"
     )
     if found.queries_without_label:
-        render.line(f"{found.queries_without_label} of the queries have no label: they count as 0")
+        render.line(f"{found.queries_without_label} queries have no label and count as 0")
     if found.queries_in_database:
-        render.line(f"{found.queries_in_database} of the queries are in the database themselves")
+        render.line(f"{found.queries_in_database} queries are also in the database")
     render.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in found.metrics.items()])
     render.line()
     _bits_table(found.diagnostics)
@@ -85,13 +85,13 @@ def _show(found: "Evaluation") -> None:
 
 def _bits_table(bits: "BitDiagnostics") -> None:
     rows = [
-        ("share of ones in a bit", f"{bits.balance.min():.4f} to {bits.balance.max():.4f}"),
-        ("entropy of a bit, mean", f"{bits.mean_entropy:.4f}"),
+        ("share of ones per bit", f"{bits.balance.min():.4f} to {bits.balance.max():.4f}"),
+        ("entropy per bit, mean", f"{bits.mean_entropy:.4f}"),
         ("constant bits", f"{bits.constant_bits}"),
         ("correlation of two bits, mean", f"{bits.mean_correlation:.4f}"),
         ("correlation of two bits, max", f"{bits.max_correlation:.4f}"),
         ("distinct codes", f"{bits.distinct_codes}"),
-        ("share of codes that are not alone", f"{bits.collisions:.4f}"),
+        ("share of codes that have duplicates", f"{bits.collisions:.4f}"),
         ("largest group of equal codes", f"{bits.largest_bucket}"),
     ]
     render.table(("bits of the database", "value"), rows)

@@ -23,13 +23,13 @@ from . import options, render
 def fit(
     images: Path, output: Path, names: Path | None, pretrained: bool, weights: Path | None, **values: Any
 ) -> None:
-    """Fit a hasher to IMAGES without labels: minutes on a CPU.
+    """Fit a hasher to IMAGES without labels, in minutes on a CPU.
 
     \b
     Example:
         th fit photos/ -o hasher.safetensors --pretrained --backbone vit_small_patch14_dinov2 --image-size 224
 
-    Images get similar codes if the backbone finds them similar. With labels, th train gives better codes.
+    Images that the backbone finds similar get similar codes. If you have labels, th train gives better codes.
     """
     options.one_start(pretrained, weights)
     architecture = options.chosen(Architecture, values, groups=0)

@@ -1,4 +1,4 @@
-"""The group of all commands. A command's module is imported when it runs, so that `th --help` is quick."""
+"""The group of all commands. A command's module is imported only when it runs, so that `th --help` is fast."""
 
 from importlib import import_module
 
@@ -15,17 +15,17 @@ _SUMMARIES = {
     "encode": "Encode images into a codes file.",
     "codes": "Inspect, check, join and convert codes files.",
     "index": "Build, inspect, tune and change search indexes.",
-    "query": "Find the images of an index that are most like others.",
+    "query": "Find the images in an index that are most similar to the queries.",
     "dedup": "Find near-duplicates.",
     "eval": "Measure retrieval with labelled queries.",
-    "protocol": "Split images as published evaluations do.",
+    "protocol": "Split images as in published evaluations.",
     "demo": "Train, encode, index, query and evaluate on 1,797 digits.",
 }
-_FUNCTIONS = {"eval": "evaluate"}  # where it is not the command's name
+_FUNCTIONS = {"eval": "evaluate"}  # commands whose function has another name
 
 
 class _Commands(click.Group):
-    """A group whose commands lie in modules of their names, and are imported when they are asked for."""
+    """A group that imports a command, from the module with its name, only when it is requested."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which the commands are used."""
@@ -48,7 +48,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="th")
-@click.option("-q", "--quiet", is_flag=True, help="Print answers and errors only: no progress, no remarks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only answers and errors, without progress and notes.")
 def cli(quiet: bool) -> None:
     """Find similar images with 16 to 256 bits per image.
 

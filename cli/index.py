@@ -1,4 +1,4 @@
-"""`th index`: build and info; see `index_edit` and `tune` for the others."""
+"""`th index build` and `th index info`; the other subcommands are in `index_edit` and `tune`."""
 
 from pathlib import Path
 
@@ -33,19 +33,23 @@ for command in (tune, add, remove, sync, merge, verify):
     "--type",
     "kind",
     metavar="TYPE",
-    help="Index type. In a folder a type of FAISS: flat (exact, default), ivf, hnsw, hash, multihash, auto to have "
-    "one chosen, or a name of FAISS's index factory, as BIVF1024; BACKEND or BACKEND:TYPE for another installed "
+    help="Index type. In a folder, a FAISS type: flat (exact, default), ivf, hnsw, hash, multihash, auto to choose "
+    "by size, or a FAISS factory string such as BIVF1024; BACKEND or BACKEND:TYPE selects another installed "
     "backend. On Milvus: flat, ivf.",
 )
 @click.option("--force", is_flag=True, help="Replace an index of another model or of another image folder.")
-@click.option("--recall", type=options.FloatRange(0.01, 1), help="For type auto: the share of neighbours to find.")
-@click.option("--nlist", type=_NUMBER, help="Lists of type ivf [default: 4·√n, at most n/39].")
+@click.option("--recall", type=options.FloatRange(0.01, 1), help="Type auto: share of the true neighbours to find.")
+@click.option("--nlist", type=_NUMBER, help="Type ivf: number of lists [default: 4·√n, at most n/39].")
 @options.NPROBE
-@click.option("--M", "M", type=_NUMBER, help="Links of a node of type hnsw [default: 16], or a centroid of type ivf.")
-@click.option("--ef-construction", type=_NUMBER, help="Nodes in sight when type hnsw is built [default: 100].")
+@click.option(
+    "--M", "M", type=_NUMBER, help="Links per node of type hnsw [default: 16], or per centroid of type ivf."
+)
+@click.option(
+    "--ef-construction", type=_NUMBER, help="Type hnsw: number of candidates kept while building [default: 100]."
+)
 @options.EF
-@click.option("--nhash", type=_NUMBER, help="Tables of type multihash [default: one for 16 bits].")
-@click.option("--b", type=_NUMBER, help="Bits that name a bucket of types hash and multihash [default: log₂ of n/4].")
+@click.option("--nhash", type=_NUMBER, help="Type multihash: number of hash tables [default: one per 16 bits].")
+@click.option("--b", type=_NUMBER, help="Types hash and multihash: bits of a bucket's key [default: log₂ of n/4].")
 @options.NFLIP
 def build(
     codes: Path,
@@ -55,7 +59,7 @@ def build(
     recall: float | None,
     **params: int | None,
 ) -> None:
-    """Build a search index of the CODES file.
+    """Build a search index from the CODES file.
 
     \b
     Examples:
@@ -64,8 +68,8 @@ def build(
         th index build codes.h5 -o photos.index --type auto --recall 0.9
         th index build codes.h5 -o milvus://localhost:19530/photos
 
-    docs/tuning.md compares the types. th index tune sets the search parameter for a recall. docs/milvus.md describes
-    servers; a load that was stopped resumes when the command is run again.
+    docs/tuning.md compares the types. th index tune sets the search parameter for a recall. docs/milvus.md
+    describes servers; an interrupted upload resumes when the command is run again.
     """
     import transhash
 
@@ -91,7 +95,7 @@ def build(
 @click.argument("location", metavar="INDEX", type=options.Index())
 @options.JSON
 def info(location: Path | str, as_json: bool) -> None:
-    """Show the type, size and model of an INDEX: of a folder from its manifest alone.
+    """Show the type, size and model of an INDEX. For a folder, only the manifest is read.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ from . import options, render
 _SHOWN = 20  # paths that --dry-run names
 
 _INDEX = click.argument("location", metavar="INDEX", type=options.Index())
-_REPLACE = click.option("--replace", is_flag=True, help="Replace rows whose paths come again.")
+_REPLACE = click.option("--replace", is_flag=True, help="Replace images that have the same path.")
 
 
 @click.command()
@@ -24,22 +24,22 @@ def add(location: Path | str, codes: tuple[Path, ...], replace: bool) -> None:
         th index add photos.index new.h5
         th index add photos.index monday.h5 tuesday.h5 --replace
 
-    The images get new ids. If the index has one of their paths already, nothing is added without --replace; th index
-    sync compares instead.
+    The images get new ids. If one of their paths is already in the index, nothing is added unless --replace is given.
+    To add only what has changed, use th index sync.
     """
     import transhash
 
     index = transhash.open(location)
     with render.rows("codes") as progress:
         added = index.add(codes, replace=replace, progress=progress)
-    render.note(f"{location}: added {added.rows} images, {added.replaced} in place of others; {len(index)} now")
+    render.note(f"{location}: added {added.rows} images, {added.replaced} of them replacements; {len(index)} now")
 
 
 @click.command()
 @_INDEX
 @options.GLOB
-@click.option("--path", "paths", multiple=True, help="An image's path.")
-@click.option("--id", "ids", multiple=True, type=click.IntRange(0, (1 << 63) - 2), help="An image's id.")
+@click.option("--path", "paths", multiple=True, help="Image with this path.")
+@click.option("--id", "ids", multiple=True, type=click.IntRange(0, (1 << 63) - 2), help="Image with this id.")
 @click.option(
     "--list",
     "names",
@@ -47,7 +47,7 @@ def add(location: Path | str, codes: tuple[Path, ...], replace: bool) -> None:
     help="Images that this text file lists, one path per line; - is standard input.",
 )
 @options.NULL
-@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed without removing it.")
 def remove(
     location: Path | str,
     globs: tuple[str, ...],
@@ -57,7 +57,7 @@ def remove(
     null: bool,
     dry_run: bool,
 ) -> None:
-    """Remove the images that any of the options names from an INDEX. The others keep their ids.
+    """Remove images from an INDEX: those that any of the options selects. The others keep their ids.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def remove(
         th index remove photos.index --path photos/cat.jpg --id 17
         th index remove photos.index --list gone.txt
 
-    The image files stay where they are.
+    The image files themselves are not touched.
     """
     import transhash
     from transhash import Filter
@@ -80,7 +80,7 @@ def remove(
         render.note(f"{location}: nothing removed; {'standard input' if names == '-' else names} lists no image")
         return
     if not named:
-        raise click.UsageError("choose what to remove: --glob, --path, --id or --list")
+        raise click.UsageError("nothing selected; pass --glob, --path, --id or --list")
     index = transhash.open(location)
     if dry_run:
         count, shown = index.matching(named, _SHOWN)
@@ -97,7 +97,7 @@ def remove(
 @_INDEX
 @click.argument("codes", type=options.EXISTING_FILE)
 def sync(location: Path | str, codes: Path) -> None:
-    """Make an INDEX hold exactly the images of the CODES file: add, remove and replace what differs.
+    """Update an INDEX to match the CODES file: add, remove and replace the images that differ.
 
     \b
     Example:
@@ -122,30 +122,30 @@ def sync(location: Path | str, codes: Path) -> None:
     metavar="INDEX...",
     nargs=-1,
     required=True,
-    type=options.Index("th index add takes codes files to a server"),
+    type=options.Index("add codes files to a server with th index add"),
 )
 @click.option("-o", "--output", type=options.Output(), required=True, help="Index to write (a folder).")
 @_REPLACE
 @click.option("--force", is_flag=True, help="Replace an index of another model or of another image folder.")
 def merge(folders: tuple[Path, ...], output: Path, replace: bool, force: bool) -> None:
-    """Join INDEXes of one model into one, of the first's type.
+    """Join INDEXes of the same model into one index of the first one's type.
 
     \b
     Example:
         th index merge mine.index yours.index -o ours.index
 
-    Images of the first keep their ids, those of the others get new ones.
+    Images of the first index keep their ids; the others get new ones.
     """
     import transhash
 
     merged = transhash.merge_indexes(folders, output, replace=replace, force=force)
-    render.note(f"wrote {output}: {len(merged)} codes of {len(folders)} indexes")
+    render.note(f"wrote {output}: {len(merged)} codes from {len(folders)} indexes")
 
 
 @click.command()
 @_INDEX
 def verify(location: Path | str) -> None:
-    """Check an INDEX: compare every file with its checksum, or read all rows from a server, and list the faults.
+    """Check an INDEX: compare every file with its checksum, or read all rows from a server, and list the problems.
 
     \b
     Examples:
@@ -160,8 +160,6 @@ def verify(location: Path | str) -> None:
     for problem in problems:
         render.line(problem)
     if problems:
-        hint = (
-            "build it again" if isinstance(location, Path) else "th index sync makes it hold what a codes file holds"
-        )
-        raise click.ClickException(f"{index.location}: damaged, faults: {len(problems)}; {hint}")
+        hint = "build it again" if isinstance(location, Path) else "repair it from a codes file with th index sync"
+        raise click.ClickException(f"{index.location}: damaged, problems: {len(problems)}; {hint}")
     render.line(f"{index.location}: {len(index)} codes are intact")

@@ -1,4 +1,4 @@
-"""The entry point of `th`. Everything else is imported inside `main`, where Ctrl-C is already one line."""
+"""The entry point of `th`. Everything else is imported inside `main`, which already turns Ctrl-C into one line."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ def main() -> None:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         streams.prepare()
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before the libraries that bring OpenMP are loaded
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before the libraries that use OpenMP are loaded
         from .running import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         _exit_at_once_on_signals(code)
-        sys.stderr.write("Error: interrupted; nothing that was written before has changed\n")
-    except ImportError as error:  # of what is needed to start: an unsupported system, a broken installation
+        sys.stderr.write("Error: interrupted; files written earlier are unchanged\n")
+    except ImportError as error:  # an unsupported system or a broken installation
         code = 1
         sys.stderr.write(f"Error: {error}\n")
     _exit_at_once_on_signals(code)
@@ -31,6 +31,6 @@ def main() -> None:
 
 
 def _exit_at_once_on_signals(code: int) -> None:
-    """Let a signal cut the exit short: the outcome is known, but threads may still be at work on a large image."""
+    """Exit at once on a further signal: the outcome is known, but threads may still be decoding a large image."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *about: os._exit(code))

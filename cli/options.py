@@ -24,15 +24,15 @@ EXISTING = click.Path(exists=True, path_type=Path)
 
 
 class Index(click.Path):
-    """An index that is there: a folder, or a collection on a server, as ``milvus://HOST:PORT/NAME``."""
+    """An existing index: a folder, or a collection on a server such as ``milvus://HOST:PORT/NAME``."""
 
     def __init__(self, because: str = "") -> None:
-        """Take both, or folders alone `because` a server cannot do it."""
+        """Accept folders and servers, or only folders if `because` says why a server cannot do it."""
         super().__init__(exists=True, path_type=Path)
         self._because = because
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a folder as a path, and the location of a collection as it is."""
+        """Return a folder as a path, and the location of a collection unchanged."""
         if not is_server(value):
             return super().convert(value, param, ctx)
         if self._because:
@@ -41,10 +41,10 @@ class Index(click.Path):
 
 
 class FloatRange(click.FloatRange):
-    """A range of floats without NaN, which click lets pass because it is neither below nor above a bound."""
+    """A range of floats that rejects NaN, which click accepts because it is neither below nor above a bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or fail if it is not one in the range."""
+        """Return the number, or fail if it is NaN or outside the range."""
         number = super().convert(value, param, ctx)
         if number != number:
             self.fail(f"{value} is not a number", param, ctx)
@@ -55,23 +55,23 @@ class NewIndex(click.Path):
     """A folder to write, whose parent must exist, or a collection on a server."""
 
     def __init__(self) -> None:
-        """Take any path or location."""
+        """Accept any path or location."""
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the folder as a path, and the location of a collection as it is."""
+        """Return the folder as a path, and the location of a collection unchanged."""
         return str(value) if is_server(value) else Output().convert(value, param, ctx)
 
 
 class Output(click.Path):
-    """A file or folder to write, whose parent must be there and writable: asked before the work, not after it."""
+    """A file or folder to write; its parent must exist and be writable, which is checked before any work is done."""
 
     def __init__(self) -> None:
-        """Take any path."""
+        """Accept any path."""
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or fail if nothing can be written beside it."""
+        """Return the path, or fail if its folder is missing or not writable."""
         path = Path(value)
         parent = click.Path(exists=True, file_okay=False, writable=True)
         parent.convert(str(path.parent), param, ctx)
@@ -80,13 +80,13 @@ class Output(click.Path):
 
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not re.fullmatch(r"cpu|auto|all|cuda(:\d+)?", value):
-        raise click.BadParameter(f"{value!r}: choose cpu, cuda, cuda:0 or another number, all, or auto")
+        raise click.BadParameter(f"{value!r}: choose cpu, cuda, a numbered GPU such as cuda:0, all, or auto")
     return value
 
 
-def _log_json(context: click.Context, parameter: click.Parameter, wanted: bool) -> bool:
-    render.use_json(wanted)
-    return wanted
+def _log_json(context: click.Context, parameter: click.Parameter, enabled: bool) -> bool:
+    render.use_json(enabled)
+    return enabled
 
 
 IMAGES = click.argument("images", type=EXISTING)
@@ -94,51 +94,55 @@ LIST = click.option(
     "--list",
     "names",
     type=EXISTING_FILE,
-    help="Take only the images that this text file lists: one path a line, relative to IMAGES.",
+    help="Take only the images that this text file lists: one path per line, relative to IMAGES.",
 )
 SOURCES = click.argument("images", nargs=-1, type=click.Path(exists=True, allow_dash=True))
 SOURCE_LIST = click.option(
     "--list",
     "names",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="Take only the images that this list names, relative to IMAGES: one path a line, or a .csv or .tsv with "
-    "labels behind the path. - is standard input.",
+    help="Take only the images in this list, relative to IMAGES: one path per line, or a .csv or .tsv file with "
+    "labels after the path. - is standard input.",
 )
-NULL = click.option("-0", "--null", is_flag=True, help="What is listed ends in NUL bytes, as find -print0 writes it.")
+NULL = click.option("-0", "--null", is_flag=True, help="Listed entries end in NUL bytes, as written by find -print0.")
 INCLUDE = click.option(
-    "--include", multiple=True, metavar="PATTERN", help="Take only files of the folder that match, as 'cats/*'."
+    "--include", multiple=True, metavar="PATTERN", help="Take only files in the folder that match, such as 'cats/*'."
 )
 EXCLUDE = click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Take no files or folders that match, as 'thumb*'."
+    "--exclude", multiple=True, metavar="PATTERN", help="Skip files and folders that match, such as 'thumb*'."
 )
 INCLUDE_HIDDEN = click.option(
     "--include-hidden",
     is_flag=True,
-    help="Take hidden files and folders, too, and those that systems add, such as ._cat.jpg, .thumbs and @eaDir.",
+    help="Also take hidden files and folders, and system files such as ._cat.jpg, .thumbs and @eaDir.",
 )
 PRETRAINED = click.option("--pretrained", is_flag=True, help="Start from the backbone's weights on the model hub.")
 WEIGHTS = click.option(
     "--weights",
     type=EXISTING_FILE,
-    help="Start from a timm checkpoint in safetensors, or from a hasher, whose hash heads alone start anew.",
+    help="Start from a timm checkpoint in safetensors, or from a hasher, whose hash heads are reinitialized.",
 )
-NPROBE = click.option("--nprobe", type=click.IntRange(1, 1 << 24), help="Lists that a search of type ivf looks into.")
-EF = click.option("--ef", type=click.IntRange(1, 1 << 20), help="Codes that a search of type hnsw keeps in sight.")
+NPROBE = click.option(
+    "--nprobe", type=click.IntRange(1, 1 << 24), help="Type ivf: number of lists that a search visits."
+)
+EF = click.option(
+    "--ef", type=click.IntRange(1, 1 << 20), help="Type hnsw: number of candidates that a search keeps."
+)
 NFLIP = click.option(
     "--nflip",
     type=click.IntRange(0, 24),
-    help="Bits by which the buckets of types hash and multihash may differ from the query's.",
+    help="Types hash and multihash: number of bits by which a visited bucket may differ from the query's.",
 )
 GLOB = click.option(
-    "--glob", "globs", multiple=True, metavar="PATTERN", help="Images whose paths match, as 'cats/*' or '*.png'."
+    "--glob", "globs", multiple=True, metavar="PATTERN", help="Images whose paths match, such as 'cats/*' or '*.png'."
 )
 DEVICE = click.option(
     "--device",
     callback=_device,
     default="cpu",
     show_default=True,
-    help="Where to search an index of type flat or ivf: cpu, a GPU (cuda, cuda:1), all GPUs "
-    "together, or auto: a GPU if there is one.",
+    help="Where to search an index of type flat or ivf: cpu, a GPU (cuda, cuda:1), all (every GPU), "
+    "or auto (a GPU if available).",
 )
 LOG_JSON = click.option(
     "--log-json",
@@ -151,7 +155,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 
 def settings(of: type, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """Give a command one option for every field of a dataclass of settings (`transhash.settings`)."""
+    """Return a decorator that adds one option for every field of a settings dataclass (`transhash.settings`)."""
 
     def decorate(command: Command) -> Command:
         for entry in reversed([entry for entry in fields(of) if entry.name not in leave_out]):
@@ -170,16 +174,16 @@ def settings(of: type, leave_out: tuple[str, ...] = ()) -> Callable[[Command], C
 
 
 def chosen(of: type, values: dict[str, Any], **others: Any) -> Any:
-    """Build a dataclass of settings from a command's values, and leave the others."""
-    given = {entry.name: values[entry.name] for entry in fields(of) if entry.name in values}
+    """Build a settings dataclass from a command's values, ignoring values that are not its fields."""
+    known = {entry.name: values[entry.name] for entry in fields(of) if entry.name in values}
     try:
-        return of(**given, **others)
+        return of(**known, **others)
     except TransHashError as error:
         raise click.UsageError(str(error)) from None
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers with commas between them."""
+    """Whole numbers separated by commas."""
 
     name = "numbers"
 
@@ -189,12 +193,12 @@ class Numbers(click.ParamType[tuple[int, ...]]):
             return value
         words = [word.strip() for word in value.split(",") if word.strip()]
         if not all(word.isascii() and word.isdecimal() and len(word) < 10 for word in words):
-            self.fail(f"{value!r}: give whole numbers with commas between them, as 16,32,48", param, ctx)
+            self.fail(f"{value!r}: give whole numbers separated by commas, such as 16,32,48", param, ctx)
         return tuple(map(int, words))
 
 
 def _type(entry: Field[Any]) -> Any:
-    """Return the type of a field's option: with its range, or the values to choose from."""
+    """Return the option type of a field, including its range or choices."""
     plain = get_args(entry.type)[0] if isinstance(entry.type, types.UnionType) else entry.type
     low, high = entry.metadata["low"], entry.metadata["high"]
     if entry.type == tuple[int, ...]:
@@ -207,13 +211,13 @@ def _type(entry: Field[Any]) -> Any:
 
 
 def one_start(pretrained: bool, weights: Path | None) -> None:
-    """Refuse weights from two places."""
+    """Fail if both --pretrained and --weights are given."""
     if pretrained and weights:
-        raise click.UsageError("--pretrained and --weights exclude each other")
+        raise click.UsageError("--pretrained and --weights cannot be combined; choose one")
 
 
 def lines(name: str, null: bool = False) -> Iterator[str]:
-    """Yield what a file, or standard input for ``-``, lists: its lines that are not blank, or what ends in NUL."""
+    """Yield the entries of a list file (``-``: standard input): non-blank lines or, with `null`, NUL-ended."""
     with click.open_file(name, "rb") as file:
         for line in file.read().removeprefix(codecs.BOM_UTF8).split(b"\0" if null else b"\n"):
             item = line if null else line.rstrip(b"\r")
@@ -222,5 +226,5 @@ def lines(name: str, null: bool = False) -> Iterator[str]:
 
 
 def given(**params: int | None) -> dict[str, int]:
-    """Return the parameters that were given."""
+    """Return the parameters that are not None."""
     return {name: value for name, value in params.items() if value is not None}

@@ -12,16 +12,14 @@ _NAME = click.argument("name")
 
 @click.group()
 def protocol() -> None:
-    """Split images as the evaluation protocols of the literature do."""
+    """Split images as in the evaluation protocols of the literature."""
 
 
 @protocol.command()
 @_NAME
 @options.IMAGES
 @click.option("-o", "--output", type=options.Output(), required=True, help="Folder of lists to write.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed draws other images."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random split.")
 def write(name: str, images: Path, output: Path, seed: int) -> None:
     """Draw the queries, training images and database of protocol NAME from the folder IMAGES.
 
@@ -29,7 +27,7 @@ def write(name: str, images: Path, output: Path, seed: int) -> None:
     Example:
         th protocol write cifar10 cifar10-images/ -o lists/
 
-    Every image lies in a folder named after its class. The split depends on the seed and the images' paths alone.
+    Every image must be in a folder named after its class. The split depends only on the seed and the images' paths.
     """
     from transhash.datasets.protocols import PROTOCOLS, make_protocol
 
@@ -74,7 +72,7 @@ def check(name: str, folder: Path, as_json: bool) -> None:
 @protocol.command("list")
 @options.JSON
 def list_all(as_json: bool) -> None:
-    """List the protocols with the numbers of their images, and the R of their mAP@R.
+    """List the protocols with their numbers of images and the R of their mAP@R.
 
     \b
     Example:

@@ -40,12 +40,12 @@ _ORDERS = ("asymmetric", "embeddings")
     "--rerank",
     "order",
     type=click.Choice(_ORDERS),
-    help="Re-rank the nearest codes: by the query's outputs before they become bits, or by embeddings.",
+    help="Re-rank the nearest codes by the query's real-valued outputs (asymmetric) or by embeddings.",
 )
 @click.option(
     "--candidates",
     type=click.IntRange(1, 1_000_000),
-    help="Nearest codes that --rerank looks at [default: ten times -k, at least 100].",
+    help="Number of nearest codes that --rerank reorders [default: ten times -k, at least 100].",
 )
 @click.option(
     "--embeddings",
@@ -54,7 +54,7 @@ _ORDERS = ("asymmetric", "embeddings")
 )
 @options.DEVICE
 @click.option("--mmap", is_flag=True, help="Map the INDEX instead of reading it: it may be larger than memory.")
-@click.option("--model", help="The hasher's file, if it is not where it was when the images were encoded.")
+@click.option("--model", help="File of the hasher, if it has moved since the images were encoded.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--sheet", type=options.Output(), help="Also draw queries and matches as one PNG picture.")
@@ -79,7 +79,7 @@ def query(
     as_csv: bool,
     sheet: Path | None,
 ) -> None:
-    """Find the images of an INDEX that are most like the QUERIES: images, or one codes file.
+    """Find the images in an INDEX that are most similar to the QUERIES, images or one codes file.
 
     \b
     Examples:
@@ -90,11 +90,11 @@ def query(
         th query photos.index cat.jpg --rerank asymmetric
         th query milvus://localhost:19530/photos cat.jpg
 
-    Distances are differing bits; equal distances come in the order of encoding. Values of one of --glob, --label and
-    --ids are ORed; different options are ANDed.
+    A distance is the number of differing bits; ties are in the order of encoding. Values of one of --glob, --label
+    and --ids are ORed; different options are ANDed.
     """
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
+        raise click.UsageError("--json and --csv cannot be combined; choose one")
     _check_order(order, candidates, embeddings, radius)
 
     import transhash
@@ -134,26 +134,26 @@ def _to_device(index: "Collection", device: str) -> None:
     from transhash import Index
 
     if not isinstance(index, Index):
-        raise click.UsageError(f"{index.location}: on a server; --device takes codes from an index folder")
+        raise click.UsageError(f"{index.location}: is on a server; --device works only with index folders")
     reason = index.to(device)
     if reason:
         render.note(f"{reason}; searching on the CPU")
 
 
 def _check_order(order: str | None, candidates: int | None, embeddings: Path | None, radius: int | None) -> None:
-    """Fail unless the options about re-ranking go together."""
+    """Fail if the re-ranking options contradict each other."""
     if radius is not None and order:
-        raise click.UsageError("--radius and --rerank exclude each other: candidates are the nearest codes")
+        raise click.UsageError("--radius and --rerank cannot be combined; --rerank reorders the nearest codes")
     if candidates and not order:
-        raise click.UsageError("--candidates belongs to --rerank")
+        raise click.UsageError("--candidates requires --rerank")
     if embeddings and order != "embeddings":
-        raise click.UsageError("--embeddings belongs to --rerank embeddings")
+        raise click.UsageError("--embeddings requires --rerank embeddings")
     if order == "embeddings" and not embeddings:
-        raise click.UsageError("--rerank embeddings needs --embeddings FILE: codes from th encode --embeddings")
+        raise click.UsageError("--rerank embeddings requires --embeddings FILE, written by th encode --embeddings")
 
 
 def _where(globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None) -> "Filter | None":
-    """Return the filter that the options name, or None without any."""
+    """Return the filter that the options describe, or None if there are none."""
     from transhash.index.filters import Filter, parse_ids
 
     if not (globs or labels or numbers):

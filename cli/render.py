@@ -1,4 +1,4 @@
-"""Everything that `th` prints. Answers go to stdout, progress and remarks to stderr."""
+"""All output of `th`: answers go to stdout, progress and notes to stderr."""
 
 import csv
 import io
@@ -18,13 +18,13 @@ from transhash.errors import redacted
 from transhash.system.files import display, printable
 from transhash.system.progress import Progress
 
-FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and writes
+FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, only the first prints
 
-_REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for what another one met
+_REPORT = os.environ.get("TORCHELASTIC_ERROR_FILE")  # where torchrun looks for the error of a process
 
-_LONGEST = 1000  # characters of an error
+_LONGEST = 1000  # characters of an error message
 
-_LINE_EVERY = 5.0  # seconds between progress lines where stderr is no terminal
+_LINE_EVERY = 5.0  # seconds between progress lines if stderr is not a terminal
 
 
 @dataclass
@@ -38,14 +38,14 @@ class _Style:
 _style = _Style()
 
 
-def use_quiet(wanted: bool) -> None:
-    """Print no progress and no remarks from now on, or print them again."""
-    _style.quiet = wanted
+def use_quiet(enabled: bool) -> None:
+    """Turn progress and notes off, or on again."""
+    _style.quiet = enabled
 
 
-def use_json(wanted: bool) -> None:
-    """Print remarks and errors to stderr as JSON objects, one per line, and no progress; or text again."""
-    _style.json = wanted
+def use_json(enabled: bool) -> None:
+    """Print notes and errors to stderr as JSON objects, one per line, without progress; or as text again."""
+    _style.json = enabled
 
 
 def event(name: str, **values: Any) -> None:
@@ -55,7 +55,7 @@ def event(name: str, **values: Any) -> None:
 
 
 def error(message: str) -> None:
-    """Print the one line that says what went wrong; torchrun prints it for a process that is not the first."""
+    """Print an error message on one line; torchrun prints it for processes other than the first."""
     message = _shortened(printable(redacted(message)))
     if _REPORT and not FIRST:
         Path(_REPORT).write_text(json.dumps({"message": f"Error: {message}", "timestamp": int(time.time())}))
@@ -66,12 +66,12 @@ def error(message: str) -> None:
 
 
 def _shortened(message: str) -> str:
-    """Cut the middle out of a message that repeats a very long value."""
+    """Cut the middle out of a very long message, which usually repeats a long value."""
     return message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]}…{message[-_LONGEST // 2 :]}"
 
 
 def note(message: str) -> None:
-    """Print a remark to stderr."""
+    """Print a note to stderr."""
     if _style.json:
         event("note", message=printable(message))
     elif FIRST and not _style.quiet:
@@ -84,7 +84,7 @@ def line(message: str = "") -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], indent: str = "") -> None:
-    """Print aligned columns; numbers to the right, the last column as long as it is."""
+    """Print aligned columns: numbers are right-aligned, and the last column is not padded."""
     cells = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     numeric = [
@@ -99,17 +99,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], indent: str 
 
 
 def path(name: bytes) -> str:
-    """Return a path as `line` and `table` take it."""
+    """Return a path as text for `line` and `table`."""
     return os.fsdecode(name)
 
 
 def document(value: Any) -> None:
-    """Print one JSON document. Undecodable bytes of a path come out as \\udc80 to \\udcff, as Python writes them."""
+    """Print one JSON document. Undecodable bytes of a path become surrogates, \\udc80 to \\udcff."""
     click.echo(json.dumps(value, indent=1))
 
 
 def csv_rows(headers: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
-    """Print CSV (RFC 4180); paths keep their very bytes."""
+    """Print CSV (RFC 4180); paths are written byte for byte."""
     out = sys.stdout.buffer
     out.write(csv_line(headers))
     for row in rows:
@@ -125,17 +125,17 @@ def csv_line(row: Sequence[object]) -> bytes:
 
 
 def paths(names: Iterable[bytes], null: bool) -> None:
-    """Print paths as they are, for other programs: one a line or, with `null`, each with a NUL byte behind it."""
+    """Print paths byte for byte, for other programs: one per line or, with `null`, each followed by a NUL byte."""
     for name in names:
         sys.stdout.buffer.write(name + (b"\0" if null else b"\n"))
     sys.stdout.buffer.flush()
 
 
 class _Lines(io.TextIOBase):
-    """Turns a bar that redraws itself into lines of a log."""
+    """A stream that turns a redrawn progress bar into log lines."""
 
     def write(self, text: str) -> int:
-        """Print what is not blank."""
+        """Print the text unless it is blank."""
         shown = text.strip("\r\n :")
         if shown:
             click.echo(shown, err=True)
@@ -144,7 +144,7 @@ class _Lines(io.TextIOBase):
 
 @contextmanager
 def progress(total: int | None, unit: str, *, initial: int = 0) -> Iterator[Any]:
-    """Show a tqdm bar with rate and time left on stderr, or a line now and then if that is no terminal."""
+    """Show a tqdm bar with rate and time left on stderr, or a line every few seconds if stderr is not a terminal."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
@@ -154,7 +154,7 @@ def progress(total: int | None, unit: str, *, initial: int = 0) -> Iterator[Any]
         unit=f" {unit}",
         file=sys.stderr if terminal else _Lines(),
         mininterval=0.1 if terminal else _LINE_EVERY,
-        delay=0 if terminal else _LINE_EVERY,  # rates are not known before
+        delay=0 if terminal else _LINE_EVERY,  # no rate is known earlier
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
         disable=_style.quiet or _style.json or not FIRST,
@@ -166,7 +166,7 @@ def progress(total: int | None, unit: str, *, initial: int = 0) -> Iterator[Any]
 
 @contextmanager
 def rows(unit: str = "rows") -> Iterator[Progress]:
-    """Show how many rows are done, and of how many once that is known."""
+    """Yield a progress callback that shows the rows done and, once known, their total."""
     with ExitStack() as stack:
         bar: Any = None
 
@@ -181,7 +181,7 @@ def rows(unit: str = "rows") -> Iterator[Progress]:
 
 
 def skipped(names: Sequence[tuple[bytes, str]]) -> None:
-    """Print what was skipped, one line each with its reason."""
+    """Print each skipped path with its reason, one per line."""
     for name, reason in names:
         if _style.json:
             event("skipped", path=display(name), reason=printable(reason))

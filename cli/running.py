@@ -1,4 +1,4 @@
-"""Running a command: every way in which it can end becomes an exit code and at most one line on stderr."""
+"""Run a command and turn every outcome into an exit code and at most one line on stderr."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ _DEBUG = "TRANSHASH_DEBUG"
 def run(arguments: Sequence[str]) -> int:
     """Run `th` with arguments and return its exit code."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # meant for the callers of a library, not for users of a command
+        warnings.simplefilter("ignore")  # warnings are for users of the library, not of the command
     render.use_json("--log-json" in arguments)
     try:
         _invoke(list(arguments))
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return MISUSE
-    except BrokenPipeError:  # nobody reads the answer any more
+    except BrokenPipeError:  # the reader of the output has gone, as in `th ... | head`
         return FAILED
     except BaseException as error:
         message, code = describe(error)
@@ -51,7 +51,7 @@ def _invoke(arguments: list[str]) -> None:
 
 
 def describe(error: BaseException) -> tuple[str, int]:
-    """Return the line that tells a user of an error, and the exit code."""
+    """Return the message for an error and the exit code."""
     match error:
         case click.UsageError():
             command = error.ctx.command_path if error.ctx else "th"
@@ -61,11 +61,11 @@ def describe(error: BaseException) -> tuple[str, int]:
         case TransHashError():
             return str(error), FAILED
         case click.Abort() | KeyboardInterrupt():
-            return "interrupted; nothing that was written before has changed", INTERRUPTED
+            return "interrupted; files written earlier are unchanged", INTERRUPTED
         case OSError():
             return _system(error), FAILED
         case MemoryError():
-            return "out of memory; use a smaller --batch-size, or a machine with more", FAILED
+            return "out of memory; use a smaller --batch-size or a machine with more memory", FAILED
     if os.environ.get(_DEBUG):
         traceback.print_exception(error)
     return (

@@ -13,7 +13,7 @@ from . import options, render
 @click.argument("hashers", nargs=-1, required=True, type=options.EXISTING_FILE)
 @click.option("-o", "--output", type=options.Output(), required=True, help="Hasher to write (safetensors).")
 def soup(hashers: tuple[Path, ...], output: Path) -> None:
-    """Average the weights of HASHERS that were trained from the same weights: better codes at the same speed.
+    """Average the weights of HASHERS trained from the same start, for better codes at the same speed.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The images a command works on."""
+"""List the images that a command works on."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from . import render
 
 
 def find(images: Path, names: Path | None) -> ImageList:
-    """List the images of any source, and say what was found."""
-    found = list_images(images, names)
-    ignored = passed_over(found)
-    render.note(f"{len(found.images)} images in {images}{f'; passed over: {ignored}' if ignored else ''}")
-    return found
+    """List the images of any source, and print their number."""
+    listed = list_images(images, names)
+    ignored = passed_over(listed)
+    render.note(f"{len(listed.images)} images in {images}{f'; passed over: {ignored}' if ignored else ''}")
+    return listed

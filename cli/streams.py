@@ -1,4 +1,4 @@
-"""The standard streams of a process: there even if the caller closed them, and never broken at exit."""
+"""Make the standard streams usable even if the caller closed them, and quiet at exit if they broke."""
 
 import io
 import os
@@ -7,16 +7,16 @@ from contextlib import suppress
 
 
 def prepare() -> None:
-    """Put something where a standard stream was closed, and write characters that an encoding lacks as escapes.
+    """Replace closed standard streams, and escape characters that the output encoding lacks.
 
-    Otherwise the next file to be opened would be taken for the stream. A closed stdin is empty, what is written to a
-    closed stderr is lost, and writing to a closed stdout fails.
+    Otherwise the next file opened would get the descriptor of the closed stream. A closed stdin reads as empty, output
+    to a closed stderr is lost, and writing to a closed stdout fails.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # takes the lowest free number
+            os.open(os.devnull, mode)  # gets the lowest free descriptor, which is the closed one
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
@@ -26,7 +26,7 @@ def prepare() -> None:
 
 
 def drop_unwritten() -> None:
-    """Drop output that can no longer be written, so that the interpreter does not complain about it at exit."""
+    """Discard output that can no longer be written, so that the interpreter reports no error at exit."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()

@@ -40,11 +40,11 @@ def train(
         th train photos/ -o hasher.safetensors --bits 64 --pretrained
         torchrun --nproc-per-node 8 --no-python th train photos/ -o hasher.safetensors --pretrained
 
-    Without --pretrained or --weights, training starts from random weights; that suits many small pictures.
+    Without --pretrained or --weights, training starts from random weights; this suits large sets of small pictures.
 
-    A folder beside the hasher keeps the log of the run (log.csv, and TensorBoard's events if that is installed) and a
-    checkpoint. After Ctrl-C or a kill, the same command resumes from it, with the result of a run without
-    interruption.
+    A folder beside the hasher keeps a checkpoint and the log of the run (log.csv, and TensorBoard events if it is
+    installed). After an interruption, the same command resumes from the checkpoint, and the result is identical to
+    that of an uninterrupted run.
     """
     options.one_start(pretrained, weights)
     architecture = options.chosen(Architecture, values)
@@ -55,7 +55,7 @@ def train(
     found = source.find(images, names)
     render.skipped([(item.path, item.reason) for item in found.skipped])
     if pretrained:
-        render.note(f"fetching the weights of {architecture.backbone} from the model hub, unless they are cached")
+        render.note(f"loading the weights of {architecture.backbone} from the model hub or its local cache")
     with render.progress(config.epochs * len(found.images), "images") as bar:
         hasher = transhash.train(
             found,
@@ -69,11 +69,11 @@ def train(
             watcher=_Bar(bar, config.epochs),
         )
     classes, log = len(hasher.class_names), output.with_suffix(".run")
-    render.note(f"wrote {output}: {architecture.bits} bits, {classes} classes; its log: {log}/")
+    render.note(f"wrote {output}: {architecture.bits} bits, {classes} classes; log: {log}/")
 
 
 class _Bar(Watcher):
-    """Shows a run on a progress bar."""
+    """A watcher that shows a run as a progress bar."""
 
     def __init__(self, bar: Any, epochs: int) -> None:
         self._bar = bar
@@ -86,7 +86,7 @@ class _Bar(Watcher):
         if step:
             render.note(f"resuming after step {step} of {steps}")
         if held_out:
-            render.note(f"{images} images to learn from, {held_out} held out to measure mAP")
+            render.note(f"{images} training images, {held_out} held out to measure mAP")
 
     def on_step(self, result: StepResult) -> None:
         if result.validation is not None:

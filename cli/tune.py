@@ -9,7 +9,7 @@ from . import options, render
 
 
 @click.command()
-@click.argument("folder", metavar="INDEX", type=options.Index("a server takes --nprobe of th query"))
+@click.argument("folder", metavar="INDEX", type=options.Index("on a server, pass --nprobe to th query instead"))
 @click.option(
     "--recall",
     type=options.FloatRange(0, 1, min_open=True),
@@ -21,7 +21,7 @@ from . import options, render
 @click.option(
     "--queries",
     type=options.EXISTING_FILE,
-    help="Codes file with queries [default: a sample of what is in the INDEX, a few bits flipped].",
+    help="Codes file with queries [default: a sample of the codes in the INDEX with a few bits flipped].",
 )
 @click.option("--sample", type=click.IntRange(8, 100_000), default=256, show_default=True, help="How many queries.")
 @options.JSON
@@ -33,22 +33,22 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
         th index tune photos.index
         th index tune photos.index --recall 0.99 -k 100 --queries queries.h5
 
-    Searches of an approximate type are compared with exact ones: a match counts if it is as near as the k-th
-    neighbour. The cheapest setting that gives the recall is stored in the INDEX; th query can still be told another.
+    Approximate searches are compared with exact ones: a match counts if it is as near as the k-th true neighbour. The
+    cheapest value that reaches the recall is stored in the INDEX; options of th query override it.
     """
     import transhash
 
-    found = transhash.tune(folder, recall, k, queries=queries, sample=sample)
-    name, chosen = found.parameter.name, found.chosen
+    tuning = transhash.tune(folder, recall, k, queries=queries, sample=sample)
+    name, chosen = tuning.parameter.name, tuning.chosen
     if as_json:
-        trials = [asdict(trial) for trial in found.trials]
+        trials = [asdict(trial) for trial in tuning.trials]
         render.document({"k": k, "parameter": name, "chosen": asdict(chosen), "trials": trials})
         return
     render.table(
         (name, "recall", "ms per query", ""),
         [
-            (one.value, f"{one.recall:.4f}", f"{1000 * one.seconds:.3f}", "chosen" if one == chosen else "")
-            for one in found.trials
+            (trial.value, f"{trial.recall:.4f}", f"{1000 * trial.seconds:.3f}", "chosen" if trial == chosen else "")
+            for trial in tuning.trials
         ],
     )
-    render.note(f"{folder}: searches use {name}={chosen.value} by default now")
+    render.note(f"{folder}: searches now use {name}={chosen.value} by default")

@@ -87,8 +87,8 @@ def test_text(th, split):
     assert lines[0].startswith(
         f"9 queries (id {identity(queries.records)}), 60 codes (id {identity(database.records)})"
     )
-    assert lines[1] == "2 of the queries have no label: they count as 0"
-    assert lines[2] == "3 of the queries are in the database themselves"
+    assert lines[1] == "2 queries have no label and count as 0"
+    assert lines[2] == "3 queries are also in the database"
     blank = lines.index("")
     shown = [line.rsplit(maxsplit=1) for line in lines[4:blank]]
     expected = measure(queries, database, 20)

@@ -97,7 +97,7 @@ def test_options_arrive_in_the_file(th, pictures, weights, tmp_path):
         (["--weights", "{weights}", "--stride", "0"], 2, r"--stride.* 0 is not in the range"),
         (["--weights", "{weights}", "--groups", "2"], 2, r"No such option '?--groups"),
         (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'lsh'"),
-        (["--weights", "{weights}", "--pretrained"], 2, r"exclude each other"),
+        (["--weights", "{weights}", "--pretrained"], 2, r"cannot be combined"),
         (["--weights", "{malformed}"], 1, r"{malformed}: no weights for this backbone .*pos_embed is \(384,\)"),
         (["--weights", "none.safetensors"], 2, r"does not exist"),
     ],

@@ -42,7 +42,7 @@ CROSS = {number: f"cross/{number}.png" for number in range(8)}
 
 def test_add_and_remove(th, work):
     done = th("index", "add", "i", "cross.h5", cwd=work)
-    assert done.stderr == "i: added 8 images, 0 in place of others; 16 now\n"
+    assert done.stderr == "i: added 8 images, 0 of them replacements; 16 now\n"
     assert held(th, work) == CIRCLE | {8 + number: path for number, path in CROSS.items()}
     done = th("index", "remove", "i", "--glob", "circle/*", cwd=work)
     assert done.stderr == "i: removed 8 images; 8 now\n"
@@ -53,7 +53,7 @@ def test_add_and_remove(th, work):
         "pass --replace, or compare: th index sync\n"
     )
     done = th("index", "add", "i", "both.h5", "--replace", cwd=work)
-    assert done.stderr == "i: added 16 images, 7 in place of others; 16 now\n"
+    assert done.stderr == "i: added 16 images, 7 of them replacements; 16 now\n"
     assert list(held(th, work)) != list(range(16))
     assert sorted(held(th, work)) == list(range(16, 32))
     assert "16 codes are intact" in th("index", "verify", "i", cwd=work).stdout
@@ -107,7 +107,7 @@ def test_sync_follows_encode_sync(th, work, library):
 def test_merge(th, work):
     th("index", "build", "cross.h5", "-o", "j", "--type", "ivf", "--nlist", 2, cwd=work)
     done = th("index", "merge", "i", "j", "-o", "k", cwd=work)
-    assert done.stderr == "wrote k: 16 codes of 2 indexes\n"
+    assert done.stderr == "wrote k: 16 codes from 2 indexes\n"
     assert held(th, work, "k") == CIRCLE | {8 + number: path for number, path in CROSS.items()}
     assert json.loads(th("index", "info", "k", "--json", cwd=work).stdout)["type"] == "flat"
     assert "in the index already" in th("index", "merge", "k", "j", "-o", "k", cwd=work, code=1).stderr
@@ -146,13 +146,13 @@ def test_verify_names_all_that_is_wrong(th, work):
     done = th("index", "verify", "i", cwd=work, code=1)
     assert "index.faiss: missing" in done.stdout
     assert "records.h5: 1 bytes, the manifest says" in done.stdout
-    assert done.stderr == "Error: i: damaged, faults: 2; build it again\n"
+    assert done.stderr == "Error: i: damaged, problems: 2; build it again\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["index", "remove", "i"], 2, "choose what to remove: --glob, --path, --id or --list"),
+        (["index", "remove", "i"], 2, "nothing selected; pass --glob, --path, --id or --list"),
         (["index", "remove", "i", "--path", "none.png"], 1, "not in the index: 'none.png'; paths look like"),
         (["index", "remove", "i", "--glob", "*"], 1, "all 8 rows would go"),
         (["index", "add", "i", "photos/cross/0.png"], 1, "not a codes file"),

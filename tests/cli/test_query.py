@@ -167,7 +167,7 @@ def test_info(th, library):
         (["query", "photos", "c.h5"], 1, "not an index folder"),
         (["query", "c.h5", "c.h5"], 1, "not an index folder"),
         (["query", "flat.index", "c.h5", "-k", "0"], 2, "-k"),
-        (["query", "flat.index", "c.h5", "--json", "--csv"], 2, "exclude each other"),
+        (["query", "flat.index", "c.h5", "--json", "--csv"], 2, "cannot be combined"),
         (["query", "flat.index", "c.h5", "--nprobe", "3"], 1, "no parameter nprobe"),
         (["query", "flat.index", "c.h5", "--sheet", "no/s.png"], 2, "'no' does not exist"),
         (["index", "build", "c.h5", "-o", "photos"], 1, "not an index folder"),

@@ -21,10 +21,10 @@ from transhash.errors import TransHashError, redacted
         (TransHashError("what is wrong"), 1, "what is wrong"),
         (OSError(errno.ENOSPC, "No space left on device", "c.h5"), 1, "c.h5: No space left on device"),
         (OSError(errno.EBADF, "Bad file descriptor"), 1, "standard output is closed; nothing can be written to it"),
-        (MemoryError(), 1, "out of memory; use a smaller --batch-size, or a machine with more"),
+        (MemoryError(), 1, "out of memory; use a smaller --batch-size or a machine with more memory"),
         (click.UsageError("no such thing"), 2, "no such thing (see: th --help)"),
-        (KeyboardInterrupt(), 130, "interrupted; nothing that was written before has changed"),
-        (click.Abort(), 130, "interrupted; nothing that was written before has changed"),
+        (KeyboardInterrupt(), 130, "interrupted; files written earlier are unchanged"),
+        (click.Abort(), 130, "interrupted; files written earlier are unchanged"),
     ],
 )
 def test_every_error_has_a_line_and_a_code(error, code, message):
@@ -125,7 +125,7 @@ def test_a_signal_at_any_moment(number, stage, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (
         130,
-        "Error: interrupted; nothing that was written before has changed\n",
+        "Error: interrupted; files written earlier are unchanged\n",
     )
 
 

@@ -45,7 +45,7 @@ def test_interrupt_and_restart(start, th, pictures, tmp_path):
     run = [*TINY, "--epochs", 2, "--batch-size", 9, "--validation", 0.25]
     done = th("train", pictures, "-o", output, *run, "--restart")
     assert done.stdout == ""
-    held_out = "18 images to learn from, 6 held out"
+    held_out = "18 training images, 6 held out"
     for remark in ("24 images in", held_out, "36/36 images", "loss", "mAP", f"wrote {output}"):
         assert remark in done.stderr
     assert "resuming" not in done.stderr
@@ -95,7 +95,7 @@ def test_a_list_with_several_classes_an_image(th, pictures, tmp_path):
         (["--loss", "hinge"], 2, "'--loss': 'hinge' is not one of 'transhash', 'dch'"),
         (["--precision", "fp8"], 2, "'--precision': 'fp8' is not one of 'auto', 'bf16', 'fp32'"),
         (["--loss", "csq", "--gamma", "3"], 2, "gamma: nothing that the loss csq has"),
-        (["--pretrained", "--weights", "{file}"], 2, "--pretrained and --weights exclude each other"),
+        (["--pretrained", "--weights", "{file}"], 2, "--pretrained and --weights cannot be combined"),
         (["--weights", "none.safetensors"], 2, "'--weights': File 'none.safetensors' does not exist"),
         (["-o", "{folder}/h.run"], 2, "--output: a name in .run is that of the run's folder"),
         (["-o", "{folder}/none/h.safetensors"], 2, "none' does not exist"),

@@ -31,7 +31,7 @@ def test_tuning_is_stored(th, codes, tmp_path):
     chosen = next(line for line in told.stdout.splitlines() if line.endswith("chosen")).split()
     assert told.stdout.splitlines()[0].split() == ["nprobe", "recall", "ms", "per", "query"]
     assert float(chosen[1]) >= 0.9
-    assert f"searches use nprobe={chosen[0]} by default now" in told.stderr
+    assert f"searches now use nprobe={chosen[0]} by default" in told.stderr
     after = json.loads(th("index", "info", "i", "--json", cwd=tmp_path).stdout)
     assert after | {"bytes": 0} == before | {"nprobe": int(chosen[0]), "bytes": 0}
     assert int(chosen[0]) < 40

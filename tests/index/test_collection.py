@@ -39,8 +39,8 @@ class TestIvf(OfFolder):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["index", "tune"], "a server takes --nprobe of th query"),
-        (["index", "merge", "-o", "x.index"], "th index add takes codes files to a server"),
+        (["index", "tune"], "on a server, pass --nprobe to th query instead"),
+        (["index", "merge", "-o", "x.index"], "add codes files to a server with th index add"),
         (["dedup", "--radius", 3], "the codes file that a server was filled from will do"),
     ],
 )

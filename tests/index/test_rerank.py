@@ -286,10 +286,10 @@ def test_query_by_embeddings(th, pictures, library):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["i", "{image}", "--rerank", "embeddings"], 2, "--rerank embeddings needs --embeddings FILE"),
-        (["i", "{image}", "--embeddings", "c.h5"], 2, "--embeddings belongs to --rerank embeddings"),
-        (["i", "{image}", "--candidates", "9"], 2, "--candidates belongs to --rerank"),
-        (["i", "{image}", "--rerank", "asymmetric", "--radius", "3"], 2, "--radius and --rerank exclude each other"),
+        (["i", "{image}", "--rerank", "embeddings"], 2, "--rerank embeddings requires --embeddings FILE"),
+        (["i", "{image}", "--embeddings", "c.h5"], 2, "--embeddings requires --rerank embeddings"),
+        (["i", "{image}", "--candidates", "9"], 2, "--candidates requires --rerank"),
+        (["i", "{image}", "--rerank", "asymmetric", "--radius", "3"], 2, "--radius and --rerank cannot be combined"),
         (["i", "c.h5", "--rerank", "asymmetric"], 1, "codes have no real-valued outputs"),
         (["p", "{image}", "--rerank", "asymmetric"], 1, "phash has no outputs or embeddings to re-rank by"),
         (["p", "p.h5", "--rerank", "embeddings", "--embeddings", "p.h5"], 1, "p.h5: no embeddings in it"),

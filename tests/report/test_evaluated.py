@@ -133,7 +133,7 @@ def test_the_command_replaces_nothing_else(th, split):
     assert done.stdout == ""
     assert (split / "notes.html").read_text() == "<!doctype html>\n"
     done = th("eval", "c.h5", "--queries", "q.h5", "--images", "photos", cwd=split, code=2)
-    assert done.stderr.startswith("Error: --images is for --report")
+    assert done.stderr.startswith("Error: --images requires --report")
 
 
 @given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([1, 2, 32]), st.booleans(), st.integers(0, 9))
