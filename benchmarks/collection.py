@@ -1,7 +1,7 @@
 """Collections to search: vectors, drawn block by block, and their codes, the signs of projections.
 
 Both kinds have clusters, as images have. `Clustered` needs nothing. `Grown` begins with the embeddings of real images
-and goes on with more like them. See ``docs/benchmarks.md``.
+and continues with similar vectors. See ``docs/benchmarks.md``.
 """
 
 import shutil

@@ -34,7 +34,7 @@ class Results:
 
     @classmethod
     def open(cls, path: Path, suite: str, title: str, settings: dict[str, Any]) -> "Results":
-        """Go on with the run of these settings, or begin it.
+        """Resume the run with these settings, or start one.
 
         Raises ResultsError if the file holds rows of other source, of another machine or of other versions.
         """

@@ -1,7 +1,7 @@
 """Public sets of binary vectors: ann-benchmarks' (Hamming, one bool a bit) and VIBE's (packed, eight bits a byte).
 
 Both are HDF5 files with the datasets ``train``, ``test``, ``neighbors`` and ``distances``. In ann-benchmarks a
-distance is the share of differing bits, in VIBE their number. A file is a stranger's: it is read in a child process,
+distance is the share of differing bits, in VIBE their number. Files are untrusted: each is read in a child process,
 and every size is checked before anything is read.
 """
 
@@ -79,7 +79,7 @@ def _read(path: Path, folder: Path, report: Progress) -> tuple[str, int, int]:
                 _copy(source, folder / f"{target}.npy", packed, report)
             ids, apart = neighbors[()].astype(np.int64), distances[()].astype(np.float64)
             if ids.min() < 0 or ids.max() >= len(train):
-                raise ValueError("a neighbour is no row of train")
+                raise ValueError("a neighbour is not a row of train")
             np.save(folder / "neighbors.npy", ids)
             np.save(folder / "distances.npy", apart if packed else apart * width)
             return "VIBE" if packed else "ann-benchmarks", int(train.shape[0]), width

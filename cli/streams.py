@@ -9,8 +9,8 @@ from contextlib import suppress
 def prepare() -> None:
     """Replace closed standard streams, and escape characters that the output encoding lacks.
 
-    Otherwise the next file opened would get the descriptor of the closed stream. A closed stdin reads as empty, output
-    to a closed stderr is lost, and writing to a closed stdout fails.
+    Otherwise the next file opened would get the descriptor of the closed stream. A closed stdin reads as empty, text
+    written to a closed stderr is lost, and writing to a closed stdout fails.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

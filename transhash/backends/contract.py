@@ -1,4 +1,4 @@
-"""The contract that a search backend keeps.
+"""The interface that a search backend implements.
 
 A backend is a class named by an entry point of the group ``transhash.backends``::
 

@@ -1,4 +1,4 @@
-"""Which data were evaluated: so that two people can see that they mean the same split."""
+"""Identify the evaluated data, so that two people can check that they used the same split."""
 
 import hashlib
 import os

@@ -30,12 +30,11 @@ _ALIGNED = 1 << 12  # rows: codes are cut at multiples of this, so that a part's
 _ID_BITS = 48  # a sort key is distance << 48 | id
 _HITS = 1 << 22  # booleans in a table of queries and rows
 
-# How many queries are scanned together. Their candidates should fit in the second-level cache, but codes should be
-# read for many queries at a time, and memory is limited in any case.
+# The limits on the number of queries that are scanned together (`_groups`).
 _CANDIDATE = 10  # bytes of a candidate: id and distance
-_CACHE = 1 << 22  # bytes of candidates that fit in the cache
-_READ_FOR = 64  # fewest queries per pass over the codes
-_MEMORY = 1 << 27  # most bytes of candidates per thread
+_CACHE = 1 << 22  # bytes of candidates that fit in the second-level cache
+_READ_FOR = 64  # queries per pass over the codes, even if their candidates exceed the cache
+_MEMORY = 1 << 27  # maximum bytes of candidates per thread
 
 Part = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """The input of one call: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""

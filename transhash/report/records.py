@@ -2,7 +2,7 @@
 
 The first line of a run says what ran where (`Run`); then every row of a table (`Row`), every line of a plot
 (`Curve`), everything that could not be measured (`Skipped`) and every query shown with its answers (`Example`) is
-a line of its own, written as soon as it is known, so that a run that was interrupted goes on behind its last whole
+a line of its own, written as soon as it is known, so that an interrupted run resumes after its last complete
 line.
 Format: ``docs/results-format.md``.
 """

@@ -1,4 +1,4 @@
-"""The process that `apart` starts to read a file."""
+"""Entry point of the child process that `isolated` starts to read a file."""
 
 from .isolated import serve
 

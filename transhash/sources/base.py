@@ -102,7 +102,7 @@ def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item | Skipp
         return Skipped(path, error.strerror or "cannot be opened")
     except ValueError:
         return Skipped(path, "a path with a null byte")
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block forever
         return Skipped(path, "folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     return Item(path, labels, None, status.st_size, _time(status.st_mtime_ns))
 

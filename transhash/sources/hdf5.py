@@ -18,7 +18,7 @@ _MOST_NAMES = 1000  # that are looked through for the only dataset
 
 
 def count(path: str) -> int:
-    """Return how many images there are. Raises ValueError if the file holds none."""
+    """Return the number of images. Raises ValueError if the file has none."""
     with h5py.File(path, "r", locking="best-effort") as file:
         return int(_images(file).shape[0])
 

@@ -1,4 +1,4 @@
-"""Files that are read by libraries which a damaged one may crash: in a process of its own, with bounded memory.
+"""Read files in a child process with limited memory, because a damaged one can crash the library that reads it.
 
 What comes back is data, framed: a line of JSON, then the bytes that it counts.
 """

@@ -1,4 +1,4 @@
-"""Names of files: which are those of images, and what they are called below a common folder."""
+"""Classify file names, and name files relative to a common folder."""
 
 import os
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def is_hidden(name: bytes) -> bool:
 
 
 def suffix(path: bytes) -> str:
-    """Return what a path is counted under if its file is passed over: its suffix in small letters."""
+    """Return the key under which an ignored file is counted: its suffix in lower case."""
     return os.path.splitext(path)[1].lower().decode("utf-8", "backslashreplace") or "no suffix"
 
 
@@ -43,5 +43,5 @@ def below(paths: Sequence[str | Path]) -> tuple[bytes, list[bytes]]:
 
 
 def together(paths: Sequence[str | Path], kind: str) -> str:
-    """Return what some files are called in one line: by name if there is one, "3 tar archives" if there are more."""
+    """Describe files for one line of output: the name of a single file, or "3 tar archives" for several."""
     return str(paths[0]) if len(paths) == 1 else f"{len(paths):,} {kind}"

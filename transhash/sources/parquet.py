@@ -22,7 +22,7 @@ _BUFFER = 1 << 20
 
 
 def count(path: str) -> int:
-    """Return how many rows there are. Raises ValueError if the file has no column for us."""
+    """Return the number of rows. Raises ValueError if the file has no usable column."""
     with open(path, "rb") as opened, parquet.ParquetFile(opened) as file:
         _Columns(file.schema_arrow)
         return int(file.metadata.num_rows)
@@ -82,7 +82,7 @@ class _Columns:
             )
         for name, fits in ((self.image, _is_image), (self.path, _is_text), (self.label, _is_label)):
             if name is not None and not fits(schema.field(name).type):
-                raise ValueError(f"column {name}: {schema.field(name).type} is no type of one")
+                raise ValueError(f"column {name}: {schema.field(name).type} is not a type for it")
         self.names = [name for name in (self.image, self.path, self.label) if name is not None]
         self._classes = _class_names(self._features.get(self.label or ""))
 
@@ -126,7 +126,7 @@ def _first(schema: Any, names: tuple[str, ...]) -> str | None:
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """Return what Hugging Face's datasets note of the columns of a file, or nothing."""
+    """Return the column features in Hugging Face's metadata; empty if there are none."""
     with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return dict(json.loads(schema.metadata[b"huggingface"])["info"]["features"])
     return {}
@@ -165,7 +165,7 @@ def _value(kind: Any) -> Any:
 
 
 def _binary(array: Any) -> Any:
-    """Return a column with text as bytes: that of a stranger need not be UTF-8."""
+    """Return a column with text as bytes, because text in an untrusted file may not be valid UTF-8."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         return _binary(array.dictionary_decode())

@@ -1,6 +1,6 @@
 """The members of a tar archive, one after another.
 
-Only the parser of single headers is Python's. The rest of `tarfile` is not fit for strangers' archives: it holds all
+Only the parser of single headers is Python's. The rest of `tarfile` is not safe for untrusted archives: it holds all
 headers in memory, reads extended ones of any length, and searches them in quadratic time before Python 3.11.10.
 """
 
@@ -24,7 +24,7 @@ _WITHOUT_DATA = (*_LINKS, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, ta
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What a header says.
+    """The fields of a member's header.
 
     Attributes:
         name: its path in the archive.
