@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .report.evaluate import Evaluation, evaluate
     from .sources import open_source
     from .training.config import FitConfig, TrainConfig
-    from .training.run import fit, soup, train
+    from .training.run import fit, shrink_hasher, soup, train
     from .training.watcher import StepResult, Watcher
 
 __version__ = "0.1.0"
@@ -80,6 +80,7 @@ _HOMES = {
     "open_source": "sources",
     "query": "index.collection",
     "read_codes": "codes",
+    "shrink_hasher": "training.run",
     "soup": "training.run",
     "suggest_radius": "duplicates",
     "train": "training.run",
@@ -125,6 +126,7 @@ __all__ = [
     "open_source",
     "query",
     "read_codes",
+    "shrink_hasher",
     "soup",
     "suggest_radius",
     "train",

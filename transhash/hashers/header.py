@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -45,15 +45,26 @@ class Preprocessing:
     Attributes:
         mean, std: mean and standard deviation of the channels, for pixels from 0 to 1.
         crop: side of the central square that is kept, as a fraction of the shorter side.
+        fit: ``"crop"`` keeps the central square, ``"squash"`` the whole image, whatever its aspect ratio.
     """
 
     mean: tuple[_Mean, _Mean, _Mean]
     std: tuple[_Deviation, _Deviation, _Deviation]
     crop: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    fit: Literal["crop", "squash"] = "crop"
 
     def square(self, image: Image.Image, side: int) -> NDArray[np.uint8]:
-        """Cut the central square out of an RGB image and resize it (bicubic): (side, side, 3) uint8."""
+        """Resize an RGB image, or its central square, to a square (bicubic): (side, side, 3) uint8."""
+        if self.fit == "squash":
+            return np.array(image.resize((side, side), Image.Resampling.BICUBIC))
         return np.array(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC, bleed=(1 - self.crop) / 2))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the attributes as files hold them: without `fit` where it has the default."""
+        found = asdict(self)
+        if self.fit == "crop":
+            del found["fit"]
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,12 +87,13 @@ class HasherConfig:
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
-        return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(asdict(self))}
+        config = asdict(self) | {"preprocessing": self.preprocessing.settings()}
+        return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
 
     def ref(self, path: Path, precision: str | None = None) -> ModelRef:
         """Return the reference that codes files hold to the hasher at `path`; `precision` if it is not float32."""
         name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
-        prepared = {"size": self.architecture.image_size, **asdict(self.preprocessing)}
+        prepared = {"size": self.architecture.image_size, **self.preprocessing.settings()}
         if self.architecture.nested:
             prepared["nested"] = self.architecture.lengths
         if precision:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
-from . import tensor_file
+from . import tensor_file, weight_types
 from .header import DAMAGE, HasherConfig, damaged, parse
 from .numpy_net import Floats, NumpyViT, unit
 
@@ -28,7 +28,7 @@ class NumpyHasher:
         self.ref = ref
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
-        """Cut out the central square and resize it (bicubic): (H, W, 3) uint8."""
+        """Make an image the network's square input, as its preprocessing says: (H, W, 3) uint8."""
         return self._config.preprocessing.square(image, self._config.architecture.image_size)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
@@ -84,9 +84,13 @@ class NumpyHasher:
                 config = parse(file.metadata())
                 if config.layout is None or not tensor_file.verify(path):
                     return None
-                weights = {name: file.get_tensor(name).astype(np.float32, copy=False) for name in file.keys()}  # noqa: SIM118
+                weights = {name: weight_types.restore(file, name, _as_float32) for name in weight_types.shapes(file)}
             chosen = config.architecture
             net = NumpyViT(weights, config.layout, chosen.groups, chosen.pool, chosen.mirror, chosen.lengths)
         except DAMAGE as error:
             raise damaged(path, error) from None
         return cls(net, config, config.ref(path))
+
+
+def _as_float32(weight: NDArray[Any]) -> Floats:
+    return weight.astype(np.float32, copy=False)

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save as serialize
+from safetensors.numpy import save as serialize
 from torch import nn
 
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
-from . import pretrain, smvit, tensor_file
+from . import pretrain, smvit, tensor_file, weight_types
 from .architecture import Architecture
 from .header import DAMAGE, HasherConfig, Preprocessing, check_replaceable, damaged, is_hasher, parse
 from .numpy_net import unit
@@ -56,7 +56,7 @@ class TransHasher:
         self.ref = ref or ModelRef("", "", architecture.bits)
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
-        """Cut out the central square and resize it (bicubic): (H, W, 3) uint8."""
+        """Make an image the network's square input, as `preprocessing` says: (H, W, 3) uint8."""
         return self.preprocessing.square(image, self.architecture.image_size)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
@@ -114,20 +114,22 @@ class TransHasher:
                 module.to(torch.bfloat16)
         return net
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, weights: str = "fp32") -> None:
         """Write weights, architecture, preprocessing and class names to one safetensors file, atomically.
 
-        Equal hashers make equal files, and so have the same digest.
+        Equal hashers make equal files, and so have the same digest. `weights` is how the weights are stored, one of
+        `weight_types.WEIGHT_TYPES`; a hasher that is loaded from fp16 or int8 weights may set a few bits differently.
 
-        Raises ModelError if something other than a hasher stands there, OSError if the file cannot be written.
+        Raises ModelError if something other than a hasher stands there or the weights cannot be stored so, OSError if
+        the file cannot be written.
         """
         path = Path(path)
         check_replaceable(path)
         config = HasherConfig(
             self.architecture, self.preprocessing, self.class_names, self.training, smvit.layout(self.net)
         )
-        weights = {name: weight.cpu().contiguous() for name, weight in self.net.state_dict().items()}
-        tensor_file.write(path, serialize(weights, config.metadata()))
+        arrays = {name: weight.cpu().contiguous().numpy() for name, weight in self.net.state_dict().items()}
+        tensor_file.write(path, serialize(weight_types.convert(arrays, weights), config.metadata()))
         self.ref = config.ref(path)
 
     @classmethod
@@ -146,13 +148,13 @@ class TransHasher:
                 with torch.device("meta"):
                     net = build(config.architecture)
                 expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
-                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                found = weight_types.shapes(file)
                 if expected != found:
                     name = min(expected.items() ^ found.items())[0]
                     raise ValueError(f"tensor {name}: {found.get(name)}, expected {expected.get(name)}")
                 if config.layout not in (None, smvit.layout(net)):
                     raise ValueError(f"{config.layout} is not that of {config.architecture.backbone}")
-                weights = {name: file.get_tensor(name).float() for name in found}
+                weights = {name: weight_types.restore(file, name, torch.Tensor.float) for name in found}
         except DAMAGE as error:
             raise damaged(path, error) from None
         net.load_state_dict(weights, assign=True)
@@ -186,4 +188,5 @@ def start(
         except ModelError as error:
             raise ModelError(f"{weights}: {error}; choose the settings that it was trained with") from None
     config = backbone.pretrained_cfg
-    return TransHasher(net, architecture, Preprocessing(tuple(config["mean"]), tuple(config["std"])), class_names)
+    default = Preprocessing(tuple(config["mean"]), tuple(config["std"]))
+    return TransHasher(net, architecture, earlier.preprocessing if earlier else default, class_names)

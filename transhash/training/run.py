@@ -1,4 +1,4 @@
-"""What `th train`, `th fit` and `th soup` do, as functions.
+"""What `th train`, `th fit`, `th soup` and `th shrink` do, as functions.
 
 Whatever can be wrong with their arguments is checked first, in the order of its cost and without torch, which takes
 seconds to load.
@@ -167,6 +167,36 @@ def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "Tr
     if path:
         hasher.save(path)
     return hasher
+
+
+def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8") -> Path:
+    """Write a copy of a hasher whose weights take fewer bytes.
+
+    The copy computes in float32 as before, but with rounded weights, so a few bits of its codes differ: it is another
+    hasher, with a digest of its own.
+
+    Args:
+        hasher: the safetensors file of a hasher.
+        output: the safetensors file to write.
+        weights: how weights are stored: ``"int8"`` (a byte each, and a scale for every row of a matrix), ``"fp16"``
+            or ``"fp32"``.
+
+    Returns:
+        The path of the copy.
+
+    Raises ModelError if `hasher` is not a hasher, or its weights cannot be stored so, OutputError if something other
+    than a hasher stands at `output`, TypeError for an argument of a wrong type.
+    """
+    if not isinstance(hasher, str | os.PathLike):
+        raise TypeError(f"hasher must be the path of a file, not {type(hasher).__name__}")
+    path = _output(output)
+    if path is None:
+        raise TypeError("output must be the path of a file, not None")
+    header.read(hasher)
+    from ..hashers.transhash import TransHasher
+
+    TransHasher.load(hasher).save(path, weights)
+    return path
 
 
 def _settings(name: str, value: Any, kind: type, default: Any) -> Any:
