@@ -20,6 +20,14 @@ Th = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run a single file or test in this process; None leaves the number of workers to xdist."""
+    if len(config.args) == 1 and Path(config.args[0].split("::")[0]).is_file():
+        config.option.dist = "no"
+        return 0
+    return None
+
+
 @pytest.fixture(scope="session")
 def command() -> list[str]:
     """The installed console script; without one on disk, its entry point."""
