@@ -4,9 +4,9 @@ import click
 import pytest
 from transhash_cli.group import cli
 
-COMMANDS = ["train", "fit", "soup", "encode", "index build", "index info", "query", "eval", "demo"]
+COMMANDS = ["train", "fit", "soup", "shrink", "encode", "index build", "index info", "query", "eval", "demo"]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
-COMMANDS += ["codes info", "codes verify", "codes merge", "codes export", "codes import"]
+COMMANDS += ["codes info", "codes verify", "codes merge", "codes truncate", "codes export", "codes import"]
 COMMANDS += ["index add", "index remove", "index sync", "index merge", "index verify", "index tune", "dedup"]
 
 
