@@ -51,6 +51,7 @@ def cluster(tmp_path_factory, ray_folder):
         f"--temp-dir={ray_folder}/c",
     ]
     access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    access["RAY_raylet_start_wait_time_s"] = "300"  # a busy machine starts a node slowly
     log = tmp_path_factory.mktemp("cluster") / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, env={**os.environ, **access}, stdout=file, stderr=file)

@@ -141,7 +141,7 @@ def test_files_of_other_shares_are_not_looked_at(pictures, tmp_path, monkeypatch
 @pytest.mark.parametrize("shares", [2, 5])
 def test_shares_know_how_many_they_are(tmp_path, shares):
     for number, count in enumerate((4, 0, 5)):
-        np.save(tmp_path / f"{number}.npy", np.zeros((count, 1, 1), np.uint8))
+        np.save(tmp_path / f"{number}.npy", np.zeros((count, 5, 5), np.uint8))
     source = open_source(sorted(tmp_path.iterdir()))
     found = [Share(source, number, shares) for number in range(shares)]
     assert [shared.count() for shared in found] == [len(list(shared)) for shared in found]
