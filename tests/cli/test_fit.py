@@ -28,10 +28,10 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fitted(th, pictures, weights, tmp_path_factory):
+def fitted(th_inside, pictures, weights, tmp_path_factory):
     """A hasher that the command fitted."""
     path = tmp_path_factory.mktemp("fitted") / "h.safetensors"
-    done = th("fit", pictures, "-o", path, *TINY, "--weights", weights)
+    done = th_inside("fit", pictures, "-o", path, *TINY, "--weights", weights)
     assert done.stdout == ""
     assert "24 images in" in done.stderr
     assert f"wrote {path}: 16 bits, fitted to 24 images" in done.stderr
@@ -39,18 +39,18 @@ def fitted(th, pictures, weights, tmp_path_factory):
     return path
 
 
-def test_fit_encode_index_query(th, pictures, fitted, tmp_path):
+def test_fit_encode_index_query(th_inside, pictures, fitted, tmp_path):
     """The chain of the README, without labels: pictures that look alike are found by one another."""
-    th("encode", pictures, "-o", "c.h5", "--model", fitted, cwd=tmp_path)
+    th_inside("encode", pictures, "-o", "c.h5", "--model", fitted, cwd=tmp_path)
     codes = read_codes(tmp_path / "c.h5")
     assert codes.model == load_hasher(fitted).ref
     bits = np.unpackbits(np.asarray(codes.packed), axis=1)
     assert bits.shape == (24, 16)
     assert (bits.min(axis=0) < bits.max(axis=0)).all()  # planes through the mean: no bit is the same for all
-    th("index", "build", "c.h5", "-o", "photos.index", cwd=tmp_path)
+    th_inside("index", "build", "c.h5", "-o", "photos.index", cwd=tmp_path)
     labels = ("circle", "cross", "stripe")
     queries = [pictures / label / "4.png" for label in labels]
-    done = th("query", "photos.index", *queries, "-k", 8, "--json", cwd=tmp_path)
+    done = th_inside("query", "photos.index", *queries, "-k", 8, "--json", cwd=tmp_path)
     for label, query in zip(labels, json.loads(done.stdout)["queries"], strict=True):
         assert query["matches"][0]["distance"] == 0
         assert [match["labels"] for match in query["matches"]] == [[label]] * 8
@@ -66,7 +66,7 @@ def test_the_file_is_that_of_the_function(pictures, weights, fitted, tmp_path):
     assert theirs["backbone.pos_embed"].shape == (1, 1 + 5 * 5, 64)
 
 
-def test_options_arrive_in_the_file(th, pictures, weights, tmp_path):
+def test_options_arrive_in_the_file(th_inside, pictures, weights, tmp_path):
     """And of a list's images, those that cannot be read are named."""
     (tmp_path / "photos").mkdir()
     for number in range(9):
@@ -75,7 +75,7 @@ def test_options_arrive_in_the_file(th, pictures, weights, tmp_path):
     (tmp_path / "list.txt").write_text("".join(f"{number}.png\n" for number in range(1, 9)))
     given = ["--method", "lsh", "--sample", 9, "--seed", 9, "--stride", 8, "--pool", "both", "--bits", 64]
     files = ["photos", "-o", "h.safetensors", "--list", "list.txt", "--weights", weights]
-    done = th("fit", *files, *TINY, *given, cwd=tmp_path)
+    done = th_inside("fit", *files, *TINY, *given, cwd=tmp_path)
     assert "8 images in" in done.stderr
     assert "skipped 3.png: not an image of a known format" in done.stderr
     hasher = load_hasher(tmp_path / "h.safetensors")
@@ -102,14 +102,14 @@ def test_options_arrive_in_the_file(th, pictures, weights, tmp_path):
         (["--weights", "none.safetensors"], 2, r"does not exist"),
     ],
 )
-def test_misuse_gives_one_line(th, pictures, weights, fitted, tmp_path, arguments, code, message):
+def test_misuse_gives_one_line(th_inside, pictures, weights, fitted, tmp_path, arguments, code, message):
     """And leaves what stood there as it was."""
     (tmp_path / "out").mkdir()
     malformed, output = tmp_path / "malformed.safetensors", tmp_path / "out" / "h.safetensors"
     save_file(load_file(weights) | {"pos_embed": torch.zeros(384)}, malformed)
     output.write_bytes(fitted.read_bytes())
     given = [argument.format(weights=weights, malformed=malformed) for argument in arguments]
-    done = th("fit", pictures, "-o", output, *TINY, *given, code=code)
+    done = th_inside("fit", pictures, "-o", output, *TINY, *given, code=code)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert len(errors) == 1
     assert re.search(message.replace("{malformed}", re.escape(str(malformed))), errors[0])
@@ -118,12 +118,12 @@ def test_misuse_gives_one_line(th, pictures, weights, fitted, tmp_path, argument
     assert output.read_bytes() == fitted.read_bytes()
 
 
-def test_outputs_that_cannot_be(th, pictures, weights, tmp_path):
+def test_outputs_that_cannot_be(th_inside, pictures, weights, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"a picture")
-    done = th("fit", pictures, "-o", tmp_path / "cat.jpg", *TINY, "--weights", weights, code=1)
+    done = th_inside("fit", pictures, "-o", tmp_path / "cat.jpg", *TINY, "--weights", weights, code=1)
     assert "exists and is not a hasher" in done.stderr
     assert (tmp_path / "cat.jpg").read_bytes() == b"a picture"
-    done = th("fit", pictures, "-o", tmp_path / "none" / "h.safetensors", *TINY, "--weights", weights, code=2)
+    done = th_inside("fit", pictures, "-o", tmp_path / "none" / "h.safetensors", *TINY, "--weights", weights, code=2)
     assert "none" in done.stderr
     assert os.listdir(tmp_path) == ["cat.jpg"]
 
@@ -138,4 +138,4 @@ def test_help_shows_an_example_that_parses(th, pictures, tmp_path):
     (tmp_path / "photos").symlink_to(pictures)
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
     done = th(*example.split(), cwd=tmp_path, env=offline, code=1)
-    assert "cannot be had from the model hub" in done.stderr
+    assert "cannot be downloaded from the model hub" in done.stderr

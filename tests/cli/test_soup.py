@@ -7,20 +7,20 @@ TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--gro
 
 
 @pytest.fixture(scope="module")
-def members(th, pictures, tmp_path_factory):
+def members(th_inside, pictures, tmp_path_factory):
     """Two hashers, trained from the same weights."""
     folder = tmp_path_factory.mktemp("members")
     for seed in range(2):
         run = ["--weights", folder / "0.safetensors"] if seed else []
-        th("train", pictures, "-o", folder / f"{seed}.safetensors", *TINY, "--epochs", 1, "--seed", seed, *run)
+        th_inside("train", pictures, "-o", folder / f"{seed}.safetensors", *TINY, "--epochs", 1, "--seed", seed, *run)
     return folder
 
 
-def test_soup_encodes(th, pictures, members, tmp_path):
-    done = th("soup", "0.safetensors", "1.safetensors", "-o", tmp_path / "h.safetensors", cwd=members)
+def test_soup_encodes(th_inside, pictures, members, tmp_path):
+    done = th_inside("soup", "0.safetensors", "1.safetensors", "-o", tmp_path / "h.safetensors", cwd=members)
     assert done.stdout == ""
     assert done.stderr == f"wrote {tmp_path / 'h.safetensors'}: 16 bits, the mean of 2 hashers\n"
-    th("encode", pictures, "-o", "c.h5", "--model", "h.safetensors", cwd=tmp_path)
+    th_inside("encode", pictures, "-o", "c.h5", "--model", "h.safetensors", cwd=tmp_path)
     codes = read_codes(tmp_path / "c.h5")
     assert np.asarray(codes.packed).shape == (24, 2)
     assert codes.model == load_hasher(tmp_path / "h.safetensors").ref
@@ -35,17 +35,17 @@ def test_soup_encodes(th, pictures, members, tmp_path):
         (["0.safetensors", "log.csv"], 1, "log.csv: not a hasher"),
     ],
 )
-def test_misuse_is_one_line(th, members, arguments, code, words):
+def test_misuse_is_one_line(th_inside, members, arguments, code, words):
     (members / "log.csv").write_text("step\n")
-    done = th("soup", *arguments, "-o", "h.safetensors", cwd=members, code=code)
+    done = th_inside("soup", *arguments, "-o", "h.safetensors", cwd=members, code=code)
     assert done.stderr.startswith("Error: ")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (members / "h.safetensors").exists()
 
 
-def test_what_is_no_hasher_stays(th, members, tmp_path):
+def test_what_is_no_hasher_stays(th_inside, members, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    done = th("soup", "0.safetensors", "1.safetensors", "-o", tmp_path / "notes.txt", cwd=members, code=1)
+    done = th_inside("soup", "0.safetensors", "1.safetensors", "-o", tmp_path / "notes.txt", cwd=members, code=1)
     assert "exists and is not a hasher" in done.stderr
     assert (tmp_path / "notes.txt").read_text() == "mine"

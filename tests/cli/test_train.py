@@ -4,30 +4,33 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
+from PIL import Image
 
 from transhash import load_hasher
 
 TINY = ["--backbone", "test_vit", "--image-size", "32", "--patch-size", "8", "--stride", "6", "--groups", "2"]
 
 
-def test_train_encode_index_query(th, pictures, hasher_file, tmp_path):
+def test_train_encode_index_query(th_inside, pictures, hasher_file, tmp_path):
     """The chain of the README, with a hasher that the command trained."""
     hasher = load_hasher(hasher_file)
     assert hasher.ref.bits == 16
     assert hasher.class_names == ("circle", "cross", "stripe")
-    th("encode", pictures, "-o", "c.h5", "--model", hasher_file, cwd=tmp_path)
-    th("index", "build", "c.h5", "-o", "photos.index", cwd=tmp_path)
-    done = th("query", "photos.index", pictures / "cross" / "4.png", "-k", 24, "--json", cwd=tmp_path)
+    th_inside("encode", pictures, "-o", "c.h5", "--model", hasher_file, cwd=tmp_path)
+    th_inside("index", "build", "c.h5", "-o", "photos.index", cwd=tmp_path)
+    done = th_inside("query", "photos.index", pictures / "cross" / "4.png", "-k", 24, "--json", cwd=tmp_path)
     matches = json.loads(done.stdout)["queries"][0]["matches"]
     assert matches[0]["distance"] == 0
     assert str(pictures / "cross" / "4.png") in [match["path"] for match in matches if match["distance"] == 0]
-    info = json.loads(th("index", "info", "photos.index", "--json", cwd=tmp_path).stdout)
+    info = json.loads(th_inside("index", "info", "photos.index", "--json", cwd=tmp_path).stdout)
     assert info["model_digest"] == hasher.ref.digest
 
 
-def test_interrupt_and_restart(start, th, pictures, tmp_path):
+def test_interrupt_and_restart(start, th_inside, pictures, tmp_path):
     """Ctrl-C leaves no hasher, but a run that can go on; --restart begins anew, and ends with nothing but a log."""
     output, folder = tmp_path / "h.safetensors", tmp_path / "h.run"
     process = start("train", pictures, "-o", output, *TINY, "--epochs", 100000)
@@ -43,7 +46,7 @@ def test_interrupt_and_restart(start, th, pictures, tmp_path):
     assert {"log.csv", "checkpoint.safetensors"} <= set(os.listdir(folder))
 
     run = [*TINY, "--epochs", 2, "--batch-size", 9, "--validation", 0.25]
-    done = th("train", pictures, "-o", output, *run, "--restart")
+    done = th_inside("train", pictures, "-o", output, *run, "--restart")
     assert done.stdout == ""
     held_out = "18 training images, 6 held out"
     for remark in ("24 images in", held_out, "36/36 images", "loss", "mAP", f"wrote {output}"):
@@ -76,11 +79,11 @@ def test_a_signal_to_every_process(start, left, pictures, tmp_path):
     assert 0 < steps[0] < steps[1]
 
 
-def test_a_list_with_several_classes_an_image(th, pictures, tmp_path):
+def test_a_list_with_several_classes_an_image(th_inside, pictures, tmp_path):
     names = [f"{path.relative_to(pictures)} 1 {int(path.stem) % 2}\n" for path in sorted(pictures.glob("*/*.png"))]
     (tmp_path / "list.txt").write_text("".join(names))
     run = [*TINY, "--list", tmp_path / "list.txt", "--epochs", 1, "--batch-size", 12]
-    th("train", pictures, "-o", tmp_path / "h.safetensors", *run)
+    th_inside("train", pictures, "-o", tmp_path / "h.safetensors", *run)
     assert load_hasher(tmp_path / "h.safetensors").class_names == ("0", "1")
 
 
@@ -90,24 +93,70 @@ def test_a_list_with_several_classes_an_image(th, pictures, tmp_path):
         (["--bits", "60"], 2, "60 bits: a code has a multiple of 8"),
         (["--epochs", "0"], 2, "'--epochs': 0 is not in the range 1<=x<=100000"),
         (["--flip", "1.5"], 2, "'--flip': 1.5 is not in the range 0.0<=x<=1.0"),
-        (["--lr", "nan"], 2, "lr nan: must be from 1e-09 to 1.0"),
+        (["--lr", "nan"], 2, "'--lr': nan is not a number"),
         (["--workers", "-1"], 2, "'--workers': -1 is not in the range 0<=x<=256"),
         (["--loss", "hinge"], 2, "'--loss': 'hinge' is not one of 'transhash', 'dch'"),
         (["--precision", "fp8"], 2, "'--precision': 'fp8' is not one of 'auto', 'bf16', 'fp32'"),
-        (["--loss", "csq", "--gamma", "3"], 2, "gamma: nothing that the loss csq has"),
+        (["--loss", "csq", "--gamma", "3"], 2, "gamma: the loss csq does not have it"),
         (["--pretrained", "--weights", "{file}"], 2, "--pretrained and --weights cannot be combined"),
         (["--weights", "none.safetensors"], 2, "'--weights': File 'none.safetensors' does not exist"),
         (["-o", "{folder}/h.run"], 2, "--output: a name in .run is that of the run's folder"),
         (["-o", "{folder}/none/h.safetensors"], 2, "none' does not exist"),
-        (["--pretrained"], 1, "get that file elsewhere and pass --weights FILE"),
+        (["--weights", "{text}"], 1, "no weights for this backbone"),
+        (["--backbone", "resnet50"], 1, "resnet50: not a plain vision transformer with a class token"),
+        (["--backbone", "vit_of_nobody"], 1, "'vit_of_nobody': timm has no such model"),
     ],
 )
-def test_misuse_gives_one_line_and_leaves_nothing(th, pictures, hasher_file, tmp_path, arguments, code, message):
-    given = [argument.format(file=hasher_file, folder=tmp_path) for argument in arguments]
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
-    done = th("train", pictures, "-o", tmp_path / "h.safetensors", *TINY, *given, code=code, env=offline)
+def test_misuse_gives_one_line_and_leaves_nothing(
+    th_inside, pictures, hasher_file, tmp_path, arguments, code, message
+):
+    text = pictures.parent / "text.safetensors"
+    text.write_text("no tensors")
+    given = [argument.format(file=hasher_file, folder=tmp_path, text=text) for argument in arguments]
+    done = th_inside("train", pictures, "-o", tmp_path / "h.safetensors", *TINY, *given, code=code)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert len(errors) == 1
     assert message in errors[0]
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_without_a_way_to_the_hub(th, pictures, tmp_path):
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
+    output = tmp_path / "h.safetensors"
+    done = th("train", pictures, "-o", output, *TINY, "--pretrained", code=1, env=offline)
+    assert done.stderr.count("Error: ") == 1
+    assert "get that file elsewhere and pass --weights FILE" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+WITHOUT_TORCH = """
+import sys
+from transhash_cli import running
+code = running.run(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was loaded first"
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "{flat}", "-o", "h.safetensors"], "has no label; put every image into a subfolder"),
+        (["train", "{pictures}", "-o", "h.safetensors", "--weights", "{jpeg}"], "no weights for this backbone"),
+        (["train", "{pictures}", "-o", "h.safetensors", "--backbone", "resnet50"], "not a plain vision transformer"),
+        (["train", "{pictures}", "-o", "{jpeg}"], "exists and is not a hasher"),
+        (["fit", "{flat}", "-o", "h.safetensors"], "pass --pretrained, or --weights FILE"),
+        (["soup", "{jpeg}", "{jpeg}", "-o", "h.safetensors"], "not a hasher, or a damaged one"),
+        (["encode", "{flat}", "-o", "c.h5", "--model", "{jpeg}"], "not a hasher, or a damaged one"),
+    ],
+)
+def test_what_is_cheap_to_check_is_checked_before_torch_is_loaded(pictures, tmp_path, arguments, message):
+    jpeg, flat = tmp_path / "cat.jpg", pictures / "cross"
+    Image.new("RGB", (9, 9)).save(jpeg)
+    words = [word.format(jpeg=jpeg, flat=flat, pictures=pictures) for word in arguments]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("Error: ") == 1
+    assert message in done.stderr
+    assert os.listdir(tmp_path) == ["cat.jpg"]

@@ -46,7 +46,7 @@ def images_for(net, count=2):
 
 @pytest.mark.parametrize("size", [32, 33, 47])
 @pytest.mark.parametrize("stride", [3, 4, 8])
-def test_number_of_patches_is_the_papers(size, stride):
+def test_number_of_patches(size, stride):
     net = build(tiny(image_size=size, stride=stride))
     side = (size + stride - 8) // stride
     assert net.backbone.forward_features(torch.zeros(1, 3, size, size)).shape == (1, 1 + side * side, 64)

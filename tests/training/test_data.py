@@ -185,7 +185,7 @@ def test_a_class_that_cannot_be_read_at_all_ends_the_run(broken, hasher, workers
 
 @pytest.mark.parametrize("policy", ["nonsense", "rand-m9,5", "3augment"])
 def test_unknown_augmentation(pictures, hasher, policy):
-    with pytest.raises(TrainingError, match=f"augment '{policy}': no policy of timm; try rand-m9-mstd0.5"):
+    with pytest.raises(TrainingError, match=f"augment '{policy}': timm has no such policy; try rand-m9-mstd0.5"):
         labelled(list_images(pictures), hasher, augment=policy)
 
 

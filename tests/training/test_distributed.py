@@ -12,52 +12,73 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from transhash.training.config import LOSSES
+import transhash
+from transhash.hashers.architecture import Architecture
+from transhash.training.config import LOSSES, TrainConfig
 
-TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--stride", 16, "--groups", 2]
-RUN = [*TINY, "--bits", 16, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
+TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+RUN = [
+    "--backbone",
+    "test_vit",
+    "--image-size",
+    "32",
+    "--patch-size",
+    "16",
+    "--stride",
+    "16",
+    "--groups",
+    "2",
+    "--bits",
+    "16",
+]
+RUN += ["--batch-size", "8", "--validation", "0", "--precision", "fp32"]
 CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-GRADIENT = """
-import warnings
-warnings.simplefilter("error", FutureWarning)  # as torch announces what it will take away
+STEP = """
+import os, sys, warnings
 import torch
 import torch.distributed as dist
-from transhash.training.gather import gathered
-
-def cost(outputs):
-    return (outputs @ outputs.T).square().mean()  # every pair counts, in any order
-
-torch.manual_seed(0)
-inputs = torch.randn(6, 5)
-whole = torch.randn(5, 3, requires_grad=True)
-shared = whole.detach().clone().requires_grad_()
-outputs = inputs @ whole
-assert gathered(outputs) is outputs
-cost(outputs).backward()
-
-dist.init_process_group("gloo")
-rank = dist.get_rank()
-rows = gathered(inputs[rank::2] @ shared)
-assert torch.equal(rows, torch.cat([inputs[0::2], inputs[1::2]]) @ shared)
-cost(rows).backward()
-dist.all_reduce(shared.grad)
-assert torch.allclose(shared.grad / 2, whole.grad, rtol=1e-4)  # the mean over processes, as DDP takes it
-alone, = torch.autograd.grad(cost(inputs[rank::2] @ shared), shared)
-assert not torch.allclose(alone, whole.grad, rtol=1e-2)
-dist.barrier()
-dist.destroy_process_group()
-"""
-
-STEP = """
-import os, sys
-import torch
+import transhash
+from transhash.errors import TrainingError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
 from transhash.training.config import LOSSES, TrainConfig
 from transhash.training.data import TrainingBatch
+from transhash.training.gather import gathered
 from transhash.training.learner import Learner
 
 tiny = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+
+
+def check_gradient():
+    # rows that were gathered carry the gradient of the whole batch
+    def cost(outputs):
+        return (outputs @ outputs.T).square().mean()  # every pair counts, in any order
+
+    torch.manual_seed(0)
+    inputs = torch.randn(6, 5)
+    whole = torch.randn(5, 3, requires_grad=True)
+    shared = whole.detach().clone().requires_grad_()
+    outputs = inputs @ whole
+    cost(outputs).backward()
+    rank = dist.get_rank()
+    rows = gathered(inputs[rank::2] @ shared)
+    assert torch.equal(rows, torch.cat([inputs[0::2], inputs[1::2]]) @ shared)
+    cost(rows).backward()
+    dist.all_reduce(shared.grad)
+    assert torch.allclose(shared.grad / 2, whole.grad, rtol=1e-4)  # the mean over processes, as DDP takes it
+    alone, = torch.autograd.grad(cost(inputs[rank::2] @ shared), shared)
+    assert not torch.allclose(alone, whole.grad, rtol=1e-2)
+
+
+def check_uneven():
+    try:
+        transhash.train(sys.argv[2], sys.argv[1] + ".safetensors", tiny, TrainConfig(batch_size=7))
+    except TrainingError as error:
+        assert str(error) == "batch-size 7: 2 processes cannot share it evenly"
+    else:
+        raise AssertionError("accepted")
+
+
 random = torch.Generator().manual_seed(1)
 pixels = torch.randn(2, 8, 3, 32, 32, generator=random, dtype=torch.float64)
 classes = torch.randint(0, 3, (2, 8), generator=random)
@@ -87,7 +108,14 @@ for several in (False, True):
         found |= {f"{name}/objective {key}": value for key, value in state.modules["objective"].state_dict().items()}
 torch.save(found, f"{sys.argv[1]}.{os.environ.get('RANK', 'alone')}")
 if learner.processes > 1:
-    torch.distributed.destroy_process_group()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)  # as torch announces what it will take away
+        check_gradient()
+    check_uneven()
+    dist.barrier()
+    dist.destroy_process_group()
+else:
+    assert gathered(pixels) is pixels
 """
 
 
@@ -114,18 +142,17 @@ def same(one, other):
     )
 
 
-def test_gathered_rows_carry_the_gradient_of_the_whole_batch(tmp_path):
-    script = tmp_path / "gradient.py"
-    script.write_text(GRADIENT)
-    two(script)
+def test_two_processes_make_the_step_of_one(pictures, tmp_path):
+    """Every objective, two batches for a step: the loss, all gradients, and OrthoHash's statistics, in float64.
 
-
-def test_two_processes_make_the_step_of_one(tmp_path):
-    """Every objective, two batches for a step: the loss, all gradients, and OrthoHash's statistics, in float64."""
+    And a batch that two processes cannot share evenly is refused, with nothing written.
+    """
     script = tmp_path / "step.py"
     script.write_text(STEP)
-    subprocess.run([sys.executable, script, tmp_path / "found"], env={**os.environ, **CPU}, check=True, timeout=600)
-    two(script, tmp_path / "found")
+    subprocess.run(
+        [sys.executable, script, tmp_path / "found", pictures], env={**os.environ, **CPU}, check=True, timeout=600
+    )
+    two(script, tmp_path / "found", pictures)
     alone, *both = (torch.load(tmp_path / f"found.{process}", weights_only=True) for process in ("alone", 0, 1))
     assert alone.keys() >= {f"{loss}{kind}/loss" for loss in LOSSES for kind in ("", " several")}
     assert "orthohash/objective norm.running_var" in alone
@@ -134,27 +161,12 @@ def test_two_processes_make_the_step_of_one(tmp_path):
         assert found.keys() == alone.keys()
         for name, value in found.items():
             assert torch.allclose(value, alone[name], rtol=1e-6, atol=1e-10), name
+    assert sorted(os.listdir(tmp_path)) == ["found.0", "found.1", "found.alone", "step.py"]
 
 
-def test_two_processes_train_what_one_does(th, command, pictures, tmp_path):
-    """OrthoHash, the default, whose batch normalisation has to see the whole batch."""
-    run = [*RUN, "--epochs", 2]
-    th("train", pictures, "-o", tmp_path / "one.safetensors", *run, env=CPU)
-    done = two("--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *run)
-    assert done.stdout == ""
-    assert done.stderr.count("wrote ") == done.stderr.count("24 images in ") == 1
-    assert sorted(os.listdir(tmp_path)) == ["one.run", "one.safetensors", "two.run", "two.safetensors"]
-    one, both = rows(tmp_path / "one.run"), rows(tmp_path / "two.run")
-    assert [row["step"] for row in both] == [str(step) for step in range(1, 7)]
-    losses = [[float(row["loss"]) for row in found] for found in (one, both)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert same(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
-
-
-def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
-    """Ctrl-C at torchrun saves the run; the same command ends it as one process would have."""
-    run = [*RUN, "--epochs", 20, "--loss", "transhash"]
-    train = ["--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *run]
+def test_an_interrupted_run_of_two_processes_ends_as_one_process_does(command, pictures, tmp_path):
+    """Ctrl-C at torchrun saves the run; the same command ends it, with OrthoHash's statistics of whole batches."""
+    train = ["--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *RUN, "--epochs", 8]
     process = subprocess.Popen(
         torchrun(*train),
         env={**os.environ, **CPU},
@@ -170,19 +182,19 @@ def test_an_interrupted_run_of_two_goes_on(th, command, pictures, tmp_path):
     assert "the same command resumes from there" in errors
     assert not (tmp_path / "two.safetensors").exists()
     done = two(*train)
+    assert done.stdout == ""
+    assert done.stderr.count("wrote ") == done.stderr.count("24 images in ") == 1
     assert "resuming after step" in done.stderr
-    assert "480/480 images" in done.stderr
-    assert [row["step"] for row in rows(tmp_path / "two.run")] == [str(step) for step in range(1, 61)]
-    th("train", pictures, "-o", tmp_path / "one.safetensors", *run, env=CPU)
+    assert "192/192 images" in done.stderr
+
+    config = TrainConfig(epochs=8, batch_size=8, validation=0, precision="fp32")
+    transhash.train(pictures, tmp_path / "one.safetensors", TINY, config)
+    assert sorted(os.listdir(tmp_path)) == ["one.run", "one.safetensors", "two.run", "two.safetensors"]
+    one, both = rows(tmp_path / "one.run"), rows(tmp_path / "two.run")
+    assert [row["step"] for row in both] == [str(step) for step in range(1, 25)]
+    losses = [[float(row["loss"]) for row in found[:6]] for found in (one, both)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert same(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
-
-
-def test_a_batch_that_cannot_be_shared_evenly(command, pictures, tmp_path):
-    arguments = ["train", pictures, "-o", tmp_path / "two.safetensors", *RUN, "--batch-size", 7]
-    done = two("--no-python", *command, *arguments, code=1)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-    assert errors == ["Error: batch-size 7: 2 processes cannot share it evenly"]
-    assert os.listdir(tmp_path) == []
 
 
 def test_what_only_another_process_meets_is_said_by_torchrun(tmp_path):

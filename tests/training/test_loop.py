@@ -267,7 +267,7 @@ def test_unreadable_images_are_told_once_and_batches_stay_full(pictures, tmp_pat
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["a/1.png", "b.png"], "'b.png' has no label; .* or do without: th fit"),
+        (["a/1.png", "b.png"], "'b.png' has no label; .* or use th fit"),
         (["a/1.png", "a/2.png"], "2 images in 1 classes"),
         (["a/1.png", "b/1.png"], "2 images in 2 classes"),
     ],
@@ -347,9 +347,9 @@ def test_signals_are_as_before_after_a_run(pictures):
         ({"seed": -1}, "seed -1: must be from 0"),
         ({"loss": "none"}, "loss 'none': must be one of transhash, dch"),
         ({"precision": "fp16"}, "precision 'fp16': must be one of auto, bf16, fp32"),
-        ({"loss": "csq", "gamma": 3.0}, "gamma: nothing that the loss csq has"),
-        ({"loss": "csq", "cutmix": 0.5}, "cutmix: the loss csq takes no shares of labels"),
-        ({"loss": "orthohash", "quantization": 1.0}, "quantization: nothing that the loss orthohash has"),
+        ({"loss": "csq", "gamma": 3.0}, "gamma: the loss csq does not have it"),
+        ({"loss": "csq", "cutmix": 0.5}, "cutmix: the loss csq cannot use shares of labels"),
+        ({"loss": "orthohash", "quantization": 1.0}, "quantization: the loss orthohash does not have it"),
     ],
 )
 def test_values_out_of_range(change, message):

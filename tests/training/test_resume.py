@@ -1,7 +1,6 @@
 """A run that is stopped and goes on ends with the very weights of one that was never stopped."""
 
 import json
-import os
 import signal
 import time
 from dataclasses import replace
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 
+import transhash
 from transhash.errors import TrainingError
 from transhash.hashers import tensor_file
 from transhash.hashers.architecture import Architecture
@@ -22,7 +21,7 @@ from transhash.training.config import LOSSES, TrainConfig
 from transhash.training.loop import CHECKPOINT, train
 from transhash.training.watcher import Watcher
 
-TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2, depth=2)
 RUN = {"epochs": 4, "batch_size": 6, "accumulate": 2, "ema": 0.2, "augment": "rand-m9-mstd0.5", "erase": 0.3}
 
 
@@ -35,7 +34,7 @@ class StopAt(Watcher):
 
     def on_step(self, progress):
         if progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # in this thread, so that the handler runs at once
 
     def on_save(self, path, step):
         self.saved = step
@@ -120,7 +119,7 @@ def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
     with safe_open(path, framework="pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     run = json.loads(metadata["run"])
-    del run["config"]["patch_drop"], run["architecture"]["depth"]
+    del run["config"]["patch_drop"], run["architecture"]["mirror"]
     tensor_file.write(path, serialize(tensors, metadata | {"run": json.dumps(run)}))
     with pytest.raises(TrainingError, match=r"another patch-drop \(0.0, now 0.5\)"):
         train(source, TINY, replace(config, patch_drop=0.5), folder=tmp_path)
@@ -147,23 +146,69 @@ def test_damaged_checkpoints_are_refused(pictures, tmp_path):
             assert isinstance(error, KeyboardInterrupt) or "\n" not in str(error)
 
 
-def test_killed_at_any_moment(start, th, pictures, tmp_path):
-    """kill -9 of the real command, again and again; then it ends as if nothing had been."""
-    options = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--stride", 16, "--groups", 2]
+def test_killed_at_any_moment(start, pictures, tmp_path):
+    """kill -9 of the real command, twice; then it ends as if nothing had been, and with the very same file."""
+    options = [
+        "--backbone",
+        "test_vit",
+        "--image-size",
+        32,
+        "--patch-size",
+        16,
+        "--stride",
+        16,
+        "--groups",
+        2,
+        "--depth",
+        2,
+    ]
     options += ["--bits", 16, "--epochs", 12, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
-    th("train", pictures, "-o", tmp_path / "whole.safetensors", *options)
-    for seconds in (0.0, 0.1, 0.3):
+    for seconds in (0.0, 0.3):
         process = start("train", pictures, "-o", tmp_path / "killed.safetensors", *options)
         for line in process.stderr:
             if "loss" in line:
                 break
         time.sleep(seconds)
-        process.send_signal(signal.SIGINT if seconds == 0.1 else signal.SIGKILL)
+        process.kill()
         process.wait(60)
-    th("train", pictures, "-o", tmp_path / "killed.safetensors", *options)
-    whole, killed = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "killed"))
-    assert same(whole, killed)
+    assert (tmp_path / "killed.run" / "log.csv").exists()
+    run = TINY, TrainConfig(epochs=12, batch_size=8, validation=0, precision="fp32")
+    digests = [
+        transhash.train(pictures, tmp_path / f"{name}.safetensors", *run).ref.digest for name in ("killed", "whole")
+    ]
+    assert digests[0] == digests[1]
     assert not (tmp_path / "killed.run" / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("change", ["tensor", "step"])
+def test_a_checkpoint_that_was_changed_is_refused(pictures, tmp_path, change):
+    """A bit of a tensor, or the number of the step."""
+    source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
+    path = tmp_path / CHECKPOINT
+    content = bytearray(path.read_bytes())
+    if change == "tensor":
+        content[-10] ^= 1
+    else:
+        content[content.index(b'"step":"') + len('"step":"')] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"do not match its checksum.*start over with --restart"):
+        train(source, TINY, config, folder=tmp_path)
+
+
+@pytest.mark.parametrize("step", ["-5", "0", "1000000000", "one"])
+def test_a_step_that_cannot_be_is_refused(pictures, tmp_path, step):
+    """Even with a checksum that matches."""
+    source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
+    path = tmp_path / CHECKPOINT
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensor_file.write(path, serialize(tensors, metadata | {"step": step}))
+    with pytest.raises(TrainingError, match="not a checkpoint, or a damaged one"):
+        train(source, TINY, config, folder=tmp_path)
 
 
 def test_state_knows_every_tensor(pictures):

@@ -1,4 +1,4 @@
-"""What it takes to build the network; without torch, so that the command line can show its defaults."""
+"""The settings of the network. This module does not load torch, so that the command line can show the defaults."""
 
 from dataclasses import dataclass
 
@@ -16,21 +16,21 @@ class Architecture:
     """
 
     bits: int = setting(64, "Length of a code, a multiple of 8.", low=8, high=1024)
-    backbone: str = setting("vit_small_patch16_224", "A plain vision transformer of timm, by its name.")
+    backbone: str = setting("vit_small_patch16_224", "Name of a plain vision transformer in timm.")
     image_size: int = setting(224, "Side of the square input, in pixels.", low=8, high=1024)
     patch_size: int | None = setting(
-        None, "Side of a patch, in pixels; the backbone's own if not given.", low=1, high=1024
+        None, "Side of a patch, in pixels; by default that of the backbone.", low=1, high=1024
     )
     stride: int | None = setting(
-        None, "Step between patches, in pixels; three quarters of a patch if not given.", low=1, high=1024
+        None, "Step between patches, in pixels; by default three quarters of a patch.", low=1, high=1024
     )
-    groups: int = setting(4, "Local streams; 0 for a plain vision transformer hasher.", low=0, high=512)
+    groups: int = setting(4, "Number of local streams; 0 gives a plain vision transformer hasher.", low=0, high=512)
     pool: str = setting(
         "token", "What is read out of a stream: its class token, the mean of its patch tokens, or both.", of=POOLS
     )
-    depth: int | None = setting(None, "Blocks of the backbone, from the first; all if not given.", low=2, high=1000)
+    depth: int | None = setting(None, "Number of blocks to keep, from the first; by default all.", low=2, high=1000)
     mirror: bool = setting(
-        False, "Read an image as it is and mirrored, and take the mean: better codes, at twice the time of encoding."
+        False, "Read images both as they are and mirrored, and take the mean: better codes, twice the time to encode."
     )
     nested: tuple[int, ...] = setting(
         (),
@@ -38,7 +38,7 @@ class Architecture:
     )
 
     def __post_init__(self) -> None:
-        """Check every value by itself; what fits together is for the network to say."""
+        """Check each value by itself; building the network checks whether they fit together."""
         if message := fault(self):
             raise ModelError(message)
         if self.bits % 8:
@@ -47,9 +47,9 @@ class Architecture:
             if length % 8 or not 8 <= length <= self.bits:
                 raise ModelError(f"nested {length}: must be a multiple of 8, from 8 to {self.bits} (--bits)")
         if self.groups > self.bits // 2:
-            raise ModelError(f"{self.groups} groups: {self.bits} bits allow from 0 to half as many")
+            raise ModelError(f"{self.groups} groups: {self.bits} bits allow 0 to {self.bits // 2}")
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The lengths of all codes that the network gives, ascending; the last is `bits`."""
+        """The lengths of all codes that the network produces, ascending; the last is `bits`."""
         return tuple(sorted({*self.nested, self.bits}))

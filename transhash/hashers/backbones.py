@@ -13,10 +13,10 @@ _PLAIN = ("vision_transformer.py", "deit.py")  # modules of timm whose models ar
 def check_backbone(name: str) -> None:
     """Raise ModelError if timm has no such model, or it is obviously not a plain vision transformer.
 
-    This is a first check, without loading timm; building the network is the exact one. Where timm is loaded already,
-    which may have registered further models, nothing is checked.
+    This is a first check, without loading timm; building the network is the exact one. If timm is loaded already,
+    unknown names are left to that: the program may have registered further models.
     """
-    spec = None if "timm" in sys.modules else find_spec("timm")
+    spec = find_spec("timm")
     if spec is None or not spec.submodule_search_locations:
         return
     models = Path(spec.submodule_search_locations[0]) / "models"
@@ -25,7 +25,8 @@ def check_backbone(name: str) -> None:
         return
     if any(word.search(_read(module)) for module in models.glob("*.py")):
         raise not_plain(name)
-    raise unknown(name)
+    if "timm" not in sys.modules:
+        raise unknown(name)
 
 
 def unknown(name: str) -> ModelError:

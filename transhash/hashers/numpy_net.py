@@ -1,6 +1,6 @@
-"""The network in plain numpy, for a handful of images: loading torch would take longer than the answer.
+"""The network in plain numpy, for a few images: loading torch would take longer than computing their codes.
 
-The same arithmetic as `smvit`, in float32, on the tensors of a hasher's safetensors file.
+The same arithmetic as `smvit`, in float32, on the tensors of a hasher's file.
 """
 
 import re
@@ -17,7 +17,7 @@ from .bit_layout import bit_order
 
 Floats = NDArray[np.float32]
 
-MAX_PATCHES = 1 << 12  # attention takes memory with their square
+MAX_PATCHES = 1 << 12  # attention takes memory proportional to their square
 
 _BLOCK = r"(norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.(weight|bias)|ls[12]\.gamma"
 _KNOWN = re.compile(
@@ -29,7 +29,7 @@ _KNOWN = re.compile(
 
 
 def unit(features: Floats) -> Floats:
-    """Return features (n, d) scaled to length 1; of length 0 as they are."""
+    """Scale features (n, d) to length 1; those of length 0 stay as they are."""
     return features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
 
 
@@ -51,7 +51,7 @@ class Layout:
 
 
 class NumpyViT:
-    """Maps images to outputs as `SMViT` does."""
+    """Maps images to outputs, as `smvit.SMViT` does."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class NumpyViT:
         mirror: bool,
         lengths: Sequence[int] = (),
     ) -> None:
-        """Take a hasher's tensors by their names in `SMViT`, and what of its architecture they do not say.
+        """Take a hasher's tensors by their names in `SMViT`, and what they do not tell about its architecture.
 
-        Raises ValueError if there are tensors that no plain transformer has.
+        Raises ValueError if there are tensors that a plain transformer does not have.
         """
         foreign = next((name for name in weights if not _KNOWN.fullmatch(name)), None)
         if foreign:
-            raise ValueError(f"tensor {foreign}: no part of a plain transformer")
+            raise ValueError(f"tensor {foreign}: not part of a plain transformer")
         self._weights = weights
         self._layout = layout
         self._order = bit_order(lengths, groups) if len(lengths) > 1 else None
@@ -91,7 +91,7 @@ class NumpyViT:
         return self.hash(self.features(images))
 
     def features(self, images: Floats) -> Floats:
-        """Return what is read out of the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
+        """Read out the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
         features = self._read(images)
         return (features + self._read(images[..., ::-1])) * np.float32(0.5) if self._mirror else features
 
@@ -114,7 +114,7 @@ class NumpyViT:
         return outputs if self._order is None else outputs[:, self._order]
 
     def _tokens(self, images: Floats) -> Floats:
-        """Return patches, led by the class token, with their positions: (n, prefix + N, D)."""
+        """Embed patches, preceded by the class token, and add positions: (n, prefix + N, D)."""
         weight = self._weights["backbone.patch_embed.proj.weight"]  # (D, 3, P, P)
         side = weight.shape[2:]
         windows = np.lib.stride_tricks.sliding_window_view(images, side, axis=(2, 3))
@@ -132,7 +132,7 @@ class NumpyViT:
         return np.concatenate([*lead, tokens], axis=1) + positions
 
     def _stream(self, tokens: Floats, name: str) -> Floats:
-        """Return what is read out of a stream: (n, F)."""
+        """Read out a stream: (n, F)."""
         tokens = self._norm(self._block(tokens, f"{name}_block"), f"{name}_norm")
         if self._pool == "token":
             return tokens[:, 0]

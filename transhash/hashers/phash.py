@@ -1,8 +1,8 @@
-"""Perceptual hash: near-duplicates without any weights.
+"""Perceptual hash: finds near-duplicates without any weights.
 
 A 64-bit hash of the low frequencies of a 32 x 32 grey picture (discrete cosine transform, thresholded at the
-median), as the library ImageHash computes it. Pictures that differ by scale, compression or small retouches lie
-within a few bits of each other; pictures of the same kind of thing do not.
+median), as computed by the library ImageHash. Pictures that differ in scale, compression or small retouches are
+within a few bits of each other; different pictures of the same kind of object are not.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class PerceptualHasher:
     ref = ModelRef("phash", "phash-dct-64", 64)
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
-        """Return the 64 bits of an image, (64,) bool."""
+        """Compute the 64 bits of an image, (64,) bool."""
         return np.asarray(imagehash.phash(image).hash, dtype=bool).ravel()
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Whether this machine computes in bfloat16."""
+"""Support for bfloat16 on this machine."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: from the model hub or from a file, safetensors only."""
+"""Pretrained weights of a backbone, from the model hub or from a file; safetensors only."""
 
 import logging
 from pathlib import Path
@@ -13,34 +13,32 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from ..errors import ModelError, one_line
 
 _FILE = "model.safetensors"
-_RESAMPLED = ("pos_embed", "patch_embed.proj.weight")  # timm fits these to the input size, whatever they are
+_RESAMPLED = ("pos_embed", "patch_embed.proj.weight")  # timm resizes these to the input size
 _UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def download(backbone: str) -> Path:
-    """Return the path of timm's weights for a backbone, downloaded from the hub or taken from its local cache.
+    """Download timm's weights for a backbone from the hub, unless they are cached, and return their path.
 
-    Raises ModelError if timm names none, or they cannot be had.
+    Raises ModelError if timm has no weights for it, or they cannot be downloaded.
     """
     config = timm.get_pretrained_cfg(backbone)
     if not config or not config.hf_hub_id:
         raise ModelError(f"backbone {backbone}: timm has no pretrained weights for it; pass --weights FILE")
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # it reports every retry; one line at the end is ours
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every retry; we report once
     try:
         return Path(hf_hub_download(config.hf_hub_id, _FILE))
-    except Exception as error:  # the hub client's own errors, the network's, the file system's
+    except Exception as error:  # of the hub client, the network or the file system
         raise ModelError(
-            f"backbone {backbone}: its weights, {_FILE} of {config.hf_hub_id}, cannot be had from the model hub "
-            f"({type(error).__name__}); get that file elsewhere and pass --weights FILE"
+            f"backbone {backbone}: its weights, {_FILE} of {config.hf_hub_id}, cannot be downloaded from the model "
+            f"hub ({type(error).__name__}); get that file elsewhere and pass --weights FILE"
         ) from error
 
 
 def load(backbone: Any, path: Path) -> None:
     """Load a timm checkpoint into a plain backbone; position embeddings are resampled to its input size.
 
-    Raises ModelError if the file is no safetensors file, does not fit the backbone, or holds what is no number.
+    Raises ModelError if the file is not in safetensors format, does not fit the backbone, or holds NaN or infinity.
     """
     state: dict[str, Any] = {}
     try:
@@ -51,7 +49,7 @@ def load(backbone: Any, path: Path) -> None:
         raise ModelError(
             f"{path}: no weights for this backbone ({one_line(error)}{sizes}); give a timm checkpoint"
         ) from None
-    foreign = [name for name in surplus if name.startswith("blocks.")]  # a head that is not needed may stand there
+    foreign = [name for name in surplus if name.startswith("blocks.")]  # a classifier may be there
     if foreign:
         raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")
     if missing:

@@ -217,7 +217,7 @@ def _check(architecture: Architecture) -> None:
 
 
 def _overlap(backbone: Any, image_size: int, patch: int, stride: int) -> None:
-    """Slide the patch window by `stride`: N = ⌊(H + S - P) / S⌋ · ⌊(W + S - P) / S⌋ patches (paper, section 3.1)."""
+    """Slide the patch window by `stride`: N = ⌊(H + S - P) / S⌋ · ⌊(W + S - P) / S⌋ patches, N = HW/P² if S = P."""
     embed = backbone.patch_embed
     if stride > patch:
         raise ModelError(f"stride {stride}: larger than the patch, {patch}, it would leave gaps")

@@ -1,1 +1,1 @@
-"""Training the TransHash hasher end to end: `config`, `data`, `objectives`, `learner` (a step), `loop` (a run)."""
+"""Training, fitting and averaging hashers: `run` has the public functions, `loop` the run, `learner` a step."""

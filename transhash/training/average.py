@@ -1,4 +1,4 @@
-"""A moving average of the weights, as long as a part of the run."""
+"""A moving average of the weights, whose length is a fraction of the run."""
 
 import numpy as np
 import torch
@@ -9,15 +9,16 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def averaging(module: nn.Module, length: float) -> AveragedModel:
-    """Return what averages a module's weights and statistics, one `update_parameters` a step.
+    """Make a moving average of a module's weights and statistics; call `update_parameters` after each step.
 
-    Step i of t weighs as i to the power of γ, so that the average reaches back the same part of the run however long
-    it is, and forgets where it began: the power function of Karras et al., *Analyzing and Improving the Training
+    Step i of t has a weight proportional to i to the power of γ. So the average covers the same fraction of a run of
+    any length, and forgets the start: the power function of Karras et al., *Analyzing and Improving the Training
     Dynamics of Diffusion Models*, CVPR 2024, equation 2.
 
     Args:
-        module: starts the average, which is a copy.
-        length: standard deviation of the steps' weights as part of the run; above 0, below a plain mean's 1/√12.
+        module: the initial value of the average, which is a copy.
+        length: standard deviation of the steps' weights as a fraction of the run, between 0 and that of a plain mean,
+            1/√12.
     """
     gamma = exponent(length)
 
@@ -32,6 +33,6 @@ def averaging(module: nn.Module, length: float) -> AveragedModel:
 
 
 def exponent(length: float) -> float:
-    """Return γ for a length, by algorithm 2 of the paper."""
+    """Compute γ from a length, by algorithm 2 of the paper."""
     square = length**-2
     return float(np.roots([1, 7, 16 - square, 12 - square]).real.max())

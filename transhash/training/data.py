@@ -1,8 +1,8 @@
-"""Training images: held out or dealt into batches, decoded and augmented.
+"""Training images: held out or divided into batches, decoded and augmented.
 
-All chance is a function of the seed and the place it falls: an epoch's order of (seed, epoch), an image's
-augmentation of (seed, epoch, image, turn). A run that goes on in the middle needs no state of any generator, and the
-number of worker processes changes nothing.
+All randomness is derived from the seed and the position in the run: the order of an epoch from (seed, epoch), the
+augmentation of an image from (seed, epoch, image, turn). So a run that resumes needs no generator state, and the
+number of worker processes does not change the result.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ from ..system.files import display
 from .config import TrainConfig
 
 _PREFETCHED = 4  # batches that a worker decodes ahead
-_TRIES = 100  # images of a class that are tried in place of one that cannot be read
+_TRIES = 100  # images of a class that are tried instead of one that cannot be read
 
 
 class Draw(NamedTuple):
-    """An image to read in an epoch, where it has come `turn` times before."""
+    """An image to read in an epoch, in which it has already been read `turn` times."""
 
     epoch: int
     place: int
@@ -38,7 +38,7 @@ class Draw(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An augmented image, its classes (classes,) float32, and what could not be read on the way.
+    """An augmented image, its classes (classes,) float32, and images that could not be read before it.
 
     Pixels are (3, H, W): uint8, or float32 and normalised where a part may be erased.
     """
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
 
 class TrainingBatch(NamedTuple):
-    """Samples side by side: pixels (n, 3, H, W), labels (n, classes), and what could not be read on the way."""
+    """Stacked samples: pixels (n, 3, H, W), labels (n, classes), and images that could not be read."""
 
     pixels: Tensor
     labels: Tensor
@@ -57,9 +57,12 @@ class TrainingBatch(NamedTuple):
 
 
 def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, ImageList]:
-    """Return a source without, and with only, a random `part` of every class (of an image's first, if it has more).
+    """Split off a random fraction `part` of every class; an image with several classes counts as its first.
 
-    Classes that are too small to hold out two, and keep two, keep all they have.
+    A class too small to hold out two images and keep two is kept whole.
+
+    Returns:
+        The images that are kept, and those that are held out.
     """
     rng = np.random.default_rng(seed)
     classes: dict[str, list[Item]] = {}
@@ -86,13 +89,13 @@ def fingerprint(source: ImageList) -> str:
 
 
 class LabelledImages(Dataset[Sample]):
-    """The images of a source, augmented, with their classes as ones among zeros.
+    """The images of a source, augmented, with their classes as multi-hot vectors.
 
-    In place of an image that cannot be read stands another of its class, so that a batch has always its size.
+    An image that cannot be read is replaced by another one of its class, so that batches keep their size.
     """
 
     def __init__(self, source: ImageList, names: tuple[str, ...], hasher: TransHasher, config: TrainConfig) -> None:
-        """Augment for `hasher` as `config` says. Raises TrainingError for a policy that timm does not have."""
+        """Augment for `hasher` by `config`. Raises TrainingError if timm does not have the policy."""
         ids = {name: place for place, name in enumerate(names)}
         self._source = source
         self._classes = len(names)
@@ -115,14 +118,16 @@ class LabelledImages(Dataset[Sample]):
                 std=hasher.preprocessing.std,
             )
         except (AssertionError, KeyError, ValueError) as error:
-            raise TrainingError(f"augment {config.augment!r}: no policy of timm; try rand-m9-mstd0.5") from error
+            raise TrainingError(
+                f"augment {config.augment!r}: timm has no such policy; try rand-m9-mstd0.5"
+            ) from error
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """Read and augment one image. Raises TrainingError if it and all others tried of its class are unreadable."""
+        """Read and augment one image. Raises TrainingError if neither it nor others of its class can be read."""
         rng = np.random.default_rng([self._seed, *draw])
         place = draw.place
         skipped: list[tuple[bytes, str]] = []
@@ -141,7 +146,7 @@ class LabelledImages(Dataset[Sample]):
         raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); take them out")
 
     def _augmented(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:
-        """Return augmented pixels (3, H, W); drawn again where timm asks Pillow for a posterization to 0 bits."""
+        """Augment an image to pixels (3, H, W); draws again if timm asks Pillow to posterize to 0 bits."""
         for _ in range(_TRIES):
             _seed_all(int(rng.integers(2**63)))
             with suppress(ValueError):
@@ -152,16 +157,16 @@ class LabelledImages(Dataset[Sample]):
 class PairedBatches(Sampler[list[Draw]]):
     """Every batch of a run, in order; each image has at least one other of its class in its batch.
 
-    Each epoch shuffles every class, cuts it into groups of two or three, and deals the shuffled groups out; a batch's
-    first and last image may be cut off from their groups, and the only image of a class is alone. An image with
-    several classes counts to its first. With `balanced`, every class is dealt as often as the mean class is large:
-    small ones repeat, large ones take turns.
+    Each epoch shuffles every class, cuts it into groups of two or three, and distributes the shuffled groups. The
+    first and last image of a batch may be cut off from their groups, and the only image of a class is alone. An image
+    with several classes counts as its first. With `balanced`, every class is drawn as often as the mean class is
+    large: small classes repeat, large ones take turns.
     """
 
     def __init__(
         self, firsts: np.ndarray[Any, Any], config: TrainConfig, start: int = 0, share: slice = slice(None)
     ) -> None:
-        """Deal out images of the first classes `firsts` (n,) int, from batch `start` on, a `share` of each batch."""
+        """Distribute images of first classes `firsts` (n,) int, from batch `start` on; take a `share` of each one."""
         self._classes = [np.flatnonzero(firsts == name) for name in np.unique(firsts)]
         self.size = min(config.batch_size, len(firsts))
         self._config = config
@@ -170,7 +175,7 @@ class PairedBatches(Sampler[list[Draw]]):
         self.per_epoch = max(1, len(firsts) // config.batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches to come."""
+        """Return the number of batches that remain."""
         return self._config.epochs * self.per_epoch - self._start
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -183,7 +188,7 @@ class PairedBatches(Sampler[list[Draw]]):
                 yield [Draw(epoch, *draw) for draw in draws[self._share].tolist()]
 
     def _deal(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        """Return the places of an epoch, and how often each has come before: (n, 2)."""
+        """Return the images of an epoch, each with the number of its earlier occurrences: (n, 2) int."""
         total = sum(map(len, self._classes))
         groups: list[np.ndarray[Any, Any]] = []
         for places in self._classes:
@@ -213,11 +218,11 @@ def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Gen
         stream: Any = iter(batches_of)
     try:
         yield from stream
-    except TrainingError as error:  # from a worker torch brings it with the traceback as its message
+    except TrainingError as error:  # torch puts the traceback of a worker into the message
         raise TrainingError(str(error).strip().rpartition(f"{TrainingError.__name__}: ")[2]) from None
     finally:
         if workers:
-            stream._shutdown_workers()  # at the end of the program they would be ended by SIGTERM, which they ignore
+            stream._shutdown_workers()  # at exit torch would send SIGTERM, which they ignore
 
 
 def _collate(samples: list[Sample]) -> TrainingBatch:
@@ -235,7 +240,7 @@ def _begin_worker(worker: int) -> None:
 
 
 def _seed_all(seed: int) -> None:
-    """Seed the three generators that timm's augmentation draws from; of torch's the CPU's alone, as it is quicker."""
+    """Seed the three generators that timm's augmentation draws from; for torch only that of the CPU."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Several processes, one batch: torch.distributed under accelerate's care."""
+"""One batch over several processes, with torch.distributed as accelerate sets it up."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def gathered(values: Tensor) -> Tensor:
-    """Return the rows of all processes, in their order, with gradients to each; `values` itself if there is one.
+    """Gather the rows of all processes, in order, with gradients to each; a single process gets `values` itself.
 
-    Every process computes the whole objective, so that pairs reach across processes. The gradient that comes back to
-    a process is summed over all, and the averaging over processes divides it by their number: what is left is the
-    gradient of one process that saw the whole batch.
+    Every process computes the whole objective, so that pairs span processes. The gradient that comes back to a
+    process is summed over all of them, and their average divides it by their number. The result is the gradient of a
+    single process that sees the whole batch.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return values
@@ -21,7 +21,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 class _Gathered(torch.autograd.Function):
-    """All processes' rows; on the way back, each process's gradients summed. torch's own has been deprecated."""
+    """Gathers rows forward and sums gradients backward; the one in torch is deprecated."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ def class_names(source: ImageList) -> tuple[str, ...]:
     unlabelled = next((image for image in source.images if not image.labels), None)
     if unlabelled:
         raise TrainingError(
-            f"'{display(unlabelled.path)}' has no label; put every image into a subfolder named after its class, or "
-            "use th fit, which needs no labels"
+            f"'{display(unlabelled.path)}' has no label; put every image into a subfolder named after its class, "
+            "list the images with their labels, or use th fit, which needs none"
         )
     names = [name for image in source.images for name in image.labels]
     classes = sorted(set(names))

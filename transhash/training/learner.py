@@ -1,4 +1,4 @@
-"""One step of training: network, objective, optimizer and average, on whatever devices there are."""
+"""One step of training: network, objective, optimizer and average, on the devices of this machine."""
 
 import math
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from .gather import gathered
 
 
 class Learner:
-    """Learns from batches. Under ``torchrun`` each process sees its share, and all end with the same weights."""
+    """Learns from batches. Under ``torchrun`` each process sees its share, and all get the same weights."""
 
     def __init__(self, hasher: TransHasher, config: TrainConfig, steps: int, *, several: bool = False) -> None:
-        """Train `hasher` in `steps` steps, on images of which some have `several` classes, or none has."""
+        """Train `hasher` in `steps` steps; `several` tells whether an image may have several classes."""
         self._hasher = hasher
         self._config = config
         self._steps = steps
@@ -51,26 +51,29 @@ class Learner:
 
     @property
     def processes(self) -> int:
-        """How many processes share a batch."""
+        """Number of processes that share a batch."""
         return self._accelerator.num_processes
 
     @property
     def process(self) -> int:
-        """Which of them this one is, from 0; 0 alone writes files."""
+        """Number of this process, from 0; only process 0 writes files."""
         return self._accelerator.process_index
 
     @property
     def state(self) -> State:
-        """What a step changes."""
+        """Everything that a step changes."""
         modules = dict(self._learning.items())
         if self._average:
             modules["average"] = self._average
         return State(modules, self._optimizer)
 
     def step(self, step: int, batches: Sequence[TrainingBatch]) -> tuple[float, float]:
-        """Learn from the batches of step `step`, from 0, and return the loss and the learning rate.
+        """Learn from the batches of step `step`, counted from 0.
 
-        Raises TrainingError if the loss is no number.
+        Returns:
+            The loss and the learning rate.
+
+        Raises TrainingError if the loss is not finite.
         """
         config = self._config
         part = optimizer.set_rate(self._optimizer, step, self._steps, config)
@@ -93,7 +96,7 @@ class Learner:
         return loss, config.lr * part
 
     def hasher(self) -> TransHasher:
-        """Return the hasher as it is now: the average of the weights, if there is one, and of the objective's."""
+        """Return the current hasher: the average of the weights, if any, with the objective's scale folded in."""
         learnt: Any = self._average.module if self._average else self._learning
         net = deepcopy(learnt["net"])
         _fuse_attention(net, fused=use_fused_attn() > 0)
@@ -119,7 +122,7 @@ class Learner:
         return values.to(self._hasher.device, non_blocking=True)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """Return pixels as the network takes them; uint8, which a GPU gets at a quarter of the bytes, are not yet."""
+        """Normalise pixels that come as uint8, which take a quarter of the transfer to a GPU."""
         if pixels.dtype != torch.uint8:
             return pixels
         mean, std = (
@@ -129,11 +132,11 @@ class Learner:
         return pixels.float().div_(255).sub_(mean).div_(std)
 
     def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Give each image a rectangle of another one, and a share of its label (CutMix), or leave all as they are."""
+        """Apply CutMix at random: each image gets a rectangle of another one, and a share of its label."""
         part = self._config.cutmix
         if not part or torch.rand(()) >= part:
             return pixels, labels
-        order = torch.randperm(len(labels))  # as they come, neighbours are of one class
+        order = torch.randperm(len(labels))  # neighbours in a batch are of one class
         mixed: tuple[Tensor, Tensor] = CutMix()(pixels[order], labels[order])
         return mixed
 
@@ -142,12 +145,12 @@ class Learner:
 
 
 def _seed(*numbers: int) -> None:
-    """Seed torch for whatever the network draws in a step, so that a run that goes on draws it again."""
+    """Seed torch for what the network draws in a step, so that a resumed run draws the same."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
 def _fuse_attention(net: nn.Module, *, fused: bool) -> None:
-    """Compute attention with torch's fused kernel, or with products of matrices."""
+    """Compute attention with torch's fused kernel, or with matrix products."""
     for module in net.modules():
         if isinstance(module, Attention):
             module.fused_attn = fused

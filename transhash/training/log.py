@@ -1,4 +1,4 @@
-"""A run's figures on disk, to plot: CSV always, TensorBoard if it is installed."""
+"""The log of a run, to plot: CSV, and TensorBoard if that is installed."""
 
 import csv
 import io
@@ -15,14 +15,14 @@ class RunLog:
     """Appends a row for each step to ``log.csv`` in a folder, and the same to TensorBoard's event files there."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Open the log of a run that goes on after `step` steps; rows of later steps, lost by a kill, are dropped.
+        """Open the log of a run that resumes after `step` steps; rows of later steps, lost by a kill, are dropped.
 
-        Raises TrainingError if a file stands there that is no such log, OSError if it cannot be written.
+        Raises TrainingError if another kind of file is there, OSError if the log cannot be written.
         """
         path = folder / "log.csv"
         rows = list(csv.reader(io.StringIO(path.read_text(errors="replace")))) if path.exists() else [list(COLUMNS)]
         if not rows or rows[0] != list(COLUMNS):
-            raise TrainingError(f"{path}: exists and is no log of a run; choose another output")
+            raise TrainingError(f"{path}: exists and is not the log of a run; choose another output")
         kept = [rows[0], *(row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step)]
         with files.replacing(path) as temporary, temporary.open("w", newline="") as file:
             csv.writer(file).writerows(kept)
@@ -31,7 +31,7 @@ class RunLog:
         self._board = _board(folder, step)
 
     def write(self, step: int, epoch: int, loss: float, lr: float, rate: float, validation: float | None) -> None:
-        """Append the figures of a step."""
+        """Append the results of a step."""
         score = "" if validation is None else f"{validation:.4f}"
         self._writer.writerow([step, epoch, f"{loss:.6g}", f"{lr:.4g}", f"{rate:.1f}", score])
         if self._board:

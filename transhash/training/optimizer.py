@@ -10,13 +10,13 @@ from .config import TrainConfig
 
 
 def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW over a network and an objective's own parameters, in groups with a learning rate each.
+    """Make AdamW for the parameters of a network and an objective, in groups with separate learning rates.
 
-    Heads and objective learn at the full rate, the two streams' blocks at `layer_decay` times that, and so on down to
-    the patches (Clark et al., *ELECTRA*, ICLR 2020). Weight decay falls on matrices only: not on biases, norms,
-    tokens or position embeddings. Each group keeps its highest rate as ``peak``.
+    Heads and objective learn at the full rate, the blocks of the two streams at `layer_decay` times that, and so on
+    down to the patches (Clark et al., *ELECTRA*, ICLR 2020). Weight decay applies to matrices only: not to biases,
+    norms, tokens or position embeddings. Each group keeps its highest rate as ``peak``.
     """
-    decay = config.layer_decay or 1.0  # None, where no run has settled it
+    decay = config.layer_decay or 1.0  # None if `TrainConfig.settled` was not called
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in [*net.named_parameters(), *objective.named_parameters(prefix="objective")]:
         matrix = parameter.ndim > 1 and not name.endswith(("token", "pos_embed"))
@@ -31,14 +31,14 @@ def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.
             for (below, matrix), parameters in groups.items()
         ],
         lr=config.lr,
-        fused=True,  # one pass over the weights: on a CPU several times as fast
+        fused=True,  # several times as fast on a CPU
     )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, config: TrainConfig) -> float:
-    """Set every group's learning rate for a step from 0: rising in a line, then as the schedule says.
+    """Set the learning rate of every group for a step, counted from 0: a linear rise, then the schedule.
 
-    Returns the part of the peak that is reached.
+    Returns the rate as a fraction of its peak.
     """
     rising = max(1, round(steps * config.warmup))
     if step < rising:
@@ -53,7 +53,7 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, config: Tr
 
 
 def _below_heads(name: str, blocks: int) -> int:
-    """Return how many layers lie between a parameter and the heads."""
+    """Count the layers between a parameter and the heads."""
     if name.startswith("backbone.blocks."):
         return 1 + blocks - int(name.split(".")[2])
     if name.startswith("backbone."):

@@ -1,6 +1,6 @@
-"""Hashers without labels: a projection of a pretrained backbone's features, fitted to a folder of images.
+"""Hashers without labels: a projection of a pretrained backbone's features, fitted to images.
 
-Both end as the hash head of a plain hasher, sign(W x + b), and so in a file like any other.
+Each projection becomes the hash head of a plain hasher, sign(W x + b).
 """
 
 from collections.abc import Callable
@@ -32,21 +32,13 @@ def fit(
     weights: str | Path | None = None,
     on_batch: Callable[[int, list[Skipped]], None] = lambda images, skipped: None,
 ) -> TransHasher:
-    """Fit a hasher to images without labels.
-
-    Args:
-        source: the images; labels are not looked at.
-        architecture: the network, with `groups` of 0: there is nothing to train local streams with.
-        config: the fit.
-        pretrained: take the weights that timm has for the backbone.
-        weights: take this safetensors file instead.
-        on_batch: called after every batch with the number of images in it and those that could not be read.
+    """Fit a hasher to images without labels; `transhash.fit` describes the arguments.
 
     Returns:
-        The hasher; `TransHasher.save` writes it.
+        The hasher, not saved.
 
-    Raises TrainingError if there are too few images, features that are no numbers, or more bits asked of itq than the
-    features have numbers; ModelError for the network's part.
+    Raises TrainingError if there are too few images, a feature is not finite, or itq has more bits than the features
+    have values; ModelError if the network cannot be built.
     """
     if not (pretrained or weights):
         raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
@@ -57,7 +49,9 @@ def fit(
     rng = np.random.default_rng(config.seed)
     places = np.sort(rng.permutation(len(source.images))[: config.sample])
     if config.method == "itq":
-        _check_directions(architecture.bits, len(places), head.in_features)  # before the features, which take long
+        _check_directions(
+            architecture.bits, len(places), head.in_features
+        )  # before computing features, which takes long
     sample = ImageList(source.root, [source.images[place] for place in places])
     features = _features(sample, hasher, on_batch)
     if len(features) < 2:
@@ -97,21 +91,21 @@ def itq(features: Floats, bits: int, iterations: int, rng: np.random.Generator) 
 
 
 def rotation(values: Floats, first: Floats, iterations: int) -> Floats:
-    """Return the rotation R (bits, bits) that alternation finds for min ‖sign(V R) - V R‖, from `first` on.
+    """Minimise ‖sign(V R) - V R‖ over rotations R (bits, bits) by alternation, starting with `first`.
 
     `values` V is (n, bits) float64, centered.
     """
     turned = first
     for _ in range(iterations):
         signs = np.where(values @ turned > 0, 1.0, -1.0)
-        left, _, right = np.linalg.svd(values.T @ signs)  # Procrustes: the nearest rotation from V to its codes
+        left, _, right = np.linalg.svd(values.T @ signs)  # Procrustes: the rotation that takes V nearest to its codes
         turned = left @ right
     return turned
 
 
 def lsh(features: Floats, bits: int, iterations: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw random planes through the mean (Charikar, *Similarity Estimation Techniques from Rounding Algorithms*,
-    STOC 2002). Arguments and result as of `itq`; `iterations` is not needed.
+    STOC 2002). Arguments and result are those of `itq`; `iterations` is not used.
     """
     return rng.standard_normal((bits, features.shape[1])), features.mean(axis=0)
 
@@ -132,7 +126,7 @@ PROJECTIONS: dict[str, Callable[[Floats, int, int, np.random.Generator], tuple[F
 
 
 def _features(source: ImageList, hasher: TransHasher, on_batch: Callable[[int, list[Skipped]], None]) -> Floats:
-    """Return the features (n, F) of the images that can be read."""
+    """Compute the features (n, F) float64 of the images that can be read."""
     found: list[NDArray[np.float32]] = []
     loaded = load(source, hasher.preprocess)
     while batch := list(islice(loaded, _BATCH)):

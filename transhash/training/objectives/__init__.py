@@ -1,4 +1,4 @@
-"""Objectives: what a batch of outputs costs under its labels. One class each, by the name that ``--loss`` takes."""
+"""Objectives: the cost of a batch of outputs given its labels. Each name that ``--loss`` accepts has a class."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,26 +16,26 @@ __all__ = ["Objective", "build"]
 def build(
     config: TrainConfig, bits: int, classes: int, *, several: bool = False, nested: Sequence[int] = ()
 ) -> Objective:
-    """Return the objective that `config.loss` names, for codes of `bits` and labels of `classes`.
+    """Make the objective `config.loss` for codes of `bits` bits and `classes` classes.
 
     With `nested` lengths it is the mean over those prefixes of the outputs and the whole (`Nested`).
-    `several` says that an image may have several of them, or none.
+    `several` tells whether an image may have several classes, or none.
 
-    γ and λ are those of the configuration, or the objective's own. GreedyHash's classifier starts from torch's
-    generator; targets depend on `bits` and `classes` alone.
+    γ and λ come from the configuration, or are the defaults of the objective. GreedyHash's classifier is initialised
+    from torch's generator; targets depend only on `bits` and `classes`.
     """
     settings = {name: getattr(config, name) for name in LOSSES[config.loss]}
-    given: dict[str, float] = {name: value for name, value in settings.items() if value is not None}
+    chosen: dict[str, float] = {name: value for name, value in settings.items() if value is not None}
     lengths = sorted({*nested, bits})
     if len(lengths) > 1:
         return Nested(lengths, [build(config, length, classes, several=several) for length in lengths])
     makers: dict[str, Callable[[], Objective]] = {
-        "transhash": lambda: Cauchy(**given),
-        "dch": lambda: Cauchy(**{"gamma": 20.0, **given}),
-        "dpsh": lambda: DPSH(**given),
+        "transhash": lambda: Cauchy(**chosen),
+        "dch": lambda: Cauchy(**{"gamma": 20.0, **chosen}),
+        "dpsh": lambda: DPSH(**chosen),
         "hashnet": lambda: HashNet(bits),
-        "greedyhash": lambda: GreedyHash(bits, classes, several=several, **given),
-        "csq": lambda: CSQ(bits, classes, **given),
+        "greedyhash": lambda: GreedyHash(bits, classes, several=several, **chosen),
+        "csq": lambda: CSQ(bits, classes, **chosen),
         "orthohash": lambda: OrthoHash(bits, classes),
         "dpn": lambda: DPN(bits, classes),
     }

@@ -1,15 +1,15 @@
-"""The contract of an objective, and what several of them share."""
+"""The base class of objectives, and functions that several of them use."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Objective(nn.Module):
-    """What a batch costs.
+    """The cost of a batch.
 
-    Called with the network's outputs (n, bits), real-valued, before any squashing; the labels (n, classes), 1 where
-    an image belongs to a class and 0 elsewhere; and the number of the step, from 0. Returns a scalar. Its own
-    parameters, if any, are trained beside the network and not kept in the hasher.
+    It is called with the network's outputs (n, bits), real-valued, before any squashing; the labels (n, classes), 1
+    where an image belongs to a class and 0 elsewhere; and the number of the step, from 0. It returns a scalar. Its
+    parameters, if any, are trained with the network and not kept in the hasher.
     """
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
@@ -17,12 +17,12 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
-        """Return a scale and a shift (bits,) that the network's outputs need before their signs are taken, if any."""
+        """Return a scale and a shift (bits,) to apply to the outputs before taking their signs, if there are any."""
         return None
 
 
 def widen(outputs: Tensor) -> Tensor:
-    """Return outputs in float32 or wider: sums over bits and pairs are no work for half precision."""
+    """Convert half-precision outputs to float32, in which sums over bits and pairs are accurate."""
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
@@ -33,7 +33,7 @@ def pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def balanced(cost: Tensor, similar: Tensor) -> Tensor:
-    """Return the mean over similar pairs plus the mean over dissimilar ones: both kinds weigh the same."""
+    """Return the mean over similar pairs plus the mean over dissimilar ones: both kinds have the same weight."""
     return _mean(cost[similar]) + _mean(cost[~similar])
 
 

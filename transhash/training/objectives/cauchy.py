@@ -1,5 +1,7 @@
-"""The Bayesian objective of TransHash (Chen et al., ICMR 2022, section 3.3), whose Cauchy likelihood and prior are
-those of Cao et al., *Deep Cauchy Hashing for Hamming Space Retrieval*, CVPR 2018.
+"""The Cauchy objective of Cao et al., *Deep Cauchy Hashing for Hamming Space Retrieval*, CVPR 2018, over whole codes.
+
+TransHash (Chen et al., ICMR 2022) sums such a cost over its streams, without tanh; ``docs/hasher.md`` lists how this
+objective differs from theirs.
 """
 
 import torch
@@ -8,8 +10,8 @@ from torch.nn import functional as F
 
 from .base import Objective, balanced, pairs, widen
 
-_NEAREST = 1e-6  # part of bits/2 below which a distance is taken for this: log(1 + γ/d) has no value at 0
-_SHORTEST = 1e-3  # length under which a code is not scaled up to 1: its gradient would be beyond any type
+_NEAREST = 1e-6  # distances are at least this fraction of bits/2, because log(1 + γ/d) is infinite at 0
+_SHORTEST = 1e-3  # shorter codes are not scaled up to length 1: the gradient would overflow
 
 
 class Cauchy(Objective):

@@ -1,4 +1,4 @@
-"""Objectives that give every class a target code and pull its images there."""
+"""Objectives that give every class a target code, and pull its images towards it."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from torch.nn import functional as F
 from .base import Objective, widen
 
 _SCALE, _MARGIN = 8.0, 0.2  # of OrthoHash's cosines: the defaults of the authors' code
-_SHORTEST = 1e-2  # length, usually √bits, under which OrthoHash scales no row up to 1: that gradient would explode
+_SHORTEST = 1e-2  # shorter rows, usually √bits long, are not scaled up to length 1: the gradient would explode
 _CANDIDATES = 100  # random sets of targets from which the best is taken
 
 
 def class_targets(bits: int, classes: int) -> Tensor:
-    """Return a target code of ±1 for every class, (classes, bits) float32, far from one another.
+    """Make a target code of ±1 for every class, (classes, bits) float32, far from one another.
 
     Rows of a Hadamard matrix and their opposites where `bits` is a power of two and they suffice, as Yuan et al.
-    choose their hash centers; they differ in half of all bits or more. Otherwise random bits: of some draws the one
-    whose nearest two targets are farthest apart. The same in every run, so that hashers can be averaged (`..soup`).
+    choose their hash centers; they differ in at least half of the bits. Otherwise random bits: of several draws, the
+    one whose two nearest targets are farthest apart. The same in every run, so that hashers can be averaged.
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = hadamard(bits)
@@ -56,7 +56,7 @@ def _random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 class Targeted(Objective):
-    """Holds the targets of the classes, and those of images with several: the majority, bit by bit."""
+    """Base of objectives with targets; an image with several classes has the majority of theirs, bit by bit."""
 
     targets: Tensor
     undecided: Tensor
@@ -68,7 +68,7 @@ class Targeted(Objective):
         self.register_buffer("undecided", _random_signs((bits,), torch.Generator().manual_seed(1)))
 
     def of(self, labels: Tensor) -> Tensor:
-        """Return the target (n, bits) of each image; where its classes draw, a fixed random bit."""
+        """Return the target (n, bits) of each image; a fixed random bit where its classes tie."""
         votes = labels @ self.targets
         return torch.where(votes == 0, self.undecided, votes.sign())
 
