@@ -1,5 +1,6 @@
 """`th train`."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ class _Bar(Watcher):
         self._score = ""
 
     def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
-        self._bar.reset(steps * step_images)
+        self._bar.total = steps * step_images
         self._bar.initial = self._bar.n = self._bar.last_print_n = step * step_images
+        self._bar.start_t = self._bar.last_print_t = time.time()  # loading torch is not part of the rate
         if step:
             render.note(f"resuming after step {step} of {steps}")
         if held_out:
@@ -92,8 +94,10 @@ class _Bar(Watcher):
         if result.validation is not None:
             self._score = f", mAP {result.validation:.4f}"
         self._bar.set_description(f"epoch {result.epoch}/{self._epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {result.loss:.3f}{self._score}", refresh=result.validation is not None)
+        self._bar.set_postfix_str(f"loss {result.loss:.3f}{self._score}", refresh=False)
         self._bar.update(result.images)
+        if result.validation is not None:
+            self._bar.refresh()
 
     def on_skip(self, path: bytes, reason: str) -> None:
         self._bar.clear()

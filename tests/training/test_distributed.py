@@ -178,7 +178,7 @@ def test_an_interrupted_run_of_two_processes_ends_as_one_process_does(command, p
     while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert "the same command resumes from there" in errors
     assert not (tmp_path / "two.safetensors").exists()
     done = two(*train)
