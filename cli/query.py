@@ -130,13 +130,17 @@ def query(
 
 
 def _to_device(index: "Collection", device: str) -> None:
-    """Search on a GPU, and say so if ``auto`` stays on the CPU."""
+    """Search on a GPU if that is possible; else on the CPU, with a remark if the user named the device."""
     from transhash import Index
+    from transhash.errors import BackendError
 
     if not isinstance(index, Index):
         raise click.UsageError(f"{index.location}: is on a server; --device works only with index folders")
-    reason = index.to(device)
-    if reason:
+    try:
+        reason = index.to(device)
+    except BackendError as error:
+        reason = str(error)
+    if reason and device != "auto":
         render.note(f"{reason}; searching on the CPU")
 
 

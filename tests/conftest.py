@@ -15,6 +15,9 @@ from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Th = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parent.parent

@@ -110,7 +110,7 @@ def bomb(path):
         (lambda path: ann(path, test=np.zeros((QUERIES, 99), bool)), "of two kinds"),
         (lambda path: ann(path, test=np.zeros((0, 100), bool)), "test: shape"),
         (lambda path: ann(path, train=np.zeros((50, 100), np.float32)), "vectors of float32"),
-        (lambda path: ann(path, neighbors=np.full((QUERIES, NEAREST), COUNT)), "a neighbour is no row"),
+        (lambda path: ann(path, neighbors=np.full((QUERIES, NEAREST), COUNT)), "a neighbour is not a row"),
         (lambda path: ann(path, neighbors=np.zeros((QUERIES, 3), int)), "neighbors .12, 3. and distances"),
         (lambda path: ann(path, distances=np.zeros((QUERIES, NEAREST), int)), "distances of int64"),
         (

@@ -86,7 +86,7 @@ def test_sync_follows_encode_sync(th, work, library):
     shutil.copytree(library / "photos", work / "photos")
     encode = ["encode", "photos", "-o", "c.h5", "--model", "phash", "--sync"]
     th(*encode, cwd=work)
-    th("index", "build", "c.h5", "-o", "i", cwd=work)
+    th("index", "build", "c.h5", "-o", "i", "--force", cwd=work)
     shutil.copy(work / "photos" / "cross" / "0.png", work / "photos" / "circle" / "0.png")
     shutil.copy(work / "photos" / "cross" / "1.png", work / "photos" / "new.png")
     (work / "photos" / "circle" / "1.png").unlink()

@@ -247,7 +247,7 @@ def test_too_few_patches_left_for_the_groups():
         ({"backbone": "no_such_vit"}, "no such model"),
         ({"backbone": "hf-hub:someone/something"}, "no such model"),
         ({"backbone": "resnet18"}, "resnet18"),
-        ({"backbone": "test_vit2"}, "test_vit2: no plain vision transformer with a class token"),
+        ({"backbone": "test_vit2"}, "test_vit2: not a plain vision transformer with a class token"),
         ({"image_size": 4}, "image-size 4: must be from 8"),
         ({"image_size": 5000}, "image-size 5000"),
         ({"stride": 9}, "gaps"),
