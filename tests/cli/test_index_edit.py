@@ -132,7 +132,7 @@ def test_filters_of_a_query(th, work):
     for filters, code, message in [
         (["--glob", "none/*"], 1, "no path in the index matches 'none/*'; paths look like 'circle/0.png' in '"),
         (["--label", "cross", "--glob", "circle/*"], 1, "no image passes all filters"),
-        (["--ids", "ids"], 1, "ids:2: 'x' is not an id; write one number per line"),
+        (["--ids", "ids"], 1, "ids: line 2: 'x' is not an id; write one number per line"),
     ]:
         done = th(*query, *filters, cwd=work, code=code)
         assert message in done.stderr
