@@ -10,7 +10,7 @@ import pytest
 from transhash.codes import open_codes
 from transhash.encoding.run import encode_to_file
 
-# Runs `th` with one function replaced by one that raises a signal when it has been called so many times.
+# Runs `th` with one function replaced by one that raises a signal at a chosen call.
 DRIVER = """
 import importlib, os, signal, sys
 module, name, calls, target, number, *arguments = sys.argv[1:]

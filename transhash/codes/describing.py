@@ -40,7 +40,7 @@ class Description:
 
 
 def describe_codes(path: str | Path) -> Description:
-    """Return what a codes file holds.
+    """Describe the contents of a codes file.
 
     Raises CodesError if there is no such file, or it is not a codes file or damaged.
     """

@@ -132,7 +132,7 @@ def _look(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
 
 
 def _identity(found: os.stat_result, path: bytes) -> object:
-    """Return what links, hard links and other names of a file share."""
+    """Return the identity that links, hard links and other names of a file share."""
     return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
 
 

@@ -1,4 +1,4 @@
-"""What to encode, with what, and where to: everything that can be refused before any image is read."""
+"""Plan an encoding run: check source, hasher and output before any image is read."""
 
 import os
 import re
@@ -108,8 +108,15 @@ def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSour
 
 
 def loaded_hasher(hasher: Hasher | str | Path, images: int | None, *, bf16: bool = False) -> Hasher:
-    """Return a hasher, loading it for so many `images` if it is a name or a path."""
-    return load_hasher(hasher, images, bf16=bf16) if isinstance(hasher, str | Path) else hasher
+    """Return a hasher; a name or a path is loaded for the number of `images` expected.
+
+    Raises TypeError for anything that is not a hasher.
+    """
+    if isinstance(hasher, str | Path):
+        return load_hasher(hasher, images, bf16=bf16)
+    if not (hasattr(hasher, "preprocess") and hasattr(hasher, "encode")):
+        raise TypeError(f"hasher is {type(hasher).__name__}; pass a name such as 'phash', a file, or a hasher")
+    return hasher
 
 
 def _model_of(target: Target) -> str:
