@@ -201,10 +201,10 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
 def change(name, first, fate, known):
     """What happens to a file between encoding and the search for duplicates."""
     if fate != "kept" and os.path.lexists(name):
-        if fate == "overwritten" and os.path.exists(name) and known:
+        if fate == "overwritten" and os.path.isfile(name) and known:
             with open(name, "r+b") as file:
                 file.write(b"?")
-        elif fate == "truncated" and os.path.exists(name):
+        elif fate == "truncated" and os.path.isfile(name):
             os.truncate(name, 0)
         elif fate in ("deleted", "folder", "replaced by a link"):
             os.unlink(name)

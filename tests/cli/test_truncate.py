@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from transhash_cli.main import cli
+from transhash_cli.group import cli
 
 import transhash
 from transhash.errors import TransHashError
