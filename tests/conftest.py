@@ -21,6 +21,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts backg
 Th = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parent.parent
+sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
+
+SLOW = {"th", "start", "command", "hasher_file", "benchmarks", "begin", "peak", "milvus", "cluster"}
+"""Fixtures that start processes or train."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as slow that use a fixture that is."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not SLOW.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -1,10 +1,15 @@
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+import transhash
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -12,8 +17,6 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built from a copy so that the repository stays clean."""
-    import shutil
-
     source, out = tmp_path_factory.mktemp("source") / "transhash", tmp_path_factory.mktemp("wheel")
     ignore = shutil.ignore_patterns(".git", "build", "*.egg-info", "th-demo", ".*_cache", ".venv", ".hypothesis")
     shutil.copytree(REPOSITORY, source, ignore=ignore)
@@ -59,11 +62,29 @@ def test_faiss_follows_the_platform(wheel):
     assert all("platform_machine" in line and "platform_system" in line for line in required)
 
 
+def test_the_tag_of_a_release_is_its_version(command, tmp_path):
+    """`.ci/tag` compares the tags of a commit, if it has any, with what `th --version` prints."""
+    shutil.copytree(REPOSITORY / ".ci", tmp_path / ".ci")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+        **{f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        "PATH": f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+
+    def run(*words):
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert run(".ci/tag").returncode == 0  # without a repository
+    for words in (["init"], ["commit", "--allow-empty", "-m", "x"], ["tag", "v" + transhash.__version__]):
+        assert run("git", *words).returncode == 0
+        assert run(".ci/tag").returncode == 0
+    run("git", "tag", "v99.0.0")
+    done = run(".ci/tag")
+    assert done.returncode == 1
+    assert done.stderr == f"The tag is v99.0.0, but th --version prints {transhash.__version__}.\n"
+
+
 def test_version_is_said_once():
-    import tomllib
-
-    import transhash
-
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert "version" not in project
     assert version("transhash") == transhash.__version__
