@@ -35,6 +35,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--prefer", multiple=True, type=_FOLDER, help="Folder whose images are kept rather than others.")
 @click.option("--reference", multiple=True, type=_FOLDER, help="Folder whose images are always kept.")
 @click.option("-o", "--output", type=options.Output(), help="File to write the clusters to: .csv or .jsonl.")
+@click.option("--report", "page", type=options.Output(), help="Also draw the clusters as a page on which to choose.")
 @click.option("--spare", is_flag=True, help="Print the paths of the images that could go, and nothing else.")
 @click.option("-0", "--null", is_flag=True, help="With --spare, end paths in NUL bytes, as xargs -0 takes them.")
 @options.JSON
@@ -46,6 +47,7 @@ def dedup(
     prefer: tuple[Path, ...],
     reference: tuple[Path, ...],
     output: Path | None,
+    page: Path | None,
     spare: bool,
     null: bool,
     as_json: bool,
@@ -56,6 +58,7 @@ def dedup(
     Examples:
         th dedup photos.index --suggest
         th dedup photos.index --radius 4 -o clusters.csv
+        th dedup photos.index --radius 4 --report page.html
         th dedup photos.index --radius 4 --spare -0 | th index remove photos.index --list - -0
 
     Nothing is deleted. The files are looked at: names of one file count once, and a file that is gone or has changed
@@ -65,6 +68,8 @@ def dedup(
         raise click.UsageError("--spare, --json and -o exclude each other")
     if output:
         _check_replaceable(output)
+    if page:
+        _check_page(page)
     if suggest:
         _suggest(images, as_json)
         return
@@ -92,8 +97,11 @@ def dedup(
     elif output:
         _write(described, output)
         render.note(f"wrote {output}")
-    else:
+    elif not page:
         _tables(described)
+    if page:
+        found.write_html(page)
+        render.note(f"wrote {page}")
     _notes(found)
 
 
@@ -202,6 +210,13 @@ def _check_replaceable(output: Path) -> None:
         return files.begins_with(there, beginning) or (there.is_file() and there.stat().st_size == 0)
 
     files.check_replaceable(output, is_ours, "a file of clusters")
+
+
+def _check_page(page: Path) -> None:
+    """Raise OutputError if `page` exists and is not an earlier page."""
+    from transhash.report.gallery import check_replaceable
+
+    check_replaceable(page)
 
 
 def _write(found: list[dict[str, Any]], output: Path) -> None:

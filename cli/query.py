@@ -58,6 +58,7 @@ _ORDERS = ("asymmetric", "embeddings")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--sheet", type=options.Output(), help="Also draw queries and matches as one PNG picture.")
+@click.option("--html", "page", type=options.Output(), help="Also draw them as one page of HTML, with thumbnails.")
 def query(
     location: Path | str,
     queries: tuple[Path, ...],
@@ -78,6 +79,7 @@ def query(
     as_json: bool,
     as_csv: bool,
     sheet: Path | None,
+    page: Path | None,
 ) -> None:
     """Find the images in an INDEX that are most similar to the QUERIES, images or one codes file.
 
@@ -85,7 +87,7 @@ def query(
     Examples:
         th query photos.index cat.jpg dog.jpg -k 10
         th query photos.index cat.jpg --radius 6 --json
-        th query photos.index cat.jpg --sheet matches.png
+        th query photos.index cat.jpg --sheet matches.png --html matches.html
         th query photos.index cat.jpg --glob 'cats/*' --glob 'dogs/*' --label young
         th query photos.index cat.jpg --rerank asymmetric
         th query milvus://localhost:19530/photos cat.jpg
@@ -101,6 +103,8 @@ def query(
 
     if sheet:
         _check_sheet(sheet, queries)
+    if page:
+        _check_page(page)
     index = transhash.open(location, mmap)
     if device != "cpu":
         _to_device(index, device)
@@ -127,6 +131,9 @@ def query(
         _tables(matches, columns)
     if sheet:
         _draw(matches, sheet)
+    if page:
+        matches.write_html(page)
+        render.note(f"wrote {page}")
 
 
 def _to_device(index: "Collection", device: str) -> None:
@@ -173,6 +180,13 @@ def _check_sheet(sheet: Path, queries: tuple[Path, ...]) -> None:
         return files.begins_with(there, _PNG) and not any(there.samefile(query) for query in queries)
 
     files.check_replaceable(sheet, is_ours, "an earlier sheet")
+
+
+def _check_page(page: Path) -> None:
+    """Raise OutputError if `page` exists and is not an earlier page."""
+    from transhash.report.gallery import check_replaceable
+
+    check_replaceable(page)
 
 
 def _draw(matches: "Matches", sheet: Path) -> None:

@@ -1,6 +1,7 @@
 """Shared fixtures: the real command, real pictures, a real (untrained) hasher."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ Th = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).parent.parent
 sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
 
-SLOW = {"th", "start", "command", "hasher_file", "benchmarks", "begin", "peak", "milvus", "cluster"}
+SLOW = {"th", "start", "command", "hasher_file", "benchmarks", "begin", "peak", "milvus", "cluster", "chromium"}
 """Fixtures that start processes or train."""
 
 
@@ -112,6 +114,19 @@ def left() -> Callable[[int], bool]:
         return True
 
     return look
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium, driven by Playwright; its event loop must not outlive the module."""
+    api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

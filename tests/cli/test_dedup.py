@@ -59,6 +59,16 @@ def test_table(th, photos):
     assert len(done.stdout.splitlines()) == 4
 
 
+def test_page(th, photos, tmp_path):
+    page = tmp_path / "d.html"
+    done = th("dedup", "i", "--radius", 6, "--report", page, cwd=photos)
+    assert (done.stdout, done.stderr.splitlines()[0]) == ("", f"wrote {page}")
+    assert page.read_text().count("<li>") == 3
+    page.write_text("notes")
+    done = th("dedup", "i", "--report", page, cwd=photos, code=1)
+    assert done.stderr == f"Error: {page}: exists and is not a report; choose another output\n"
+
+
 def test_what_could_go_is_removed_from_the_index(th, command, photos, tmp_path):
     import subprocess
 

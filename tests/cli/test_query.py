@@ -116,6 +116,17 @@ def test_sheet(th, library, tmp_path):
     (tmp_path / "s.txt").touch()
 
 
+def test_page(th, library, tmp_path):
+    page = tmp_path / "m.html"
+    done = th("query", "flat.index", "photos/cross/0.png", "-k", 4, "--html", page, cwd=library)
+    assert done.stderr.endswith(f"wrote {page}\n")
+    assert page.read_text().count("<li>") == 4
+    page.write_text("notes")
+    done = th("query", "flat.index", "photos/cross/0.png", "--html", page, cwd=library, code=1)
+    assert done.stderr == f"Error: {page}: exists and is not a report; choose another output\n"
+    assert page.read_text() == "notes"
+
+
 def test_one_unreadable_query_does_not_silence_the_others(th, library, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     done = th("query", "flat.index", "photos/cross/0.png", tmp_path / "bad.jpg", "--json", cwd=library)

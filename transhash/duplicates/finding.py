@@ -109,6 +109,25 @@ class Duplicates(Sequence[Cluster]):
         bits = f"{self.radius} bit{'s' if self.radius != 1 else ''}"
         return f"<Duplicates: {len(self)} clusters of {images} images within {bits}, {spare} spare>"
 
+    def write_html(self, path: str | Path) -> None:
+        """Draw the clusters side by side as one page of HTML, on which the choice can be changed and saved as a list.
+
+        As many clusters are drawn as have 1,000 images. Nothing is deleted. Raises OutputError if anything but an
+        earlier page stands at `path`.
+        """
+        from ..report.gallery import Tile, write_clusters  # loads Pillow and Jinja
+
+        tiles = [
+            [
+                Tile(path, distance, role=role, size=size)
+                for path, distance, role, size in zip(
+                    cluster.paths, cluster.distances.tolist(), cluster.roles, cluster.sizes.tolist(), strict=True
+                )
+            ]
+            for cluster in self
+        ]
+        write_clusters(Path(path), tiles, self.radius)
+
     @property
     def spare(self) -> list[str]:
         """Paths of all images that are not needed beside those that are kept."""

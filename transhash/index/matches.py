@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,6 +148,20 @@ class Matches:
 
         found = [self[query] for query in range(min(len(self), _DRAWN))]
         return draw(self.queries[:_DRAWN], [[(match.path, match.distance) for match in row] for row in found])
+
+    def write_html(self, path: str | Path) -> None:
+        """Draw the queries with their matches as one page of HTML, with thumbnails; it is whole or not there.
+
+        At most 100 matches of a query are drawn, and 1,000 in all. Raises OutputError if anything but an earlier page
+        stands at `path`.
+        """
+        from ..report.gallery import MOST, Tile, write_matches  # loads Pillow and Jinja
+
+        found = [
+            [Tile(match.path, match.distance, match.labels) for match in self[query]]
+            for query in range(min(len(self), MOST))
+        ]
+        write_matches(Path(path), self.queries, found)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a table with a row per match: query, rank, distance, id, labels, path, and score after re-ranking.

@@ -51,19 +51,19 @@ def html(sections: Sequence[Section], title: str = "") -> bytes:
         {**vars(section), "plots": plots(section), "tables": tables(section)} for section in sections
     ]
     charts = any(part["plots"] for part in parts)
-    scripts = [*([library()] if charts else []), _read("page.js")]
+    scripts = [*([library()] if charts else []), script("page.js")]
     summary = summarize(sections)
     text = (
         environment()
         .get_template("page.html")
         .render(
-            allowed=Markup(" ".join(f"'sha256-{_digest(script)}'" for script in scripts)),
+            allowed=allowed(scripts),
             title=title or _title(summary, sections),
             summary=summary,
             parts=parts,
             charts=charts,
             library=Markup(scripts[0]),
-            script=Markup(scripts[-1]),
+            script=scripts[-1],
             better=figures.better,
             digits=figures.number,
             label=figures.label,
@@ -90,6 +90,21 @@ def environment() -> Any:
     return made
 
 
+def allowed(scripts: Sequence[str]) -> Any:
+    """Return what a page's policy names so that the browser runs exactly these scripts."""
+    from markupsafe import Markup
+
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    return Markup(" ".join(f"'sha256-{digest}'" for digest in digests))
+
+
+def script(name: str) -> Any:
+    """Return a script of this package, as markup."""
+    from markupsafe import Markup
+
+    return Markup((resources(__package__) / "templates" / name).read_text(encoding="utf-8"))
+
+
 @cache
 def library() -> str:
     """Return the scripts that draw plots: Vega, Vega-Lite and Vega-Embed, as one."""
@@ -103,14 +118,6 @@ def _libraries() -> None:
     for name in ("altair", "jinja2", "vl_convert"):
         if find_spec(name) is None:
             raise ResultsError(f"reports need {name}; install it with: pip install 'transhash[report]'")
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _read(name: str) -> str:
-    return (resources(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _title(summary: Summary, sections: Sequence[Section]) -> str:

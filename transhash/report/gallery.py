@@ -1,0 +1,146 @@
+"""Pictures as one page of HTML that needs nothing beside it: matches of queries, and clusters of near-duplicates.
+
+Like a report (`page`), a page runs only its own script, by its digest, and loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from ..errors import ImageError
+from ..sources import decode
+from ..system.files import display
+from . import output
+from .page import allowed, environment, script
+
+MOST = 1000  # pictures of a page
+_MATCHES = 100  # of a query
+_SIDE = 240  # pixels of a thumbnail's longer side
+_START = b"<!doctype html>\n<!-- pictures of TransHash -->\n"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image of a page.
+
+    Attributes:
+        path: its path; it may hold undecodable bytes as surrogates.
+        distance: bits in which its code differs from the query's, or from the first image's of its cluster.
+        labels: its labels.
+        role: what it is in its cluster; empty for a match.
+        size: bytes of the file; -1 if not known.
+    """
+
+    path: str
+    distance: int | None = None
+    labels: tuple[str, ...] = ()
+    role: str = ""
+    size: int = -1
+
+    @property
+    def name(self) -> str:
+        """The path as printable text."""
+        return display(self.path)
+
+    @property
+    def key(self) -> str:
+        """The bytes of the path, in base64."""
+        return base64.b64encode(os.fsencode(self.path)).decode()
+
+    @property
+    def link(self) -> str:
+        """The address of the image's file."""
+        return Path(os.path.abspath(self.path)).as_uri()
+
+    @cached_property
+    def file(self) -> str:
+        """What the names of one file share; the path if no file is there."""
+        try:
+            found = os.stat(self.path)
+        except (OSError, ValueError):
+            return self.key
+        return f"{found.st_dev}-{found.st_ino}"
+
+    @property
+    def date(self) -> str:
+        """The day on which the file last changed; empty if no file is there."""
+        try:
+            return datetime.fromtimestamp(os.stat(self.path).st_mtime).date().isoformat()
+        except (OSError, ValueError, OverflowError):
+            return ""
+
+    @cached_property
+    def picture(self) -> str:
+        """A thumbnail as a data URI; empty if the image cannot be read."""
+        try:
+            image = decode.read(self.path, draft=_SIDE)
+        except ImageError:
+            return ""
+        image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+        small = io.BytesIO()
+        image.save(small, format="JPEG", quality=80)
+        return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+    @property
+    def pixels(self) -> str:
+        """Width and height of the upright image; empty if they cannot be read."""
+        if not self.picture:  # not safe to open
+            return ""
+        try:
+            with Image.open(self.path, formats=decode.FORMATS) as image:
+                sides = image.size
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        except Exception:  # HEIF, which `decode` alone opens, or damaged EXIF data
+            return ""
+        return " × ".join(map(str, reversed(sides) if turned else sides))
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise OutputError if anything but an earlier page of pictures stands at `path`."""
+    output.check(path, _START)
+
+
+def write_matches(path: Path, queries: Sequence[str], matches: Sequence[Sequence[Tile]]) -> None:
+    """Draw queries, each with its matches, as a page; it is whole or not there.
+
+    At most 100 matches of a query are drawn, and 1,000 in all. Raises OutputError as `check_replaceable` does.
+    """
+    shown: list[dict[str, Any]] = []
+    free = MOST
+    for query, found in zip(queries, matches, strict=True):
+        if free <= 0:
+            break
+        tiles = found[: min(_MATCHES, free)]
+        free -= max(1, len(tiles))
+        shown.append({"query": Tile(query), "tiles": tiles, "found": len(found)})
+    _write(path, "matches.html", shown=shown, queries=len(queries))
+
+
+def write_clusters(path: Path, clusters: Sequence[Sequence[Tile]], radius: int) -> None:
+    """Draw clusters of near-duplicates as a page on which the choice can be changed and saved as a list.
+
+    As many clusters are drawn as have 1,000 images. Raises OutputError as `check_replaceable` does.
+    """
+    shown: list[Sequence[Tile]] = []
+    for cluster in clusters:
+        if shown and sum(map(len, shown)) + len(cluster) > MOST:
+            break
+        shown.append(cluster)
+    _write(path, "clusters.html", shown=shown, clusters=len(clusters), radius=radius)
+
+
+def _write(path: Path, template: str, **values: Any) -> None:
+    code = script("clusters.js")
+    page = environment().get_template(template)
+    text = page.render(most=MOST, allowed=allowed([code]), script=code, **values)
+    output.write(path, text.encode("utf-8", "backslashreplace"), _START)
