@@ -7,8 +7,8 @@ from typing import Any
 
 from .records import Measurement
 
-SHARES = ("mAP", "AP", "P@", "precision", "recall", "share", "empty@")
-_HIGHER = (*SHARES[:5], "queries/s", "images/s", "rows/s", "G codes/s")
+SHARES = ("mAP", "µAP", "AP", "P@", "precision", "recall", "share", "empty@")
+_HIGHER = (*SHARES[:6], "queries/s", "images/s", "rows/s", "G codes/s")
 _COUNTED = ("bits", "codes", "numbers", "rows")
 _LOWER = ("empty@", "bytes", "MiB", "ms ", "build s", "s ", "s")
 

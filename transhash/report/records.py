@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
         id: what the lines of this run carry.
-        suite: ``accuracy``, ``search``, ``encode``, ``training``, ``scaling``, ``public`` or ``eval``.
+        suite: ``accuracy``, ``search``, ``encode``, ``copies``, ``training``, ``scaling``, ``public`` or ``eval``.
         title: one line for a person.
         command: what repeats it.
         date: of its start, ISO 8601 with the time zone.
