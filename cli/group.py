@@ -18,6 +18,7 @@ _SUMMARIES = {
     "index": "Build, inspect, tune and change search indexes.",
     "query": "Find the images in an index that are most similar to the queries.",
     "dedup": "Find near-duplicates.",
+    "serve": "Serve indexes over HTTP, with a page to search and browse them.",
     "eval": "Measure retrieval with labelled queries.",
     "protocol": "Split images as in published evaluations.",
     "demo": "Train, encode, index, query and evaluate on 1,797 digits.",

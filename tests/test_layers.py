@@ -78,6 +78,7 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "index": {"backends", "codes", "encoding", "hashers", "report", "sources"},
     "native": set(),
     "report": {"codes", "evaluation", "sources"},
+    "serving": {"codes", "duplicates", "hashers", "index", "sources"},
     "sources": {"codes"},
     "testing": {"backends", "codes", "index"},
     "training": {"encoding", "evaluation", "hashers", "sources"},
@@ -154,7 +155,9 @@ def test_no_imports_in_circles():
         ("jinja2", ("report.page",)),
         ("ray", ("encoding.ray_cluster",)),
         ("sklearn", ("datasets.digits", "demo")),
+        ("starlette", ("serving.http",)),
         ("triton", ("gpu.kernels",)),
+        ("uvicorn", ("serving.http.server",)),
         ("vl_convert", ("report.page",)),
     ],
 )

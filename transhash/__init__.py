@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .index.index import Index
     from .index.matches import Match, Matches
     from .report.evaluate import Evaluation, evaluate
+    from .serving.run import serve
     from .sources import open_source
     from .training.config import FitConfig, TrainConfig
     from .training.run import fit, shrink_hasher, soup, train
@@ -80,6 +81,7 @@ _HOMES = {
     "open_source": "sources",
     "query": "index.collection",
     "read_codes": "codes",
+    "serve": "serving.run",
     "shrink_hasher": "training.run",
     "soup": "training.run",
     "suggest_radius": "duplicates",
@@ -126,6 +128,7 @@ __all__ = [
     "open_source",
     "query",
     "read_codes",
+    "serve",
     "shrink_hasher",
     "soup",
     "suggest_radius",

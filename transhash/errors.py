@@ -12,6 +12,7 @@
     ├── SelectionError   a filter, path or id names nothing in an index
     ├── MismatchError    codes of different models or widths were put together
     ├── ResultsError     a results file is damaged or foreign
+    ├── ServingError     a service cannot start, or cannot take a request now
     └── OutputError      an output exists and is another kind of file, or cannot be written there
 
 A message is one line that says where, what is wrong, and how to fix it.
@@ -69,6 +70,10 @@ class MismatchError(TransHashError):
 
 class ResultsError(TransHashError):
     """A results file is damaged or foreign."""
+
+
+class ServingError(TransHashError):
+    """A service cannot start, or cannot take a request now."""
 
 
 class OutputError(TransHashError):

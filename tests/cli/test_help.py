@@ -6,7 +6,7 @@ from transhash_cli.group import cli
 
 import transhash
 
-COMMANDS = ["train", "fit", "soup", "shrink", "encode", "index build", "index info", "query", "eval", "demo"]
+COMMANDS = ["train", "fit", "soup", "shrink", "encode", "index build", "index info", "query", "serve", "eval", "demo"]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
 COMMANDS += ["codes info", "codes verify", "codes merge", "codes truncate", "codes export", "codes import"]
 COMMANDS += ["index add", "index remove", "index sync", "index merge", "index verify", "index tune", "dedup"]

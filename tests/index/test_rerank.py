@@ -13,7 +13,7 @@ from transhash import Codes, hamming, load_hasher, read_codes, write_codes
 from transhash.codes import ModelRef, Records
 from transhash.errors import CodesError, MismatchError, ModelError
 from transhash.hashers.transhash import TransHasher
-from transhash.index import rerank
+from transhash.index import local, rerank
 from transhash.index.local import LocalIndex
 from transhash.packing import pack, unpack
 from transhash.results import NO_DISTANCE, NO_ID, Nearest
@@ -140,7 +140,7 @@ KINDS = [("exact", None, {}), ("faiss", "flat", {}), ("faiss", "ivf", {"nlist": 
 @pytest.mark.parametrize("span", [2, 1 << 28])
 def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
     """By the ids that rows keep when others go; taken in stretches of one row, or all at once."""
-    monkeypatch.setattr(rerank, "_SPAN", span)
+    monkeypatch.setattr(local, "_SPAN", span)
     codes, outputs = some(3)
     index = LocalIndex.build(collection(codes), backend, kind, params)
     index.remove(np.arange(40) % 3 == 1)

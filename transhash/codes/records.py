@@ -88,6 +88,21 @@ class Records:
             return ()
         return tuple(self.label_names[place] for place in np.atleast_1d(self.labels[row]) if place != NO_LABEL)
 
+    def paths_of(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return the paths of rows (m,), in that order, as `paths` holds them."""
+        paths = self.paths
+        return paths.pick(rows) if isinstance(paths, StringTable) else [paths[row] for row in rows.tolist()]
+
+    def labels_of(self, rows: NDArray[np.int64]) -> list[tuple[str, ...]]:
+        """Return the labels of rows (m,), in that order."""
+        if self.labels is None:
+            return [()] * len(rows)
+        names = self.label_names
+        return [
+            tuple(names[place] for place in places if place != NO_LABEL)
+            for places in label_columns(self.labels[rows]).tolist()
+        ]
+
     def full_paths(self) -> Iterator[bytes]:
         """Yield every path with the root in front, reading some thousands at a time."""
         return (os.path.join(self.root, path) for path in self.paths)

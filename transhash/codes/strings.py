@@ -57,6 +57,14 @@ class StringTable(Sequence[bytes]):
             raise IndexError(index)
         return self.take(slice(index % len(self), index % len(self) + 1)).blob.tobytes()
 
+    def pick(self, places: NDArray[np.int64]) -> list[bytes]:
+        """Return the strings at some places (m,), in that order."""
+        if not isinstance(self.blob, np.ndarray):
+            return [self[place] for place in places.tolist()]
+        starts, ends = (np.asarray(self.offsets)[places + step].tolist() for step in (0, 1))
+        data = self.blob.data
+        return [bytes(data[start:end]) for start, end in zip(starts, ends, strict=True)]
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield the strings, reading a block at a time."""
         for block in self.slices():

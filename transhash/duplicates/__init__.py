@@ -6,7 +6,7 @@ for cluster in transhash.dedup("photos.index", radius=4):
 
 from .finding import KEEP, Cluster, Duplicates, dedup, spare_lines
 from .linking import components
-from .radius import Suggestion, default_radius, suggest_radius
+from .radius import Suggestion, default_radius, expected_pairs, suggest_radius
 
 __all__ = [
     "KEEP",
@@ -16,6 +16,7 @@ __all__ = [
     "components",
     "dedup",
     "default_radius",
+    "expected_pairs",
     "spare_lines",
     "suggest_radius",
 ]

@@ -64,7 +64,7 @@ def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
     two = (one + rng.integers(1, count, _PAIRS)) % count
     apart = np.bitwise_count(packed[one] ^ packed[two]).sum(axis=1, dtype=np.int64)
     most = bits // 8
-    chance = _expected_pairs(apart[apart > 0] / bits, count, bits, most)
+    chance = expected_pairs(apart[apart > 0] / bits, count, bits, most)
     rows = rng.choice(count, min(count, _SAMPLE), replace=False)
     nearest = hamming.top_k(packed[rows], packed, 2).distances[:, 1]
     near = tuple(int((nearest <= radius).sum()) for radius in range(most + 1))
@@ -73,8 +73,11 @@ def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
     return Suggestion(radius, near, tuple(chance.tolist()), len(rows))
 
 
-def _expected_pairs(apart: NDArray[np.float64], count: int, bits: int, most: int) -> NDArray[np.float64]:
-    """Return how many pairs of `count` unrelated images are expected within 0 to `most` bits, (most + 1,)."""
+def expected_pairs(apart: NDArray[np.float64], count: int, bits: int, most: int) -> NDArray[np.float64]:
+    """Return how many pairs of `count` unrelated images are expected within 0 to `most` bits, (most + 1,).
+
+    `apart` holds the distances of random pairs as shares of the `bits`.
+    """
     pairs = count * (count - 1) / 2
     mean, variance = (float(apart.mean()), float(apart.var())) if len(apart) else (0.0, 0.0)
     if not 0 < mean < 1 or variance == 0:

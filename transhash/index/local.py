@@ -4,6 +4,7 @@ Rows are chosen by masks here; `transhash.index.index.Index` is the API, with fi
 """
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from .rows import Changes
 
 _RECORDS = "records.h5"
 _BACKEND = "backend"
+_SPAN = 1 << 28  # bytes of codes that are taken from the backend at a time,
+_GAP = 1 << 14  # and rows between two that are taken together
 _IDS = "ids.safetensors"  # where they are not 0 to n - 1
 
 Params = Mapping[str, int]
@@ -214,6 +217,26 @@ class LocalIndex:
     def labels(self, id: int) -> tuple[str, ...]:
         """Return the labels of the image with an id: none, one or several. Raises SelectionError if there is none."""
         return self.records.names(self._row(id))
+
+    def packed(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the codes of images, (m, bits/8) uint8, in the order of their ids (m,).
+
+        Rows that are near each other are read together: for one code a backend may go over all that it has.
+
+        Raises SelectionError if an id is not in the index; BackendError if the type does not keep its codes.
+        """
+        rows, place = np.unique(self.ids.rows(ids), return_inverse=True)
+        codes = np.empty((len(rows), self.model.bits // 8), np.uint8)
+        ends = [*(np.flatnonzero(np.diff(rows) > _GAP) + 1).tolist(), len(rows)]
+        start = 0
+        while start < len(rows):
+            first = int(rows[start])
+            stop = int(np.searchsorted(rows, first + _SPAN // codes.shape[1]))
+            stop = min(stop, ends[bisect_right(ends, start)])
+            stretch = self.backend.reconstruct(first, int(rows[stop - 1]) + 1)
+            codes[start:stop] = stretch[rows[start:stop] - first]
+            start = stop
+        return codes[place]
 
     def codes(self) -> Codes:
         """Return the codes that were indexed, in memory, with what belongs to them.

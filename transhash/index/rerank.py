@@ -36,7 +36,6 @@ from ..system.files import display
 if TYPE_CHECKING:
     from .local import LocalIndex
 
-_SPAN = 1 << 28  # bytes of codes that are taken from an index at a time
 _HELD = 1 << 28  # bytes of embeddings that are in memory at a time
 _BYTES = unpack(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64)  # the signs in each byte, (256, 8)
 
@@ -133,7 +132,7 @@ def by_outputs(index: "LocalIndex", found: Nearest, outputs: NDArray[np.floating
     Raises BackendError if the index type does not give codes back; else as `asymmetric` does.
     """
     ids = _ids(found)
-    codes = _codes(index, ids)
+    codes = index.packed(ids)
     return _named(asymmetric(_numbered(found, ids), outputs, codes), ids)
 
 
@@ -226,17 +225,3 @@ def _numbered(found: Nearest, ids: NDArray[np.int64]) -> Nearest:
 def _named(ranked: ScoredNearest, ids: NDArray[np.int64]) -> ScoredNearest:
     """Undo `_numbered`."""
     return ScoredNearest(np.append(ids, NO_ID)[ranked.ids], ranked.distances, ranked.scores)
-
-
-def _codes(index: "LocalIndex", ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the codes of ascending ids, by stretches: for one code a backend may pass over all it has."""
-    rows, width = index.ids.rows(ids), index.model.bits // 8
-    codes = np.empty((len(rows), width), np.uint8)
-    start = 0
-    while start < len(rows):
-        first = int(rows[start])
-        stop = int(np.searchsorted(rows, first + _SPAN // width))
-        stretch = index.backend.reconstruct(first, int(rows[stop - 1]) + 1)
-        codes[start:stop] = stretch[rows[start:stop] - first]
-        start = stop
-    return codes

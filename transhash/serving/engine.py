@@ -1,0 +1,146 @@
+"""The engine of the service: indexes by name, and queries that are answered together. It knows nothing of HTTP."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import SelectionError, ServingError
+from ..index.locations import is_server
+from ..system.files import display
+from .batching import BoundedPool
+from .encoder import Encoded, QueryEncoder
+from .monitor import Monitor
+from .queries import Page, Query
+from .served import ServedIndex
+
+_WATCH = 0.5  # seconds between two looks at the index folders
+_WAITING = 256  # calls that wait for a thread
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Answers queries about some indexes from any thread.
+
+        with Engine(["photos.index"]) as engine:
+            page = engine.search(Query(id=7)).result()
+            encoded = engine.encode(Path("cat.jpg").read_bytes()).result()
+            page = engine.search(Query(packed=encoded.packed)).result()
+
+    An index that is replaced on disk is opened and verified in the background, and served from the next batch of
+    queries on.
+
+    Attributes:
+        indexes: what is served, by name; the first is the default.
+        monitor: receives measurements.
+    """
+
+    def __init__(
+        self,
+        locations: Sequence[str | Path],
+        *,
+        images: str | Path | None = None,
+        model: str | Path | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
+        """Open indexes and start the threads.
+
+        Args:
+            locations: index folders, or collections on a server.
+            images: the folder of the images; by default the one that was encoded.
+            model: the file of the hasher, if it is not where the images were encoded.
+            monitor: receives measurements.
+
+        Raises ServingError without any location, or if `images` is not a folder; what `transhash.open` raises.
+        """
+        if not locations:
+            raise ServingError("nothing to serve; name an index")
+        if images is not None and not os.path.isdir(images):
+            raise ServingError(f"{display(images)}: not a folder; name the folder of the images")
+        self.monitor = monitor or Monitor()
+        self._pool = BoundedPool("decode", min(8, os.cpu_count() or 1), _WAITING)
+        self._others = BoundedPool("work", 4, _WAITING)
+        self._encoders: dict[str, QueryEncoder] = {}
+        self.indexes: dict[str, ServedIndex] = {}
+        self._stopped = threading.Event()
+        folder = None if images is None else Path(images)
+        for location in locations:
+            name = _free_name(location, self.indexes)
+            self.indexes[name] = ServedIndex(name, location, folder, self.monitor)
+        for served in self.indexes.values():
+            served.encoder = self._encoder(str(model or served.snapshot.model.name))
+        self._watcher = threading.Thread(target=self._watch, name="transhash-watch", daemon=True)
+        self._watcher.start()
+
+    def __enter__(self) -> "Engine":
+        """Return the engine."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the engine."""
+        self.close()
+
+    def index(self, name: str | None = None) -> ServedIndex:
+        """Return an index by its name, or the first. Raises SelectionError if none has that name."""
+        if name is None:
+            return next(iter(self.indexes.values()))
+        if name not in self.indexes:
+            raise SelectionError(f"no index {name!r} here; there are: {', '.join(map(repr, self.indexes))}")
+        return self.indexes[name]
+
+    def search(self, query: Query, index: str | None = None) -> "Future[Page]":
+        """Answer a query of an index.
+
+        The future raises SelectionError for an unknown id or a filter that matches nothing, MismatchError for a code
+        of another length. Raises BusyError at once if too many queries are waiting.
+        """
+        return self.index(index).queue.submit(query)
+
+    def encode(self, image: bytes, index: str | None = None, *, outputs: bool = False) -> "Future[Encoded]":
+        """Encode an image file that is in memory with the hasher of an index; see `QueryEncoder.encode`."""
+        served = self.index(index)
+        assert served.encoder is not None
+        return served.encoder.encode(image, served.snapshot.model, outputs)
+
+    def work(self, function: Callable[..., T], *args: Any) -> "Future[T]":
+        """Call a function in a thread of the engine. Raises BusyError if too many calls are waiting."""
+        return self._others.submit(function, *args)
+
+    def refresh(self) -> None:
+        """Open the indexes that were replaced on disk."""
+        for served in self.indexes.values():
+            served.refresh()
+
+    def close(self) -> None:
+        """Answer what is waiting, and end the threads."""
+        self._stopped.set()
+        self._watcher.join()
+        self._pool.close()
+        self._others.close()
+        for encoder in self._encoders.values():
+            encoder.close()
+        for served in self.indexes.values():
+            served.close()
+
+    def _encoder(self, model: str) -> QueryEncoder:
+        if model not in self._encoders:
+            self._encoders[model] = QueryEncoder(model, self._pool, self.monitor)
+        return self._encoders[model]
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_WATCH):
+            self.refresh()
+
+
+def _free_name(location: str | Path, taken: dict[str, ServedIndex]) -> str:
+    """Return a name for an index: that of its folder or collection, with a number if it is taken."""
+    path = str(location).rstrip("/")
+    name = display(path.rpartition("/")[2] if is_server(location) else Path(os.path.abspath(path)).name)
+    name = name.removesuffix(".index") or "index"
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name}-{number}", number + 1
+    return found

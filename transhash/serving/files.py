@@ -1,0 +1,109 @@
+"""The image files of an index: only files that it holds, and only inside the folder of its images."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import SelectionError
+from ..system.files import display
+from .snapshot import Snapshot
+
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a pipe does not block
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known about the file of an image now.
+
+    Attributes:
+        state: "present", "missing", or "archived" for a member of an archive or table.
+        size: bytes; None if unknown.
+        modified: seconds since 1970; None if unknown.
+    """
+
+    state: str
+    size: int | None = None
+    modified: float | None = None
+
+
+class ImageFolder:
+    """The folder that the images of an index are in.
+
+    Attributes:
+        root: the folder; None if images are not served.
+    """
+
+    def __init__(self, root: bytes | None) -> None:
+        """Take the folder; with None there are no files."""
+        self.root = root
+        self._real = None if root is None else os.path.realpath(root)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, images: Path | None) -> "ImageFolder":
+        """Return the folder for an index: `images`, or else the folder that was encoded."""
+        if images is not None:
+            return cls(os.path.abspath(os.fsencode(images)))
+        root = snapshot.local.records.root if snapshot.is_local else b""
+        return cls(root or None)
+
+    def full_path(self, path: bytes) -> bytes:
+        """Return the full path of an image. Raises SelectionError if images are not served."""
+        if self.root is None:
+            raise SelectionError("the index names no single folder of images; start the server with --images DIR")
+        return os.path.join(self.root, path)
+
+    @contextmanager
+    def opened(self, path: bytes) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+        """Open the file of an image for reading.
+
+        Raises SelectionError if it is not there, is not a regular file, or lies outside the folder, also by a link.
+        """
+        full = self.full_path(path)
+        gone = SelectionError(f"{display(path)}: not in the image folder")
+        try:
+            handle = os.open(full, _OPEN)
+        except (OSError, ValueError):
+            raise gone from None
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode) or not self._holds(full, found):
+                raise gone
+            yield file, found
+
+    def inside(self, folder: str) -> Path:
+        """Return a folder below the image folder. Raises SelectionError for any other."""
+        full = os.path.realpath(self.full_path(os.fsencode(folder)))
+        if not self._is_below(full) or not os.path.isdir(full):
+            raise SelectionError(f"{display(folder)}: not a folder of the images")
+        return Path(os.fsdecode(full))
+
+    def facts(self, path: bytes) -> FileFacts:
+        """Look at the file of an image without opening it for good."""
+        try:
+            with self.opened(path) as (_, found):
+                return FileFacts("present", found.st_size, found.st_mtime)
+        except SelectionError:
+            return FileFacts("archived" if self._in_archive(path) else "missing")
+
+    def _holds(self, full: bytes, opened: os.stat_result) -> bool:
+        """Return whether the opened file is the one that lies, without links, inside the folder."""
+        real = os.path.realpath(full)
+        try:
+            there = os.stat(real)
+        except OSError:
+            return False
+        return self._is_below(real) and (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def _is_below(self, real: bytes) -> bool:
+        assert self._real is not None
+        return real == self._real or real.startswith(os.path.join(self._real, b""))
+
+    def _in_archive(self, path: bytes) -> bool:
+        parent = os.path.dirname(self.full_path(path))
+        while len(parent) > 1 and not os.path.exists(parent):
+            parent = os.path.dirname(parent)
+        return os.path.isfile(parent)

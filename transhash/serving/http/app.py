@@ -1,0 +1,36 @@
+"""The application: routes and what stands before them."""
+
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route as StarletteRoute
+
+from . import problems
+from .guard import Guard
+from .routes import ROUTES
+from .service import Service
+
+
+def create_app(service: Service) -> Starlette:
+    """Return the ASGI application that answers with an engine."""
+    middleware = []
+    if service.origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=service.origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type"],
+            )
+        )
+    open_paths = frozenset(route.path for route in ROUTES if route.is_open)
+    middleware.append(Middleware(Guard, service=service, open_paths=open_paths))
+    return Starlette(
+        routes=[
+            StarletteRoute(route.path, partial(route.handler, service), methods=[route.method]) for route in ROUTES
+        ],
+        middleware=middleware,
+        exception_handlers=problems.HANDLERS,
+    )

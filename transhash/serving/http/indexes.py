@@ -1,0 +1,60 @@
+"""Handlers that tell what is served, and in which state the server is."""
+
+import os
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ... import __version__
+from ...duplicates import default_radius
+from ..encoder import MAX_BYTES
+from ..queries import MAX_K
+from ..served import ServedIndex
+from .answers import answer
+from .schemas import Health, Indexes, IndexInfo, IndexState, Readiness, Word
+from .service import Service
+
+THUMBNAIL_SIZES = (64, 128, 256, 512, 1024)
+
+
+async def indexes(service: Service, request: Request) -> Response:
+    """List the indexes and what the server allows."""
+    described = [_described(served) for served in service.engine.indexes.values()]
+    return answer(
+        Indexes(described, service.allow_trash, MAX_BYTES, MAX_K, list(THUMBNAIL_SIZES), __version__),
+    )
+
+
+async def health(service: Service, request: Request) -> Response:
+    """Tell that the process answers."""
+    return answer(Health("ok"))
+
+
+async def readiness(service: Service, request: Request) -> Response:
+    """Tell whether requests are answered, and by which states of the indexes."""
+    served = service.engine.indexes.values()
+    states = [IndexState(index.name, index.snapshot.generation, index.fault or None) for index in served]
+    status = "stopping" if service.stopping else "stale" if any(state.fault for state in states) else "ready"
+    shown = states if service.admits(request) else None
+    return answer(Readiness(status, shown), 503 if service.stopping else 200)
+
+
+def _described(served: ServedIndex) -> IndexInfo:
+    snapshot, folder = served.state
+    model = snapshot.model
+    return IndexInfo(
+        name=served.name,
+        count=len(snapshot),
+        bits=model.bits,
+        model=model.name,
+        type=snapshot.type,
+        generation=snapshot.generation,
+        root=None if folder.root is None else os.fsdecode(folder.root),
+        labels=len(snapshot.label_counts) if snapshot.is_local else 0,
+        images=folder.root is not None,
+        codes=snapshot.is_local,
+        reranks=["asymmetric"] if model.name != "phash" and snapshot.is_local else [],
+        default_radius=default_radius(model),
+        words=[Word(within, word) for within, word in snapshot.words],
+        fault=served.fault or None,
+    )

@@ -1,0 +1,108 @@
+"""Read what a request carries: parameters, a JSON body, or an image; within limits, and never onto the disk."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from ..encoder import MAX_BYTES
+from .problems import Problem, bad_request
+
+MAX_JSON = 1 << 20  # bytes
+BODY_SECONDS = 30.0  # that a body may take to arrive
+
+_ENVELOPE = 1 << 16  # bytes of a multipart body besides the image
+
+Body = TypeVar("Body")
+
+
+class _Memory(MultiPartParser):
+    """Keeps files in memory, however large: the body as a whole is limited."""
+
+    spool_max_size = MAX_BYTES + _ENVELOPE + 1
+
+
+def whole(request: Request, name: str, default: int, low: int, high: int) -> int:
+    """Return a whole number among the parameters. Raises Problem if it is not one from `low` to `high`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+        raise bad_request(f"{name}: must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def known(request: Request, name: str, values: tuple[str, ...]) -> str:
+    """Return a parameter that is one of some values, by default the first. Raises Problem for another."""
+    text = request.query_params.get(name, values[0])
+    if text not in values:
+        raise bad_request(f"{name}: choose one of {', '.join(values)}")
+    return text
+
+
+def media_type(request: Request) -> str:
+    """Return the type of the body, in lower case and without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def document(request: Request, kind: type[Body]) -> Body:
+    """Read a JSON body. Raises Problem if it is not as documented."""
+    if media_type(request) != "application/json":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON, with Content-Type: application/json")
+    data = b"".join([chunk async for chunk in _limited(request, MAX_JSON)])
+    return parsed(data, kind)
+
+
+def parsed(data: bytes | str, kind: type[Body]) -> Body:
+    """Return a JSON document as a struct. Raises Problem if it is not one."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_request(f"the body is not as documented: {error}") from None
+
+
+async def upload(request: Request) -> tuple[bytes, str]:
+    """Read a multipart body: the part ``image``, and the part ``query``, by default an empty object.
+
+    Raises Problem if there is no image, or something else.
+    """
+    try:
+        stream: Any = _limited(request, MAX_BYTES + _ENVELOPE)
+        form = await _Memory(request.headers, stream, max_files=2, max_fields=2, max_part_size=_ENVELOPE).parse()
+    except (MultiPartException, KeyError) as error:
+        raise bad_request(f"the body is not as documented: {getattr(error, 'message', error)}") from None
+    try:
+        image, query = form.get("image"), form.get("query", "{}")
+        if not isinstance(image, UploadFile) or set(form) - {"image", "query"}:
+            raise bad_request("the body needs a part named image with a file name, and may have one named query")
+        return await image.read(), query if isinstance(query, str) else (await query.read()).decode(
+            "utf-8", "replace"
+        )
+    finally:
+        await form.close()
+
+
+async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives. Raises Problem if it is too large or takes too long."""
+    too_large = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {most:,} bytes")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise too_large
+    size, deadline = 0, time.monotonic() + BODY_SECONDS
+    stream = request.stream()
+    try:
+        while chunk := await asyncio.wait_for(anext(stream, b""), deadline - time.monotonic()):
+            size += len(chunk)
+            if size > most:
+                raise too_large
+            yield chunk
+    except TimeoutError:
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body took more than {BODY_SECONDS:.0f} seconds") from None
+    except ClientDisconnect:
+        raise bad_request("the connection was closed before the body was complete") from None

@@ -1,0 +1,81 @@
+"""What the handlers of requests share."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from starlette.requests import HTTPConnection, Request
+
+from ..engine import Engine
+from ..served import ServedIndex
+from .metrics import Metrics
+
+COOKIE = "transhash"
+ANSWER_SECONDS = 60.0  # after which a request ends without an answer
+
+T = TypeVar("T")
+
+
+@dataclass
+class Service:
+    """An engine, and what its clients may do.
+
+    Attributes:
+        engine: answers the queries.
+        metrics: counts what happens.
+        token: what clients must show; empty if nothing.
+        origins: other sites whose pages may read the answers.
+        allow_trash: whether clients may move files to the trash.
+        hosts: the names under which the server is reached; any if empty.
+        stopping: whether the server finishes what it has begun.
+    """
+
+    engine: Engine
+    metrics: Metrics
+    token: str = ""
+    origins: tuple[str, ...] = ()
+    allow_trash: bool = False
+    hosts: frozenset[str] = field(default_factory=frozenset)
+    stopping: bool = False
+
+    def index(self, request: Request) -> ServedIndex:
+        """Return the index that the parameter ``index`` names. Raises SelectionError if there is none."""
+        return self.engine.index(request.query_params.get("index"))
+
+    def admits(self, request: HTTPConnection) -> bool:
+        """Return whether a request shows the token, in its header or as the cookie of a session."""
+        if not self.token:
+            return True
+        kind, _, shown = request.headers.get("authorization", "").partition(" ")
+        shown = shown.strip() if kind.lower() == "bearer" else ""
+        return self.is_token(shown) | hmac.compare_digest(
+            request.cookies.get(COOKIE, "").encode(), self.session.encode()
+        )
+
+    def is_token(self, text: str) -> bool:
+        """Compare a text with the token, in a time that does not depend on either."""
+        return hmac.compare_digest(_digest(text), _digest(self.token))
+
+    @cached_property
+    def session(self) -> str:
+        """What the cookie of a session holds: not the token, and another text after a restart."""
+        return hmac.digest(self.token.encode(), secrets.token_bytes(32), "sha256").hex()
+
+    async def work(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function that may take long in a thread. Raises BusyError if too many calls are waiting."""
+        return await result(self.engine.work(function, *args))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+async def result(future: "Future[T]") -> T:
+    """Wait for an answer of the engine without blocking others. Raises TimeoutError if it takes too long."""
+    return await asyncio.wait_for(asyncio.wrap_future(future), ANSWER_SECONDS)
