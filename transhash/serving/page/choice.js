@@ -1,0 +1,90 @@
+/** Which images go: what the rule chose, and what was changed by hand, cluster by cluster. */
+
+const FIXED = ["reference", "changed", "missing"];
+
+/** Return whether an image must stay as it is: one of a reference folder, or one whose file is not what was encoded. */
+export const isFixed = (image) => FIXED.includes(image.role);
+
+export class Choice {
+  #changes = new Map(); // from the number of a cluster to {removed, spare, freed, before, empty}
+  #spare;
+  #bytes;
+  #store;
+  #listeners = [];
+
+  /** Begin with the first page of an answer, and with what was changed by hand before the page was loaded again. */
+  constructor(answer, store) {
+    this.#spare = answer.spare_ids;
+    this.#bytes = answer.totals.spare_bytes;
+    this.#store = store;
+    try {
+      this.#changes = new Map(JSON.parse(localStorage.getItem(store) ?? "[]"));
+    } catch {
+      this.#changes = new Map();
+    }
+  }
+
+  /** Call a function after every change. */
+  listen(listener) {
+    this.#listeners.push(listener);
+  }
+
+  /** Return the ids of a cluster's images that go. */
+  removed(cluster) {
+    return new Set(this.#changes.get(cluster.cluster)?.removed ?? spareOf(cluster));
+  }
+
+  /** Let exactly these images of a cluster go. */
+  choose(cluster, removed) {
+    const spare = spareOf(cluster);
+    const ids = cluster.images.filter((image) => removed.has(image.id) && !isFixed(image)).map((image) => image.id);
+    if (ids.length === spare.length && ids.every((id) => spare.includes(id))) this.#changes.delete(cluster.cluster);
+    else this.#changes.set(cluster.cluster, { removed: ids, spare, freed: freed(cluster, ids), before: cluster.spare_bytes, empty: isEmpty(cluster, ids) });
+    this.#tell();
+  }
+
+  /** Forget what was changed by hand. */
+  reset() {
+    this.#changes.clear();
+    this.#tell();
+  }
+
+  /** The ids of all images that go, also of clusters that were not loaded yet. */
+  get ids() {
+    const changes = [...this.#changes.values()];
+    const replaced = new Set(changes.flatMap((change) => change.spare));
+    return [...this.#spare.filter((id) => !replaced.has(id)), ...changes.flatMap((change) => change.removed)];
+  }
+
+  /** The bytes that this frees. */
+  get bytes() {
+    return [...this.#changes.values()].reduce((sum, change) => sum + change.freed - change.before, this.#bytes);
+  }
+
+  /** The number of clusters that were changed by hand. */
+  get changed() {
+    return this.#changes.size;
+  }
+
+  /** The number of clusters of which nothing stays. */
+  get emptied() {
+    return [...this.#changes.values()].filter((change) => change.empty).length;
+  }
+
+  #tell() {
+    try {
+      if (this.#changes.size) localStorage.setItem(this.#store, JSON.stringify([...this.#changes]));
+      else localStorage.removeItem(this.#store);
+    } catch {
+      // A full store: the choice lasts as long as the page.
+    }
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+const spareOf = (cluster) => cluster.images.filter((image) => image.role === "spare").map((image) => image.id);
+
+const freed = (cluster, ids) => cluster.images.reduce((sum, image) => sum + (ids.includes(image.id) ? (image.bytes ?? 0) : 0), 0);
+
+/** Return whether no image of a cluster stays that is there. */
+const isEmpty = (cluster, ids) => cluster.images.every((image) => ids.includes(image.id) || image.role === "missing");

@@ -1,0 +1,87 @@
+/** The view of near-duplicates: rules, clusters, and what will go. */
+
+import { getWhenDone } from "./api.js";
+import { Choice } from "./choice.js";
+import { drawCluster } from "./clusters.js";
+import { h, icon } from "./dom.js";
+import { bits, count, plural, size } from "./format.js";
+import { grid, notice } from "./grid.js";
+import { review } from "./review.js";
+import { change } from "./router.js";
+import { rules } from "./rules.js";
+
+const PAGE = 20;
+
+/** Return the view; `all` is the list of indexes, with what the server allows. */
+export function duplicates(state, index, all) {
+  if (!index.codes) {
+    const box = notice("empty", "No duplicates can be looked for", "This collection is on a server, or its index does not keep its codes. th dedup takes its codes file.");
+    return { element: box, stop: () => {} };
+  }
+  const radius = state.radius ?? index.default_radius;
+  const progress = h("progress", { "aria-label": "Comparing images", hidden: true });
+  const remarks = h("p", { class: "remarks", hidden: true });
+  const amount = h("p", { role: "status" });
+  const undo = h("button", { type: "button", onclick: () => choice.reset() }, "Undo changes");
+  const go = h("button", { type: "button", class: "primary", onclick: () => review({ index, choice, allowTrash: all.allow_trash, onTrashed: () => change({}) }) }, "Review and export …");
+  const bar = h("div", { class: "bar", role: "region", "aria-label": "What will go", hidden: true }, amount, h("div", { class: "buttons" }, undo, go));
+  let choice = null;
+  let totals = null;
+  const list = grid({
+    kind: "clusters",
+    name: "Clusters of near-duplicates",
+    page,
+    draw: (cluster) => drawCluster(cluster, { state, index, choice }),
+    tell: () => (totals.clusters ? `${plural(totals.clusters, "cluster")} of ${plural(totals.images, "image")} within ${bits(radius)}` : ""),
+    nothing: () => notice("empty", "No near-duplicates", `No two images are within ${bits(radius)} of each other.`,
+      h("button", { type: "button", class: "primary", onclick: () => change({ radius: radius + 4 }) }, `Look within ${bits(radius + 4)}`)),
+  });
+
+  async function page(cursor, signal) {
+    const { keep, prefer, reference } = state;
+    const query = { index: index.name, radius: state.radius, keep, prefer, reference, limit: PAGE, cursor };
+    const answer = await getWhenDone("/v1/duplicates", query, signal, ({ done, total }) => {
+      progress.hidden = false;
+      progress.max = Math.max(1, total);
+      progress.value = done;
+    });
+    progress.hidden = true;
+    if (cursor === null) begin(answer);
+    return { items: answer.clusters, total: totals.clusters, cursor: answer.cursor };
+  }
+
+  function begin(answer) {
+    totals = answer.totals;
+    const { keep, prefer, reference } = state;
+    choice = new Choice(answer, `choice ${JSON.stringify([index.name, answer.generation, answer.radius, keep, prefer, reference])}`);
+    choice.listen(tell);
+    tell();
+    const said = remarksOn(totals);
+    remarks.replaceChildren(icon("warning"), said);
+    remarks.hidden = !said;
+  }
+
+  function tell() {
+    const many = choice.ids.length;
+    bar.hidden = totals.clusters === 0;
+    amount.replaceChildren(h("b", {}, `${plural(many, "image")} to remove`), h("span", {}, `frees ${size(choice.bytes)}`),
+      choice.changed ? h("span", { class: "dim" }, `${plural(choice.changed, "cluster")} changed by hand`) : "",
+      choice.emptied ? h("span", { class: "danger" }, `nothing stays of ${plural(choice.emptied, "cluster")}`) : "");
+    undo.hidden = !choice.changed;
+    go.disabled = many === 0;
+  }
+
+  const head = h("div", { class: "head" }, h("h1", {}, "Near-duplicates"), h("p", { class: "dim" }, "Click an image to keep or remove it. Nothing is deleted here."));
+  const element = h("div", { class: "duplicates" }, head, rules(state, index), progress, remarks, list.element, bar);
+  return { element, stop: list.stop };
+}
+
+/** Return what is to be known about files that are neither kept nor removed. */
+function remarksOn(totals) {
+  const parts = [];
+  if (totals.changed) parts.push(`${plural(totals.changed, "file")} changed since encoding`);
+  if (totals.missing) parts.push(`${plural(totals.missing, "file")} ${totals.missing === 1 ? "is" : "are"} gone`);
+  const files = parts.length ? `${parts.join(", ")}: neither kept nor removed. th encode --sync brings the codes up to date. ` : "";
+  const chained = totals.chained ? `${count(totals.chained)} more are linked to a cluster only through others and stay; a smaller radius separates them.` : "";
+  return `${files}${chained}`.trim();
+}

@@ -1,0 +1,49 @@
+/** The prompt for the token of the server. */
+
+import { h } from "./dom.js";
+
+let waiting = null;
+
+/** Ask for the token until the server takes it; all requests that need it wait for one prompt. */
+export function signIn() {
+  waiting ??= prompt().finally(() => { waiting = null; });
+  return waiting;
+}
+
+function prompt() {
+  return new Promise((resolve) => {
+    const input = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", autofocus: true, id: "token" });
+    const fault = h("p", { class: "fault", role: "alert" });
+    const form = h("form", { method: "dialog" },
+      h("h2", { id: "token-title" }, "Sign in"),
+      h("p", {}, "This server asks for its token: the first line of the file that was given to th serve --token-file."),
+      h("label", { for: "token" }, "Token"), input, fault,
+      h("div", { class: "buttons" }, h("button", { class: "primary" }, "Sign in")));
+    const dialog = h("dialog", { class: "small", "aria-labelledby": "token-title", oncancel: (event) => event.preventDefault() }, form);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const answer = await send(input.value);
+      if (answer === null) {
+        dialog.remove();
+        resolve();
+      } else {
+        fault.textContent = answer;
+        input.select();
+      }
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** Return null if the server took the token, else why not. */
+async function send(token) {
+  try {
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch("/v1/session", { method: "POST", headers, body: JSON.stringify({ token }) });
+    if (answer.ok) return null;
+    return answer.status === 401 ? "The server does not take this token." : (await answer.json()).detail;
+  } catch {
+    return "The server cannot be reached.";
+  }
+}
