@@ -11,10 +11,12 @@ from ..errors import SelectionError, ServingError
 from ..index.locations import is_server
 from ..system.files import display
 from .batching import BoundedPool
+from .duplicates import DuplicateSearches
 from .encoder import Encoded, QueryEncoder
 from .monitor import Monitor
 from .queries import Page, Query
 from .served import ServedIndex
+from .thumbnails import Thumbnails
 
 _WATCH = 0.5  # seconds between two looks at the index folders
 _WAITING = 256  # calls that wait for a thread
@@ -36,6 +38,8 @@ class Engine:
     Attributes:
         indexes: what is served, by name; the first is the default.
         monitor: receives measurements.
+        thumbnails: small pictures of their images.
+        duplicates: searches for duplicates in them.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Engine:
         self.monitor = monitor or Monitor()
         self._pool = BoundedPool("decode", min(8, os.cpu_count() or 1), _WAITING)
         self._others = BoundedPool("work", 4, _WAITING)
+        self.thumbnails = Thumbnails(self.monitor)
+        self.duplicates = DuplicateSearches()
         self._encoders: dict[str, QueryEncoder] = {}
         self.indexes: dict[str, ServedIndex] = {}
         self._stopped = threading.Event()
@@ -120,6 +126,8 @@ class Engine:
         self._watcher.join()
         self._pool.close()
         self._others.close()
+        self.thumbnails.close()
+        self.duplicates.close()
         for encoder in self._encoders.values():
             encoder.close()
         for served in self.indexes.values():

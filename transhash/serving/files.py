@@ -56,9 +56,8 @@ class ImageFolder:
             raise SelectionError("the index names no single folder of images; start the server with --images DIR")
         return os.path.join(self.root, path)
 
-    @contextmanager
-    def opened(self, path: bytes) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-        """Open the file of an image for reading.
+    def open(self, path: bytes) -> tuple[BinaryIO, os.stat_result]:
+        """Open the file of an image for reading, and return it with its status; the caller closes it.
 
         Raises SelectionError if it is not there, is not a regular file, or lies outside the folder, also by a link.
         """
@@ -68,10 +67,17 @@ class ImageFolder:
             handle = os.open(full, _OPEN)
         except (OSError, ValueError):
             raise gone from None
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode) or not self._holds(full, found):
-                raise gone
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or not self._holds(full, found):
+            os.close(handle)
+            raise gone
+        return os.fdopen(handle, "rb"), found
+
+    @contextmanager
+    def opened(self, path: bytes) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+        """Open the file of an image for a block; see `open`."""
+        file, found = self.open(path)
+        with file:
             yield file, found
 
     def inside(self, folder: str) -> Path:

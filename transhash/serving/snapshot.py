@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -123,6 +123,18 @@ class Snapshot:
         counts = np.bincount(places[places != NO_LABEL], minlength=len(records.label_names)).tolist()
         found = [(name, count) for name, count in zip(records.label_names, counts, strict=True) if count]
         return sorted(found, key=lambda label: (-label[1], label[0]))
+
+    @cached_property
+    def folder_counts(self) -> list[tuple[bytes, int]]:
+        """The folders of the paths, each ending in a slash, and the number of images below each; sorted."""
+        direct = Counter(map(os.path.dirname, self.local.records.paths))
+        counts: Counter[bytes] = Counter()
+        for folder, count in direct.items():
+            above = folder.rstrip(b"/")
+            while above:
+                counts[above + b"/"] += count
+                above = os.path.dirname(above).rstrip(b"/")
+        return sorted(counts.items())
 
     @cached_property
     def words(self) -> list[tuple[int, str]]:

@@ -40,6 +40,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_THEIR_SIDE = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,6 +60,24 @@ def read(path: str | bytes | Path, draft: int | None = None) -> Image.Image:
     if isinstance(item, Skipped):
         raise ImageError(item.reason)
     return open_item(b"", item, draft)
+
+
+def read_file(file: BinaryIO, draft: int | None = None) -> Image.Image:
+    """Read an open image file as `read` does. Raises ImageError."""
+    with ExitStack() as memory, _reasons("damaged image"):
+        return _decode(file, draft, memory)
+
+
+def dimensions(file: BinaryIO) -> tuple[int, int]:
+    """Return width and height of the upright picture in an open image file, without decoding its pixels.
+
+    Raises ImageError, with the reason, if it is not an image of a known format.
+    """
+    with _reasons("damaged image"):
+        image, _, _ = _identified(file)
+        at_hand = image.format != "PNG" or "exif" in image.info  # else Pillow decodes a PNG to look for them
+        turned = at_hand and _turn(image) in _ON_THEIR_SIDE
+        return (image.height, image.width) if turned else image.size
 
 
 def open_item(root: bytes, item: Item, draft: int | None = None) -> Image.Image:
@@ -124,7 +143,8 @@ def _reasons(failure: str) -> Iterator[None]:
         raise ImageError(f"{failure}: {type(error).__name__}: {one_line(error)}") from error
 
 
-def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image:
+def _identified(file: BinaryIO) -> tuple[Image.Image, BinaryIO, int]:
+    """Read the head of an image file; return the image, the file to read it from, and the number of its scans."""
     head = file.read(12)
     if not head:
         raise ImageError("empty file")
@@ -140,6 +160,11 @@ def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image
     except UnidentifiedImageError:
         raise ImageError("not an image of a known format") from None
     _check_size(image.width, image.height)
+    return image, file, scans
+
+
+def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image:
+    image, file, scans = _identified(file)
     if draft is not None:
         image.draft(None, (2 * draft, 2 * draft))
     _check_work(image, file, scans)

@@ -5,12 +5,20 @@ from functools import partial
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from . import problems
-from .guard import Guard
-from .routes import ROUTES
+from .guard import ROUTE, Guard
+from .routes import ROUTES, Route
 from .service import Service
+
+
+async def _handle(service: Service, route: Route, request: Request) -> Response:
+    """Let the handler of a route answer; the guard counts the request under its path."""
+    request.scope[ROUTE] = route.path
+    return await route.handler(service, request)
 
 
 def create_app(service: Service) -> Starlette:
@@ -29,7 +37,7 @@ def create_app(service: Service) -> Starlette:
     middleware.append(Middleware(Guard, service=service, open_paths=open_paths))
     return Starlette(
         routes=[
-            StarletteRoute(route.path, partial(route.handler, service), methods=[route.method]) for route in ROUTES
+            StarletteRoute(route.path, partial(_handle, service, route), methods=[route.method]) for route in ROUTES
         ],
         middleware=middleware,
         exception_handlers=problems.HANDLERS,

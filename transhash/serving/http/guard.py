@@ -1,6 +1,7 @@
 """What stands before every handler: who may ask, from where, and how long a client may take to listen."""
 
 import asyncio
+import time
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -10,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import problems
 from .service import Service
+
+ROUTE = "transhash.route"  # key of a scope: the path of the route as the table has it
 
 _SEND_SECONDS = 60.0  # that a client may take to receive a part of an answer
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -41,19 +44,20 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = HTTPConnection(scope)
+        status, start = 0, time.perf_counter()
 
         async def guarded(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 self._add_headers(request, MutableHeaders(scope=message))
             await asyncio.wait_for(send(message), _SEND_SECONDS)
 
         refusal = self._refusal(request, scope["method"])
-        if refusal is None:
-            await self._app(scope, receive, guarded)
-        else:
-            status, detail = refusal
-            extra = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
-            await problems.response(status, detail, extra)(scope, receive, guarded)
+        try:
+            await (self._app if refusal is None else _refused(*refusal))(scope, receive, guarded)
+        finally:
+            self._service.metrics.request(scope.get(ROUTE, ""), status, time.perf_counter() - start)
 
     def _refusal(self, request: HTTPConnection, method: str) -> tuple[HTTPStatus, str] | None:
         """Return why a request is refused, or None."""
@@ -78,6 +82,11 @@ class Guard:
             headers.setdefault(name, value)
         if self._service.origins and request.headers.get("origin") in self._service.origins:
             headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+
+
+def _refused(status: HTTPStatus, detail: str) -> ASGIApp:
+    extra = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    return problems.response(status, detail, extra)
 
 
 def _host(text: str) -> str:

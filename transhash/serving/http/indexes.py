@@ -10,18 +10,17 @@ from ...duplicates import default_radius
 from ..encoder import MAX_BYTES
 from ..queries import MAX_K
 from ..served import ServedIndex
+from ..thumbnails import SIZES
 from .answers import answer
 from .schemas import Health, Indexes, IndexInfo, IndexState, Readiness, Word
 from .service import Service
-
-THUMBNAIL_SIZES = (64, 128, 256, 512, 1024)
 
 
 async def indexes(service: Service, request: Request) -> Response:
     """List the indexes and what the server allows."""
     described = [_described(served) for served in service.engine.indexes.values()]
     return answer(
-        Indexes(described, service.allow_trash, MAX_BYTES, MAX_K, list(THUMBNAIL_SIZES), __version__),
+        Indexes(described, service.allow_trash, MAX_BYTES, MAX_K, list(SIZES), __version__),
     )
 
 

@@ -38,6 +38,14 @@ def whole(request: Request, name: str, default: int, low: int, high: int) -> int
     return int(text)
 
 
+def id_of(request: Request) -> int:
+    """Return the id in the path. Raises Problem if it is not one."""
+    text = request.path_params["id"]
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 1 << 63):
+        raise Problem(HTTPStatus.NOT_FOUND, f"{text[:40]!r}: not an id")
+    return int(text)
+
+
 def known(request: Request, name: str, values: tuple[str, ...]) -> str:
     """Return a parameter that is one of some values, by default the first. Raises Problem for another."""
     text = request.query_params.get(name, values[0])

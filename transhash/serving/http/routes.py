@@ -7,7 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import indexes, page, schemas, searching
+from ...duplicates import KEEP
+from . import clearing, indexes, items, operation, page, pictures, schemas, searching
 from .service import Service
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
@@ -49,6 +50,132 @@ class Route:
     is_open: bool = False
 
 
+_INDEX = Parameter("index", {"type": "string"}, "Name of the index; by default the first.")
+_PREFIX = Parameter("prefix", {"type": "string"}, "What the names start with.")
+_CURSOR = Parameter("cursor", {"type": "string"}, "The cursor of an earlier answer, for the next page.")
+_MANY = {"type": "array", "items": {"type": "string"}}
+
+
+def _limit(most: int, default: int) -> Parameter:
+    return Parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": most, "default": default}, "Length of the page."
+    )
+
+
+def _choice(name: str, values: tuple[str, ...], description: str) -> Parameter:
+    return Parameter(name, {"type": "string", "enum": list(values), "default": values[0]}, description)
+
+
+_ROUTES_OF_ITEMS = (
+    Route(
+        "GET",
+        "/v1/items",
+        items.items,
+        "List images, in order or at random.",
+        {200: schemas.Items},
+        parameters=(
+            _INDEX,
+            Parameter("label", _MANY, "Only images with one of these labels."),
+            Parameter("glob", _MANY, "Only images whose path matches one of these patterns."),
+            _choice("order", ("id", "random"), "The order of the images."),
+            Parameter("seed", {"type": "integer", "minimum": 0, "default": 0}, "Makes a random order repeatable."),
+            _limit(1000, 50),
+            _CURSOR,
+        ),
+    ),
+    Route("GET", "/v1/items/{id}", items.item, "Tell all about an image.", {200: schemas.Item}, parameters=(_INDEX,)),
+    Route(
+        "GET",
+        "/v1/labels",
+        items.labels,
+        "List labels, the most frequent first.",
+        {200: schemas.Labels},
+        parameters=(_INDEX, _PREFIX, _limit(1000, 50)),
+    ),
+    Route(
+        "GET",
+        "/v1/folders",
+        items.folders,
+        "List folders of images.",
+        {200: schemas.Folders},
+        parameters=(_INDEX, _PREFIX, _limit(1000, 50)),
+    ),
+    Route(
+        "GET",
+        "/v1/images/{id}",
+        pictures.image,
+        "The image file, or a JPEG if browsers do not show its format.",
+        {200: "image/*", 304: None},
+        parameters=(_INDEX,),
+    ),
+    Route(
+        "GET",
+        "/v1/thumbnails/{id}",
+        pictures.thumbnail,
+        "A small upright picture of the image.",
+        {200: "image/jpeg", 304: None},
+        parameters=(
+            _INDEX,
+            Parameter(
+                "size",
+                {"type": "integer", "minimum": 1, "maximum": 4096, "default": 256},
+                "Pixels of the longer side; rounded up to one of thumbnail_sizes.",
+            ),
+        ),
+    ),
+)
+
+_ROUTES_OF_DUPLICATES = (
+    Route(
+        "GET",
+        "/v1/duplicates",
+        clearing.duplicates,
+        "Find near-duplicates.",
+        {200: schemas.DuplicatesAnswer, 202: schemas.Progress},
+        parameters=(
+            _INDEX,
+            Parameter("radius", {"type": "integer", "minimum": 0, "maximum": 1024}, "Bits between near-duplicates."),
+            _choice("keep", KEEP, "Which image of a cluster is kept."),
+            Parameter("prefer", _MANY, "Folders whose images are kept rather than others."),
+            Parameter("reference", _MANY, "Folders whose images are always kept."),
+            _limit(200, 20),
+            _CURSOR,
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/review",
+        clearing.review_choice,
+        "List what was chosen to be removed, or move it to the trash.",
+        {200: schemas.Trashed},
+        body=schemas.ReviewRequest,
+    ),
+)
+
+_ROUTES_OF_OPERATION = (
+    Route(
+        "POST",
+        "/v1/session",
+        operation.sign_in,
+        "Give a browser a cookie that stands for the token.",
+        {204: None},
+        body=schemas.SessionRequest,
+        is_open=True,
+    ),
+    Route("DELETE", "/v1/session", operation.sign_out, "Take the cookie back.", {204: None}, is_open=True),
+    Route("GET", "/healthz", indexes.health, "Tell that the process answers.", {200: schemas.Health}, is_open=True),
+    Route(
+        "GET",
+        "/readyz",
+        indexes.readiness,
+        "Tell whether requests are answered.",
+        {200: schemas.Readiness, 503: schemas.Readiness},
+        is_open=True,
+    ),
+    Route("GET", "/metrics", operation.metrics, "Metrics for Prometheus.", {200: "text/plain"}),
+    Route("GET", "/openapi.json", operation.openapi, "This document.", {200: "application/json"}, is_open=True),
+)
+
 ROUTES = (
     Route("GET", "/", page.page, "The page.", {200: "text/html"}, is_open=True),
     Route("GET", "/page/{file}", page.page_file, "A file of the page.", {200: "*/*"}, is_open=True),
@@ -62,13 +189,7 @@ ROUTES = (
         body=schemas.SearchRequest,
         upload=True,
     ),
-    Route("GET", "/healthz", indexes.health, "Tell that the process answers.", {200: schemas.Health}, is_open=True),
-    Route(
-        "GET",
-        "/readyz",
-        indexes.readiness,
-        "Tell whether requests are answered.",
-        {200: schemas.Readiness, 503: schemas.Readiness},
-        is_open=True,
-    ),
+    *_ROUTES_OF_ITEMS,
+    *_ROUTES_OF_DUPLICATES,
+    *_ROUTES_OF_OPERATION,
 )

@@ -1,6 +1,6 @@
 """The bodies of requests and answers; `docs/http.md` explains the fields, `openapi` publishes them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -114,3 +114,170 @@ class Readiness(msgspec.Struct, omit_defaults=True):
 
     status: str
     indexes: list[IndexState] | None = None
+
+
+class Count(msgspec.Struct):
+    """A label and the number of images that have it."""
+
+    name: str
+    count: int
+
+
+class Labels(msgspec.Struct):
+    """Labels, the most frequent first; `total` counts those that were left out, too."""
+
+    labels: list[Count]
+    total: int
+
+
+class FolderCount(msgspec.Struct):
+    """A folder, ending in a slash, and the number of images below it."""
+
+    path: str
+    count: int
+
+
+class Folders(msgspec.Struct):
+    """Folders in alphabetical order; `total` counts those that were left out, too."""
+
+    folders: list[FolderCount]
+    total: int
+
+
+class ItemInfo(msgspec.Struct):
+    """An image of an index."""
+
+    id: int
+    path: str
+    labels: tuple[str, ...]
+
+
+class Items(msgspec.Struct):
+    """A page of images."""
+
+    index: str
+    items: list[ItemInfo]
+    total: int
+    cursor: str | None
+
+
+class FileInfo(msgspec.Struct):
+    """The file of an image now."""
+
+    bytes: int | None
+    modified: float | None
+    width: int | None
+    height: int | None
+    state: str
+
+
+class Item(msgspec.Struct):
+    """All that is known about an image."""
+
+    index: str
+    id: int
+    path: str
+    labels: tuple[str, ...]
+    code: str | None
+    file: FileInfo | None
+
+
+class Progress(msgspec.Struct):
+    """How far the search for duplicates has come."""
+
+    done: int
+    total: int
+
+
+class ClusterImage(msgspec.Struct):
+    """An image of a cluster."""
+
+    id: int
+    path: str
+    distance: int
+    role: str
+    bytes: int | None
+    width: int | None
+    height: int | None
+    modified: float | None
+    labels: tuple[str, ...]
+
+
+class ClusterInfo(msgspec.Struct):
+    """Near-duplicates; the first image is the one that is kept."""
+
+    cluster: int
+    spare_bytes: int
+    images: list[ClusterImage]
+
+
+class Totals(msgspec.Struct):
+    """What all clusters hold together."""
+
+    clusters: int
+    images: int
+    spare: int
+    spare_bytes: int
+    chained: int
+    changed: int
+    missing: int
+
+
+class DuplicatesAnswer(msgspec.Struct, omit_defaults=True):
+    """A page of clusters."""
+
+    index: str
+    generation: str
+    radius: int
+    keep: str
+    clusters: list[ClusterInfo]
+    totals: Totals
+    cursor: str | None
+    spare_ids: list[int] | None = None
+
+
+class ReviewRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What was chosen to be removed."""
+
+    remove: Annotated[list[int], msgspec.Meta(min_length=1, max_length=1_000_000)]
+    index: str | None = None
+    action: Literal["list", "trash"] = "list"
+    format: Literal["lines", "nul", "json"] = "lines"
+    confirm: int | None = None
+
+
+class Removal(msgspec.Struct):
+    """The paths that were chosen, and the bytes of their files."""
+
+    paths: list[str]
+    bytes: int
+
+
+class TrashedImage(msgspec.Struct):
+    """An image whose file was moved to the trash."""
+
+    id: int
+    path: str
+    bytes: int
+
+
+class FailedImage(msgspec.Struct):
+    """An image whose file stayed where it is."""
+
+    id: int
+    path: str
+    reason: str
+
+
+class Trashed(msgspec.Struct):
+    """What was moved to the trash."""
+
+    trashed: list[TrashedImage]
+    failed: list[FailedImage]
+    bytes: int
+
+
+class SessionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A browser that signs in."""
+
+    token: Annotated[str, msgspec.Meta(max_length=4096)]

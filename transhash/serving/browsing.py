@@ -1,0 +1,108 @@
+"""Look through an index without a query: images in order or at random, labels, folders."""
+
+import base64
+import os
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ..index.filters import Filter
+from .queries import QueryError
+from .snapshot import Snapshot
+
+_ROUNDS = 4
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Browsed:
+    """Images of a page: their ids, how many there are at all, and a cursor for the next page if there is one."""
+
+    ids: Ids
+    total: int
+    cursor: str | None
+
+
+def browse(
+    snapshot: Snapshot, where: Filter | None, seed: int | None, limit: int, cursor: str | None = None
+) -> Browsed:
+    """Return images that pass a filter: by id or, with a seed, in an order that the seed shuffles.
+
+    Raises SelectionError if the filter matches nothing, QueryError for a damaged cursor.
+    """
+    start = 0 if cursor is None else _of_cursor(cursor)
+    mask = snapshot.mask(where)
+    total = len(snapshot) if mask is None else int(mask.sum())
+    stop = min(start + limit, total)
+    places = np.arange(start, stop)
+    if seed is not None:
+        places = shuffled(places, total, seed)
+    rows = places if mask is None else np.flatnonzero(mask)[places]
+    following = _cursor(stop) if stop < total else None
+    return Browsed(snapshot.local.ids.of(rows.astype(np.int64)), total, following)
+
+
+def shuffled(places: Ids, count: int, seed: int) -> Ids:
+    """Return where places 0 to `count` - 1 go in a random order; all orders of a seed fit together.
+
+    A Feistel network permutes the next larger power of four, and goes on as long as a place lies behind the end.
+    """
+    half = max(1, (max(1, count - 1).bit_length() + 1) // 2)
+    keys = np.random.default_rng(seed).integers(1, 1 << 31, _ROUNDS).tolist()
+    found = places.astype(np.int64)
+    outside = np.ones(len(found), np.bool_)
+    while outside.any():
+        found[outside] = _permuted(found[outside], half, keys)
+        outside = found >= count
+    return found
+
+
+def _permuted(values: Ids, half: int, keys: list[int]) -> Ids:
+    low = (1 << half) - 1
+    left, right = values >> half, values & low
+    for key in keys:
+        mixed = ((right + key) * 0x9E3779B1) & 0xFFFFFFFF
+        left, right = right, left ^ ((mixed ^ (mixed >> 15)) & low)
+    return (left << half) | right
+
+
+def labels(snapshot: Snapshot, prefix: str, limit: int) -> tuple[list[tuple[str, int]], int]:
+    """Return the labels that start with `prefix`, in any case, and the number of images of each; and how many fit."""
+    folded = prefix.casefold()
+    found = [label for label in snapshot.label_counts if label[0].casefold().startswith(folded)]
+    return found[:limit], len(found)
+
+
+def folders(snapshot: Snapshot, prefix: str, limit: int) -> tuple[list[tuple[str, int]], int]:
+    """Return folders of images whose path starts with `prefix`, one level deeper than its last slash.
+
+    Each comes with the number of images below it; and how many folders there are.
+    """
+    start = os.fsencode(prefix)
+    depth = start.count(b"/") + 1
+    known = snapshot.folder_counts
+    place = bisect_left(known, (start, 0))
+    found = []
+    while place < len(known) and known[place][0].startswith(start):
+        if known[place][0].count(b"/") == depth:
+            found.append((os.fsdecode(known[place][0]), known[place][1]))
+        place += 1
+    return found[:limit], len(found)
+
+
+def _cursor(start: int) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(start)).decode()
+
+
+def _of_cursor(text: str) -> int:
+    try:
+        start = msgspec.msgpack.decode(base64.urlsafe_b64decode(text), type=int)
+    except (ValueError, msgspec.DecodeError):
+        start = -1
+    if not 0 <= start < 1 << 62:
+        raise QueryError("cursor: not one of this server; leave it out to start again")
+    return start

@@ -1,0 +1,53 @@
+"""Handlers for browsers that sign in, and for those who operate the server."""
+
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import metrics as measured
+from . import reading
+from .answers import answer
+from .problems import Problem
+from .schemas import SessionRequest
+from .service import COOKIE, Service
+
+
+async def sign_in(service: Service, request: Request) -> Response:
+    """Give a browser a cookie that stands for the token."""
+    wanted = await reading.document(request, SessionRequest)
+    response = Response(status_code=HTTPStatus.NO_CONTENT)
+    if service.token:
+        if not service.is_token(wanted.token):
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED, "this is not the token of the server", {"WWW-Authenticate": "Bearer"}
+            )
+        secure = request.url.scheme == "https"
+        response.set_cookie(COOKIE, service.session, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+async def sign_out(service: Service, request: Request) -> Response:
+    """Take the cookie back."""
+    response = Response(status_code=HTTPStatus.NO_CONTENT)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+async def metrics(service: Service, request: Request) -> Response:
+    """Return the metrics of the server."""
+    return Response(service.metrics.text(service.engine), media_type=measured.MEDIA_TYPE)
+
+
+async def openapi(service: Service, request: Request) -> Response:
+    """Return the description of all routes."""
+    return answer(_document())
+
+
+@cache
+def _document() -> dict[str, Any]:
+    from .openapi import document  # it lists the routes, and this handler is one of them
+
+    return document()
