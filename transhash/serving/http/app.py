@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from . import problems
+from . import openapi, problems
 from .guard import ROUTE, Guard
 from .routes import ROUTES, Route
 from .service import Service
@@ -23,6 +23,7 @@ async def _handle(service: Service, route: Route, request: Request) -> Response:
 
 def create_app(service: Service) -> Starlette:
     """Return the ASGI application that answers with an engine."""
+    service.interface = openapi.document()
     middleware = []
     if service.origins:
         middleware.append(

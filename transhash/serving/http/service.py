@@ -33,6 +33,7 @@ class Service:
         origins: other sites whose pages may read the answers.
         allow_trash: whether clients may move files to the trash.
         hosts: the names under which the server is reached; any if empty.
+        interface: the OpenAPI document.
         stopping: whether the server finishes what it has begun.
     """
 
@@ -42,6 +43,7 @@ class Service:
     origins: tuple[str, ...] = ()
     allow_trash: bool = False
     hosts: frozenset[str] = field(default_factory=frozenset)
+    interface: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
 
     def index(self, request: Request) -> ServedIndex:
