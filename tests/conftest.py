@@ -1,19 +1,26 @@
-"""Shared fixtures: the real command, real pictures, a real (untrained) hasher."""
+"""Shared fixtures: the real command, real pictures, a real hasher."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
 
@@ -25,7 +32,7 @@ Th = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).parent.parent
 sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
 
-SLOW = {"th", "start", "command", "hasher_file", "benchmarks", "begin", "peak", "milvus", "cluster", "chromium"}
+SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "cluster", "chromium"}
 """Fixtures that start processes or train."""
 
 
@@ -47,6 +54,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 @pytest.fixture(scope="session")
 def command() -> list[str]:
+    """How to start `th` in a process of its own."""
+    return _command()
+
+
+def _command() -> list[str]:
     """The installed console script; without one on disk, its entry point."""
     script = Path(sys.executable).with_name("th")
     if script.exists():
@@ -56,25 +68,51 @@ def command() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def th(command: list[str]) -> Th:
-    """Run `th` in a process of its own."""
+def th() -> Th:
+    """Run `th` in this process, which has loaded torch already; with `env`, in a process of its own."""
 
     def run(
         *arguments: object, cwd: Path | None = None, code: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*command, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)],
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=600,
-        )
+        words = [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments]
+        done = _inside(words, cwd or Path.cwd()) if env is None else _process([*_command(), *words], cwd, env)
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def th_inside(th: Th) -> Th:
+    """Run `th` in this process."""
+    return th
+
+
+def _inside(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    from transhash_cli import render, running
+
+    written = io.BytesIO(), io.BytesIO()
+    out, err = (io.TextIOWrapper(one, "utf-8", "surrogateescape", write_through=True) for one in written)
+    try:
+        with warnings.catch_warnings(), chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            code = running.run(words)
+    finally:
+        render.use_quiet(False)
+        render.use_json(False)
+    stdout, stderr = (one.getvalue().decode("utf-8", "surrogateescape") for one in written)
+    return subprocess.CompletedProcess(words, code, stdout, stderr)
+
+
+def _process(words: list[str], cwd: Path | None, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words,
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=600,
+    )
 
 
 @pytest.fixture
@@ -105,7 +143,7 @@ def left() -> Callable[[int], bool]:
     """Tell whether a process of a group is left after a while."""
 
     def look(group: int) -> bool:
-        for _ in range(100):
+        for _ in range(600):
             try:
                 os.killpg(group, 0)
             except ProcessLookupError:

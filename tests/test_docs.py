@@ -40,6 +40,7 @@ def test_links_of_the_readme_lead_somewhere():
         assert (REPOSITORY / link).exists(), link
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_path):
     pytest.importorskip("mkdocs")
     pytest.importorskip("mkdocstrings")

@@ -11,6 +11,8 @@ import pytest
 
 import transhash
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parent.parent
 
 

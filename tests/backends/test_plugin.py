@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TOY = Path(__file__).parent.parent / "toy_backend"
 
 

@@ -39,7 +39,7 @@ def benchmarks(elsewhere: Path) -> Benchmarks:
 
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            words(arguments), cwd=elsewhere, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+            words(arguments), cwd=elsewhere, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
         )
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr

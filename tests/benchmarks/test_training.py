@@ -6,6 +6,8 @@ from transhash import evaluate, load_hasher
 from transhash.datasets import protocols
 from transhash.report.records import Row, Run, read
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 protocol = "tiny"
 bits = [8]

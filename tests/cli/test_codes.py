@@ -127,7 +127,7 @@ def test_merge_stopped_in_the_middle(start, large, tmp_path, how):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     assert output.read_bytes() == before
     if how == signal.SIGINT:

@@ -12,6 +12,8 @@ from transhash_cli.group import cli
 import transhash.demo
 from transhash.errors import OutputError
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 
 

@@ -159,7 +159,7 @@ def test_killed_again_and_again(start, here, pictures, many, tmp_path):
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 2))
         process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
         if process.returncode == 0:
             break  # it was faster than that
         if output.read_bytes() != before:  # it was done, but not gone yet

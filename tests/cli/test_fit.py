@@ -14,6 +14,8 @@ from transhash.sources import list_images
 from transhash.training.config import FitConfig
 from transhash.training.unsupervised import fit
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 8, "--bits", 16]
 
 

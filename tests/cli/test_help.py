@@ -1,4 +1,5 @@
 import re
+import subprocess
 
 import click
 import pytest
@@ -48,6 +49,7 @@ def test_defaults_are_shown(th):
     assert options["backbone"].endswith("[default: vit_small_patch16_224]")
 
 
-def test_version(th):
+def test_version(command):
     assert re.fullmatch(r"\d+\.\d+\.\d+", transhash.__version__)
-    assert th("--version").stdout == f"th, version {transhash.__version__}\n"
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert done.stdout == f"th, version {transhash.__version__}\n"

@@ -52,7 +52,7 @@ def test_credentials_are_not_repeated(text, shown):
 
 
 def run(command, *words, **kwargs):
-    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=120, **kwargs)
+    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=600, **kwargs)
 
 
 @pytest.mark.parametrize("words", [("dedup", "--radius", "1"), ("index", "merge", "-o", "y"), ("index", "info")])
@@ -123,7 +123,7 @@ def test_a_signal_at_any_moment(number, stage, tmp_path):
     )
     assert process.stdout.readline() == "here\n"
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (
         130,
         "Error: interrupted; files written earlier are unchanged\n",

@@ -3,6 +3,8 @@ import pytest
 
 from transhash import load_hasher, read_codes
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 16, "--groups", 2, "--bits", 16]
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 from transhash import load_hasher
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--backbone", "test_vit", "--image-size", "32", "--patch-size", "8", "--stride", "6", "--groups", "2"]
 
 

@@ -64,7 +64,7 @@ def cluster(tmp_path_factory, ray_folder):
         yield process.pid, {**access, "RAY_ADDRESS": f"127.0.0.1:{head}"}
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(600)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,12 @@ def test_stopped_and_killed_it_goes_on(begin, whole, tmp_path):
         while process.poll() is None and parts(tmp_path) <= before:
             time.sleep(0.01)
         process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
         if how != signal.SIGKILL and process.returncode:
             assert process.returncode == 130
             assert errors.splitlines()[-1].startswith("Error: interrupted")
     process = begin()
-    assert process.wait(120) == 0
+    assert process.wait(600) == 0
     assert contents(tmp_path / "c.h5") == contents(whole)
     assert os.listdir(tmp_path) == ["c.h5"]
 
@@ -167,7 +167,7 @@ def test_a_worker_that_is_lost_is_replaced(begin, cluster, whole, tmp_path):
         time.sleep(0.2)
         for worker in workers(cluster[0])[:1]:
             worker.kill()
-    assert process.wait(120) == 0
+    assert process.wait(600) == 0
     assert contents(tmp_path / "c.h5") == contents(whole)
 
 
@@ -178,7 +178,7 @@ def test_workers_that_are_lost_again_and_again_end_the_run(begin, cluster):
         for worker in workers(cluster[0]):
             worker.kill()
         time.sleep(0.1)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 1
     errors = [line for line in errors.splitlines() if line.startswith("Error")]
     assert len(errors) == 1

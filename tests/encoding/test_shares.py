@@ -46,7 +46,7 @@ def test_side_by_side_and_one_killed(start, th, pictures, tmp_path):
         time.sleep(0.01)
     running[1].send_signal(signal.SIGKILL)
     for process in running:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
     th(*command, "1/3", "-o", tmp_path / "codes.1.h5")
     th("codes", "merge", "codes.0.h5", "codes.1.h5", "codes.2.h5", "-o", "codes.h5", cwd=tmp_path)
     th("encode", photos, "--model", "phash", "-o", tmp_path / "whole.h5")

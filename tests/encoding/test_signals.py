@@ -10,6 +10,8 @@ import pytest
 from transhash.codes import open_codes
 from transhash.encoding.run import encode_to_file
 
+pytestmark = pytest.mark.slow
+
 # Runs `th` with one function replaced by one that raises a signal at a chosen call.
 DRIVER = """
 import importlib, os, signal, sys
@@ -38,7 +40,7 @@ def run_until(moment, number, *arguments, target="group"):
         [sys.executable, "-c", DRIVER, *map(str, moment), target, str(int(number)), *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=600,
         process_group=0,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
     )
@@ -137,5 +139,5 @@ def test_processes_end_with_a_killed_parent(left, photos, tmp_path, moment):
         stderr=subprocess.DEVNULL,
         process_group=0,
     )
-    assert process.wait(120) == -signal.SIGKILL
+    assert process.wait(600) == -signal.SIGKILL
     assert not left(process.pid)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("triton") is None, reason="torch brings Triton on Linux only"),
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton interprets, and compiles nothing"),
 ]

@@ -9,7 +9,10 @@ from transhash.codes import Codes, ModelRef, Records, StringTable, write_codes
 from transhash.errors import BackendError
 from transhash.index.index import Index
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="torch brings Triton on Linux only")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="torch brings Triton on Linux only"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="torch brings Triton on Linux only")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="torch brings Triton on Linux only"),
+]
 
 SEARCHES = sorted(map(str, (Path(__file__).parent / "searches").glob("*.py")))
 

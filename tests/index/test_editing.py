@@ -53,6 +53,7 @@ EDITS = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "kind"), [("exact", None), ("faiss", "flat"), ("faiss", "ivf")])
 @settings(max_examples=40, deadline=None)  # the first one imports FAISS
 @given(first=ROWS.filter(len), edits=EDITS)
@@ -248,25 +249,22 @@ def test_a_reader_that_was_there_before_still_answers(folder):
 
 
 READER = """
-import sys, time
+import sys
 from transhash.index.local import LocalIndex
 from transhash.codes import open_codes
-sizes, until = set(), time.monotonic() + float(sys.argv[2])
-while time.monotonic() < until:
+sizes = set()
+while len(sizes) < 10:
     index = LocalIndex.open(sys.argv[1])
     found = index.search(index.codes().packed[-1:], 1)
     assert index.path(found.ids[0, 0]).endswith(f"/{found.ids[0, 0]}.jpg"), index.path(found.ids[0, 0])
     sizes.add(len(index))
-print(len(sizes))
 """
 
 
+@pytest.mark.slow
 def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
     """A row's path tells its id, whatever was added or removed: an index put together of two would mix them up."""
-    readers = [
-        subprocess.Popen([sys.executable, "-c", READER, folder, "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
+    readers = [subprocess.Popen([sys.executable, "-c", READER, folder], stderr=subprocess.PIPE) for _ in range(2)]
     number = 50
     while any(reader.poll() is None for reader in readers):
         with LocalIndex.edit(folder) as index:
@@ -276,9 +274,9 @@ def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
         number += 1
         time.sleep(0.01)
     for reader in readers:
-        seen, errors = reader.communicate()
+        errors = reader.communicate()[1]
         assert not errors, errors.decode()
-        assert int(seen) > 1
+        assert reader.returncode == 0
 
 
 ADDER = """
@@ -301,6 +299,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_no_edit_is_lost_among_several_writers(folder):
     running = [
         subprocess.Popen([sys.executable, "-c", ADDER, folder, f"new {number}"], stderr=subprocess.PIPE)
@@ -313,6 +312,7 @@ def test_no_edit_is_lost_among_several_writers(folder):
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
+@pytest.mark.slow
 def test_kill_during_an_edit_leaves_the_old_index(folder):
     code = f"""
 import os, signal

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-_SILENT = 30.0  # seconds without a word from the browser, after which it has failed
+_SILENT = 300.0  # seconds without a word from the browser, after which it has failed
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"),

@@ -7,7 +7,10 @@ from transhash.report import write_html
 from . import browser
 from .samples import accuracy, hostile, search
 
-pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium is installed"),
+]
 
 ATTACKS = (
     "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">",

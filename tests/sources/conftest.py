@@ -33,7 +33,7 @@ def peak() -> Callable[..., int]:
             [sys.executable, "-c", f"{textwrap.dedent(code)}\n{report}", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return int(done.stdout.split()[-1]) * 1024

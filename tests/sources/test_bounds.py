@@ -100,9 +100,9 @@ def jpeg_of(scans, side):
 
 
 def test_a_jpeg_of_many_scans_is_refused():
-    began = time.perf_counter()
+    began = time.process_time()
     assert "takes too long to decode: 10" in reason(jpeg_of(1000, 4000))
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert pixels(jpeg_of(30, 32)).shape == (32, 32, 3)
 
 

@@ -11,6 +11,8 @@ from transhash.errors import SourceError
 from transhash.sources import Item, Skipped, isolated
 from transhash.sources.isolated import IsolatedSource
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def processes(monkeypatch):

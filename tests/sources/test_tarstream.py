@@ -154,8 +154,8 @@ def test_damage_is_an_error_or_goes_unnoticed():
 def test_headers_cannot_take_memory_or_time():
     with pytest.raises(ValueError, match="a header of 20000000 bytes"):
         read(pax(b"1" * 20_000_000))
-    started = time.perf_counter()
+    started = time.process_time()
     chain = pax(b"9 path=a\n")[:1024] * 20_000
     with pytest.raises(EOFError):
         read(chain)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20

@@ -16,6 +16,8 @@ import transhash
 from transhash.hashers.architecture import Architecture
 from transhash.training.config import LOSSES, TrainConfig
 
+pytestmark = pytest.mark.slow
+
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 RUN = [
     "--backbone",

@@ -26,6 +26,8 @@ from transhash.training.learner import Learner
 from transhash.training.loop import CHECKPOINT, train
 from transhash.training.watcher import Watcher
 
+pytestmark = pytest.mark.slow
+
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 
 

@@ -21,6 +21,8 @@ from transhash.training.config import LOSSES, TrainConfig
 from transhash.training.loop import CHECKPOINT, train
 from transhash.training.watcher import Watcher
 
+pytestmark = pytest.mark.slow
+
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2, depth=2)
 RUN = {"epochs": 4, "batch_size": 6, "accumulate": 2, "ema": 0.2, "augment": "rand-m9-mstd0.5", "erase": 0.3}
 
@@ -170,7 +172,7 @@ def test_killed_at_any_moment(start, pictures, tmp_path):
                 break
         time.sleep(seconds)
         process.kill()
-        process.wait(60)
+        process.wait(600)
     assert (tmp_path / "killed.run" / "log.csv").exists()
     run = TINY, TrainConfig(epochs=12, batch_size=8, validation=0, precision="fp32")
     digests = [

@@ -17,6 +17,8 @@ from transhash import Architecture, FitConfig, TrainConfig
 from transhash.errors import ModelError, OutputError, SourceError, TrainingError
 from transhash.hashers.header import read
 
+pytestmark = pytest.mark.slow
+
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 FLAT = Architecture(bits=8, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=0)
 SHORT = TrainConfig(epochs=1, batch_size=12)
@@ -158,7 +160,7 @@ def test_workers_end_when_their_parent_is_killed(pictures):
     assert [is_running(worker) for worker in workers].count(True) >= 2
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    deadline = time.monotonic() + 10  # they end at once; a busy machine may take its time
+    deadline = time.monotonic() + 100  # they end at once; a busy machine may take its time
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_running, workers))

@@ -22,6 +22,8 @@ from transhash.training.loop import train
 from transhash.training.run import soup
 from transhash.training.unsupervised import fit
 
+pytestmark = pytest.mark.slow
+
 TINY = Architecture(bits=24, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2, depth=2)
 
 

@@ -23,6 +23,8 @@ from transhash.sources import ImageList, decode, list_images
 from transhash.training.config import FitConfig
 from transhash.training.unsupervised import fit, itq, lsh, rotation
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"backbone": "test_vit", "image_size": 32, "patch_size": 8, "stride": 8, "groups": 0}
 FLAT = Architecture(bits=16, **SIZES)
 
