@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import transhash
 
@@ -50,7 +51,7 @@ def test_readme_python_example(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").symlink_to(pictures)
     Image.open(pictures / "cross" / "0.png").save(tmp_path / "cat.jpg")
-    scope: dict = {}
+    scope: dict[str, Any] = {}
     exec(_readme_example(), scope)
     assert len(scope["matches"][0]) == 10
     assert "cross" in scope["matches"][0][0].path

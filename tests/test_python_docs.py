@@ -1,6 +1,7 @@
 """docs/python.md: its examples run, and the calls in its table exist."""
 
 import re
+from typing import Any
 
 import click
 import numpy as np
@@ -30,7 +31,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("pandas")
     write_images(tmp_path)
     monkeypatch.chdir(tmp_path)
-    scope: dict = {}
+    scope: dict[str, Any] = {}
     for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(example, scope)
     printed = capsys.readouterr().out

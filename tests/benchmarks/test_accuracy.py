@@ -14,8 +14,10 @@ from transhash.packing import pack
 from transhash.report.records import Curve, Row, Skipped, read
 
 BITS, DIM = 16, 24
-METHODS = ("TransHash", "TransHash, then embeddings", "float embedding", "PQ", "OPQ", "SQ, 4 bits", "PCA, int8")
-METHODS += ("PCA, float16", "RaBitQ", "ITQ", "LSH")
+METHODS = (
+    *("TransHash", "TransHash, then embeddings", "float embedding", "PQ", "OPQ", "SQ, 4 bits", "PCA, int8"),
+    *("PCA, float16", "RaBitQ", "ITQ", "LSH"),
+)
 
 
 def made(count, seed, name):

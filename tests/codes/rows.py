@@ -1,6 +1,8 @@
 """Rows to write in every way there is, and what they must be when they are read."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -47,7 +49,7 @@ kinds = st.builds(Kind, st.sampled_from([0, MOST]), st.sampled_from([0, WIDTH]),
 EVERYTHING = Kind()
 
 
-def append(writer, some, kind=EVERYTHING):
+def append(writer: CodesWriter, some: Sequence[Row], kind: Kind = EVERYTHING) -> None:
     writer.append(
         np.array([list(row.code) for row in some], np.uint8).reshape(len(some), 8),
         [row.path for row in some],
@@ -60,7 +62,16 @@ def append(writer, some, kind=EVERYTHING):
     )
 
 
-def write(path, some, kind=EVERYTHING, *, batch=1000, root=b"/root \xff", model=MODEL, skipped=()):
+def write(
+    path: Path,
+    some: Sequence[Row],
+    kind: Kind = EVERYTHING,
+    *,
+    batch: int = 1000,
+    root: bytes = b"/root \xff",
+    model: ModelRef = MODEL,
+    skipped: Iterable[tuple[bytes, str]] = (),
+) -> Path:
     """Write rows in batches and return the path."""
     with CodesWriter.create(
         path, model, root, labels=kind.labels, embeddings=kind.embeddings, stats=kind.stats
@@ -72,7 +83,7 @@ def write(path, some, kind=EVERYTHING, *, batch=1000, root=b"/root \xff", model=
     return path
 
 
-def read(path, kind=EVERYTHING):
+def read(path: Path, kind: Kind = EVERYTHING) -> list[Row]:
     """Return the rows of a file; where it lacks something, as `seen` does it."""
     codes = read_codes(path, embeddings=True, trusted=True)
     records = codes.records
@@ -89,7 +100,7 @@ def read(path, kind=EVERYTHING):
     ]
 
 
-def seen(some, kind=EVERYTHING):
+def seen(some: Sequence[Row], kind: Kind = EVERYTHING) -> list[Row]:
     """Return rows as a file of this kind shows them."""
     return [
         Row(
@@ -104,7 +115,7 @@ def seen(some, kind=EVERYTHING):
     ]
 
 
-def many(count, seed=0):
+def many(count: int, seed: int = 0) -> list[Row]:
     """Return ordinary rows."""
     rng = np.random.default_rng(seed)
     return [

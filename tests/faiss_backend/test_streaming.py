@@ -68,7 +68,9 @@ def test_lists_are_those_of_the_nearest_centroids(tmp_path):
     codes = collection(0, 5000, 8)
     with patch.object(blocks, "_BLOCK_ROWS", 999):
         index = FaissIndex.stream(codes, tmp_path, type="ivf", params={"nlist": 20})
-    centroids, lists = index.inverted_lists()
+    inverted = index.inverted_lists()
+    assert inverted
+    centroids, lists = inverted
     np.testing.assert_array_equal(lists, hamming.top_k(codes, centroids, 1).ids[:, 0])
     np.testing.assert_array_equal(index.reconstruct(0, 5000), codes)
 

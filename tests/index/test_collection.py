@@ -10,7 +10,7 @@ from transhash.testing import CollectionContract
 
 
 class OfFolder(CollectionContract):
-    type = None
+    type: str | None = None
 
     def build(self, codes, place):
         return transhash.build_index(codes, place / "index", type=self.type)
@@ -21,7 +21,7 @@ class TestExact(OfFolder):
 
 
 class TestInMemory(OfFolder):
-    test_changes = None  # opens the collection again
+    test_changes = None  # type: ignore[assignment] # opens the collection again
 
     def build(self, codes, place):
         return transhash.build_index(codes)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ def test_the_example_of_the_format_reads_them(folder, monkeypatch):
         index.add(numbered(60, 62))
     text = (Path(__file__).parents[2] / "docs" / "index-format.md").read_text(encoding="utf-8")
     monkeypatch.chdir(folder.parent)
-    scope: dict = {}
+    scope: dict[str, Any] = {}
     exec(text.split("```python\n")[1].split("```")[0], scope)
     np.testing.assert_array_equal(scope["ids"], index.ids.of(np.arange(len(index))))
 

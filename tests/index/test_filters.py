@@ -134,12 +134,12 @@ def test_a_filtered_search_equals_a_search_in_what_is_left(backend, count, k, ra
     found, expected = index.search(codes[:3], k, allowed=allowed), hamming.top_k(codes[:3], codes[left], k)
     np.testing.assert_array_equal(found.distances, expected.distances)
     np.testing.assert_array_equal(found.ids, left[expected.ids])
-    near, expected = (
+    near, inside = (
         index.range_search(codes[:3], radius, None, allowed),
         hamming.within(codes[:3], codes[left], radius),
     )
-    np.testing.assert_array_equal(near.offsets, expected.offsets)
-    np.testing.assert_array_equal(near.ids, left[expected.ids])
+    np.testing.assert_array_equal(near.offsets, inside.offsets)
+    np.testing.assert_array_equal(near.ids, left[inside.ids])
 
 
 @pytest.mark.parametrize("mask", [np.ones(5, bool), np.ones(6), np.ones((6, 1), bool)])

@@ -224,7 +224,7 @@ def test_outputs_lie_beside_their_codes(pictures, hasher_file, tmp_path, kind):
     (tmp_path / "broken.png").write_bytes(b"")
     paths = [*sorted(pictures.glob("circle/*.png")), tmp_path / "broken.png", *sorted(pictures.glob("cross/*.png"))]
     codes, outputs = rerank.encode(paths, hasher)
-    assert (outputs.shape, outputs.dtype, len(codes.skipped)) == ((16, 16), np.float32, 1)
+    assert (outputs.shape, outputs.dtype, len(codes.skipped)) == ((16, 16), np.dtype("float32"), 1)
     np.testing.assert_array_equal(pack(outputs), codes.packed)
 
 

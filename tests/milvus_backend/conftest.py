@@ -4,6 +4,9 @@ import importlib.util
 import platform
 import socket
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +24,12 @@ SETTINGS = {  # answers sooner than a busy cluster would want
 class Milvus:
     """A server that can be killed and started again, on another port each time, over the same data."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = None
+        self._server: Any = None
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         from milvus import MilvusServer, MilvusServerConfig
 
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -38,21 +41,21 @@ class Milvus:
         self._server.start()
         self.uri = f"http://127.0.0.1:{port}"
 
-    def kill(self):
+    def kill(self) -> None:
         """Kill -9."""
         self._server.server_proc.kill()
         self._server.server_proc.wait()
         self.stop()
 
-    def stop(self):
+    def stop(self) -> None:
         self._server.stop()
 
-    def location(self, name):
+    def location(self, name: str) -> str:
         return f"milvus://{self.uri.removeprefix('http://')}/{name}"
 
 
 @pytest.fixture(scope="module")
-def milvus(tmp_path_factory):
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("the package milvus has a server for Linux x86-64 only")
     for package in ("milvus", "pymilvus"):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -30,7 +31,7 @@ class Browser:
         self._answers, ours = os.pipe()
         arguments = [PROGRAM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
-            ["bash", "-c", _PIPES.format(read=theirs, write=ours), *arguments],
+            ["bash", "-c", _PIPES.format(read=theirs, write=ours), *map(str, arguments)],
             pass_fds=(theirs, ours),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -38,10 +39,10 @@ class Browser:
         )
         os.close(theirs)
         os.close(ours)
-        self.events = []
+        self.events: list[dict[str, Any]] = []
         self._received = b""
         self._sent = 0
-        self._session = {}
+        self._session: dict[str, str] = {}
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -53,7 +54,7 @@ class Browser:
         os.close(self._commands)
         os.close(self._answers)
 
-    def call(self, method: str, **params: object) -> dict:
+    def call(self, method: str, **params: object) -> dict[str, Any]:
         """Send a command and return its result."""
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": params, **self._session}
@@ -88,7 +89,7 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
         )
 
-    def run(self, script: str) -> object:
+    def run(self, script: str) -> Any:
         """Return the value of an expression in the page; the page's own policy does not hold for it."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
@@ -112,7 +113,7 @@ class Browser:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
-    def complaints(self) -> list[dict]:
+    def complaints(self) -> list[dict[str, Any]]:
         """What the page or the browser wrote to the console, and exceptions that nothing caught."""
         kinds = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         return [event["params"] for event in self.events if event.get("method") in kinds]
@@ -122,7 +123,7 @@ class Browser:
         asked = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         return [one["request"]["url"] for one in asked if not one["request"]["url"].startswith("data:")]
 
-    def _next(self) -> dict:
+    def _next(self) -> dict[str, Any]:
         while b"\0" not in self._received:
             ready, _, _ = select.select([self._answers], [], [], _SILENT)
             chunk = os.read(self._answers, 1 << 16) if ready else b""

@@ -5,18 +5,18 @@ import io
 
 from PIL import Image
 
-from transhash.report.records import Curve, Example, Measurement, Picture, Row, Run, Skipped
+from transhash.report.records import Curve, Example, Measurement, Picture, Record, Row, Run, Skipped
 
 MACHINE = {"cpu": "some cpu", "cores": 2, "memory_gib": 24.0, "gpu": "", "system": "Linux"}
 
 
-def image(kind="JPEG"):
+def image(kind: str = "JPEG") -> str:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(file, format=kind)
     return base64.b64encode(file.getvalue()).decode()
 
 
-def accuracy(ours=0.74, floats=0.75, rival=0.70):
+def accuracy(ours: float = 0.74, floats: float = 0.75, rival: float = 0.70) -> list[Record]:
     """A run on accuracy: codes of two widths, their float embedding, and a rival of the same bytes."""
     rows = [
         ("TransHash", "codes", {"bits": 32}, 4, Measurement(0.61)),
@@ -44,7 +44,7 @@ def accuracy(ours=0.74, floats=0.75, rival=0.70):
     ]
 
 
-def search(ours=0.5, floats=60.0, peer=2.0):
+def search(ours: float = 0.5, floats: float = 60.0, peer: float = 2.0) -> list[Record]:
     """A run on search, with curves, a size that was skipped, and an example."""
     rows = [("TransHash flat", "codes", ours), ("FAISS Flat", "float", floats), ("usearch exact", "peer", peer)]
     run = Run("s", "search", "Search", "python -m benchmarks search", "2026-11-21T13:00:00+00:00", "abc", MACHINE)
@@ -68,7 +68,7 @@ def search(ours=0.5, floats=60.0, peer=2.0):
     ]
 
 
-def _times(ms):
+def _times(ms: float) -> dict[str, Measurement]:
     return {
         "ms per query": Measurement(ms, ms / 2, ms * 2),
         "ms per query p95": Measurement(ms * 2),
@@ -78,7 +78,7 @@ def _times(ms):
     }
 
 
-def hostile(text):
+def hostile(text: str) -> list[Record]:
     """A run in which every text is `text`."""
     params, settings = {text: text}, {text: [text, {text: text}]}
     ms = _times(1.0) | {text: Measurement(1.0), f"mAP{text}": Measurement(0.5), "bytes per image": Measurement(8)}

@@ -142,9 +142,9 @@ def test_labels(tmp_path, gradient):
             file["whatever"] = gradient
             file["labels"] = labels
         assert [item.labels for item in read(tmp_path / "a.h5")] == expected
-    for labels in ([1.5] * 6, [1] * 5, [[1]] * 6):
+    for wrong in ([1.5] * 6, [1] * 5, [[1]] * 6):
         with h5py.File(tmp_path / "a.h5", "w") as file:
-            file["images"], file["labels"] = gradient, labels
+            file["images"], file["labels"] = gradient, wrong
         with pytest.raises(ValueError, match="labels: "):
             read(tmp_path / "a.h5")
 

@@ -281,7 +281,7 @@ def test_conversion_takes_no_more_than_twice_the_picture(kind, tmp_path):
     if kind == "turned":
         exif = Image.Exif()
         exif[0x0112] = 6
-        how = {"exif": exif}
+        how = {"exif": exif}  # type: ignore[dict-item]
     path = save(picture, tmp_path / ("a.tiff" if kind == "F" else "a.png"), **how)
     done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 2

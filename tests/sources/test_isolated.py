@@ -3,6 +3,7 @@ import resource
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ def processes(monkeypatch):
     """The processes that are started, for all to see."""
     started = []
 
-    class Watched(subprocess.Popen):
-        def __init__(self, *args, **kwargs):
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             started.append(self)
 
@@ -65,9 +66,10 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
         )
         file.truncate(2 << 30)
 
-    def limited(*args, **kwargs):
+    def limited(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
         most = (800 << 20, resource.getrlimit(resource.RLIMIT_AS)[1])
-        return Popen(*args, **kwargs, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, most))
+        kwargs["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_AS, most)
+        return Popen(*args, **kwargs)
 
     Popen = subprocess.Popen
     monkeypatch.setattr(isolated.subprocess, "Popen", limited)

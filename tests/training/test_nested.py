@@ -76,7 +76,9 @@ def test_orthohash_normalises_a_bit_alike_in_every_prefix():
     for _ in range(200):
         objective(outputs, labels)
     assert len([name for name, _ in objective.named_parameters()]) == 2  # scale and shift of one layer
-    scale, shift = objective.affine()
+    affine = objective.affine()
+    assert affine
+    scale, shift = affine
     normed = outputs * scale + shift
     assert normed.mean(dim=0).abs().max() < 0.05
     for part in objective.parts:

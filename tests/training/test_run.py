@@ -101,7 +101,7 @@ WRONG_TYPES = {
     "weights": lambda path: transhash.train(path.parent, weights=3),
     "config of a fit": lambda path: transhash.fit(path.parent, config=TrainConfig(), weights=path),
     "hashers, one": lambda path: transhash.soup(path),
-    "hashers, numbers": lambda path: transhash.soup([1, 2]),
+    "hashers, numbers": lambda path: transhash.soup([1, 2]),  # type: ignore[list-item]
 }
 
 

@@ -113,7 +113,9 @@ def test_several_devices_answer_as_one(kind, count):
     codes, queries = (rng.integers(0, 4, (rows, 2), dtype=np.uint8) for rows in (count, 3))
     one = TritonIndex.build(codes, type=kind, params={"nlist": 2, "nprobe": 1} if kind == "ivf" else {})
     three = TritonIndex(
-        codes, module.InvertedLists(*one.inverted_lists(), 1) if kind == "ivf" else None, [module.choose()] * 3
+        codes,
+        module.InvertedLists(*one.inverted_lists(), 1) if kind == "ivf" else None,  # type: ignore[misc, call-arg]
+        [module.choose()] * 3,
     )
     for allowed in (None, np.arange(count) > count // 2, np.zeros(count, bool)):
         for k in (1, 9, count + 1):

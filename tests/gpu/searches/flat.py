@@ -50,7 +50,7 @@ def check_top_k(queries, codes, k, allowed=None):
     found = DeviceCodes(codes).top_k(queries, k, allowed)
     np.testing.assert_array_equal(found.ids, chosen[order])
     np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
-    assert (found.ids.dtype, found.distances.dtype) == (np.int64, np.int32)
+    assert (found.ids.dtype, found.distances.dtype) == (np.dtype("int64"), np.dtype("int32"))
 
 
 @few
