@@ -38,10 +38,12 @@ SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "cluster", 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as slow that use a fixture that is."""
+    """Mark tests as slow that use a slow fixture, and run files with slow tests first: two workers end together."""
     for item in items:
         if isinstance(item, pytest.Function) and not SLOW.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -22,6 +21,8 @@ from transhash.codes import (
     verify_codes,
     write_codes,
 )
+
+from ..signals import run_until
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -117,18 +118,15 @@ def test_merge(th, pictures, encoded, tmp_path):
     assert digest(parts[0]) == digest(encoded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_merge_stopped_in_the_middle(start, large, tmp_path, how):
+def test_merge_stopped_in_the_middle(encoded, tmp_path, how):
     output = tmp_path / "all.h5"
     write_codes(output, Codes(np.zeros((1, 8), np.uint8), Records([b"old"]), ModelRef("m", "d", 64)))
     before = output.read_bytes()
-    process = start("codes", "merge", *[large] * 8, "-o", output)
-    while not any(part.stat().st_size > 10**5 for part in tmp_path.glob(".*.part")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(how)
-    process.communicate(timeout=600)
-    assert process.returncode == (-9 if how == signal.SIGKILL else 130)
+    moment = ("transhash.codes.writer", "CodesWriter.extend", 2)
+    done = run_until(moment, how, "codes", "merge", *[encoded] * 3, "-o", output)
+    assert done.returncode == (-9 if how == signal.SIGKILL else 130)
     assert output.read_bytes() == before
     if how == signal.SIGINT:
         assert os.listdir(tmp_path) == ["all.h5"]

@@ -2,10 +2,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import struct
 import subprocess
-import time
 import zlib
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from PIL import Image
 from transhash_cli import running
 
 from transhash import load_hasher, read_codes
-from transhash.codes import Codes, ModelRef, Records, StringTable, open_codes, write_codes
+from transhash.codes import Codes, ModelRef, Records, StringTable, write_codes
 from transhash.sources import decode
 
 
@@ -128,49 +126,6 @@ def test_lists(here, pictures, tmp_path):
     codes = read_codes(tmp_path / "c.h5")
     assert list(codes.records.paths) == [b"cross/3.png", b"circle/1.png"]
     assert [codes.records.names(row) for row in range(2)] == [("cross",), ("circle",)]
-
-
-@pytest.fixture(scope="module")
-def many(pictures, tmp_path_factory):
-    """Thousands of images, some of them broken."""
-    folder = tmp_path_factory.mktemp("many")
-    for number in range(4000):
-        name = folder / str(number % 7) / f"{number:04}.png"
-        name.parent.mkdir(exist_ok=True)
-        name.symlink_to(pictures / "cross" / f"{number % 8}.png") if number % 50 else name.write_bytes(b"broken")
-    return folder
-
-
-def rows(path):
-    with open_codes(path) as file:
-        return file.header.digest, len(file)
-
-
-def test_killed_again_and_again(start, here, pictures, many, tmp_path):
-    """kill -9 and Ctrl-C at random moments: what stood there stays, and the end is that of one run."""
-    output = tmp_path / "c.h5"
-    here("encode", pictures, "-o", output, "--model", "phash")
-    before = output.read_bytes()
-    here("encode", many, "-o", tmp_path / "whole.h5", "--model", "phash")
-    rng = np.random.default_rng(0)
-    for how in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
-        process = start("encode", many, "-o", output, "--model", "phash", "--force")
-        while not (tmp_path / "c.h5.parts").exists() and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 2))
-        process.send_signal(how)
-        _, errors = process.communicate(timeout=600)
-        if process.returncode == 0:
-            break  # it was faster than that
-        if output.read_bytes() != before:  # it was done, but not gone yet
-            assert rows(output) == rows(tmp_path / "whole.h5")
-        if how != signal.SIGKILL:
-            assert process.returncode == 130
-            assert errors.splitlines()[-1].startswith("Error: interrupted")
-    here("encode", many, "-o", output, "--model", "phash", "--force")
-    assert rows(output) == rows(tmp_path / "whole.h5")
-    assert rows(output)[1] == 3920
-    assert sorted(os.listdir(tmp_path)) == ["c.h5", "whole.h5"]
 
 
 def test_sync_says_what_changed(here, pictures, tmp_path):

@@ -10,43 +10,12 @@ import pytest
 from transhash.codes import open_codes
 from transhash.encoding.run import encode_to_file
 
+from ..signals import DRIVER, run_until
+
 pytestmark = pytest.mark.slow
 
-# Runs `th` with one function replaced by one that raises a signal at a chosen call.
-DRIVER = """
-import importlib, os, signal, sys
-module, name, calls, target, number, *arguments = sys.argv[1:]
-owner = importlib.import_module(module)
-*outer, attribute = name.split(".")
-for part in outer:
-    owner = getattr(owner, part)
-original, left = getattr(owner, attribute), [int(calls)]
-def replaced(*positional, **named):
-    result = original(*positional, **named)
-    left[0] -= 1
-    if left[0] == 0:
-        (os.killpg if target == "group" else os.kill)(os.getpid(), int(number))
-    return result
-setattr(owner, attribute, replaced)
-sys.argv = ["th", *arguments]
-from transhash_cli.main import main
-main()
-"""
-
-
-def run_until(moment, number, *arguments, target="group"):
-    """Run `th` in its own process group, which gets a signal at a moment: (module, function, calls before it)."""
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, *map(str, moment), target, str(int(number)), *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=600,
-        process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
-    )
-
-
 PROGRESS = ("transhash_cli.encode_report", "Terminal.progress")
+COMMIT = ("transhash.encoding.unfinished", "UnfinishedRun.commit")
 SUBMIT = ("transhash.encoding.engines", "_Pool.submit")
 
 
@@ -120,6 +89,30 @@ def test_a_signal_at_any_moment(photos, tmp_path, module, function, number):
         assert done.stderr.splitlines()[-1].startswith("Error: interrupted")
     assert "Traceback" not in done.stderr
     check_resumes(photos, output)
+
+
+def test_killed_again_and_again(photos, pictures, tmp_path):
+    """kill -9 and signals, one after another: what stood there stays, and the end is that of one run."""
+    output = tmp_path / "c.h5"
+    encode_to_file(pictures, output)
+    before = output.read_bytes()
+    command = ["encode", photos, "--model", "phash", "--force", "-o", output]
+    for moment, number in (
+        ((*PROGRESS, 2), signal.SIGKILL),
+        ((*PROGRESS, 3), signal.SIGINT),
+        ((*COMMIT, 1), signal.SIGKILL),
+        ((*PROGRESS, 1), signal.SIGTERM),
+        (("transhash.encoding.unfinished", "UnfinishedRun.open", 1), signal.SIGKILL),
+    ):
+        done = run_until(moment, number, *command)
+        assert done.returncode == (-number if number == signal.SIGKILL else 130)
+        assert output.read_bytes() == before
+        if number != signal.SIGKILL:
+            assert done.stderr.splitlines()[-1].startswith("Error: interrupted")
+    assert run_until((*PROGRESS, 10**9), signal.SIGKILL, *command).returncode == 0  # which is never
+    encode_to_file(photos, tmp_path / "whole.h5")
+    assert contents(output) == contents(tmp_path / "whole.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.h5", "photos", "whole.h5"]
 
 
 def test_ctrl_c_while_the_processes_start(photos, tmp_path):

@@ -1,0 +1,40 @@
+"""Signals at moments that a test chooses: `th` raises them itself, so that nothing depends on timing."""
+
+import signal
+import subprocess
+import sys
+
+# Runs `th` with one function replaced by one that raises a signal at a chosen call.
+DRIVER = """
+import importlib, os, signal, sys
+module, name, calls, target, number, *arguments = sys.argv[1:]
+owner = importlib.import_module(module)
+*outer, attribute = name.split(".")
+for part in outer:
+    owner = getattr(owner, part)
+original, left = getattr(owner, attribute), [int(calls)]
+def replaced(*positional, **named):
+    result = original(*positional, **named)
+    left[0] -= 1
+    if left[0] == 0:
+        (os.killpg if target == "group" else os.kill)(os.getpid(), int(number))
+    return result
+setattr(owner, attribute, replaced)
+sys.argv = ["th", *arguments]
+from transhash_cli.main import main
+main()
+"""
+
+
+def run_until(
+    moment: tuple[str, str, int], number: int, *arguments: object, target: str = "group"
+) -> subprocess.CompletedProcess[str]:
+    """Run `th` in its own process group, which gets a signal at a moment: (module, function, calls before it)."""
+    return subprocess.run(
+        [sys.executable, "-c", DRIVER, *map(str, moment), target, str(int(number)), *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=600,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+    )
