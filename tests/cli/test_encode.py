@@ -4,6 +4,7 @@ import re
 import shutil
 import struct
 import subprocess
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -191,6 +192,62 @@ def test_another_file_is_replaced_only_by_force(here, pictures, tmp_path, hasher
         assert (tmp_path / "c.h5").read_bytes() == before
     here(*run, "phash", pictures / "cross", "--force", cwd=tmp_path)
     assert len(read_codes(tmp_path / "c.h5")) == 8
+
+
+def write_tar(path, pictures):
+    with tarfile.open(path, "w") as archive:
+        for picture in pictures:
+            archive.add(picture, picture.name)
+
+
+@pytest.mark.parametrize("kind", ["tar", "list", "npy", "file", "folder"])
+def test_another_source_in_the_same_folder_is_replaced_only_by_force(here, pictures, tmp_path, kind):
+    """Two archives, lists or tables of one folder do not replace each other's codes."""
+    photos = sorted((pictures / "cross").iterdir())
+    sources = {
+        "tar": [["a.tar"], ["b.tar"], ["a.tar", "b.tar"]],
+        "list": [[".", "--list", "a.txt"], [".", "--list", "b.txt"], None],
+        "npy": [["a.npy"], ["b.npy"], ["a.npy", "b.npy"]],
+        "file": [["a.png"], ["b.png"], ["b.png", "a.png"]],
+        "folder": [["."], ["a.png"], None],
+    }
+    for name, few in (("a", photos[:3]), ("b", photos[3:5])):
+        write_tar(tmp_path / f"{name}.tar", few)
+        shutil.copy(few[0], tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text("".join(f"{path}\n" for path in few))
+        np.save(tmp_path / f"{name}.npy", np.stack([np.asarray(Image.open(path).convert("RGB")) for path in few]))
+    first, second, both = sources[kind]
+    run = ["encode", "-o", "c.h5", "--model", "phash"]
+    here(*run, *first, cwd=tmp_path)
+    before = (tmp_path / "c.h5").read_bytes()
+    refused = here(*run, *second, cwd=tmp_path, code=1).stderr
+    assert "; this run does not read " in refused
+    assert "--force" in refused
+    assert "and so would drop" in here(*run, *second, "--sync", cwd=tmp_path, code=1).stderr
+    assert (tmp_path / "c.h5").read_bytes() == before
+    here(*run, *second, "--append", cwd=tmp_path)
+    assert "does not read " in here(*run, *second, cwd=tmp_path, code=1).stderr
+    if both:
+        here(*run, *both, "--sync", cwd=tmp_path)
+        here(*run, *both, cwd=tmp_path)
+    here(*run, *second, "--force", cwd=tmp_path)
+    here(*run, *second, cwd=tmp_path)
+    (tmp_path / "b.png").unlink()  # what is gone may be replaced
+    if kind == "file":
+        here(*run, *first, cwd=tmp_path)
+
+
+def test_hidden_files_are_counted_and_taken_if_asked_for(here, pictures, tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("a.png", "._a.png", ".thumbs/a.png", "@eaDir/a.png", ".b/c.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pictures / "cross" / "0.png", photos / name)
+    run = ["encode", "photos", "--model", "phash", "-o"]
+    assert "passed over 4 other files: 4 hidden\n" in here(*run, "c.h5", cwd=tmp_path).stderr
+    assert list(read_codes(tmp_path / "c.h5").records.paths) == [b"a.png"]
+    assert "passed over" not in here(*run, "all.h5", "--include-hidden", cwd=tmp_path).stderr
+    paths = set(read_codes(tmp_path / "all.h5").records.paths)
+    assert paths == {b"a.png", b"._a.png", b".thumbs/a.png", b"@eaDir/a.png", b".b/c.png"}
 
 
 def test_sync_takes_model_and_embeddings_from_the_file(here, pictures, tmp_path, hasher_file):

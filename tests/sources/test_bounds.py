@@ -1,5 +1,6 @@
 """Images that are made to take long, or much memory, or that decoders reject for what lies beside the picture."""
 
+import base64
 import io
 import struct
 import threading
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from transhash.errors import ImageError
-from transhash.sources import Item, Skipped, budget, decode
+from transhash.errors import ImageError, SourceError
+from transhash.sources import Item, Skipped, budget, decode, heif, open_source
 from transhash.sources.lookahead import load_item
 
 
@@ -78,13 +79,11 @@ def test_grey_that_is_transparent_lies_over_white(depth, key):
     np.testing.assert_array_equal(found[..., 0], want)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("width", "height"), [(46_000_000, 1), (1, 170_000_000)])
 def test_a_picture_that_takes_too_much_memory_is_refused_before_it_is_decoded(width, height):
     assert "GiB, of at most 1.5" in reason(png_file(width, height, 1, 0, b""))
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_webp_of_some_bytes_that_takes_gigabytes():
     head = struct.pack("<I", (10_899 << 14) | 16_382)
     payload = b"VP8L" + struct.pack("<I", 13) + b"\x2f" + head + bytes(8) + b"\0"
@@ -169,6 +168,41 @@ def test_threads_share_the_budget(monkeypatch):
         pass
 
 
+HEIC = base64.b64decode("""
+AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAA
+AAAERAAAIAAQAAAAAB7AABAAAAAAAAAH8AAgAAAAACawABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVp
+bmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGE
+ABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkA
+AAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAACAAAAABAAAAQAAAAAH////gAAAAAgAAAAAAAAACAAAAEH
+BpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEAAQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAKttZGF0AAAA
+eygBrwngOSMkv//40n//+6z///O67rVdc//3ib33xqY3/zXXwl/ANP/5656Dy94ABsZ/U32x27jz0HODX/+w9wyxWkYCdP/Hw3pDHdek/hUqYI
+yX9fpnTUIP9S//5656Dy9/aKhI6/movlN1oIt3/+GaGJL7Xv0j0v4xeAAAAAZFeGlmAABNTQAqAAAACAABARIAAwAAAAEABgAAAAAAAA==
+""")  # our own picture, made with pillow-heif: 64 x 32, red and then green, stored turned
+
+
+def test_heic():
+    pytest.importorskip("pi_heif")
+    found = pixels(HEIC)
+    assert found.shape == (32, 64, 3)
+    assert np.abs(found[:, :28].astype(int) - (200, 0, 0)).max() < 25
+    assert np.abs(found[:, 36:].astype(int) - (0, 150, 0)).max() < 25
+
+
+def test_heic_without_its_reader_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(heif, "installed", lambda: False)
+    monkeypatch.setattr(heif, "_registered", tuple)
+    assert reason(HEIC) == "HEIC, which is read after: pip install 'transhash[heic]'"
+    (tmp_path / "a.HEIC").write_bytes(HEIC)
+    with pytest.raises(SourceError, match=r"a.HEIC: HEIC, which is read after: pip install 'transhash\[heic\]'"):
+        open_source(tmp_path / "a.HEIC")
+
+
 @pytest.mark.parametrize("brand", [b"heic", b"mif1"])
-def test_heic_that_is_damaged_or_has_no_reader(brand):
+def test_heic_that_is_damaged(brand):
     assert "image" in reason(b"\0\0\0\x18ftyp" + brand + bytes(100))
+
+
+def test_pictures_of_up_to_178_megapixels_are_read_without_a_warning():
+    """Pillow warns from 89 megapixels; the tests turn warnings into errors."""
+    file = io.BytesIO(png_file(13_000, 13_000, 1, 0, b""))
+    assert decode._opened(file, ["PNG"]).size == (13_000, 13_000)

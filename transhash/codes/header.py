@@ -13,6 +13,7 @@ FORMAT = "transhash-codes"
 VERSION = 1
 MAX_ROOT = 1 << 12  # bytes; it is put in front of every path
 MAX_SHARES = 999_999
+MAX_ORIGINS = 1 << 15  # bytes of all names, each with the byte that ends it
 _MAX_TEXT = 1 << 16  # bytes of any other attribute
 _MAX_SEGMENT_ROWS = 1 << 24
 _SHARE = re.compile(r"(\d{1,6})/(\d{1,6})")
@@ -29,6 +30,8 @@ class Header:
         segment_rows: rows under one checksum; 0 in version 0, which has none.
         digest: identity of the content, 64 hexadecimal digits; empty in version 0.
         share: which share of the images it holds, as I/N with I from 0 to N - 1; empty for all of them.
+        origins: what the images were read from: the names of archives, tables, lists and image files, relative to
+            `root` unless absolute, or ``.`` for `root` itself; None if that is unknown or too long.
     """
 
     version: int
@@ -37,6 +40,7 @@ class Header:
     segment_rows: int
     digest: str
     share: str = ""
+    origins: tuple[bytes, ...] | None = None
 
 
 def check(model: ModelRef, root: bytes, share: str) -> None:
@@ -52,7 +56,14 @@ def check(model: ModelRef, root: bytes, share: str) -> None:
         raise ValueError(f"share {share[:40]!r}: expected I/N with I below N, N at most {MAX_SHARES:,}")
 
 
-def write(file: Any, model: ModelRef, root: bytes, segment_rows: int, share: str = "") -> None:
+def write(
+    file: Any,
+    model: ModelRef,
+    root: bytes,
+    segment_rows: int,
+    share: str = "",
+    origins: tuple[bytes, ...] | None = None,
+) -> None:
     """Write the attributes that are known before the first row."""
     file.attrs["format"] = FORMAT
     file.attrs["format_version"] = VERSION
@@ -65,6 +76,9 @@ def write(file: Any, model: ModelRef, root: bytes, segment_rows: int, share: str
     file.attrs["segment_rows"] = segment_rows
     if share:
         file.attrs["share"] = share
+    names = b"".join(name + b"\0" for name in origins or ())
+    if 0 < len(names) <= MAX_ORIGINS:
+        file.attrs["origins"] = np.frombuffer(names, dtype=np.uint8)
 
 
 def read(file: Any) -> Header:
@@ -83,7 +97,8 @@ def read(file: Any) -> Header:
     segment_rows = int(file.attrs["segment_rows"]) if version else 0
     if version and not 1 <= segment_rows <= _MAX_SEGMENT_ROWS:
         raise ValueError(f"segments of {segment_rows} rows")
-    found = Header(version, model, root(file), segment_rows, _text(file, "digest") if version else "", share(file))
+    digest = _text(file, "digest") if version else ""
+    found = Header(version, model, root(file), segment_rows, digest, share(file), _origins(file))
     check(model, found.root, found.share)
     return found
 
@@ -105,6 +120,16 @@ def root(file: Any) -> bytes:
     if len(found) > MAX_ROOT:
         raise ValueError(f"a root of {len(found):,} bytes: a codes file holds {MAX_ROOT:,}")
     return found
+
+
+def _origins(file: Any) -> tuple[bytes, ...] | None:
+    """Return what the images were read from, None if the file does not say. Raises ValueError if that is damaged."""
+    if "origins" not in file.attrs:
+        return None
+    found = np.asarray(file.attrs["origins"], dtype=np.uint8).tobytes()
+    if len(found) > MAX_ORIGINS or not found.endswith(b"\0"):
+        raise ValueError("origins: not names that end in NUL bytes")
+    return tuple(found[:-1].split(b"\0"))
 
 
 def _text(file: Any, name: str) -> str:

@@ -25,6 +25,7 @@ def merge(
     temporary: Path | None = None,
     trusted: bool = False,
     share: str = "",
+    origins: tuple[bytes, ...] | None = None,
     partial: bool = False,
     all_skipped: bool = False,
     on_rows: Progress = silent,
@@ -43,6 +44,7 @@ def merge(
         temporary: folder for the unfinished file, in the same file system; that of `output` if not given.
         trusted: that this program wrote the inputs, or has opened them before (see `open_codes`).
         share: which share of the images the result is, as I/N; empty for all of them.
+        origins: what the images of the result were read from, as in `Header`.
         partial: join shares although some are missing.
         all_skipped: keep what every input skipped, each path once.
         on_rows: called with the number of rows read so far, and the total.
@@ -64,6 +66,7 @@ def merge(
         embeddings=_embeddings(parts),
         stats=any(part.stats for part in parts),
         share=share,
+        origins=origins,
         temporary=temporary,
     ) as writer:
         return _write(writer, inputs, sum(part.rows for part in parts), root is None, all_skipped, on_rows)

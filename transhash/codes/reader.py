@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import CodesError, OutputError, one_line
 from ..packing import BIT_ORDER
 from ..system import files, memory
-from ..system.progress import Progress
+from ..system.progress import Progress, silent
 from . import hdf5, header
 from .checksums import SIZE, LabelSums, Streams, file_digest
 from .guard import guarded
@@ -239,7 +239,9 @@ class RecordsFile:
 
 
 @contextmanager
-def open_codes(path: str | Path, *, embeddings: bool = True, trusted: bool = False) -> Iterator[CodesFile]:
+def open_codes(
+    path: str | Path, *, embeddings: bool = True, trusted: bool = False, on_rows: Progress = silent
+) -> Iterator[CodesFile]:
     """Open a codes file to read its rows block by block.
 
     Args:
@@ -247,11 +249,12 @@ def open_codes(path: str | Path, *, embeddings: bool = True, trusted: bool = Fal
         embeddings: whether its embeddings will be read.
         trusted: that this program wrote the file, or has opened it before; otherwise a child process reads all of it
             before this one touches it (`guard`).
+        on_rows: called with the rows that this process has read so far, and their number; may raise.
 
     Raises CodesError if there is no such file, or it is no codes file, damaged, or of an unknown version.
     """
     path = Path(path)
-    _send_ahead(path, embeddings, trusted)
+    _send_ahead(path, embeddings, trusted, on_rows)
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     try:
@@ -308,11 +311,11 @@ def check_replaceable(path: Path, share: str = "") -> None:
         raise OutputError(f"{path}: holds share {held}; give share {share} an output of its own")
 
 
-def _send_ahead(path: Path, embeddings: bool, trusted: bool) -> None:
+def _send_ahead(path: Path, embeddings: bool, trusted: bool, on_rows: Progress = silent) -> None:
     """Let a child process read a file that may be damaged."""
     hdf5.check_file(path)
     if not trusted:
-        guarded(lambda report: _walk(path, embeddings, report), path)
+        guarded(lambda report: _walk(path, embeddings, report), path, on_rows)
 
 
 def _walk(path: Path, embeddings: bool, report: Progress) -> str:

@@ -60,6 +60,7 @@ def truncate_codes(
             embeddings=file.embeddings,
             stats=file.stats,
             share=header.share,
+            origins=header.origins,
         ) as writer:
             for start, block in file.blocks():
                 writer.extend(truncate(block, bits, force=force))

@@ -46,6 +46,7 @@ class CodesWriter:
         embeddings: int,
         stats: bool,
         share: str,
+        origins: tuple[bytes, ...] | None,
     ) -> None:
         """Lay out an empty file."""
         self._file = file
@@ -54,7 +55,7 @@ class CodesWriter:
         self._root = root
         self._most = labels
         self._width = embeddings
-        header.write(file, model, root, SEGMENT_ROWS, share)
+        header.write(file, model, root, SEGMENT_ROWS, share, origins)
         self._codes = hdf5.Column(file, "codes", np.uint8, model.bits // 8, deflated=False)
         self._paths = hdf5.Strings(file, "path")
         self._labels = hdf5.Column(file, "labels", np.int32, None if labels == 1 else labels) if labels else None
@@ -83,6 +84,7 @@ class CodesWriter:
         embeddings: int = 0,
         stats: bool = False,
         share: str = "",
+        origins: tuple[bytes, ...] | None = None,
         temporary: Path | None = None,
     ) -> Iterator[Self]:
         """Write codes of `model` to `path`.
@@ -97,6 +99,7 @@ class CodesWriter:
             embeddings: how many numbers an embedding has; 0 for a file without.
             stats: whether sizes and times of the image files are kept.
             share: which share of the images these are, as I/N; empty for all of them.
+            origins: what the images were read from, as in `Header`; not kept if that is more than 32 KiB.
             temporary: folder for the unfinished file, in the same file system; that of `path` if not given.
 
         Raises CodesError if something other than a codes file stands there, or labels or embeddings are wider than
@@ -115,7 +118,7 @@ class CodesWriter:
         except ValueError as error:
             raise CodesError(f"{display(path)}: {error}") from None
         with hdf5.created(path, temporary) as (file, spool):
-            writer = cls(file, spool, model, root, labels, embeddings, stats, share)
+            writer = cls(file, spool, model, root, labels, embeddings, stats, share, origins)
             yield writer
             writer._finish()
 

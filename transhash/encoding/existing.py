@@ -1,6 +1,6 @@
 """The rows of a codes file that a run extends."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..codes import UNKNOWN, ModelRef, keys, open_codes
 from ..errors import CodesError
 from ..sources.base import Item, Skipped
+from ..system.progress import Progress, silent
 
 
 class ExistingRows:
@@ -20,24 +21,24 @@ class ExistingRows:
         passed: how many items of the source had a row and were not encoded again.
     """
 
-    def __init__(self, path: Path, model: ModelRef, between: Callable[[], None] = lambda: None) -> None:
-        """Read the rows of a codes file, calling `between` after each block.
+    def __init__(self, path: Path, model: ModelRef, between: Progress = silent) -> None:
+        """Read the rows of a codes file; `between` is called with the rows read so far, and what it raises ends that.
 
         Raises CodesError if `model` prepares images or computes differently.
         """
         known: list[bytes] = []
         stats: list[NDArray[np.int64]] = []
-        with open_codes(path, embeddings=False) as file:
+        with open_codes(path, embeddings=False, on_rows=between) as file:
             before = file.header.model
             if (before.digest, before.preprocessing or model.preprocessing) != (model.digest, model.preprocessing):
                 old, new = (f"{ref.name} ({ref.digest[:12]}, {ref.preprocessing})" for ref in (before, model))
                 raise CodesError(f"{path}: was made with {old}, not with {new}; encode into another file")
-            for _, block in file.blocks(embeddings=False):
+            for start, block in file.blocks(embeddings=False):
                 known += [keys.path_key(name) for name in block.records.paths]
                 unknown = np.full(len(block), UNKNOWN, np.int64)
                 sizes, mtimes = block.records.sizes, block.records.mtimes
                 stats.append(np.stack([unknown if v is None else v for v in (sizes, mtimes)], axis=1))
-                between()
+                between(start + len(block), len(file))
         found = keys.array(known)
         self._order = np.argsort(found, kind="stable")
         self._keys = found[self._order]

@@ -10,7 +10,7 @@ from ..errors import CodesError, ModelError, SourceError
 from ..hashers import load_hasher, model_ref
 from ..hashers.base import Hasher
 from ..sources import Share, open_source
-from ..sources.base import ImageSource
+from ..sources.base import ImageSource, origins
 from .batch import embedding_hasher
 from .target import Target, standing
 from .unfinished import RunSettings
@@ -32,6 +32,7 @@ class Job:
         append: whether a codes file at `output` is extended.
         sync: whether its rows are updated, too.
         share: which share of the images the source is, as I/N; empty for all of them.
+        origins: what the images of the finished file will have been read from; None if that is unknown.
     """
 
     source: ImageSource
@@ -42,6 +43,7 @@ class Job:
     append: bool
     sync: bool
     share: str
+    origins: tuple[bytes, ...] | None
 
     @property
     def settings(self) -> RunSettings:
@@ -81,13 +83,16 @@ def plan(
     ref = model_ref(hasher) if isinstance(hasher, str | Path) else hasher.ref
     if extended:
         extended.check_extended(ref, source.root, share, embeddings)
+        if sync:
+            extended.check_synced(origins(source))
     elif target and not force:
-        target.check_replaced(ref, source.root, share, embeddings)
+        target.check_replaced(ref, source.root, share, embeddings, origins(source))
     total = source.count()
     loaded = loaded_hasher(hasher, None if embeddings else total, bf16=bf16)
     if embeddings:
         embedding_hasher(loaded)
-    return Job(source, output, loaded, total, embeddings, append, sync, share)
+    read = extended.with_origins(origins(source)) if extended and not sync else origins(source)
+    return Job(source, output, loaded, total, embeddings, append, sync, share, read)
 
 
 def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSource:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..codes import Codes
 from ..errors import SourceError, TransHashError
 from ..hashers.base import Hasher
+from ..sources import heif
 from ..sources.base import ImageSource, Item, Skipped, ignored_files
 from ..sources.names import SUFFIXES
 from ..system.files import display
@@ -199,7 +200,7 @@ class _Run:
         if not unfinished.rows and (keep is None or not keep.any()):
             unfinished.discard()
             raise _nothing_read(job.source, unfinished.skips, unfinished.first_skip)
-        unfinished.join(keep, job.share, self._interrupt)
+        unfinished.join(keep, job.share, job.origins, self._interrupt)
         summary = self.summary
         summary.rows = unfinished.rows + _count(keep)
         summary.size = job.output.stat().st_size
@@ -240,4 +241,6 @@ def _nothing_read(source: ImageSource, skips: int, first: tuple[bytes, str] | No
         )
     ignored = ignored_files(source)
     found = f"; it holds {ignored.total()} files of other kinds ({named_counts(ignored)})" if ignored else ""
+    if any(ignored[suffix] for suffix in heif.SUFFIXES):
+        found += f": {heif.MISSING}"
     return SourceError(f"{where}: no images in it; looked for {' '.join(SUFFIXES)}{found}")

@@ -1,6 +1,7 @@
 """The codes file that stands at the output: what it holds, and whether a run may replace or extend it."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from ..codes import ModelRef, check_replaceable, hdf5, header
 from ..codes.guard import guarded
 from ..errors import CodesError, OutputError
+from ..sources.names import is_image
 from ..system.files import display, printable
 
 
@@ -24,6 +26,7 @@ class Target:
         share: which share of the images it holds, as I/N; empty for all of them.
         rows: their number.
         embeddings: length of its embeddings; 0 if it holds none.
+        origins: what its images were read from, as in `codes.header.Header`; None if it does not say.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class Target:
     share: str
     rows: int
     embeddings: int
+    origins: tuple[bytes, ...] | None
 
     @property
     def bf16(self) -> bool:
@@ -41,8 +45,11 @@ class Target:
         except (ValueError, AttributeError):
             return False
 
-    def check_replaced(self, model: ModelRef, root: bytes, share: str, embeddings: bool) -> None:
+    def check_replaced(
+        self, model: ModelRef, root: bytes, share: str, embeddings: bool, origins: tuple[bytes, ...] | None
+    ) -> None:
         """Raise OutputError if a run would replace the file by codes of something else."""
+        unread = self._unread(origins)
         if self.share and share and self.share != share:
             difference = f"is share {share}"
         elif self.model.digest != model.digest:
@@ -51,6 +58,8 @@ class Target:
             difference = f"is of {_folder(root)}"
         elif self.embeddings and not embeddings:
             difference = "keeps no embeddings"
+        elif unread:
+            difference = f"does not read {unread}"
         else:
             return
         share = f", share {self.share}" if self.share else ""
@@ -59,6 +68,32 @@ class Target:
             f"{display(self.path)}: holds {self.rows:,} rows of {_folder(self.root)}{share}, made with "
             f"{_named(self.model)}{kept}; this run {difference}: choose another output, or replace it with --force"
         )
+
+    def check_synced(self, origins: tuple[bytes, ...] | None) -> None:
+        """Raise CodesError if a run would drop rows because it does not read what they come from."""
+        if unread := self._unread(origins):
+            raise CodesError(
+                f"{display(self.path)}: has rows of {unread}, which this run does not read and so would drop; name "
+                "that, too, or use --append, or encode into another file"
+            )
+
+    def with_origins(self, origins: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
+        """Return what the images were read from once those of another source are added; None if it is unknown."""
+        if self.origins is None or origins is None:
+            return None
+        return tuple(dict.fromkeys((*self.origins, *origins)))
+
+    def _unread(self, origins: tuple[bytes, ...] | None) -> str:
+        """Name what the file was made of, is still there, and is not among `origins`; empty if nothing is known."""
+        if self.origins is None or origins is None:
+            return ""
+        read = set(origins)
+        unread = (name for name in self.origins if name not in read and not (b"." in read and is_image(name)))
+        left = [name for name in unread if os.path.lexists(os.path.join(self.root, name))]
+        if not left:
+            return ""
+        first = f"all of {_folder(self.root)}" if left[0] == b"." else display(left[0])
+        return first if len(left) == 1 else f"{first} and {len(left) - 1:,} more"
 
     def check_extended(self, model: ModelRef, root: bytes, share: str, embeddings: bool) -> None:
         """Raise CodesError if a run cannot add its rows to the file."""
@@ -97,7 +132,11 @@ def standing(output: Path, *, force: bool) -> Target | None:
         if force:
             return None
         raise OutputError(f"{error}; --force replaces it") from None
-    return Target(output, ModelRef(*said["model"]), bytes.fromhex(said["root"]), *said["rest"])
+    names = said["origins"]
+    origins = None if names is None else tuple(map(bytes.fromhex, names))
+    share, rows, embeddings = said["rest"]
+    root = bytes.fromhex(said["root"])
+    return Target(output, ModelRef(*said["model"]), root, share, rows, embeddings, origins)
 
 
 def _peek(path: Path) -> dict[str, Any]:
@@ -110,6 +149,7 @@ def _peek(path: Path) -> dict[str, Any]:
         return {
             "model": (model.name, model.digest, model.bits, model.preprocessing),
             "root": said.root.hex(),
+            "origins": None if said.origins is None else [name.hex() for name in said.origins],
             "rest": (said.share, int(rows), int(width)),
         }
 

@@ -151,6 +151,7 @@ class UnfinishedRun:
         self,
         keep: NDArray[Any] | None = None,
         share: str = "",
+        origins: tuple[bytes, ...] | None = None,
         on_rows: Progress = silent,
     ) -> None:
         """Write the codes file and delete the parts.
@@ -158,6 +159,7 @@ class UnfinishedRun:
         Args:
             keep: which rows of the base go first, (n,) bool; None for all of them.
             share: which share of the images the file holds, as I/N; empty for all of them.
+            origins: what its images were read from, as in `codes.header.Header`.
             on_rows: called now and then with the rows written so far, and their number; what it raises ends the join.
 
         Raises CodesError if the parts do not fit together, OSError if the file cannot be written; the parts stay.
@@ -165,7 +167,14 @@ class UnfinishedRun:
         inputs = [(self.base, keep)] if self.base else []
         inputs += [(held.path, None) for held in self._parts]
         codes.merge(
-            inputs, self._output, temporary=self._folder, trusted=True, share=share, partial=True, on_rows=on_rows
+            inputs,
+            self._output,
+            temporary=self._folder,
+            trusted=True,
+            share=share,
+            origins=origins,
+            partial=True,
+            on_rows=on_rows,
         )
         self.discard()
 

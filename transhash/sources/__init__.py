@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import SourceError
+from . import heif
 from .base import ImageSource, Item, Skipped, ignored_files, passed_over
 from .folder import FolderSource
 from .image_list import ImageList
@@ -184,6 +185,8 @@ def _check_file(place: str | Path, count: int) -> None:
     if not os.path.isfile(place):
         missing = "not a regular file" if os.path.exists(place) else "no such file or folder"
         raise SourceError(f"{place}: {missing}; pass a folder of images, or files")
+    if os.fsencode(place).lower().endswith(tuple(map(str.encode, heif.SUFFIXES))) and not heif.installed():
+        raise SourceError(f"{place}: {heif.MISSING}")
     if _kind(place) in ("", "list"):
         known = " ".join(_KINDS)
         raise SourceError(f"{place}: neither an image nor one of {known} by its name; a list goes with --list")

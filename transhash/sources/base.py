@@ -112,6 +112,14 @@ def ignored_files(source: ImageSource) -> Counter[str]:
     return Counter(getattr(source, "ignored", ()))
 
 
+def origins(source: ImageSource) -> tuple[bytes, ...] | None:
+    """Return what a source reads, which tells it from others with the same root; None if it has no names.
+
+    Names of files are relative to its root unless absolute; ``.`` stands for the folder itself.
+    """
+    return getattr(source, "origins", None)
+
+
 def passed_over(source: ImageSource) -> str:
     """Return one line on what a source has passed over, such as "3 hidden, 12 .heic"; empty if there is nothing.
 

@@ -2,13 +2,14 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -153,12 +154,7 @@ def _identified(file: BinaryIO) -> tuple[Image.Image, BinaryIO, int]:
     if head.startswith(png.SIGNATURE):
         file = png.without_ballast(file)
     file.seek(0)
-    try:
-        image = Image.open(file, formats=formats)
-    except Image.DecompressionBombError:
-        raise ImageError(f"more than {MAX_PIXELS} pixels") from None
-    except UnidentifiedImageError:
-        raise ImageError("not an image of a known format") from None
+    image = _opened(file, formats)
     _check_size(image.width, image.height)
     return image, file, scans
 
@@ -174,6 +170,21 @@ def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image
     turn, rgb = _turn(image), _rgb(image)
     del image  # makes room for the turned one
     return _turned(rgb, turn)
+
+
+def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
+    """Read the header of an image file as `Image.open` does, which also warns of sizes that are allowed here."""
+    head = file.read(16)
+    for name in formats:
+        factory, accepts = Image.OPEN[name]
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):
+            accepted = accepts(head) if accepts else True
+            if accepted and not isinstance(accepted, str):  # text says what Pillow was built without
+                file.seek(0)
+                return factory(file, "")
+    if heif.starts(head) and not heif.installed():
+        raise ImageError(heif.MISSING)
+    raise ImageError("not an image of a known format")
 
 
 def _picture(image: Image.Image, memory: ExitStack) -> Image.Image:

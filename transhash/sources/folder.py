@@ -33,6 +33,8 @@ class FolderSource:
             under ``hidden``, hidden files and folders.
     """
 
+    origins = (b".",)
+
     def __init__(
         self,
         root: str | Path,

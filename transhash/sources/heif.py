@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 SUFFIXES = (".heic", ".heif", ".hif")
 
+MISSING = "HEIC, which is read after: pip install 'transhash[heic]'"
+
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -13,9 +15,14 @@ def installed() -> bool:
     return find_spec("pi_heif") is not None
 
 
+def starts(head: bytes) -> bool:
+    """Return whether a file that starts with `head`, 12 bytes, may be HEIC."""
+    return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
+
+
 def formats(head: bytes) -> tuple[str, ...]:
     """Return the format to try besides Pillow's own for a file that starts with `head`, 12 bytes; often none."""
-    return _registered() if head[4:8] == b"ftyp" and head[8:12] in _BRANDS else ()
+    return _registered() if starts(head) else ()
 
 
 @cache

@@ -59,6 +59,11 @@ class IsolatedSource:
                     yield self._item(frame, data)
 
     @property
+    def origins(self) -> tuple[bytes, ...]:
+        """The files, relative to the root."""
+        return tuple(self._names)
+
+    @property
     def files(self) -> int:
         """How many files there are."""
         return len(self._names)

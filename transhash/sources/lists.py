@@ -38,6 +38,7 @@ class FilesSource:
         """Take paths relative to `root`, or to the working directory, wherever that is when they are read."""
         self.root = os.fsencode(os.path.abspath(root)) if root is not None else b""
         self._paths = [os.fsencode(path) for path in paths]
+        self.origins = tuple(self._paths)
         self.description = counted(len(self._paths))
 
     def __iter__(self) -> Iterator[Item | Skipped]:
@@ -71,6 +72,7 @@ class ListSource:
         """
         self.root = os.fsencode(os.path.abspath(root))
         self._names = Path(names)
+        self.origins = None if str(names) == STDIN else (os.fsencode(os.path.abspath(names)),)
         self._name = "standard input" if str(names) == STDIN else str(names)
         self._end = b"\0" if null else b"\n"
         self._delimiter = None if null else _DELIMITERS.get(self._names.suffix.lower())

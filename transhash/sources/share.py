@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from .base import Divisible, ImageSource, Item, Selective, Skipped, ignored_files
+from .base import Divisible, ImageSource, Item, Selective, Skipped, ignored_files, origins
 
 
 class Share:
@@ -20,6 +20,7 @@ class Share:
         """Take a share of `source`, 0 <= number < shares."""
         self.place = f"{number}/{shares}"
         self.description = f"{source.description}, share {number} of 0 to {shares - 1}"
+        self.origins = origins(source)
         self._source = source
         self._slice = slice(number, None, shares)
         if isinstance(source, Divisible) and source.files >= shares:

@@ -50,6 +50,11 @@ class TarSource:
             yield from self._read(archive)
 
     @property
+    def origins(self) -> tuple[bytes, ...]:
+        """The archives, relative to the root."""
+        return tuple(self._archives)
+
+    @property
     def files(self) -> int:
         """How many archives there are."""
         return len(self._archives)
