@@ -10,23 +10,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
 import click
+
+from .machine import REPOSITORY
 
 TASKS = ("training", "encoding", "searching")
 POLICIES = {"passive": "PASSIVE", "default": ""}
 
-_CODES, _QUERIES = 1_000_000, 4_000
+_CODES, _QUERIES = 300_000, 2_000
 _SPIN = "while True: pass"
 _WORKER = "import sys; from benchmarks import busy; busy.work(*sys.argv[1:])"
 
 
 @click.command("busy")
-@click.option("--rounds", default=5, show_default=True, help="Times that each is measured; the median counts.")
-@click.option("--images", default=500, show_default=True, help="Digits to train on, and to encode.")
+@click.option("--rounds", default=3, show_default=True, help="Times that each is measured; the median counts.")
+@click.option("--images", default=300, show_default=True, help="Digits to train on, and to encode.")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Measure this only; repeatable.")
 def command(rounds: int, images: int, tasks: tuple[str, ...]) -> None:
     """Time of training, encoding and searching beside one busy core."""
@@ -37,14 +41,13 @@ def command(rounds: int, images: int, tasks: tuple[str, ...]) -> None:
     with TemporaryDirectory() as folder:
         _write_images(Path(folder), images)
         for task in tasks or TASKS:
+            with _worker(task, folder, POLICIES["passive"], max(1, cores // 2)) as run:
+                half = statistics.median(run() for _ in range(rounds))
             for name, policy in POLICIES.items():
                 with _worker(task, folder, policy, cores) as run:
                     idle, beside = _paired(run, rounds)
-                with _worker(task, folder, policy, max(1, cores // 2)) as run:
-                    half = statistics.median(run() for _ in range(rounds))
-                print(
-                    f"| {task} | {name} | {idle:.2f} | {beside:.2f} | {half:.2f} | {beside / half:.2f} |", flush=True
-                )
+                times = f"{idle:.2f} | {beside:.2f} | {half:.2f} | {beside / half:.2f}"
+                print(f"| {task} | {name} | {times} |", flush=True)
 
 
 def _write_images(folder: Path, count: int) -> None:
@@ -73,37 +76,44 @@ def _worker(task: str, folder: str, policy: str, threads: int) -> Iterator[Calla
     """Start a process that is ready for a task, and yield what makes it do that and returns the seconds it took."""
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     env |= {"OMP_NUM_THREADS": str(threads)} | ({"OMP_WAIT_POLICY": policy} if policy else {})
-    process = subprocess.Popen(
-        [sys.executable, "-c", _WORKER, task, folder],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", _WORKER, task, folder]
+    with TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, env=env, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            yield partial(_run, process, errors)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _run(process: "subprocess.Popen[str]", errors: IO[bytes]) -> float:
+    """Make a worker do its task once; return the seconds. Raises ClickException if its process has died."""
     assert process.stdin is not None
     assert process.stdout is not None
-    orders, answers = process.stdin, process.stdout
-
-    def run() -> float:
-        orders.write("run\n")
-        orders.flush()
-        return float(answers.readline())
-
-    try:
-        yield run
-    finally:
-        process.kill()
-        process.communicate()
+    with suppress(BrokenPipeError):
+        process.stdin.write("run\n")
+        process.stdin.flush()
+    answer = process.stdout.readline()
+    if answer:
+        return float(answer)
+    code = process.wait()
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    raise click.ClickException(f"the process that is measured ended with {code}: {lines[-1][:300]}")
 
 
 def work(task: str, folder: str) -> None:
     """Be the process that a task is measured in: do it once to warm up, then at every line of standard input."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # keeps what libraries print out of the answers
     job = {"training": _training, "encoding": _encoding, "searching": _searching}[task](Path(folder))
     job()
     for _ in sys.stdin:
         started = time.perf_counter()
         job()
-        print(time.perf_counter() - started, flush=True)
+        print(time.perf_counter() - started, file=answers, flush=True)
 
 
 def _training(folder: Path) -> Callable[[], object]:
