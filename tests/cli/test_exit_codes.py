@@ -43,6 +43,7 @@ INPUTS = {  # commands that read something: arguments that lead to nothing
     "index merge": ["nothing", "-o", "i.index"],
     "index verify": ["nothing"],
     "query": ["nothing", "nothing"],
+    "serve": ["nothing"],
     "dedup": ["nothing"],
     "eval": ["nothing", "--queries", "nothing"],
     "protocol write": ["cifar10", "nothing", "-o", "lists"],
