@@ -1,4 +1,4 @@
-"""The table of docs/exit-codes.md, for every command: wrong usage, no input, partly unreadable input, interruption."""
+"""The table of docs/exit-codes.md, for every command: wrong usage, no input, partly unreadable input, signals."""
 
 import json
 import shutil
