@@ -204,12 +204,12 @@ def write_tar(path, pictures):
 def test_another_source_in_the_same_folder_is_replaced_only_by_force(here, pictures, tmp_path, kind):
     """Two archives, lists or tables of one folder do not replace each other's codes."""
     photos = sorted((pictures / "cross").iterdir())
-    sources = {
+    sources: dict[str, list[list[str]]] = {
         "tar": [["a.tar"], ["b.tar"], ["a.tar", "b.tar"]],
-        "list": [[".", "--list", "a.txt"], [".", "--list", "b.txt"], None],
+        "list": [[".", "--list", "a.txt"], [".", "--list", "b.txt"], []],
         "npy": [["a.npy"], ["b.npy"], ["a.npy", "b.npy"]],
         "file": [["a.png"], ["b.png"], ["b.png", "a.png"]],
-        "folder": [["."], ["a.png"], None],
+        "folder": [["."], ["a.png"], []],
     }
     for name, few in (("a", photos[:3]), ("b", photos[3:5])):
         write_tar(tmp_path / f"{name}.tar", few)
