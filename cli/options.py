@@ -13,6 +13,7 @@ import click
 
 from transhash.errors import TransHashError, redacted
 from transhash.index.locations import is_server
+from transhash.training.presets import PRESETS, preset
 
 from . import render
 
@@ -89,6 +90,13 @@ def _log_json(context: click.Context, parameter: click.Parameter, enabled: bool)
     return enabled
 
 
+def _preset(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Make the settings of a preset the defaults of the options that are not given."""
+    if name:
+        chosen = preset(name)
+        context.default_map = {**(context.default_map or {}), **vars(chosen.architecture), **vars(chosen.config)}
+
+
 IMAGES = click.argument("images", type=EXISTING)
 LIST = click.option(
     "--list",
@@ -121,6 +129,14 @@ WEIGHTS = click.option(
     "--weights",
     type=EXISTING_FILE,
     help="Start from a timm checkpoint in safetensors, or from a hasher, whose hash heads are reinitialized.",
+)
+PRESET = click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    is_eager=True,
+    expose_value=False,
+    callback=_preset,
+    help="Settings of a published training; the other options change them. transhash-icmr22: the TransHash paper.",
 )
 NPROBE = click.option(
     "--nprobe", type=click.IntRange(1, 1 << 24), help="Type ivf: number of lists that a search visits."

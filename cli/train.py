@@ -22,6 +22,7 @@ from . import options, render
 @options.WEIGHTS
 @click.option("--workers", type=click.IntRange(0, 256), default=0, show_default=True, help="Decoding processes.")
 @click.option("--restart", is_flag=True, help="Start over instead of resuming an unfinished run.")
+@options.PRESET
 @options.settings(Architecture)
 @options.settings(TrainConfig)
 def train(
@@ -39,6 +40,7 @@ def train(
     \b
     Examples:
         th train photos/ -o hasher.safetensors --bits 64 --pretrained
+        th train photos/ -o hasher.safetensors --bits 64 --preset transhash-icmr22 --pretrained
         torchrun --nproc-per-node 8 --no-python th train photos/ -o hasher.safetensors --pretrained
 
     Without --pretrained or --weights, training starts from random weights; this suits large sets of small pictures.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .serving.run import serve
     from .sources import open_source
     from .training.config import FitConfig, TrainConfig
+    from .training.presets import Preset, preset
     from .training.run import fit, shrink_hasher, soup, train
     from .training.watcher import StepResult, Watcher
 
@@ -56,6 +57,7 @@ _HOMES = {
     "Index": "index.index",
     "Match": "index.matches",
     "Matches": "index.matches",
+    "Preset": "training.presets",
     "StepResult": "training.watcher",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
@@ -79,6 +81,7 @@ _HOMES = {
     "merge_indexes": "index.collection",
     "open": "index.collection",
     "open_source": "sources",
+    "preset": "training.presets",
     "query": "index.collection",
     "read_codes": "codes",
     "serve": "serving.run",
@@ -103,6 +106,7 @@ __all__ = [
     "Index",
     "Match",
     "Matches",
+    "Preset",
     "StepResult",
     "TrainConfig",
     "TransHashError",
@@ -126,6 +130,7 @@ __all__ = [
     "merge_indexes",
     "open",
     "open_source",
+    "preset",
     "query",
     "read_codes",
     "serve",

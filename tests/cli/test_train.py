@@ -32,6 +32,21 @@ def test_train_encode_index_query(th_inside, pictures, hasher_file, tmp_path):
     assert info["digest"] == hasher.ref.digest
 
 
+def test_options_beside_a_preset(th_inside, pictures, tmp_path):
+    few = ["--bits", 16, "--epochs", 1, "--batch-size", 8, "--resize", 36]
+    th_inside("train", pictures, "-o", tmp_path / "h.safetensors", "--preset", "transhash-icmr22", *TINY, *few)
+    hasher = load_hasher(tmp_path / "h.safetensors")
+    made = hasher.training["config"]
+    assert (made["loss"], made["optimizer"], made["lr"], made["warmup"], made["resize"]) == (
+        "transhash",
+        "sgd",
+        0.03,
+        500,
+        36,
+    )
+    assert hasher.architecture.backbone == "test_vit"
+
+
 def test_interrupt_and_restart(start, th_inside, pictures, tmp_path):
     """Ctrl-C leaves no hasher, but a run that can go on; --restart begins anew, and ends with nothing but a log."""
     output, folder = tmp_path / "h.safetensors", tmp_path / "h.run"

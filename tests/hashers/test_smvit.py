@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from transhash.errors import ModelError
 from transhash.hashers.architecture import POOLS, Architecture
 from transhash.hashers.bit_layout import split_bits
-from transhash.hashers.smvit import build, network, plain_backbone
+from transhash.hashers.smvit import build, explicit, network, plain_backbone
 
 
 def tiny(**changes):
@@ -62,8 +62,10 @@ def test_mirrored_images_are_read_too_but_in_training():
         torch.testing.assert_close(net.train().features(images), once)
 
 
-def test_stride_is_three_quarters_of_a_patch_unless_given():
-    assert build(tiny(stride=None)).backbone.patch_embed.proj.stride == (6, 6)
+def test_patches_do_not_overlap_by_default():
+    assert build(tiny(stride=None)).backbone.patch_embed.proj.stride == (8, 8)
+    assert explicit(tiny(stride=5)).stride == 5
+    assert explicit(tiny(stride=None)).stride == 6  # as in files of earlier versions
 
 
 BITS_AND_GROUPS = st.integers(1, 128).flatmap(
@@ -186,7 +188,7 @@ def test_plain_transformers_of_timm(backbone):
         outputs = net(torch.zeros(2, 3, 4 * patch, 4 * patch))
     assert outputs.shape == (2, 32)
     assert net.prefix == (5 if "reg4" in backbone else 1)
-    assert net.backbone.patch_embed.num_patches > 16
+    assert net.backbone.patch_embed.num_patches == 16
 
 
 def test_positions_are_resampled_not_forgotten():

@@ -63,7 +63,7 @@ def test_lengths_that_no_prefix_can_have(nested):
 def test_the_cost_is_the_mean_over_the_prefixes(loss):
     torch.manual_seed(0)
     config = TrainConfig(loss=loss)
-    objective = objectives.build(config, 32, 4, nested=(8, 16))
+    objective = objectives.build(config, (8, 16, 32), 4)
     outputs, labels = torch.randn(12, 32), torch.eye(4)[torch.arange(12) % 4]
     costs = [part(outputs[:, :bits], labels, 3) for bits, part in zip((8, 16, 32), objective.parts, strict=True)]
     torch.testing.assert_close(objective(outputs, labels, 3), sum(costs) / 3)
@@ -71,7 +71,7 @@ def test_the_cost_is_the_mean_over_the_prefixes(loss):
 
 
 def test_orthohash_normalises_a_bit_alike_in_every_prefix():
-    objective = objectives.build(TrainConfig(), 32, 4, nested=(8, 16))
+    objective = objectives.build(TrainConfig(), (8, 16, 32), 4)
     outputs, labels = 3 * torch.randn(64, 32) + 1, torch.eye(4)[torch.arange(64) % 4]
     for _ in range(200):
         objective(outputs, labels)

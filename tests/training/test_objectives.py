@@ -14,20 +14,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transhash.errors import TrainingError
 from transhash.hashers import smvit
 from transhash.hashers.architecture import Architecture
+from transhash.hashers.bit_layout import bit_order, split_bits
 from transhash.training import objectives
 from transhash.training.config import LOSSES, TARGETED, TrainConfig
 from transhash.training.objectives.targets import class_targets
 
 OWN = {  # the settings that an objective has, and what they are if nobody gives them
-    "gamma": {"transhash": 10.0, "dch": 20.0},
+    "gamma": {"transhash": None, "dch": 20.0},  # None: half of the bits
     "quantization": {"transhash": 0.1, "dch": 0.1, "dpsh": 0.1, "greedyhash": 0.1, "csq": 1e-4},
 }
 each_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
-def build(loss, bits, classes, seed=0, several=False, **own):
+def build(loss, bits, classes, seed=0, several=False, groups=0, **own):
     torch.manual_seed(seed)
-    return objectives.build(TrainConfig(loss=loss, **own), bits, classes, several=several)
+    return objectives.build(TrainConfig(loss=loss, **own), [bits], classes, groups=groups, several=several)
 
 
 def has_several(y):
@@ -76,8 +77,16 @@ def targets(objective, y):
     return codes
 
 
-def cauchy(objective, u, y, step, gamma, lam):
-    h, bits = np.tanh(u), u.shape[1]
+def dch(objective, u, y, step, gamma, lam):
+    return cauchy(np.tanh(u), y, gamma, lam)
+
+
+def transhash(objective, u, y, step, gamma, lam):
+    return cauchy(u, y, gamma or u.shape[1] / 2, lam)
+
+
+def cauchy(h, y, gamma, lam):
+    bits = h.shape[1]
 
     def length(code):
         return max(math.sqrt(code @ code), 1e-3)
@@ -138,7 +147,7 @@ def orthohash(objective, u, y, step, gamma, lam):
     return mean(costs)
 
 
-FORMULAS = {"transhash": cauchy, "dch": cauchy, "dpsh": dpsh, "hashnet": hashnet}
+FORMULAS = {"transhash": transhash, "dch": dch, "dpsh": dpsh, "hashnet": hashnet}
 FORMULAS |= {"greedyhash": greedyhash, "csq": csq, "dpn": dpn, "orthohash": orthohash}
 
 
@@ -167,6 +176,25 @@ def test_value_is_the_papers(loss, batch, step, data):
     cost = objective(torch.from_numpy(u), torch.from_numpy(y), step)
     assert (cost.shape, cost.dtype) == ((), torch.float64)
     assert cost.item() == pytest.approx(FORMULAS[loss](objective, u, y, step, *used), rel=1e-7, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(batches(), st.integers(0, 4), st.floats(0.1, 100) | st.none(), st.floats(0, 10), st.booleans())
+def test_the_paper_sums_over_streams(batch, groups, gamma, lam, nested):
+    """Each stream by itself has the cost of its bits, with its share of γ; so it has in every prefix of a code."""
+    u, y = batch
+    bits = u.shape[1]
+    lengths = [8, bits] if nested and bits > 8 else [bits]
+    config = TrainConfig(loss="transhash", gamma=gamma, quantization=lam)
+    objective = objectives.build(config, lengths, y.shape[1], groups=groups).double()
+    of_bits = np.repeat(np.arange(groups + 1 if groups else 1), split_bits(bits, groups))[bit_order(lengths, groups)]
+    costs = []
+    for length in lengths:
+        streams = [u[:, np.flatnonzero(of_bits[:length] == stream)] for stream in range(groups + 1)]
+        parts = [(h, (gamma / bits if gamma else 0.5) * h.shape[1]) for h in streams if h.shape[1]]
+        costs.append(sum(cauchy(h, y, share, lam) for h, share in parts))
+    found = objective(torch.from_numpy(u), torch.from_numpy(y))
+    assert found.item() == pytest.approx(mean(costs), rel=1e-7, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "greedyhash"])

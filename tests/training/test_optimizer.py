@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.smvit import build
-from transhash.training import objectives
+from transhash.training import objectives, optimizer
 from transhash.training.config import TrainConfig
-from transhash.training.optimizer import adamw, set_rate
+from transhash.training.optimizer import set_rate
 
 TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
 
@@ -30,9 +30,11 @@ def rates(steps, **given):
 
 
 @settings(deadline=None)
-@given(st.integers(1, 300), st.floats(0, 1))
-def test_rate_rises_in_a_line_and_stays_or_falls_along_a_cosine(steps, warmup):
-    rising = max(1, round(steps * warmup))
+@given(st.integers(1, 300), st.data())
+def test_rate_rises_in_a_line_and_stays_or_falls_along_a_cosine(steps, data):
+    """During a fraction of all steps, or a number of them."""
+    warmup = data.draw(st.floats(0, 1, exclude_max=True) | st.integers(1, steps))
+    rising = max(1, round(steps * warmup) if warmup < 1 else warmup)
     assert list(rates(steps, warmup=warmup, schedule="constant"))[rising:] == [1] * (steps - rising)
     found = list(rates(steps, warmup=warmup, schedule="cosine"))
     assert found[:rising] == pytest.approx([(step + 1) / rising for step in range(rising)])
@@ -47,9 +49,9 @@ def test_rate_rises_in_a_line_and_stays_or_falls_along_a_cosine(steps, warmup):
 
 def groups_by_name(config):
     """The optimizer's group of every parameter, by the parameter's name."""
-    net, objective = build(TINY), objectives.build(config, bits=16, classes=3)
+    net, objective = build(TINY), objectives.build(config, [16], 3)
     names = {id(p): name for name, p in [*net.named_parameters(), *objective.named_parameters(prefix="objective")]}
-    groups = adamw(net, objective, config).param_groups
+    groups = optimizer.build(net, objective, config).param_groups
     placed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(placed) == sorted(names)  # every parameter, once
     return {names[id(parameter)]: group for group in groups for parameter in group["params"]}, len(
@@ -68,6 +70,14 @@ def test_deeper_layers_learn_more_slowly(loss):
         (depth,) = [depth for prefix, depth in below.items() if f"{name}.".startswith(f"{prefix}.")]
         assert group["peak"] == pytest.approx(0.01 * 0.5**depth), name
     assert all(any(f"{name}.".startswith(f"{prefix}.") for name in found) for prefix in below)
+
+
+def test_sgd_has_the_momentum_and_the_decay():
+    net, objective = build(TINY), objectives.build(TrainConfig(), [16], 3)
+    made = optimizer.build(net, objective, TrainConfig(optimizer="sgd", lr=0.03, weight_decay=1e-4))
+    assert isinstance(made, torch.optim.SGD)
+    assert {group["momentum"] for group in made.param_groups} == {0.9}
+    assert {group["weight_decay"] for group in made.param_groups} == {0, 1e-4}
 
 
 def test_without_decay_all_learn_alike():

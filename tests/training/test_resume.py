@@ -113,6 +113,18 @@ def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path)
     assert watcher.saved == 2
 
 
+def test_a_run_of_sgd_resumes(pictures, tmp_path):
+    source = list_images(pictures)
+    config = TrainConfig(
+        epochs=3, batch_size=6, loss="transhash", optimizer="sgd", lr=0.01, warmup=2, resize=40, ema=0
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
+    resumed = train(source, TINY, config, folder=tmp_path)
+    assert same(weights(train(source, TINY, config)), weights(resumed))
+    assert resumed.preprocessing.crop == TINY.image_size / 40
+
+
 def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
     source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
     with pytest.raises(KeyboardInterrupt):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,39 @@ def test_without_an_output_nothing_is_written(pictures, trained, tmp_path, monke
     transhash.fit(pictures, architecture=FLAT, weights=trained)
     transhash.soup([trained, trained])
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("bits", "groups", "nested", "loss", "message"),
+    [
+        (8, 2, (), "orthohash", "2 groups of 8 bits: a local stream of 2 bits does not converge.* choose 1 groups"),
+        (64, 2, (8,), "transhash", "2 groups of 8 bits"),
+        (24, 4, (), "transhash", "4 groups of 24 bits: a local stream of 3 bits"),
+    ],
+)
+def test_a_local_stream_has_four_bits(pictures, bits, groups, nested, loss, message):
+    with pytest.raises(TrainingError, match=message):
+        transhash.train(pictures, None, Architecture(bits, groups=groups, nested=nested), TrainConfig(loss=loss))
+
+
+def test_crops_are_not_larger_than_the_resized_image(pictures):
+    with pytest.raises(TrainingError, match="resize 24: must be at least the image size, 32"):
+        transhash.train(pictures, None, TINY, TrainConfig(resize=24))
+    with pytest.raises(TrainingError, match="resize takes the place of crop"):
+        TrainConfig(resize=40, crop=0.3)
+
+
+def test_the_training_of_the_paper(pictures):
+    """Its settings, which the options beside it change; here with a network of a test's size."""
+    paper = transhash.preset("transhash-icmr22")
+    assert (paper.architecture.backbone, paper.architecture.groups) == ("vit_large_patch32_224", 2)
+    architecture = replace(paper.architecture, bits=16, backbone="test_vit", image_size=32, patch_size=16)
+    config = replace(paper.config, epochs=1, batch_size=12, resize=36)
+    hasher = transhash.train(pictures, None, architecture, config)
+    assert hasher.architecture.stride == 16
+    assert hasher.training["config"]["optimizer"] == "sgd"
+    with pytest.raises(TrainingError, match="preset 'paper': unknown; choose from transhash-icmr22"):
+        transhash.preset("paper")
 
 
 def as_tar(pictures, folder):

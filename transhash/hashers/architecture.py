@@ -22,9 +22,9 @@ class Architecture:
         None, "Side of a patch, in pixels; by default that of the backbone.", low=1, high=1024
     )
     stride: int | None = setting(
-        None, "Step between patches, in pixels; by default three quarters of a patch.", low=1, high=1024
+        None, "Step between patches, in pixels; by default a patch, so that they do not overlap.", low=1, high=1024
     )
-    groups: int = setting(4, "Number of local streams; 0 gives a plain vision transformer hasher.", low=0, high=512)
+    groups: int = setting(2, "Number of local streams; 0 gives a plain vision transformer hasher.", low=0, high=512)
     pool: str = setting(
         "token", "What is read out of a stream: its class token, the mean of its patch tokens, or both.", of=POOLS
     )

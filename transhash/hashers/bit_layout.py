@@ -33,3 +33,13 @@ def bit_order(lengths: Sequence[int], groups: int) -> list[int]:
             order += range(starts[head] + used[head], starts[head] + width)
             used[head] = width
     return order
+
+
+def streams(lengths: Sequence[int], groups: int) -> list[int]:
+    """Return the stream, 0 for the global one and 1 to `groups` for the local ones, of every bit of a code.
+
+    `lengths`, ascending, are those of its nested codes and its own; see `bit_order`.
+    """
+    widths = split_bits(lengths[-1], groups)
+    of_outputs = [head for head, width in enumerate(widths) for _ in range(width)]
+    return [of_outputs[place] for place in bit_order(lengths, groups)]

@@ -6,6 +6,7 @@ Siamese means that every image goes through the same weights; pairs are formed o
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, cast
 
 import timm
@@ -158,6 +159,17 @@ def build(architecture: Architecture) -> SMViT:
     return network(plain_backbone(architecture), architecture)
 
 
+def explicit(architecture: Architecture) -> Architecture:
+    """Return the architecture in a hasher's file with its stride.
+
+    Files of earlier versions may lack it: by default, patches overlapped by a quarter then.
+    """
+    if architecture.stride is not None:
+        return architecture
+    patch = plain_backbone(architecture).patch_embed.patch_size[0]
+    return replace(architecture, stride=max(1, patch * 3 // 4))
+
+
 def layout(net: SMViT) -> Layout | None:
     """Describe a network for `numpy_net.NumpyViT`, or return None if it has parts that are unknown there."""
     block = net.global_block
@@ -199,7 +211,7 @@ def network(backbone: Any, architecture: Architecture) -> SMViT:
         raise ModelError(f"depth {depth}: backbone {architecture.backbone} has {len(backbone.blocks)} blocks")
     backbone.blocks = backbone.blocks[:depth]
     patch = backbone.patch_embed.patch_size[0]
-    stride = architecture.stride or max(1, patch * 3 // 4)
+    stride = architecture.stride or patch
     _overlap(backbone, architecture.image_size, patch, stride)
     if architecture.groups > backbone.patch_embed.num_patches:
         raise ModelError(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -146,7 +147,8 @@ class TransHasher:
             with safe_open(path, framework="pt") as file:
                 config = parse(file.metadata())
                 with torch.device("meta"):
-                    net = build(config.architecture)
+                    architecture = smvit.explicit(config.architecture)
+                    net = build(architecture)
                 expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
                 found = weight_types.shapes(file)
                 if expected != found:
@@ -159,7 +161,7 @@ class TransHasher:
             raise damaged(path, error) from None
         net.load_state_dict(weights, assign=True)
         ref = config.ref(path, "bf16" if bf16 else None)
-        return cls(net, config.architecture, config.preprocessing, config.class_names, config.training, ref, bf16)
+        return cls(net, architecture, config.preprocessing, config.class_names, config.training, ref, bf16)
 
 
 def start(
@@ -187,6 +189,7 @@ def start(
             net.take_over(earlier.net.cpu())
         except ModelError as error:
             raise ModelError(f"{weights}: {error}; choose the settings that it was trained with") from None
+    architecture = replace(architecture, stride=net.backbone.patch_embed.proj.stride[0])
     config = backbone.pretrained_cfg
     default = Preprocessing(tuple(config["mean"]), tuple(config["std"]))
     return TransHasher(net, architecture, earlier.preprocessing if earlier else default, class_names)

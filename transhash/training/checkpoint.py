@@ -85,9 +85,14 @@ class State:
             raise KeyError("the moments of some parameters are missing")
         for number, parameter in enumerate(parameters):
             shapes = {name: value.shape for name, value in moments[number].items()}
-            if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
+            if shapes != self._moment_shapes(parameter):
                 raise KeyError(f"the moments of parameter {number} are of another run")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+    def _moment_shapes(self, parameter: Tensor) -> dict[str, torch.Size]:
+        if isinstance(self.optimizer, torch.optim.SGD):
+            return {"momentum_buffer": parameter.shape}
+        return {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
 
 
 def save(path: Path, state: State, step: int, run: RunSettings) -> None:

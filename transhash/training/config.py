@@ -18,8 +18,10 @@ LOSSES = {  # each with those of γ and λ that it has
 TARGETED = ("csq", "orthohash", "dpn")  # give a class the same code in every run
 METHODS = ("itq", "lsh")
 SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "bf16", "fp32")
 _PRETRAINED_DECAY = 0.75
+_CROP = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class TrainConfig:
 
     loss: str = setting("orthohash", "Objective; see docs/training.md.", of=LOSSES)
     gamma: float | None = setting(
-        None, "Scale γ of the Cauchy distribution, in bits; by default that of the objective.", low=1e-3, high=1e4
+        None,
+        "Scale γ of the Cauchy distribution, in bits of the code; by default half of them for transhash, 20 for dch.",
+        low=1e-3,
+        high=1e4,
     )
     quantization: float | None = setting(
         None, "Weight λ of the quantization term; by default that of the objective.", low=0.0, high=1e3
@@ -43,7 +48,8 @@ class TrainConfig:
     batch_size: int = setting(64, "Number of images in a batch; every two of them form a pair.", low=2, high=100_000)
     accumulate: int = setting(1, "Number of batches whose gradients are summed for a step.", low=1, high=1000)
     balanced: bool = setting(False, "Draw every class equally often.")
-    lr: float = setting(3e-4, "Peak learning rate of AdamW, for the hash heads.", low=1e-9, high=1.0)
+    optimizer: str = setting("adamw", "adamw, or sgd: stochastic gradient descent with momentum 0.9.", of=OPTIMIZERS)
+    lr: float = setting(3e-4, "Peak learning rate, for the hash heads.", low=1e-9, high=1.0)
     layer_decay: float | None = setting(
         None,
         "Factor between the learning rates of a block and the one below it; by default 0.75 from pretrained weights "
@@ -51,8 +57,13 @@ class TrainConfig:
         low=0.1,
         high=1.0,
     )
-    weight_decay: float = setting(0.05, "Weight decay of AdamW, on matrices only.", low=0.0, high=1.0)
-    warmup: float = setting(0.1, "Fraction of all steps during which the learning rate rises.", low=0.0, high=1.0)
+    weight_decay: float = setting(0.05, "Weight decay, on matrices only.", low=0.0, high=1.0)
+    warmup: float = setting(
+        0.1,
+        "Steps during which the learning rate rises: a fraction of all steps, or a number of 1 or more.",
+        low=0.0,
+        high=1e9,
+    )
     schedule: str = setting("constant", "Learning rate after that: constant, or falling to 0.", of=SCHEDULES)
     clip: float = setting(1.0, "Maximum length of the gradient; longer ones are scaled down.", low=1e-6, high=1e6)
     ema: float = setting(
@@ -65,7 +76,14 @@ class TrainConfig:
         0.0, "Fraction of each image's patches that a step leaves out, at random, to save time.", low=0.0, high=0.95
     )
     precision: str = setting("auto", "Arithmetic; auto is bf16 where the machine has it, else fp32.", of=PRECISIONS)
-    crop: float = setting(0.5, "Smallest fraction of an image's area that a random crop keeps.", low=0.01, high=1.0)
+    resize: int | None = setting(
+        None,
+        "Side to which images are resized before a random square of the image size is cut out, instead of --crop; "
+        "the hasher encodes the central square.",
+        low=8,
+        high=4096,
+    )
+    crop: float = setting(_CROP, "Smallest fraction of an image's area that a random crop keeps.", low=0.01, high=1.0)
     flip: float = setting(0.5, "Probability that an image is mirrored.", low=0.0, high=1.0)
     jitter: float = setting(
         0.3, "Strength of random changes of brightness, contrast and saturation.", low=0.0, high=1.0
@@ -92,6 +110,8 @@ class TrainConfig:
                 raise TrainingError(f"{name}: the loss {self.loss} does not have it; leave it out")
         if self.minutes and self.schedule != "constant":
             raise TrainingError(f"minutes: schedule {self.schedule} must run to its end; choose constant")
+        if self.resize is not None and self.crop != _CROP:
+            raise TrainingError("resize takes the place of crop; leave one of them out")
         if self.cutmix and self.loss != "orthohash":
             raise TrainingError(f"cutmix: the loss {self.loss} cannot use shares of labels; leave it out")
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data import create_transform
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms.v2 import Compose, InterpolationMode, RandomCrop, Resize
 
 from ..errors import ImageError, TrainingError
 from ..hashers.transhash import TransHasher
@@ -103,11 +104,16 @@ class LabelledImages(Dataset[Sample]):
         self._policy = config.augment
         self.labels = [[ids[name] for name in image.labels] for image in source.images]
         self.firsts = np.array([labels[0] for labels in self.labels])
+        side = hasher.architecture.image_size
+        self._square: nn.Module = nn.Identity()
+        if config.resize:
+            self._square = Compose([Resize(config.resize, InterpolationMode.BICUBIC), RandomCrop(side)])
         try:
             self._transform: Any = create_transform(
-                hasher.architecture.image_size,
+                side,
                 is_training=True,
-                scale=(config.crop, 1.0),
+                scale=(1.0 if config.resize else config.crop, 1.0),
+                ratio=(1.0, 1.0) if config.resize else None,
                 hflip=config.flip,
                 color_jitter=config.jitter,
                 auto_augment=config.augment or None,
@@ -150,7 +156,7 @@ class LabelledImages(Dataset[Sample]):
         for _ in range(_TRIES):
             _seed_all(int(rng.integers(2**63)))
             with suppress(ValueError):
-                return torch.as_tensor(self._transform(picture))
+                return torch.as_tensor(self._transform(self._square(picture)))
         raise TrainingError(f"augment {self._policy!r}: fails on every draw; try rand-m9-mstd0.5")
 
 

@@ -38,9 +38,11 @@ class Learner:
             _fuse_attention(self._net, fused=False)  # measured in docs/training.md
         classes = len(hasher.class_names)
         architecture = hasher.architecture
-        objective = objectives.build(config, architecture.bits, classes, several=several, nested=architecture.nested)
+        objective = objectives.build(
+            config, architecture.lengths, classes, groups=architecture.groups, several=several
+        )
         self._objective = objective.to(hasher.device)
-        self._optimizer = optimizer.adamw(self._net, self._objective, config)
+        self._optimizer = optimizer.build(self._net, self._objective, config)
         self._learning = nn.ModuleDict({"net": self._net, "objective": self._objective})
         self._average = averaging(self._learning, config.ema) if config.ema else None
         self._accelerator = Accelerator(cpu=hasher.device.type == "cpu")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -80,6 +80,9 @@ class _Run:
         self.kept, self.held = hold_out(source, config.validation, config.seed)
         torch.manual_seed(config.seed)
         hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=names)
+        if config.resize:
+            part = architecture.image_size / config.resize
+            hasher.preprocessing = replace(hasher.preprocessing, crop=part, fit="crop")
         count, images_id = len(self.kept.images), fingerprint(self.kept)
         hasher.training = {"config": asdict(config), "images": count, "images_id": images_id}
         self.dataset = LabelledImages(self.kept, names, hasher, config)

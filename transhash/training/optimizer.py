@@ -1,4 +1,4 @@
-"""AdamW with layer-wise decay, and its schedule."""
+"""AdamW or SGD with layer-wise decay of the learning rate, and its schedule."""
 
 import math
 
@@ -8,9 +8,11 @@ from torch import nn
 from ..hashers.smvit import SMViT
 from .config import TrainConfig
 
+_MOMENTUM = 0.9
 
-def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Make AdamW for the parameters of a network and an objective, in groups with separate learning rates.
+
+def build(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Make the optimizer of the parameters of a network and an objective, in groups with separate learning rates.
 
     Heads and objective learn at the full rate, the blocks of the two streams at `layer_decay` times that, and so on
     down to the patches (Clark et al., *ELECTRA*, ICLR 2020). Weight decay applies to matrices only: not to biases,
@@ -21,18 +23,17 @@ def adamw(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.
     for name, parameter in [*net.named_parameters(), *objective.named_parameters(prefix="objective")]:
         matrix = parameter.ndim > 1 and not name.endswith(("token", "pos_embed"))
         groups.setdefault((_below_heads(name, len(net.backbone.blocks)), matrix), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "peak": config.lr * decay**below,
-                "weight_decay": config.weight_decay if matrix else 0.0,
-            }
-            for (below, matrix), parameters in groups.items()
-        ],
-        lr=config.lr,
-        fused=True,  # several times as fast on a CPU
-    )
+    settings = [
+        {
+            "params": parameters,
+            "peak": config.lr * decay**below,
+            "weight_decay": config.weight_decay if matrix else 0.0,
+        }
+        for (below, matrix), parameters in groups.items()
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=config.lr, momentum=_MOMENTUM)
+    return torch.optim.AdamW(settings, lr=config.lr, fused=True)  # fused is several times as fast on a CPU
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, config: TrainConfig) -> float:
@@ -40,7 +41,7 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, config: Tr
 
     Returns the rate as a fraction of its peak.
     """
-    rising = max(1, round(steps * config.warmup))
+    rising = max(1, round(config.warmup * (steps if config.warmup < 1 else 1)))
     if step < rising:
         part = (step + 1) / rising
     elif config.schedule == "constant":

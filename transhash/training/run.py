@@ -13,6 +13,7 @@ from ..errors import OutputError, TrainingError
 from ..hashers import header
 from ..hashers.architecture import Architecture
 from ..hashers.backbones import check_backbone
+from ..hashers.bit_layout import split_bits
 from ..system.files import display
 from .config import FitConfig, TrainConfig
 from .watcher import Watcher
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..hashers.transhash import TransHasher
     from ..sources import ImageList, Images, Skipped
 
+_FEWEST_BITS = 4  # of a local stream; with fewer, the paper says, training does not converge
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, this one writes files
 
 
@@ -67,6 +69,7 @@ def train(
     if path and folder == path:
         raise OutputError(f"{display(path)}: the suffix .run is that of the run's folder; choose another name")
     _check_start(architecture, pretrained, weights)
+    _check_sizes(architecture, config)
     source = _source(images)
     from . import labels
 
@@ -230,6 +233,20 @@ def _check_start(architecture: Architecture, pretrained: bool, weights: str | Pa
             raise TypeError(f"weights must be the path of a file, not {type(weights).__name__}")
         header.check_weights(weights)
     check_backbone(architecture.backbone)
+
+
+def _check_sizes(architecture: Architecture, config: TrainConfig) -> None:
+    """Raise TrainingError if local streams have too few bits to learn from, or images are smaller than the input."""
+    for bits in architecture.lengths if config.loss == "transhash" else [architecture.bits]:
+        narrowest = min(split_bits(bits, architecture.groups))
+        if narrowest < _FEWEST_BITS:
+            most = bits // (2 * _FEWEST_BITS)
+            raise TrainingError(
+                f"{architecture.groups} groups of {bits} bits: a local stream of {narrowest} bits does not converge, "
+                f"it needs {_FEWEST_BITS}; choose {most} groups or fewer"
+            )
+    if config.resize and config.resize < architecture.image_size:
+        raise TrainingError(f"resize {config.resize}: must be at least the image size, {architecture.image_size}")
 
 
 def _source(images: "Images") -> "ImageList":

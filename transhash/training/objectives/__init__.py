@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from ...hashers.bit_layout import streams
 from ..config import LOSSES, TrainConfig
 from .base import Objective
-from .cauchy import Cauchy
+from .cauchy import DCH, TransHash
 from .classifier import GreedyHash
 from .nested import Nested
 from .pairwise import DPSH, HashNet
@@ -14,29 +15,34 @@ __all__ = ["Objective", "build"]
 
 
 def build(
-    config: TrainConfig, bits: int, classes: int, *, several: bool = False, nested: Sequence[int] = ()
+    config: TrainConfig, lengths: Sequence[int], classes: int, *, groups: int = 0, several: bool = False
 ) -> Objective:
-    """Make the objective `config.loss` for codes of `bits` bits and `classes` classes.
+    """Make the objective `config.loss` for codes of `lengths` bits, ascending, and `classes` classes.
 
-    With `nested` lengths it is the mean over those prefixes of the outputs and the whole (`Nested`).
-    `several` tells whether an image may have several classes, or none.
+    With more than one length it is the mean over those prefixes of the outputs (`Nested`). `groups` is the number of
+    local streams, which only the objective of the paper distinguishes; `several` tells whether an image may have
+    several classes, or none.
 
     γ and λ come from the configuration, or are the defaults of the objective. GreedyHash's classifier is initialised
-    from torch's generator; targets depend only on `bits` and `classes`.
+    from torch's generator; targets depend only on the number of bits and classes.
     """
     settings = {name: getattr(config, name) for name in LOSSES[config.loss]}
     chosen: dict[str, float] = {name: value for name, value in settings.items() if value is not None}
-    lengths = sorted({*nested, bits})
-    if len(lengths) > 1:
-        return Nested(lengths, [build(config, length, classes, several=several) for length in lengths])
-    makers: dict[str, Callable[[], Objective]] = {
-        "transhash": lambda: Cauchy(**chosen),
-        "dch": lambda: Cauchy(**{"gamma": 20.0, **chosen}),
-        "dpsh": lambda: DPSH(**chosen),
-        "hashnet": lambda: HashNet(bits),
-        "greedyhash": lambda: GreedyHash(bits, classes, several=several, **chosen),
-        "csq": lambda: CSQ(bits, classes, **chosen),
-        "orthohash": lambda: OrthoHash(bits, classes),
-        "dpn": lambda: DPN(bits, classes),
+    of_bits = streams(lengths, groups)
+    makers: dict[str, Callable[[int], Objective]] = {
+        "transhash": lambda bits: TransHash(of_bits[:bits], **_shared(chosen, bits / lengths[-1])),
+        "dch": lambda bits: DCH(**chosen),
+        "dpsh": lambda bits: DPSH(**chosen),
+        "hashnet": HashNet,
+        "greedyhash": lambda bits: GreedyHash(bits, classes, several=several, **chosen),
+        "csq": lambda bits: CSQ(bits, classes, **chosen),
+        "orthohash": lambda bits: OrthoHash(bits, classes),
+        "dpn": lambda bits: DPN(bits, classes),
     }
-    return makers[config.loss]()
+    parts = [makers[config.loss](bits) for bits in lengths]
+    return Nested(lengths, parts) if len(parts) > 1 else parts[0]
+
+
+def _shared(settings: dict[str, float], part: float) -> dict[str, float]:
+    """Return settings with the γ of a prefix that is this part of the code."""
+    return {name: value * part if name == "gamma" else value for name, value in settings.items()}

@@ -1,8 +1,11 @@
-"""The Cauchy objective of Cao et al., *Deep Cauchy Hashing for Hamming Space Retrieval*, CVPR 2018, over whole codes.
+"""Objectives with a Cauchy likelihood: that of the TransHash paper, stream by stream, and DCH, over whole codes.
 
-TransHash (Chen et al., ICMR 2022) sums such a cost over its streams, without tanh; ``docs/hasher.md`` lists how this
-objective differs from theirs.
+TransHash: Chen et al., *TransHash: Transformer-based Hamming Hashing for Efficient Image Retrieval*, ICMR 2022.
+DCH: Cao et al., *Deep Cauchy Hashing for Hamming Space Retrieval*, CVPR 2018. ``docs/hasher.md`` lists what the
+TransHash paper leaves open and what we chose.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,23 +15,73 @@ from .base import Objective, balanced, pairs, widen
 
 _NEAREST = 1e-6  # distances are at least this fraction of bits/2, because log(1 + γ/d) is infinite at 0
 _SHORTEST = 1e-3  # shorter codes are not scaled up to length 1: the gradient would overflow
+_GAMMA = 0.5  # default γ of TransHash, as a fraction of the bits
 
 
-class Cauchy(Objective):
-    """Negative log posterior over every pair of a batch.
+def distances(units: Tensor) -> Tensor:
+    """Return the continuous Hamming distances (n, n), B/2 · (1 - cos(h, h')), of vectors of unit length (n, B)."""
+    bits = units.shape[1]
+    return bits / 2 * (1 - units @ units.T).clamp_min(_NEAREST)
 
-    For real-valued codes h = tanh(outputs) with distance d = bits/2 · (1 - cos(h, h')) and similarity s (1 if the
-    labels share a class), the likelihood of s = 1 is γ / (γ + d), so that a pair costs ::
+
+def likelihood_cost(units: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """Return the negative log likelihood of the batch's similarity matrix under a Cauchy distribution.
+
+    A pair at distance d is similar (s = 1, the labels share a class) with probability γ / (γ + d), and costs ::
 
         w · (s · log(1 + d/γ) + (1 - s) · log(1 + γ/d))
 
-    where w gives similar and dissimilar pairs of the batch the same total weight. The prior pulls every code
-    towards the nearest corner of the cube: log(1 + d(|h|, 1) / γ), weighted by λ.
+    where w gives similar and dissimilar pairs of the batch the same total weight.
+    """
+    first, second, similar = pairs(labels)
+    distance = distances(units)[first, second]
+    return balanced(torch.where(similar, torch.log1p(distance / gamma), torch.log1p(gamma / distance)), similar)
 
-    DCH is the same with γ = 20.
+
+def quantization_cost(units: Tensor, gamma: float) -> Tensor:
+    """Return the negative log of the Cauchy prior that pulls every vector towards the nearest corner of the cube.
+
+    The mean of log(1 + d(|h|, 1) / γ), where d is as in `distances` and 1 is the vector of ones.
+    """
+    bits = units.shape[1]
+    corner = bits / 2 * (1 - units.abs().sum(dim=1) / bits**0.5).clamp_min(0)  # cos(|h|, 1) = Σ|h| / (‖h‖ √bits)
+    return torch.log1p(corner / gamma).mean()
+
+
+class TransHash(Objective):
+    """The objective of the TransHash paper: a cost for each stream by itself, summed over the streams.
+
+    For the outputs h of one stream, global or local, which are not squashed, it is `likelihood_cost` plus λ times
+    `quantization_cost`. Only γ in relation to the number of bits enters either; so γ, given in bits of the whole
+    code, is divided among the streams as the bits are.
     """
 
-    def __init__(self, gamma: float = 10.0, quantization: float = 0.1) -> None:
+    def __init__(self, streams: Sequence[int], gamma: float | None = None, quantization: float = 0.1) -> None:
+        """Take the stream that each bit comes from, γ in bits of the whole code (by default half of them), and λ."""
+        super().__init__()
+        self.ratio = _GAMMA if gamma is None else gamma / len(streams)
+        self.quantization = quantization
+        self._count = max(streams) + 1
+        for stream in range(self._count):
+            places = [bit for bit, of in enumerate(streams) if of == stream]
+            self.register_buffer(f"places{stream}", torch.tensor(places), persistent=False)
+
+    def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """Return the scalar cost of a batch."""
+        outputs = widen(outputs)
+        cost = outputs.new_zeros(())
+        for stream in range(self._count):
+            places = self.get_buffer(f"places{stream}")
+            units = F.normalize(outputs[:, places], dim=1, eps=_SHORTEST)
+            gamma = self.ratio * len(places)
+            cost = cost + likelihood_cost(units, labels, gamma) + self.quantization * quantization_cost(units, gamma)
+        return cost
+
+
+class DCH(Objective):
+    """Deep Cauchy Hashing: the same two terms over whole codes h = tanh(outputs)."""
+
+    def __init__(self, gamma: float = 20.0, quantization: float = 0.1) -> None:
         """Set γ, in bits, and λ."""
         super().__init__()
         self.gamma = gamma
@@ -36,11 +89,6 @@ class Cauchy(Objective):
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """Return the scalar cost of a batch."""
-        codes = widen(outputs).tanh()
-        bits = codes.shape[1]
-        units = F.normalize(codes, dim=1, eps=_SHORTEST)
-        first, second, similar = pairs(labels)  # the similarity matrix of this batch
-        distance = bits / 2 * (1 - (units @ units.T)[first, second]).clamp_min(_NEAREST)
-        cost = torch.where(similar, torch.log1p(distance / self.gamma), torch.log1p(self.gamma / distance))
-        corner = bits / 2 * (1 - units.abs().sum(dim=1) / bits**0.5).clamp_min(0)  # cos(|h|, 1) = Σ|h| / (‖h‖ √bits)
-        return balanced(cost, similar) + self.quantization * torch.log1p(corner / self.gamma).mean()
+        units = F.normalize(widen(outputs).tanh(), dim=1, eps=_SHORTEST)
+        prior = quantization_cost(units, self.gamma)
+        return likelihood_cost(units, labels, self.gamma) + self.quantization * prior
