@@ -87,7 +87,7 @@ def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
 
     with render.rows() as show:
         count = transhash.merge_codes(files, output, partial=partial, on_rows=show)
-    render.note(f"wrote {output}: {count} codes of {len(files)} files")
+    render.note(f"wrote {output}: {render.counted(count, 'code')} from {render.counted(len(files), 'file')}")
 
 
 @codes.command()
@@ -109,7 +109,7 @@ def truncate(file: Path, output: Path, bits: int, force: bool) -> None:
 
     with render.rows() as show:
         count = transhash.truncate_codes(file, bits, output, force=force, on_rows=show)
-    render.note(f"wrote {output}: {count} codes of {bits} bits")
+    render.note(f"wrote {output}: {render.counted(count, 'code')} of {bits} bits")
 
 
 @codes.command()
@@ -132,7 +132,7 @@ def export(file: Path, output: Path) -> None:
 
     with render.rows() as show:
         count = transhash.export_codes(file, output, show)
-    render.note(f"wrote {output}: {count} rows, {output.stat().st_size} bytes")
+    render.note(f"wrote {output}: {render.counted(count, 'row')}, {render.size(output.stat().st_size)}")
 
 
 @codes.command("import")
@@ -165,7 +165,7 @@ def import_codes(
 
     with render.rows() as show:
         count = transhash.import_codes(file, output, model=model, root=root, bits=bits, names=names, on_rows=show)
-    render.note(f"wrote {output}: {count} codes")
+    render.note(f"wrote {output}: {render.counted(count, 'code')}")
 
 
 def _check_format(path: Path) -> None:

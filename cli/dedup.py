@@ -84,7 +84,7 @@ def dedup(
             {
                 "index": str(images),
                 "radius": found.radius,
-                **_summary(found),
+                **_totals(found),
                 "changed": found.changed,
                 "missing": found.missing,
                 "clusters": described,
@@ -138,27 +138,23 @@ def _notes(found: "Duplicates") -> None:
             render.note(f"{paths[0]}{more}: {what}; neither kept nor spare")
     if found.chained:
         render.note(
-            f"warning: {found.chained} images are linked to a kept one only through others and are not spare; "
-            "a smaller radius separates them (see --suggest)"
+            f"warning: not spare, because linked to a kept image only through others: "
+            f"{render.counted(found.chained, 'image')}; a smaller radius separates them (see --suggest)"
         )
     if not len(found):
-        render.note(f"no two images are within {_bits(found.radius)}")
+        render.note(f"no two images are within {render.counted(found.radius, 'bit')}")
         return
-    summary = _summary(found)
-    size = f", {summary['spare_bytes'] / 1e6:.1f} MB" if summary["spare_bytes"] else ""
+    totals = _totals(found)
+    size = f", {render.size(totals['spare_bytes'])}" if totals["spare_bytes"] else ""
     render.note(
-        f"{len(found)} cluster{'s' if len(found) > 1 else ''} of {summary['images']} images "
-        f"within {_bits(found.radius)}: {summary['spare']} could go{size}"
+        f"{render.counted(len(found), 'cluster')} of {render.counted(totals['images'], 'image')} "
+        f"within {render.counted(found.radius, 'bit')}: {totals['spare']:,} could go{size}"
     )
 
 
-def _bits(radius: int) -> str:
-    return f"{radius} bit{'s' if radius != 1 else ''}"
-
-
-def _summary(found: "Duplicates") -> dict[str, int]:
+def _totals(found: "Duplicates") -> dict[str, int]:
+    """Return the sums over all clusters that the JSON document has beside them."""
     return {
-        "clusters": len(found),
         "images": sum(map(len, found)),
         "spare": len(found.spare),
         "spare_bytes": found.spare_bytes,

@@ -39,7 +39,7 @@ class Terminal:
         render.note(self._description)
         self._resumed = images
         if images:
-            render.note(f"resuming after {images} images")
+            render.note(f"resuming after {render.counted(images, 'image')}")
 
     def progress(self, done: int, total: int) -> None:
         """Move the bar."""
@@ -60,19 +60,20 @@ class Terminal:
         rate = f" at {summary.images_per_second:.1f} images/s" if summary.encoded else ""
         earlier = f" and {summary.resumed} before the interruption" if summary.resumed else ""
         render.note(
-            f"wrote {summary.output}: {_counted(summary.rows, 'row')} of {summary.bits} bits, {_size(summary.size)}; "
-            f"encoded {_counted(summary.encoded, 'image')}{earlier}{rate}; "
+            f"wrote {summary.output}: {render.counted(summary.rows, 'row')} of {summary.bits} bits, "
+            f"{render.size(summary.size)}; "
+            f"encoded {render.counted(summary.encoded, 'image')}{earlier}{rate}; "
             f"{summary.skipped.total()} skipped{f' ({reasons})' if reasons else ''}"
         )
         if summary.ignored:
             from transhash.encoding.summary import named_counts
 
-            render.note(
-                f"passed over {_counted(summary.ignored.total(), 'other file')}: {named_counts(summary.ignored)}"
-            )
+            others = render.counted(summary.ignored.total(), "other file")
+            render.note(f"passed over {others}: {named_counts(summary.ignored)}")
         if summary.changed or summary.vanished:
             done = "encoded again or dropped" if summary.sync else "their rows are kept; --sync updates them"
-            render.note(f"{summary.changed} images have changed, {summary.vanished} are gone: {done}")
+            changed = render.counted(summary.changed, "image")
+            render.note(f"{changed} changed, {summary.vanished} gone: {done}")
         for warning in summary.warnings:
             render.note(f"warning: {warning}")
 
@@ -119,17 +120,3 @@ class JsonLines:
         for warning in summary.warnings:
             render.event("warning", message=warning)
         render.event("summary", **summary.as_dict())
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes in a unit that people read: "512 bytes", "13.4 kB"."""
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"

@@ -52,7 +52,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="th")
 @click.option("-q", "--quiet", is_flag=True, help="Print only answers and errors, without progress and notes.")
 def cli(quiet: bool) -> None:
-    """Find similar images with 16 to 256 bits per image.
+    """Find similar images with codes of 8 to 1,024 bits per image.
 
     \b
     Near-duplicates, without any training:

@@ -32,7 +32,8 @@ def add(location: Path | str, codes: tuple[Path, ...], replace: bool) -> None:
     index = transhash.open(location)
     with render.rows("codes") as progress:
         added = index.add(codes, replace=replace, progress=progress)
-    render.note(f"{location}: added {added.rows} images, {added.replaced} of them replacements; {len(index)} now")
+    images = render.counted(added.rows, "image")
+    render.note(f"{location}: added {images}, {added.replaced:,} of them replacements; {len(index):,} now")
 
 
 @click.command()
@@ -87,10 +88,10 @@ def remove(
         for path in shown:
             render.line(path)
         more = f" ({count - len(shown)} not shown)" if count > len(shown) else ""
-        render.note(f"{location}: would remove {count} of {len(index)} images{more}")
+        render.note(f"{location}: would remove {count:,} of {render.counted(len(index), 'image')}{more}")
         return
     gone = index.remove(named)
-    render.note(f"{location}: removed {gone} images; {len(index)} now")
+    render.note(f"{location}: removed {render.counted(gone, 'image')}; {len(index):,} now")
 
 
 @click.command()
@@ -112,7 +113,8 @@ def sync(location: Path | str, codes: Path) -> None:
     with render.rows("codes") as progress:
         done = index.sync(codes, progress=progress)
     render.note(
-        f"{location}: {done.added} images added, {done.removed} removed, {done.changed} changed; {len(index)} now"
+        f"{location}: {render.counted(done.added, 'image')} added, {done.removed:,} removed, "
+        f"{done.changed:,} changed; {len(index):,} now"
     )
 
 
@@ -139,7 +141,7 @@ def merge(folders: tuple[Path, ...], output: Path, replace: bool, force: bool) -
     import transhash
 
     merged = transhash.merge_indexes(folders, output, replace=replace, force=force)
-    render.note(f"wrote {output}: {len(merged)} codes from {len(folders)} indexes")
+    render.note(f"wrote {output}: {render.counted(len(merged), 'code')} from {len(folders)} indexes")
 
 
 @click.command()

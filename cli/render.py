@@ -103,6 +103,21 @@ def path(name: bytes) -> str:
     return os.fsdecode(name)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: "0 images", "1 image", "12,345 images"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a unit that people read: "1 byte", "512 bytes", "13.4 kB"."""
+    value, unit = float(count), ""
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if unit else counted(count, "byte")
+
+
 def document(value: Any) -> None:
     """Print one JSON document. Undecodable bytes of a path become surrogates, \\udc80 to \\udcff."""
     click.echo(json.dumps(value, indent=1))

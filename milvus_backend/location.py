@@ -1,4 +1,4 @@
-"""Where a collection lies: ``milvus://HOST:PORT/NAME``, or ``milvus+https://…`` under TLS."""
+"""The location of a collection: ``milvus://HOST:PORT/NAME``, or ``milvus+https://…`` under TLS."""
 
 import re
 from dataclasses import dataclass
@@ -21,32 +21,36 @@ class Location:
 
     @classmethod
     def of(cls, uri: str, name: str) -> Self:
-        """Check the two. Raises BackendError, without repeating what may be a password."""
+        """Check an address and a name. Raises BackendError, whose message never contains a password."""
         try:
             parts = urlsplit(uri)
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port = None, None
         if host is None or parts.scheme not in _SCHEMES.values():
-            raise BackendError("the address of a Milvus server is http://HOST:PORT or https://HOST:PORT")
+            raise BackendError("not the address of a Milvus server; expected milvus://HOST:PORT/NAME")
         if parts.username is not None or parts.password is not None:
             raise BackendError(
-                "an address with a password shows it to all: set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD"
+                "pass no user name or password in the address; set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD"
             )
         if parts.path.strip("/") or parts.query or parts.fragment:
-            raise BackendError(f"{parts.scheme}://{parts.netloc}: nothing may follow but the collection's name")
+            raise BackendError(f"{parts.scheme}://{parts.netloc}: only a collection's name may follow the address")
         if not _NAME.fullmatch(name):
-            raise BackendError(f"collection {name!r}: Milvus takes letters, digits and _, and no digit first")
+            raise BackendError(
+                f"collection {name!r}: a name has letters, digits and underscores, and does not start with a digit"
+            )
         host = f"[{host}]" if ":" in host else host
         return cls(f"{parts.scheme}://{host}:{port or _PORT}", name)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` gives. Raises BackendError."""
+        """Parse the text that `str` returns. Raises BackendError."""
         scheme, _, rest = text.partition("://")
         address, _, name = rest.partition("/")
         if scheme not in _SCHEMES or not name:
-            raise BackendError("a collection of Milvus is milvus://HOST:PORT/NAME, or milvus+https://HOST:PORT/NAME")
+            raise BackendError(
+                "not a Milvus collection; expected milvus://HOST:PORT/NAME or milvus+https://HOST:PORT/NAME"
+            )
         return cls.of(f"{_SCHEMES[scheme]}://{address}", name)
 
     def __str__(self) -> str:

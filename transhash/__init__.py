@@ -1,4 +1,4 @@
-"""TransHash: find similar images with codes of 16 to 256 bits per image.
+"""TransHash: find similar images with codes of 8 to 1,024 bits per image.
 
     import transhash
 

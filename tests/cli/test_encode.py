@@ -137,7 +137,7 @@ def test_sync_says_what_changed(here, pictures, tmp_path):
     done = here("encode", "photos", "-o", "c.h5", "--model", "phash", "--append", cwd=tmp_path)
     assert "25 rows of 64 bits" in done.stderr
     assert "encoded 1 image at" in done.stderr
-    assert "0 images have changed, 1 are gone: their rows are kept; --sync updates them" in done.stderr
+    assert "0 images changed, 1 gone: their rows are kept; --sync updates them" in done.stderr
     done = here("encode", "photos", "-o", "c.h5", "--model", "phash", "--sync", cwd=tmp_path)
     assert "24 rows of 64 bits" in done.stderr
     assert "encoded 0 images; 0 skipped" in done.stderr

@@ -92,7 +92,7 @@ def test_sync_follows_encode_sync(th, work, library):
     (work / "photos" / "circle" / "1.png").unlink()
     th(*encode, cwd=work)
     done = th("index", "sync", "i", "c.h5", cwd=work)
-    assert done.stderr == "i: 1 images added, 1 removed, 1 changed; 16 now\n"
+    assert done.stderr == "i: 1 image added, 1 removed, 1 changed; 16 now\n"
     found = held(th, work)
     assert {id: path for id, path in found.items() if id < 16} == {
         **{number: path for number, path in CIRCLE.items() if number > 1},

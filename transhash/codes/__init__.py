@@ -3,7 +3,7 @@
     from transhash import codes
 
     with codes.CodesWriter.create(path, model) as writer: ...     # batch by batch
-    codes.write_codes(path, some); codes.read_codes(path)         # at once
+    codes.write_codes(path, found); codes.read_codes(path)        # at once
     with codes.open_codes(path) as file: ...                      # block by block
     codes.merge([(one, None), (other, mask)], output)             # join
     codes.truncate_codes(path, 32, output)                        # shorten nested codes

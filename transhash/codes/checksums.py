@@ -1,6 +1,6 @@
-"""What makes two codes files equal: a SHA-256 per segment of rows, and one of the whole.
+"""Checksums of codes files: a SHA-256 for each segment of rows, and a digest of the whole file.
 
-How they are computed, byte by byte: ``docs/codes-format.md``.
+``docs/codes-format.md`` describes the computation byte by byte.
 """
 
 import hashlib
@@ -18,31 +18,31 @@ SIZE = 32  # bytes of a checksum
 
 
 class Streams:
-    """The SHA-256 of several streams of bytes, and one over them all."""
+    """SHA-256 digests of several byte streams, and one digest over all of them."""
 
     def __init__(self, count: int) -> None:
         """Start with empty streams."""
         self._hashes = [hashlib.sha256() for _ in range(count)]
 
     def update(self, *pieces: Any) -> None:
-        """Append one piece to every stream."""
+        """Append a piece to each stream."""
         for stream, piece in zip(self._hashes, pieces, strict=True):
             stream.update(piece)
 
     def update_strings(self, *tables: StringTable) -> None:
-        """Append the lengths and the bytes of tables in memory: two streams for each."""
+        """Append the lengths and the bytes of tables in memory, which are two streams per table."""
         self.update(*(piece for table in tables for piece in (_little(table.lengths, "<u8"), _bytes(table.blob))))
 
     def digest(self) -> bytes:
-        """Return the SHA-256 over those of the streams."""
+        """Return the SHA-256 of the streams' digests."""
         return hashlib.sha256(b"".join(stream.digest() for stream in self._hashes)).digest()
 
 
 class LabelSums:
-    """SHA-256 of the name of every label, in UTF-8, by its position."""
+    """The SHA-256 of each label's name in UTF-8, by the label's number."""
 
     def __init__(self, names: Iterable[bytes] = ()) -> None:
-        """Take the names there are so far."""
+        """Hash the names that are known so far."""
         self._sums = bytearray()
         self.extend(names)
 
@@ -51,7 +51,7 @@ class LabelSums:
         return len(self._sums) // SIZE
 
     def extend(self, names: Iterable[bytes]) -> None:
-        """Take more names."""
+        """Hash further names."""
         for name in names:
             self._sums += hashlib.sha256(name).digest()
 
@@ -60,12 +60,12 @@ class LabelSums:
         return np.frombuffer(self._sums, dtype=np.uint8).reshape(-1, SIZE)[labels]
 
     def sorted(self) -> bytes:
-        """Return all sums, in ascending order, end to end."""
+        """Return all digests in ascending order, concatenated."""
         return b"".join(sorted(bytes(self._sums[start : start + SIZE]) for start in range(0, len(self._sums), SIZE)))
 
 
 class SegmentSums:
-    """The checksums of segments, computed from rows that come in blocks of any size."""
+    """Computes the checksums of segments from blocks of rows of any size."""
 
     def __init__(self, segment_rows: int) -> None:
         """Start before the first row."""
@@ -76,7 +76,7 @@ class SegmentSums:
         self.rows = 0
 
     def update(self, block: Codes, names: LabelSums) -> None:
-        """Take more rows, in memory; `names` has the sums of their labels."""
+        """Add rows in memory; `names` has the digests of their labels."""
         start = 0
         while start < len(block):
             part = block.take(slice(start, start + self._room))
@@ -111,7 +111,7 @@ def file_digest(
     names: LabelSums,
     skipped: Streams,
 ) -> str:
-    """Return the digest, in hexadecimal, of a file of `rows` rows with embeddings of `width` numbers."""
+    """Return the hexadecimal digest of a file with `rows` rows and embeddings of `width` dimensions."""
     texts = (bit_order, model.name, model.digest, model.preprocessing)
     numbers = (version, model.bits, segment_rows, rows, width)
     parts = [

@@ -1,4 +1,4 @@
-"""A file for HDF5 to write to that takes a full disk calmly; HDF5 itself ends in a segmentation fault."""
+"""A file object that records the first write error, because HDF5 crashes the process on a full disk."""
 
 import io
 import os
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class DeferredErrorFile(io.RawIOBase):
-    """A new file on disk whose first failed write is remembered in `error` instead of raised.
+    """A new file on disk whose first failed write is stored in `error` instead of being raised.
 
-    HDF5 cannot close a file that it cannot write, and h5py crashes over that when the process ends. So HDF5 is told
-    that all is well; what it still writes before it is closed is kept in memory, for it to read back. The owner looks
-    at `error` after every step, and throws the file away.
+    HDF5 cannot close a file that it cannot write, and h5py then crashes when the process ends. So this object reports
+    success to HDF5, and keeps later writes in memory, from where HDF5 can read them back. The owner checks `error`
+    after every step and discards the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,20 +23,20 @@ class DeferredErrorFile(io.RawIOBase):
         self.error: OSError | None = None
 
     def check(self) -> None:
-        """Raise the first error, if there was one."""
+        """Raise the first write error, if there was one."""
         if self.error:
             raise self.error
 
     def readable(self) -> bool:
-        """Say that HDF5 may read back."""
+        """Return True: HDF5 reads back what it has written."""
         return True
 
     def writable(self) -> bool:
-        """Say that HDF5 may write."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say that HDF5 may write anywhere."""
+        """Return True: HDF5 writes at any offset."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -49,7 +49,7 @@ class DeferredErrorFile(io.RawIOBase):
         return self._position
 
     def write(self, data: Any) -> int:
-        """Write all of `data`, to disk or, once that has failed, to memory."""
+        """Write all of `data` to disk or, after a failed write, to memory."""
         view = memoryview(data).cast("B")
         if not self.error:
             try:
@@ -66,7 +66,7 @@ class DeferredErrorFile(io.RawIOBase):
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` with what was written last at this position; zeros where nothing was."""
+        """Fill `buffer` with the bytes last written at this position, or zeros where nothing was written."""
         view = memoryview(buffer).cast("B")
         self._file.seek(self._position)
         count = self._file.readinto(view) or 0

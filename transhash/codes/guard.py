@@ -22,9 +22,9 @@ from ..system import memory
 from ..system.files import display
 from ..system.progress import Progress, silent
 
-PATIENCE = 10.0  # seconds to wait for a child that says nothing, and more for a large file:
-_RATE = 20e6  # bytes a second
-_STEP = 1.0  # seconds that a message adds, up to the above
+PATIENCE = 10.0  # seconds to wait for a silent child
+_RATE = 20e6  # bytes of the file for which a second is added to that
+_STEP = 1.0  # seconds that each message adds, up to that total
 _ROOM = 1 << 30  # bytes that a child may allocate, besides four times the file's size
 
 Task = Callable[[Progress], Any]

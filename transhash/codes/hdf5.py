@@ -1,4 +1,4 @@
-"""HDF5: the only module that touches h5py. Datasets that grow, and the checks that a stranger's file needs."""
+"""HDF5 files: the only module that uses h5py. Growing datasets, and the checks that untrusted files need."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +26,9 @@ DAMAGE = (OSError, OverflowError, RuntimeError, ValueError, TypeError, KeyError,
 
 @contextmanager
 def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, DeferredErrorFile]]:
-    """Write an HDF5 file that becomes `path` when it is complete; until then it lies in `temporary` or beside it.
+    """Write an HDF5 file that becomes `path` when it is complete; until then it is in `temporary` or beside `path`.
 
-    Raises OSError if the disk does not take it.
+    Raises OSError if it cannot be written.
     """
     with files.replacing(path, temporary) as part, DeferredErrorFile(part) as spool:
         with h5py.File(spool, "w", libver=_VERSION, rdcc_nbytes=_CACHE) as file:
@@ -37,7 +37,7 @@ def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, D
 
 
 def check_file(path: Path) -> None:
-    """Raise CodesError if there is no such file, OSError if it may not be read: clearer than HDF5 says it."""
+    """Raise CodesError if there is no such file, or OSError if it cannot be read: HDF5's own messages are unclear."""
     if not path.is_file():
         raise CodesError(f"{path}: no such file; make one with: th encode IMAGES -o {path.name}")
     with path.open("rb"):
@@ -46,7 +46,7 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[File]:
-    """Open a file for reading and turn whatever a damaged one raises into a CodesError.
+    """Open a file for reading, and convert whatever a damaged file raises to CodesError.
 
     The file closes with the last dataset that is still in use, not with the block.
     """
@@ -57,15 +57,15 @@ def opened(path: Path) -> Iterator[File]:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Return whether a file begins as HDF5 does; nothing more of it is read."""
+    """Return whether a file begins with the signature of HDF5; nothing else is read."""
     return path.is_file() and bool(h5py.is_hdf5(path))
 
 
 def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, ...], deflated: bool = True) -> Any:
-    """Return a dataset whose data are in the file, without filters that need plugins.
+    """Return a dataset whose data are in the file and need no filter plugins.
 
-    Raises ValueError for any other, or if it is compressed without `deflated`: what grows with its rows would not be
-    bounded by the size of the file.
+    Raises ValueError for any other dataset, or for a compressed one if `deflated` is false: its size in memory would
+    not be bounded by the size of the file.
     """
     found = own_dataset(file, name)
     if found.dtype != dtype or found.ndim not in ndim:
@@ -84,7 +84,7 @@ def dataset(file: File, name: str, dtype: type[np.generic], *, ndim: tuple[int, 
 
 
 def own_dataset(file: File, name: str) -> Any:
-    """Return a dataset whose data are in this file: links could lead to any other file of the machine.
+    """Return a dataset whose data are in this file; links could lead to any other file on the machine.
 
     Raises ValueError if it is missing, not a dataset, or kept elsewhere.
     """
@@ -92,17 +92,17 @@ def own_dataset(file: File, name: str) -> Any:
     if link is None:
         raise ValueError(f"{name}: missing")
     if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name}: a link to another place")
+        raise ValueError(f"{name}: a link")
     found = file[name]
     if not isinstance(found, h5py.Dataset) or found.shape is None:
         raise ValueError(f"{name}: not a dataset")
     if found.external or found.is_virtual:
-        raise ValueError(f"{name}: its data lie in another file")
+        raise ValueError(f"{name}: its data are in another file")
     return found
 
 
 def table(file: File, name: str) -> StringTable:
-    """Return the strings `{name}s`, to be read as they are asked for. Raises ValueError if their ends are wrong."""
+    """Return the strings `{name}s`, which are read on demand. Raises ValueError if their offsets are wrong."""
     blob = dataset(file, f"{name}s", np.uint8, ndim=(1,))
     offsets = dataset(file, f"{name}_offsets", np.uint64, ndim=(1,))
     if len(offsets) == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != len(blob):
@@ -116,7 +116,7 @@ class Column:
     def __init__(
         self, file: File, name: str, dtype: type[np.generic], width: int | None = None, *, deflated: bool = True
     ) -> None:
-        """Create it empty: (0,), or (0, width). Codes are noise to a compressor; paths are not."""
+        """Create an empty dataset, (0,) or (0, width). Codes do not compress; paths do."""
         columns = () if width is None else (width,)
         self._dataset = file.create_dataset(
             name,

@@ -11,7 +11,7 @@ from .records import ModelRef
 
 FORMAT = "transhash-codes"
 VERSION = 1
-MAX_ROOT = 1 << 12  # bytes; it is put in front of every path
+MAX_ROOT = 1 << 12  # bytes; the root is prepended to every path
 MAX_SHARES = 999_999
 MAX_ORIGINS = 1 << 15  # bytes of all names, each with the byte that ends it
 _MAX_TEXT = 1 << 16  # bytes of any other attribute
@@ -25,11 +25,11 @@ class Header:
 
     Attributes:
         version: of the format.
-        model: what made the codes.
+        model: the model that made the codes.
         root: the folder that was encoded, as bytes.
-        segment_rows: rows under one checksum; 0 in version 0, which has none.
-        digest: identity of the content, 64 hexadecimal digits; empty in version 0.
-        share: which share of the images it holds, as I/N with I from 0 to N - 1; empty for all of them.
+        segment_rows: rows per checksum; 0 in version 0, which has no checksums.
+        digest: identity of the contents, 64 hexadecimal digits; empty in version 0.
+        share: which share of the images the file contains, as I/N with I from 0 to N - 1; empty for all images.
         origins: what the images were read from: the names of archives, tables, lists and image files, relative to
             `root` unless absolute, or ``.`` for `root` itself; None if that is unknown or too long.
     """
@@ -104,13 +104,13 @@ def read(file: Any) -> Header:
 
 
 def claims(file: Any) -> bool:
-    """Return whether an HDF5 file says that it is a codes file."""
+    """Return whether an HDF5 file is marked as a codes file."""
     said = file.attrs.get("format")
     return isinstance(said, str) and said == FORMAT
 
 
 def share(file: Any) -> str:
-    """Return which share of the images a file holds; nothing if it does not say."""
+    """Return which share of the images a file contains; empty if it contains all."""
     return _text(file, "share") if "share" in file.attrs else ""
 
 
@@ -135,6 +135,6 @@ def _origins(file: Any) -> tuple[bytes, ...] | None:
 def _text(file: Any, name: str) -> str:
     value = file.attrs[name]
     if not isinstance(value, str):
-        raise ValueError(f"{name} is not a text")
-    value.encode("utf-8")  # HDF5 lets any bytes pass as text
+        raise ValueError(f"{name} is not text")
+    value.encode("utf-8")  # HDF5 accepts any bytes as text
     return value

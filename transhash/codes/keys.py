@@ -1,4 +1,4 @@
-"""Keys that tell rows apart: digests short enough to hold millions of them in memory."""
+"""Keys that identify rows: digests short enough to keep millions of them in memory."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-_SIZE = 16  # bytes; a collision is not to be expected among any number of rows
+_SIZE = 16  # bytes; a collision is not expected for any number of rows
 DTYPE = np.dtype(f"S{_SIZE}")
 
 

@@ -1,4 +1,4 @@
-"""Joining codes files."""
+"""Join codes files."""
 
 import os
 from collections.abc import Sequence
@@ -34,23 +34,24 @@ def merge(
 
     Returns the number of rows that were kept.
 
-    The result is that of writing all kept rows at once. Where the inputs were made of different folders, every path
-    gets that of its own in front. Sizes and times are unknown for rows that come without. What was skipped is kept
-    where all rows are.
+        The result is the same as that of writing all kept rows at once. If the inputs were made from different
+        folders,
+    paths become absolute. Rows without sizes and times get unknown ones. The skipped images of an input are kept if
+    all of its rows are.
 
     Args:
         inputs: one file or more, each with a mask (n,) of the rows to keep, or None for all of it.
         output: codes file to write; may be one of the inputs. It appears when it is complete.
         temporary: folder for the unfinished file, in the same file system; that of `output` if not given.
         trusted: that this program wrote the inputs, or has opened them before (see `open_codes`).
-        share: which share of the images the result is, as I/N; empty for all of them.
+        share: which share of the images the result contains, as I/N; empty for all images.
         origins: what the images of the result were read from, as in `Header`.
         partial: join shares although some are missing.
-        all_skipped: keep what every input skipped, each path once.
+        all_skipped: keep the skipped images of every input, each path once.
         on_rows: called with the number of rows read so far, and the total.
 
-    Raises CodesError if an input is damaged, the models differ, only some inputs have embeddings, shares are missing
-    or there twice, or something other than a codes file stands at `output`; ValueError if a mask does not fit;
+    Raises CodesError if an input is damaged, the models differ, only some inputs have embeddings, or shares are
+    missing or occur twice; OutputError if `output` is another kind of file; ValueError if a mask does not fit;
     OSError if `output` cannot be written.
     """
     parts = [_described(path, trusted) for path, _ in inputs]
@@ -171,7 +172,7 @@ def _write(
 
 @dataclass(frozen=True)
 class _Part:
-    """What must be known of all inputs before the first row is written."""
+    """The properties of an input that must be known before the first row is written."""
 
     path: Path
     rows: int
@@ -190,7 +191,7 @@ def _described(path: Path, trusted: bool) -> _Part:
 
 
 def _check_shares(parts: Sequence[_Part]) -> None:
-    """Refuse a part of the shares of a source."""
+    """Raise CodesError unless the parts contain each share of their source exactly once."""
     held: dict[tuple[bytes, int], dict[int, Path]] = {}
     for part in parts:
         if part.share:
@@ -209,7 +210,7 @@ def _check_shares(parts: Sequence[_Part]) -> None:
 
 
 def _model(parts: Sequence[_Part]) -> ModelRef:
-    """Return the one model of all parts, with what it does to images if one of them says so."""
+    """Return the model of all parts, with its preprocessing if at least one of them records it."""
     first, model = parts[0], parts[0].model
     for part in parts[1:]:
         other = part.model
@@ -227,19 +228,19 @@ def _model(parts: Sequence[_Part]) -> ModelRef:
 
 
 def _embeddings(parts: Sequence[_Part]) -> int:
-    """Return the width of the embeddings that all parts have, 0 if none has any."""
+    """Return the dimension of the embeddings of all parts; 0 without embeddings."""
     first = parts[0]
     for part in parts[1:]:
         if part.embeddings != first.embeddings:
             raise CodesError(
-                f"{first.path} has embeddings of {first.embeddings} numbers, {part.path} of {part.embeddings}: "
-                "encode both with the same, or without"
+                f"{first.path} has embeddings of {first.embeddings} dimensions, {part.path} of {part.embeddings}: "
+                "encode both alike, with or without --embeddings"
             )
     return first.embeddings
 
 
 def _absolute(rows: Codes) -> Codes:
-    """Return rows with paths that need no root."""
+    """Return rows with absolute paths."""
     root = rows.records.root
     paths = StringTable.of([os.path.join(root, path) for path in rows.records.paths])
     return replace(rows, records=replace(rows.records, paths=paths, root=b""))

@@ -1,4 +1,4 @@
-"""Reading codes files: whole, or block by block in constant memory."""
+"""Read codes files: completely, or block by block in constant memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,33 +18,34 @@ from .guard import guarded
 from .records import MAX_LABELS, MAX_NAMES, MAX_SKIPPED, MAX_SKIPPED_BYTES, NO_LABEL, Codes, Records
 from .strings import BLOCK_BYTES, STRINGS
 
-MAX_WIDTH = 1 << 16  # numbers in an embedding
-_STRING_BYTES = 200  # that a short string takes in memory
+MAX_WIDTH = 1 << 16  # dimensions of an embedding
+_STRING_BYTES = 200  # memory that a short string takes
 _SKIPPED = 1 << 8  # skipped images read at a time
 
 
 class CodesFile:
-    """An open codes file, whose rows are read as they are asked for; made by `open_codes`.
+    """An open codes file, whose rows are read on demand; `open_codes` returns it.
 
-    It is the `transhash.backends.CodeRows` of its codes.
+    It implements `transhash.backends.CodeRows`.
 
     Attributes:
-        path: where it lies.
-        header: what it says of itself.
+        path: the file.
+        header: its attributes.
         label_names: the names of the classes.
-        labels: how many labels a row has at most; 0 for a file without.
-        embeddings: how many numbers an embedding has; 0 for a file without.
-        stats: whether sizes and times of the image files are kept.
-        segments: the checksums of its segments, (S, 32) uint8; empty in version 0.
+        labels: maximum number of labels of a row; 0 without labels.
+        embeddings: dimension of the embeddings; 0 without embeddings.
+        stats: whether sizes and times of the image files are stored.
+        segments: the checksums of the segments, (S, 32) uint8; empty in version 0.
     """
 
     def __init__(self, file: hdf5.File, path: Path) -> None:
-        """Check the header, and that all that belongs to a row is there for every row; raises ValueError if not."""
+        """Check the header and the number of rows in every dataset. Raises ValueError."""
         self.path = path
         self.header = header.read(file)
         self._codes = hdf5.dataset(file, "codes", np.uint8, ndim=(2,), deflated=False)
         if self._codes.shape[1] * 8 != self.header.model.bits:
-            raise ValueError(f"codes of {self._codes.shape[1] * 8} bits under a header of {self.header.model.bits}")
+            found, wanted = self._codes.shape[1] * 8, self.header.model.bits
+            raise ValueError(f"codes of {found} bits, but the header says {wanted}")
         self._records = RecordsFile(file, len(self), stats=self.header.version > 0)
         self._embeddings = (
             _column(file, "embeddings", np.float16, len(self), 2, deflated=False) if self.header.version else None
@@ -58,7 +59,7 @@ class CodesFile:
         self.labels = self._records.width
         self.embeddings = 0 if self._embeddings is None else int(self._embeddings.shape[1])
         if self.embeddings > MAX_WIDTH or (self._embeddings is not None and not self.embeddings):
-            raise ValueError(f"embeddings of {self.embeddings} numbers")
+            raise ValueError(f"embeddings of {self.embeddings} dimensions")
         self.stats = self._records.stats
         self.segments = self._checked_segments(file) if self.header.version else np.empty((0, SIZE), np.uint8)
 
@@ -72,14 +73,14 @@ class CodesFile:
         return self._codes.shape
 
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
-        """Return the codes, without their records, of a slice with step 1. Raises CodesError if they are damaged."""
+        """Return the codes of a slice with step 1, without their records. Raises CodesError if they are damaged."""
         try:
             return self._codes[rows]
         except hdf5.DAMAGE as error:
             raise self._damaged(rows.start, rows.stop, error) from error
 
     def records(self) -> Iterator[Records]:
-        """Yield what belongs to the rows of consecutive blocks. Raises CodesError if it is damaged."""
+        """Yield the records of consecutive blocks of rows. Raises CodesError if they are damaged."""
         for block in self._records.slices(0, len(self), STRINGS):
             try:
                 yield self._records.read(block.start, block.stop)
@@ -96,7 +97,7 @@ class CodesFile:
             raise self._damaged(start, stop, error) from error
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return the embeddings of some rows, (m, d), of a file that has them. Raises CodesError if it is damaged."""
+        """Return the embeddings (m, d) of rows (m,), if the file has them. Raises CodesError if it is damaged."""
         assert self._embeddings is not None
         found = np.empty((len(rows), self.embeddings), np.float16)
         try:
@@ -109,9 +110,9 @@ class CodesFile:
     def blocks(
         self, start: int = 0, stop: int | None = None, *, embeddings: bool = True
     ) -> Iterator[tuple[int, Codes]]:
-        """Yield the first row and the codes of consecutive blocks of some thousand rows and some megabytes.
+        """Yield the first row and the codes of consecutive blocks, each of a few thousand rows and a few megabytes.
 
-        Raises CodesError at the first that is damaged.
+        Raises CodesError at the first damaged block.
         """
         width = self.header.model.bits // 8 + 4 * self.labels + (2 * self.embeddings if embeddings else 0)
         step = max(1, min(STRINGS, BLOCK_BYTES // width))
@@ -119,15 +120,15 @@ class CodesFile:
             yield block.start, self.read(block.start, block.stop, embeddings=embeddings)
 
     def skipped(self) -> Iterator[tuple[bytes, str]]:
-        """Yield (path, reason) of what could not be encoded. Raises CodesError if that is damaged."""
+        """Yield (path, reason) of each image that could not be encoded. Raises CodesError if these are damaged."""
         for path, reason in zip(*self._skipped, strict=True):
             try:
                 yield path, reason.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise CodesError(f"{self.path}: a reason is no UTF-8: damaged; encode again") from error
+                raise CodesError(f"{self.path}: damaged (a reason is not UTF-8); encode again") from error
 
     def whole(self, *, embeddings: bool = False) -> Codes:
-        """Return all rows: in memory, but for the paths, which are read from the file as they are asked for.
+        """Return all rows in memory, except the paths, which are read from the file on demand.
 
         Raises CodesError if memory cannot hold them.
         """
@@ -146,7 +147,7 @@ class CodesFile:
         return CodesError(f"{self.path}: rows {start} to {stop - 1}: damaged ({one_line(error)}); encode again")
 
     def _checked_segments(self, file: hdf5.File) -> NDArray[np.uint8]:
-        """Return the checksums of the segments after comparing header, labels' names and skipped with the digest."""
+        """Return the segments' checksums, after comparing header, label names and skipped images with the digest."""
         wanted = -(-len(self) // self.header.segment_rows)
         segments = hdf5.dataset(file, "segment_checksums", np.uint8, ndim=(2,), deflated=False)
         if segments.shape != (wanted, SIZE):
@@ -168,7 +169,7 @@ class CodesFile:
             skipped,
         )
         if found != self.header.digest:
-            raise ValueError("header, label names, skipped files or checksums are not those that were written")
+            raise ValueError("header, label names, skipped images or checksums have changed")
         return checksums
 
 
@@ -176,7 +177,7 @@ class RecordsFile:
     """Paths, labels, sizes and times in an open file."""
 
     def __init__(self, file: hdf5.File, count: int, *, stats: bool) -> None:
-        """Check that they are there for `count` rows; raises ValueError if not."""
+        """Check that there are records for `count` rows. Raises ValueError."""
         self._root = header.root(file)
         self._paths = hdf5.table(file, "path")
         if len(self._paths) != count:
@@ -200,7 +201,7 @@ class RecordsFile:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows take in memory, but for their paths."""
+        """Bytes that the rows take in memory, without their paths."""
         columns = (self._labels, self._sizes, self._mtimes)
         return sum(int(column.nbytes) for column in columns if column is not None)
 
@@ -234,7 +235,7 @@ class RecordsFile:
         if len(labels) and not (labels.min() >= NO_LABEL and labels.max() < len(self.label_names)):
             raise ValueError("a label has no name")
         if labels.ndim == 2 and ((labels[:, 1:] != NO_LABEL) & (labels[:, :-1] == NO_LABEL)).any():
-            raise ValueError("a label stands behind the last of its row")
+            raise ValueError("a label follows the end of its row")
         return labels
 
 

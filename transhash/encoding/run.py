@@ -234,11 +234,11 @@ def _without(output: Path, source: ImageSource) -> Iterator[Item | Skipped]:
 
 def _nothing_read(source: ImageSource, skips: int, first: tuple[bytes, str] | None) -> SourceError:
     """Return the error for a source of which no image could be read."""
-    where = display(source.root) or "the list"
     if first:
-        return SourceError(
-            f"{where}: none of {skips} files could be read; the first, {display(first[0])!r}: {first[1]}"
-        )
+        path, reason = repr(display(first[0])), first[1]
+        many = f"none of {skips:,} files could be read; the first, {path}: {reason}"
+        return SourceError(f"{source.description}: {many if skips > 1 else f'{path} cannot be read: {reason}'}")
+    where = display(source.root) or "the list"
     ignored = ignored_files(source)
     found = f"; it holds {ignored.total()} files of other kinds ({named_counts(ignored)})" if ignored else ""
     if any(ignored[suffix] for suffix in heif.SUFFIXES):
