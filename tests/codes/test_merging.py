@@ -78,7 +78,7 @@ def test_one_of_them_says_what_it_does_to_images(tmp_path):
     [
         (ModelRef("other", "digest", 64), Kind(), r"1\.h5 was made by phash .*2\.h5 by other .*: encode both"),
         (replace(MODEL, preprocessing="{}"), Kind(), "prepared in different ways"),
-        (MODEL, Kind(embeddings=0), r"1\.h5 has embeddings of 3 numbers, .*2\.h5 of 0"),
+        (MODEL, Kind(embeddings=0), r"1\.h5 has embeddings of 3 dimensions, .*2\.h5 of 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, model, kind, message):
