@@ -34,8 +34,7 @@ def merge(
 
     Returns the number of rows that were kept.
 
-        The result is the same as that of writing all kept rows at once. If the inputs were made from different
-        folders,
+    The result is the same as that of writing all kept rows at once. If the inputs were made from different folders,
     paths become absolute. Rows without sizes and times get unknown ones. The skipped images of an input are kept if
     all of its rows are.
 
