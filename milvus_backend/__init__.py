@@ -1,4 +1,4 @@
-"""Milvus as the place where a collection lies: codes, ids, paths and labels on a server. See ``docs/milvus.md``."""
+"""Collections on a Milvus server, which stores codes, ids, paths and labels. See ``docs/milvus.md``."""
 
 import os
 

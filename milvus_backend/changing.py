@@ -1,4 +1,4 @@
-"""Adding, removing and comparing: what is stopped in between is completed when it is run again."""
+"""Add, remove and synchronize rows. An interrupted change is completed when it is run again."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from .contents import Load
 from .ledger import Ledger
 from .server import PAGE, Server
 
-_KEY = 16  # bytes that tell rows apart: rows that share a key do not occur
+_KEY = 16  # bytes of a row's key; a collision is not expected
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[CodesFile]:
 
 
 def finish(ledger: Ledger, file: CodesFile, report: Progress) -> int:
-    """Send what is missing of the pending load of a codes file, and return how many rows it replaced."""
+    """Send the missing rows of the pending load of a codes file, and return how many rows it replaced."""
     server, pending = ledger.server, ledger.state.pending
     assert pending is not None
     loading.load(server, file, pending.first, report)
@@ -51,7 +51,7 @@ def finish(ledger: Ledger, file: CodesFile, report: Progress) -> int:
 
 
 def add(ledger: Ledger, path: Path, replace: bool, report: Progress) -> Added:
-    """Add the rows of a codes file, unless that is done already."""
+    """Add the rows of a codes file, unless they have been added already."""
     with opened(path) as file:
         check_same_model(file.header.model, ledger.contents.model, f"{path}", "the collection")
         ledger.refresh()
@@ -68,7 +68,7 @@ def add(ledger: Ledger, path: Path, replace: bool, report: Progress) -> Added:
 
 
 def remove(ledger: Ledger, condition: str) -> int:
-    """Take away the rows that fulfil a condition, some thousands at a time."""
+    """Remove the rows that satisfy a condition, a few thousand at a time."""
     ledger.refresh()
     ledger.check_idle()
     gone, there = ledger.server.count(condition), ledger.server.count(expressions.EVERYTHING)
@@ -79,9 +79,9 @@ def remove(ledger: Ledger, condition: str) -> int:
 
 
 def sync(ledger: Ledger, path: Path, report: Progress) -> Changes:
-    """Make the collection hold what a codes file holds: first all that is new comes, then what is old goes.
+    """Make the collection hold exactly the rows of a codes file: add the new rows, then remove the old ones.
 
-    A row takes some dozen bytes of memory, on both sides of the comparison.
+    Takes a few dozen bytes of memory per row, on both sides of the comparison.
     """
     with opened(path) as file:
         check_same_model(file.header.model, ledger.contents.model, "codes", "the collection")
@@ -110,7 +110,7 @@ def sync(ledger: Ledger, path: Path, report: Progress) -> Changes:
 
 
 def delete(server: Server, condition: str) -> int:
-    """Take away the rows that fulfil a condition; return how many."""
+    """Remove the rows that satisfy a condition; return how many."""
     count = 0
     for page in server.pages(condition, ["id"]):
         server.call("delete", ids=[row["id"] for row in page])
@@ -119,7 +119,7 @@ def delete(server: Server, condition: str) -> int:
 
 
 def _check_new(server: Server, file: CodesFile, name: Path) -> None:
-    """Raise SelectionError if a path of a codes file is there already."""
+    """Raise SelectionError if a path of a codes file is already in the collection."""
     there: list[str] = []
     for _, block in file.blocks(embeddings=False):
         found = server.query(expressions.one_of("path", loading.texts(block)), ["path"])
@@ -147,7 +147,7 @@ def _digests(paths: Sequence[str]) -> NDArray[np.bytes_]:
 
 
 def _new_paths(file: CodesFile, absent: NDArray[np.bool_]) -> NDArray[np.bytes_]:
-    """Return digests of the paths of the rows that came."""
+    """Return digests of the paths of the rows that were added."""
     blocks = file.blocks(embeddings=False)
     return np.concatenate(
         [

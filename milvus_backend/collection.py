@@ -1,4 +1,4 @@
-"""The entry point: a collection of Milvus, opened, built, searched; `changing` changes it."""
+"""The entry point ``milvus``: open, build and search collections; `changing` changes them."""
 
 import os
 import time
@@ -31,7 +31,7 @@ from .server import PAGE, Server
 
 _INDEXES = {"flat": "BIN_FLAT", "ivf": "BIN_IVF_FLAT"}
 _MAX_LISTS = 1 << 16
-_POLL = 0.2  # seconds between two looks at what the server is doing
+_POLL = 0.2  # seconds between two requests for the server's progress
 
 
 class MilvusCollection(contract.Server):
@@ -242,7 +242,7 @@ def _planned(type: str | None, params: Params | None, count: int) -> tuple[str, 
 
 
 def _create(server: Server, contents: Contents, state: State) -> None:
-    """Make an empty collection, with all that it says of itself."""
+    """Create an empty collection with its description and state."""
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=contents.dump())
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("code", DataType.BINARY_VECTOR, dim=contents.model.bits)
@@ -254,7 +254,7 @@ def _create(server: Server, contents: Contents, state: State) -> None:
 
 
 def _make_ready(server: Server, contents: Contents) -> None:
-    """See that the collection has its index and is loaded: whoever made it may have been stopped before."""
+    """Make sure that the collection has its index and is loaded, in case an earlier build was stopped before that."""
     if not server.call("list_indexes"):
         index = MilvusClient.prepare_index_params()
         lists = {"nlist": contents.params["nlist"]} if contents.type == "ivf" else {}

@@ -1,4 +1,4 @@
-"""What a collection says of itself: what never changes in its description, what does in its properties."""
+"""The metadata of a collection: constant ones in its description, the changing state in a property."""
 
 import json
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _LOADS = 64  # that are remembered
 
 @dataclass(frozen=True)
 class Contents:
-    """What never changes.
+    """The metadata that never change.
 
     Attributes:
-        model: what made the codes.
-        type: of the index, ``flat`` or ``ivf``.
-        params: of the index.
+        model: the model that made the codes.
+        type: index type, ``flat`` or ``ivf``.
+        params: parameters of the index.
         root: the folder that patterns are relative to, as `expressions.text` writes it.
     """
 
@@ -34,7 +34,7 @@ class Contents:
     root: str
 
     def dump(self) -> str:
-        """Return the description, JSON."""
+        """Return the collection's description, as JSON."""
         return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)})
 
     @classmethod
@@ -65,14 +65,14 @@ class Contents:
 
 @dataclass(frozen=True)
 class Load:
-    """Codes that are on their way.
+    """A load of codes that has begun and is not complete.
 
     Attributes:
         kind: ``build``, ``add``, ``replace`` or ``sync``.
-        name: of the codes file, for people.
-        digest: of it.
-        first: id of its first row, or of the first that ``sync`` adds.
-        rows: how many.
+        name: name of the codes file, for messages.
+        digest: digest of the codes file.
+        first: id of its first row, or of the first row that ``sync`` adds.
+        rows: number of rows.
     """
 
     kind: str
@@ -90,12 +90,12 @@ class Load:
 
 @dataclass(frozen=True)
 class State:
-    """What changes.
+    """The metadata that change.
 
     Attributes:
-        next_id: above all ids that were ever given.
-        loads: digests of the codes files that were loaded last, and of which no row was taken away since.
-        pending: what was begun and has not ended.
+        next_id: the id of the next row, above all that were ever used.
+        loads: digests of the codes files loaded last, of which no row has been removed since.
+        pending: the load that has begun and is not complete, if any.
     """
 
     next_id: int
@@ -103,7 +103,7 @@ class State:
     pending: Load | None = None
 
     def dump(self) -> str:
-        """Return the property, JSON."""
+        """Return the value of the property, as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -120,19 +120,19 @@ class State:
             raise BackendError(f"{where}: its property {STATE} is damaged ({error!r}); build it again") from None
 
     def begin(self, load: Load) -> "State":
-        """Return the state while a load is on its way; its ids are given from now on."""
+        """Return the state during a load; its ids count as used from now on."""
         return State(load.first + load.rows, self.loads, load)
 
     def end(self) -> "State":
-        """Return the state when it has arrived."""
+        """Return the state after the pending load."""
         assert self.pending is not None
         before = self.loads if self.pending.kind in ("build", "add") else ()
         return State(self.next_id, (*before, self.pending.digest)[-_LOADS:])
 
     def without(self) -> "State":
-        """Return the state when rows go."""
+        """Return the state when rows are removed."""
         return State(self.next_id)
 
     def holds(self, digest: str) -> bool:
-        """Return whether all rows of a codes file are there."""
+        """Return whether all rows of a codes file are in the collection."""
         return digest in self.loads and self.pending is None

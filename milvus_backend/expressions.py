@@ -1,6 +1,6 @@
-"""What Milvus can compare itself, in its language of expressions; strings from anywhere, quoted.
+"""Conditions in the expression language of Milvus, with untrusted strings quoted.
 
-A prefix is asked for as an interval, since ``like`` gives ``_`` and ``%`` another meaning in every version.
+A prefix becomes an interval, because ``like`` treats ``_`` and ``%`` differently in every version.
 """
 
 import json
@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 
 EVERYTHING = "id >= 0"
 
-_ESCAPES = 0x10FF00  # of the last private plane: a byte that is no UTF-8, or is that of a character of these
+_ESCAPES = 0x10FF00  # plus a byte: stands for a byte that is not UTF-8, or part of such a character
 _ESCAPED = re.compile("[\U0010ff00-\U0010ffff]")
 _SURROGATES = range(0xD800, 0xE000)
 _WILD = re.compile(r"[*?\[]")
 
 
 def text(path: bytes) -> str:
-    """Return a path as Unicode, which is all that Milvus stores: as it reads, if it is UTF-8. See `path`."""
+    """Return a path as the Unicode text that Milvus stores; valid UTF-8 stays as it is. `path` is the inverse."""
     read = path.decode("utf-8", "surrogateescape")
     return "".join(map(_escaped, read)) if not read.isascii() else read
 
@@ -38,34 +38,34 @@ def label(name: str) -> str:
 
 
 def one_of(field: str, values: Iterable[str | int]) -> str:
-    """Return the rows where a field has one of some values."""
+    """Return a condition: a field has one of the values."""
     return f"{field} in [{', '.join(map(_quoted, values))}]"
 
 
 def labelled(names: Iterable[str]) -> str:
-    """Return the rows that have one of some labels."""
+    """Return a condition: a row has one of the labels."""
     return f"array_contains_any(labels, [{', '.join(_quoted(label(name)) for name in names)}])"
 
 
 def between(first: int, stop: int) -> str:
-    """Return the rows whose ids are from `first` to before `stop`."""
+    """Return a condition: an id is at least `first` and below `stop`."""
     return f"(id >= {first} and id < {stop})"
 
 
 def all_of(conditions: Iterable[str]) -> str:
-    """Return the rows that fulfil all conditions."""
+    """Return the conjunction of conditions."""
     return " and ".join(f"({condition})" for condition in conditions if condition != EVERYTHING) or EVERYTHING
 
 
 def any_of(conditions: Iterable[str]) -> str:
-    """Return the rows that fulfil one of the conditions."""
+    """Return the disjunction of conditions."""
     return " or ".join(f"({condition})" for condition in conditions)
 
 
 def matching(patterns: Sequence[str], root: bytes) -> str | None:
-    """Return the rows whose paths match one of some patterns (`transhash.index.filters`); None if Milvus cannot say.
+    """Return a condition: a path matches one of the patterns (`transhash.index.filters`). None if Milvus cannot tell.
 
-    It can for ``*``, and for a folder with all that is in it: ``cats/*``, ``/home/me/cats/*``.
+    Milvus can evaluate ``*``, and patterns for everything in a folder: ``cats/*``, ``/home/me/cats/*``.
     """
     found = [_matching(pattern, root) for pattern in patterns]
     return None if None in found else any_of(one for one in found if one)
@@ -89,14 +89,17 @@ def _matching(pattern: str, root: bytes) -> str | None:
 
 
 def interval(prefix: str) -> tuple[str, str]:
-    """Return the first text with a prefix, not only of U+10FFFF, and the first behind all, in the order of UTF-8."""
+    """Return the first text with a prefix, and the first text after all of these, in UTF-8 order.
+
+    The prefix must not consist of U+10FFFF alone.
+    """
     begin = prefix.rstrip("\U0010ffff")
     after = ord(begin[-1]) + 1
     return prefix, begin[:-1] + chr(_SURROGATES.stop if after in _SURROGATES else after)
 
 
 def _prefixed(prefix: bytes) -> str:
-    """Return the rows whose paths begin with a prefix."""
+    """Return a condition: a path begins with a prefix."""
     begin, end = map(_quoted, interval(text(prefix)))
     return f"(path >= {begin} and path < {end})"
 

@@ -1,4 +1,4 @@
-"""What a collection says of itself, kept in Milvus, and who may change it."""
+"""The metadata of a collection, stored in Milvus, and the lock against concurrent changes."""
 
 import time
 from typing import Self
@@ -8,27 +8,27 @@ from transhash.errors import BackendError
 from .contents import STATE, Contents, Load, State
 from .server import Server
 
-_SETTLE = 0.5  # seconds in which another writer that had looked before us would show
+_SETTLE = 0.5  # seconds after which the claim of a concurrent writer would be visible
 
 
 class Ledger:
-    """The contents and state of a collection; every change of the state is the server's before it counts here.
+    """The metadata of a collection. A change of the state is stored on the server before it takes effect here.
 
     Attributes:
-        server: where the collection lies.
-        contents: what never changes.
-        state: as it was read or written last.
+        server: the connection to the collection.
+        contents: the metadata that never change.
+        state: the state as last read or written.
     """
 
     def __init__(self, server: Server, contents: Contents, state: State) -> None:
-        """Put it together; use `read` instead."""
+        """Assemble a ledger; use `read` instead."""
         self.server = server
         self.contents = contents
         self.state = state
 
     @classmethod
     def read(cls, server: Server) -> Self:
-        """Read the ledger of a collection that is there. Raises BackendError if it is not ours."""
+        """Read the ledger of an existing collection. Raises BackendError if TransHash did not make it."""
         described = server.call("describe_collection")
         where = str(server.location)
         contents = Contents.read(described["description"], where)
@@ -39,7 +39,7 @@ class Ledger:
         self.state = Ledger.read(self.server).state
 
     def check_idle(self) -> None:
-        """Raise BackendError if something was begun and has not ended."""
+        """Raise BackendError if a load has begun and is not complete."""
         pending = self.state.pending
         if pending:
             command = pending.kind if pending.kind in ("build", "sync") else "add"
@@ -50,14 +50,14 @@ class Ledger:
             )
 
     def begin(self, load: Load) -> None:
-        """Give ids to a load, and keep others from changing the collection. Raises BackendError if others are."""
+        """Reserve ids for a load, and prevent other changes. Raises BackendError if another change is in progress."""
         wanted = self.state.begin(load)
         self.write(wanted)
         time.sleep(_SETTLE)
         self._check(wanted)
 
     def end(self) -> None:
-        """Say that what was begun has arrived. Raises BackendError if another process took over."""
+        """Mark the load as complete. Raises BackendError if another process took over."""
         self._check(self.state)
         self.write(self.state.end())
 
@@ -67,6 +67,6 @@ class Ledger:
             raise BackendError(f"{self.server.location}: another process is changing it; run the command again")
 
     def write(self, state: State) -> None:
-        """Make this the state."""
+        """Store the state."""
         self.server.call("alter_collection_properties", properties={STATE: state.dump()})
         self.state = state

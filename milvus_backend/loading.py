@@ -1,7 +1,7 @@
-"""Rows on their way into a collection: in batches, each as a whole as often as need be.
+"""Load rows into a collection, in batches that can be sent repeatedly.
 
-A row's id follows from its place among the rows of the load, and rows are put, not added: whoever sends a batch again
-changes nothing. What was stopped goes on where counting shows that rows are missing.
+A row's id follows from its position in the load, and rows are upserted, so sending a batch again changes nothing. An
+interrupted load resumes where counting shows that rows are missing.
 """
 
 from collections.abc import Iterator
@@ -17,27 +17,27 @@ from transhash.system.progress import Progress
 from . import expressions
 from .server import PAGE, Server
 
-MAX_TEXT = 65_535  # bytes that Milvus takes in a path or label
-_ROUNDS = 3  # of sending what is missing
-_BYTES = 1 << 23  # of a request, about
+MAX_TEXT = 65_535  # bytes of a path or label, at most
+_ROUNDS = 3  # attempts to send the missing rows
+_BYTES = 1 << 23  # of a request, approximately
 
 
 def texts(codes: Codes) -> list[str]:
-    """Return the whole paths as they are stored. Raises CodesError for one that is too long."""
+    """Return the absolute paths as they are stored. Raises CodesError for a path that is too long."""
     return [_checked(expressions.text(path)) for path in codes.records.full_paths()]
 
 
 def labels(codes: Codes) -> list[list[str]]:
-    """Return the labels of every row as they are stored. Raises CodesError for one that is too long."""
+    """Return the labels of every row as they are stored. Raises CodesError for a label that is too long."""
     return [[_checked(expressions.label(name)) for name in codes.records.names(row)] for row in range(len(codes))]
 
 
 def load(
     server: Server, file: CodesFile, first: int, report: Progress, chosen: NDArray[np.bool_] | None = None
 ) -> None:
-    """Put the rows of a codes file, or those where `chosen` (n,) is true, under the ids from `first` on.
+    """Load the rows of a codes file, or those where `chosen` (n,) is true, with ids from `first` on.
 
-    Rows that are there already are not sent again. Raises BackendError if rows are missing in the end.
+    Rows that are already there are not sent again. Raises BackendError if rows are still missing at the end.
     """
     total = len(file) if chosen is None else int(chosen.sum())
     done = 0
@@ -57,7 +57,7 @@ def load(
 
 
 def _absent(server: Server, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of ids, of some batches at most unless none is there, in which rows are missing."""
+    """Yield the ranges of ids in which rows are missing, each of a few batches, or longer if it is empty."""
     there = server.count(expressions.between(start, stop)) if start < stop else 0
     if there == stop - start:
         return
@@ -72,7 +72,7 @@ def _absent(server: Server, start: int, stop: int) -> Iterator[tuple[int, int]]:
 def _rows(
     file: CodesFile, first: int, chosen: NDArray[np.bool_] | None, absent: list[tuple[int, int]]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows that have the ids of some ranges, in batches."""
+    """Yield the rows with ids in the ranges `absent`, in batches."""
     places = None if chosen is None else np.flatnonzero(chosen)
     for start, stop in absent:
         for low in range(start, stop, PAGE):
@@ -89,7 +89,7 @@ def _rows(
 
 
 def _requests(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of a batch, in parts if their texts are many bytes."""
+    """Yield the rows of a batch, in several requests if their texts are long."""
     size = sum(len(row["path"]) + sum(map(len, row["labels"])) for row in rows)
     step = -(-len(rows) // max(1, -(-size // _BYTES)))
     for start in range(0, len(rows), step):
@@ -98,12 +98,12 @@ def _requests(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _checked(text: str) -> str:
     if len(text) * 4 > MAX_TEXT and len(text.encode()) > MAX_TEXT:
-        raise CodesError(f"{text[:80]}…: {len(text.encode())} bytes, where Milvus takes {MAX_TEXT}; shorten it")
+        raise CodesError(f"{text[:80]}…: {len(text.encode())} bytes; Milvus stores at most {MAX_TEXT}, shorten it")
     return text
 
 
 def _mask(places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return a mask over the rows from the first of some places to the last."""
+    """Return a mask over the rows from the first of `places` to the last."""
     mask = np.zeros(int(places[-1] - places[0]) + 1, np.bool_)
     mask[places - places[0]] = True
     return mask

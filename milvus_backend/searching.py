@@ -1,8 +1,8 @@
-"""Nearest and near rows, exactly as the order by (distance, id) wants them.
+"""Search by k and by radius, with results in the order of (distance, id).
 
-Milvus gives at most so many hits, and of equally far ones any. So more are asked for than are wanted; where all of
-these tie at the last distance, those of that very distance are asked for by ranges of ids, halved until all of one
-fit.
+Milvus returns a limited number of hits, and any of several equally distant rows. So more hits are requested than are
+wanted. If even those all tie at the last distance, the rows at that distance are requested by ranges of ids, which
+are halved until all rows of a range fit into an answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,21 +16,21 @@ from transhash.results import NO_DISTANCE, NO_ID, Nearest, Within
 from . import expressions
 from .server import Server
 
-MOST_HITS = 1 << 14  # that Milvus gives for a query
-_TIES = 100  # at least, for which there is room behind those that are wanted
-_HITS = 1 << 20  # of the queries of one request
+MOST_HITS = 1 << 14  # hits that Milvus returns for a query, at most
+_TIES = 100  # hits requested beyond those that are wanted, at least
+_HITS = 1 << 20  # of all queries in one request
 
 Hits = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
 class Searcher:
-    """Searches of one collection.
+    """Searches one collection.
 
     Attributes:
-        server: where it lies.
-        stop: tells what is above the ids of all its rows.
-        condition: which rows may be found.
+        server: the connection to the collection.
+        stop: returns an id above those of all rows.
+        condition: the rows that may be found.
         params: search parameters of the index.
     """
 
@@ -67,7 +67,7 @@ class Searcher:
         return Within.sort(len(queries), *(np.concatenate([none, *part]) for part in (owners, ids, distances)))
 
     def _first(self, query: NDArray[np.uint8], hits: Hits, k: int, wide: int) -> Hits:
-        """Return the first k of the hits of a query, after looking for the first of those that tie at the k-th."""
+        """Return the first k hits of a query, after completing those that tie at the distance of the k-th."""
         ids, distances = hits
         if len(ids) < wide or distances[-1] > distances[k - 1]:
             return ids[:k], distances[:k]
@@ -76,12 +76,12 @@ class Searcher:
         tied = ids[near:]
         for own, _ in self._ranges(query, self._ring(far, far), 0, self.stop()):
             tied = np.union1d(tied, own)
-            if len(own) and np.searchsorted(tied, own.max()) + 1 >= k - near:  # of smaller ids there are no others
+            if len(own) and np.searchsorted(tied, own.max()) + 1 >= k - near:  # no other ties have smaller ids
                 break
         return np.concatenate([ids[:near], tied[: k - near]]), distances[:k]
 
     def _ranges(self, query: NDArray[np.uint8], params: dict[str, int], start: int, stop: int) -> Iterator[Hits]:
-        """Yield all hits of a query, range of ids by range of ids, these ascending."""
+        """Yield all hits of a query by ascending ranges of ids."""
         inside = expressions.all_of([self.condition, expressions.between(start, stop)])
         ((_, hits),) = self._asked(query[None], inside, MOST_HITS, params)
         if len(hits[0]) < MOST_HITS:
@@ -92,13 +92,13 @@ class Searcher:
         yield from self._ranges(query, params, middle, stop)
 
     def _ring(self, low: int, high: int) -> dict[str, int]:
-        """Return what asks for distances from low to high: to Milvus the outer one is excluded."""
+        """Return search parameters for distances from low to high; Milvus excludes the outer bound."""
         return {**self.params, "radius": high + 1, "range_filter": low or -1}
 
     def _asked(
         self, queries: NDArray[np.uint8], condition: str, limit: int, params: dict[str, int]
     ) -> Iterator[tuple[NDArray[np.uint8], Hits]]:
-        """Yield queries with their hits, ordered by (distance, id), some queries a request."""
+        """Yield queries with their hits, ordered by (distance, id), several queries per request."""
         step = max(1, _HITS // limit)
         for start in range(0, len(queries), step):
             some = queries[start : start + step]

@@ -1,4 +1,4 @@
-"""Filters as conditions that Milvus compares, or as the ids of what passes where it cannot."""
+"""Translate filters to conditions of Milvus or, where it cannot evaluate them, to the ids of the matching rows."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ _SHOWN = 10  # names in a message
 
 
 def condition(server: Server, where: Filter | None, root: bytes) -> str:
-    """Return the condition that a filter stands for.
+    """Return the condition for a filter.
 
-    Raises SelectionError if one of its kinds names nothing, or no row passes all, or a pattern that only a client can
-    compare matches too many.
+    Raises SelectionError if one of its fields matches nothing, no row passes all of them, or a pattern that only the
+    client can match selects too many rows.
     """
     conditions = list(_kinds(server, where, root)) if where else []
     found = expressions.all_of(conditions)
@@ -29,7 +29,7 @@ def condition(server: Server, where: Filter | None, root: bytes) -> str:
 
 
 def places(root: bytes, path: bytes) -> bytes:
-    """Return a stored path as patterns see it: relative to the folder that was encoded, if it lies in there."""
+    """Return a stored path as patterns match it: relative to the folder that was encoded, if it is inside that."""
     inside = os.path.join(root, b"") if root else b""
     return path[len(inside) :] if inside and path.startswith(inside) else path
 
@@ -53,8 +53,8 @@ def _globs(server: Server, patterns: Sequence[str], root: bytes) -> str:
             ids += [row["id"] for row in page if matches(places(root, expressions.path(row["path"])))]
             if len(ids) > MAX_IDS:
                 raise SelectionError(
-                    f"{_listed(patterns)}: matches more than {MAX_IDS} images, and Milvus itself compares only "
-                    "patterns such as 'folder/*'"
+                    f"{_listed(patterns)}: matches more than {MAX_IDS:,} images; at that size use patterns such as "
+                    "'folder/*', which Milvus evaluates itself"
                 )
         found = expressions.one_of("id", ids)
         some = bool(ids)
@@ -75,17 +75,17 @@ def _labels(server: Server, names: Sequence[str]) -> str:
 def _ids(server: Server, numbers: Sequence[int]) -> str:
     wanted = sorted(set(numbers))
     if len(wanted) > MAX_IDS:
-        raise SelectionError(f"{len(wanted)} ids: Milvus is asked for {MAX_IDS} at most at a time")
+        raise SelectionError(f"{len(wanted):,} ids: pass at most {MAX_IDS:,}")
     known = {row["id"] for some in _some(wanted) for row in server.query(expressions.one_of("id", some), ["id"])}
     unknown = [id for id in wanted if id not in known]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise SelectionError(f"id {unknown[0]}{more}: not in the collection; it was removed, or never given")
+        raise SelectionError(f"id {unknown[0]}{more}: not in the collection; it was removed, or never existed")
     return expressions.one_of("id", wanted)
 
 
 def _paths(server: Server, names: Sequence[str], root: bytes) -> str:
-    """Return the rows of paths that are relative to here or, if that is none, to what was encoded."""
+    """Return a condition for paths relative to the working directory or else to the folder that was encoded."""
     ways = {
         name: list(map(expressions.text, (os.path.abspath(name), os.path.normpath(os.path.join(root, name)), name)))
         for name in map(os.fsencode, names)

@@ -1,4 +1,4 @@
-"""The one module that talks to Milvus: connects, keeps time, and makes every failure one line without secrets."""
+"""Requests to Milvus: the only module that sends them. It limits their time and reports failures in one line."""
 
 import logging
 import os
@@ -17,18 +17,18 @@ PAGE = 10_000  # rows in an answer
 
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-_CHAIN = 8  # errors behind an error that are looked at
-_SAID = 300  # characters of what the server says
+_CHAIN = 8  # causes of an error that are examined
+_SAID = 300  # characters of the server's message
 _ERRORS = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
 
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints what it raises, too
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it also prints the errors that it raises
 
 
 class Server:
-    """A connection, with the name of one collection and the consistency that its answers shall have."""
+    """A connection to one collection, with the consistency of its answers."""
 
     def __init__(self, location: Location, consistency: str = "Strong") -> None:
-        """Connect, with the credentials of the environment. Raises BackendError."""
+        """Connect with the credentials in the environment. Raises BackendError."""
         self.location = location
         self.patience = _patience()
         self.consistency = consistency
@@ -53,11 +53,12 @@ class Server:
             raise self._failure(error) from None
 
     def count(self, condition: str) -> int:
-        """Return how many rows fulfil a condition, seeing every write that was acknowledged."""
+        """Return how many rows satisfy a condition, including every acknowledged write."""
         return int(self.query(condition, ["count(*)"])[0]["count(*)"])
 
     def query(self, condition: str, fields: list[str], **options: Any) -> list[dict[str, Any]]:
-        """Return fields of the rows that fulfil a condition, some thousands at most, seeing every acknowledged write.
+        """Return fields of the rows that satisfy a condition, including every acknowledged write: a few thousand at
+        most.
 
         Options are those of the client, such as `limit`.
         """
@@ -65,7 +66,7 @@ class Server:
         return list(self.call("query", filter=condition, output_fields=fields, **level))
 
     def pages(self, condition: str, fields: list[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield fields of all rows that fulfil a condition, some thousands at a time, by ascending id."""
+        """Yield fields of all rows that satisfy a condition, a few thousand at a time, by ascending id."""
         rows = self.call(
             "query_iterator", batch_size=PAGE, filter=condition, output_fields=fields, consistency_level="Strong"
         )
@@ -91,14 +92,14 @@ class Server:
         )
 
     def _failure(self, error: Exception) -> BackendError:
-        """Say in one line what went wrong, without the credentials."""
+        """Describe an error in one line, without the credentials."""
         codes, said = _codes(error), " ".join(str(getattr(error, "message", error)).split())
         if codes & _REFUSED:
             what = "refuses the credentials; set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD"
         elif codes & _AWAY or "Fail connecting" in said or "Retry timeout" in said:
             what = (
                 f"does not answer (waited up to MILVUS_TIMEOUT, {self.patience:g} s); "
-                "what it acknowledged is kept: run the command again when it is back"
+                "rows that it acknowledged are kept, run the command again when it is back"
             )
         else:
             what = f"says: {said[:_SAID]}"
@@ -108,7 +109,7 @@ class Server:
 
 
 def _codes(error: BaseException | None) -> set[object]:
-    """Return the codes of an error and of what led to it."""
+    """Return the codes of an error and of its causes."""
     found = set()
     for _ in range(_CHAIN):
         code = getattr(error, "code", None)
@@ -118,7 +119,7 @@ def _codes(error: BaseException | None) -> set[object]:
 
 
 def _token() -> str:
-    """Return the credentials of the environment, empty if there are none."""
+    """Return the credentials in the environment; empty if there are none."""
     user, password = os.environ.get("MILVUS_USER", ""), os.environ.get("MILVUS_PASSWORD", "")
     return os.environ.get("MILVUS_TOKEN") or (f"{user}:{password}" if user else "")
 

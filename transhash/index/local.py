@@ -52,14 +52,14 @@ class LocalIndex:
 
     Attributes:
         backend_name: name of the backend's entry point.
-        backend: what searches; it knows rows by their positions.
+        backend: searches the codes; it identifies rows by position.
         records: paths and labels of the rows, by position.
-        model: what made the codes.
+        model: the model that made the codes.
         ids: the ids of the rows.
     """
 
     def __init__(self, name: str, backend: Backend, records: Records, model: ModelRef, ids: RowIds) -> None:
-        """Put the parts together; use `LocalIndex.build` or `LocalIndex.open` instead."""
+        """Assemble an index; use `LocalIndex.build` or `LocalIndex.open` instead."""
         self.backend_name = name
         self.backend = backend
         self.records = records
@@ -70,10 +70,10 @@ class LocalIndex:
     def build(
         cls, codes: Codes, backend: str = "faiss", type: str | None = None, params: Params | None = None
     ) -> Self:
-        """Build an index of some codes.
+        """Build an index.
 
         Args:
-            codes: what to index, at least one row.
+            codes: the codes to index, at least one row.
             backend: name of an installed backend.
             type: one of the backend's index types; its first if not given.
             params: the type's parameters, such as ``{"nlist": 1024}``.
@@ -90,7 +90,7 @@ class LocalIndex:
 
         Args:
             folder: what `save` wrote.
-            mmap: map the codes instead of reading them: they may be more than memory holds, and cannot be changed.
+            mmap: map the codes instead of reading them: they may exceed memory, and cannot be changed.
 
         Raises IndexFolderError, BackendError or CodesError if it is damaged, its backend is not installed, or cannot
         map it.
@@ -107,7 +107,7 @@ class LocalIndex:
     @classmethod
     @contextmanager
     def edit(cls, folder: str | Path) -> Iterator[Self]:
-        """Open an index folder to change it: no other process can meanwhile, and readers see all of it or nothing.
+        """Open an index folder to change it. Other processes cannot change it meanwhile, and see all changes at once.
 
             with LocalIndex.edit("photos.index") as index:
                 index.remove(filters.globs(index, ["cats/*"]))
@@ -146,10 +146,10 @@ class LocalIndex:
         return cls(stored.backend, backend, open_records(data / _RECORDS, stored.count), model, ids)
 
     def save(self, folder: str | Path) -> Manifest:
-        """Write the index as a folder, replacing an index that stands there, and return its manifest.
+        """Write the index as a folder, replacing an index that exists there, and return its manifest.
 
-        Raises IndexFolderError if something else stands there or another process is writing it, OSError if it cannot
-        be written.
+        Raises OutputError if something else exists there or another process is writing it, OSError if it cannot be
+        written.
         """
         folder = Path(folder)
         with manifest.writing(folder) as data:
@@ -179,7 +179,7 @@ class LocalIndex:
 
         Args:
             queries: codes with their model, or packed codes (q, bits/8) uint8 that are known to fit.
-            k: how many, at least 1.
+            k: number of matches, at least 1.
             params: the index type's search parameters, such as ``{"nprobe": 16}``.
             allowed: the rows that may be found, (n,) bool, as `transhash.index.filters` makes it; all if not given.
 
@@ -239,23 +239,23 @@ class LocalIndex:
         return codes[place]
 
     def codes(self) -> Codes:
-        """Return the codes that were indexed, in memory, with what belongs to them.
+        """Return the indexed codes with their records, in memory.
 
-        Raises BackendError if the type does not keep them.
+        Raises BackendError if the index type does not keep its codes.
         """
         return Codes(self.backend.reconstruct(0, len(self)), self.records, self.model)
 
     def add(self, codes: Codes, *, replace: bool = False) -> NDArray[np.int64]:
-        """Add rows behind those there are, in memory: `save` keeps it, or see `edit`.
+        """Append rows to the index in memory; `save` or `edit` writes them to disk.
 
         Args:
-            codes: what to add.
-            replace: take away the rows whose paths come again; otherwise they are refused.
+            codes: the rows to add.
+            replace: replace rows whose paths come again; otherwise such a path raises SelectionError.
 
-        Returns the new ids, (m,) int64, above all that were ever given.
+        Returns the new ids, (m,) int64, above all that were ever used.
 
-        Raises MismatchError if the codes are of another model; SelectionError if a path is there already;
-        BackendError if rows must go and the type cannot remove. The index is then as it was.
+        Raises MismatchError if the codes are of another model; SelectionError if a path is already in the index;
+        BackendError if rows must be removed and the type cannot remove. The index then stays unchanged.
         """
         check_same_model(codes.model, self.model, "codes", "index")
         new = set(codes.records.full_paths())
@@ -267,23 +267,23 @@ class LocalIndex:
         return self._change(~again, codes)
 
     def remove(self, gone: NDArray[np.bool_]) -> None:
-        """Take away the rows where a mask (n,) is true, in memory: `save` keeps it, or see `edit`.
+        """Remove the rows where a mask (n,) is true from the index in memory; `save` or `edit` writes it to disk.
 
-        `transhash.index.filters` makes such masks of ids, paths, globs and labels. The other rows keep their ids.
+        `transhash.index.filters` makes such masks from ids, paths, globs and labels. The other rows keep their ids.
 
-        Raises BackendError if the type cannot remove, SelectionError if nothing would be left.
+        Raises BackendError if the type cannot remove, SelectionError if no row would be left.
         """
         self._check_mask(gone)
         if gone.all():
-            raise SelectionError(f"all {len(self)} rows would go; an index has at least one, or delete its folder")
+            raise SelectionError(f"this would remove all {len(self)} rows; delete the index folder instead")
         self._change(~gone)
 
     def sync(self, codes: Codes) -> Changes:
-        """Make the index hold what `codes` hold, in memory: `save` keeps it, or see `edit`.
+        """Make the index in memory hold exactly the rows of `codes`; `save` or `edit` writes it to disk.
 
-        Rows that are in both with the same path, code and labels stay and keep their ids; others go or come.
+        Rows with the same path, code and labels keep their ids; others are removed or added.
 
-        Raises MismatchError if the codes are of another model or none; BackendError if the type cannot do it.
+        Raises MismatchError if the codes are empty or of another model; BackendError if the type cannot remove.
         """
         check_same_model(codes.model, self.model, "codes", "index")
         if not len(codes):
@@ -296,9 +296,9 @@ class LocalIndex:
         return Changes(len(new) - changed, len(gone) - changed, changed)
 
     def merge(self, others: Sequence["LocalIndex"], *, replace: bool = False) -> None:
-        """Add the rows of other indexes, in memory, with new ids, in the order given; see `add`.
+        """Append the rows of other indexes in order, with new ids; see `add`.
 
-        Raises BackendError, too, if another's type does not keep its codes.
+        Also raises BackendError if the type of another index does not keep its codes.
         """
         for other in others:
             check_same_model(other.model, self.model, "an index", "the first")
@@ -306,7 +306,7 @@ class LocalIndex:
             self.add(other.codes(), replace=replace)
 
     def _change(self, keep: NDArray[np.bool_], new: Codes | None = None) -> NDArray[np.int64]:
-        """Keep the rows where a mask is true, add others behind them, and return the ids of these."""
+        """Keep the rows where a mask is true, append new ones, and return the ids of these."""
         records, ids = self.records, self.ids
         if not keep.all():
             records, ids = records.take(keep), ids.keep(keep)
@@ -324,7 +324,7 @@ class LocalIndex:
 
     def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
         if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
-            raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool, one a row")
+            raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool")
 
 
 def build(
@@ -335,12 +335,12 @@ def build(
     params: Params | None = None,
     report: Progress = silent,
 ) -> Built:
-    """Build an index folder of a codes file; types that can do it block by block, in constant memory.
+    """Build an index folder from a codes file, block by block in constant memory if the type supports that.
 
     Arguments are those of `LocalIndex.build` and `LocalIndex.save`, which do the same for codes in memory. `report`
     is called with the number of rows done and the total.
 
-    Raises what these do, and CodesError for a damaged file.
+    Raises what these raise, and CodesError for a damaged file.
     """
     folder, kind, done = Path(folder), backends.load(backend), 0
     with manifest.writing(folder) as data, open_codes(codes, embeddings=False) as file:
@@ -372,7 +372,7 @@ def _check_any(codes: Sized) -> None:
 def _commit(
     folder: Path, data: Path, name: str, backend: Backend, model: ModelRef, root: bytes, next_id: int
 ) -> Manifest:
-    """Make a complete data folder the index."""
+    """Commit a complete data folder as the index."""
     stored = Manifest(
         backend=name,
         count=len(backend),

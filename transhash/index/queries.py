@@ -56,11 +56,11 @@ class Queries:
 
 @dataclass(frozen=True)
 class Reranking:
-    """How the nearest codes are put into a finer order.
+    """How to re-rank the nearest codes.
 
     Attributes:
         order: ``"asymmetric"``, by the query's outputs before they become bits; or ``"embeddings"``.
-        candidates: how many of the nearest codes are looked at.
+        candidates: how many of the nearest codes are re-ranked.
         embeddings: the codes file with the embeddings of the indexed images, for ``"embeddings"``.
     """
 
@@ -87,7 +87,7 @@ class Reranking:
         if order not in ORDERS:
             raise SelectionError(f"{order!r}: choose one of {', '.join(ORDERS)} to re-rank by")
         if radius is not None:
-            raise SelectionError("a radius and re-ranking exclude each other: candidates are the nearest codes")
+            raise SelectionError("a radius cannot be combined with re-ranking, which reorders the k nearest codes")
         if (order == "embeddings") != (embeddings is not None):
             raise SelectionError(
                 "re-ranking by embeddings needs the codes file of th encode --embeddings, and no other order takes it"
@@ -119,7 +119,7 @@ def encode(
     """
     if isinstance(queries, np.ndarray) and queries.ndim < 3:
         if order:
-            raise MismatchError("packed codes have nothing to re-rank by: search with images")
+            raise MismatchError("packed codes cannot be re-ranked: search with images")
         packed = packed_queries(queries, model, "the index")
         return Queries(packed, [str(place) for place in range(len(packed))])
     file = _codes_file(queries)

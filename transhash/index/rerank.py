@@ -1,4 +1,4 @@
-"""Better answers from the same bytes: the nearest codes of a search, put into a finer order.
+"""Re-rank the nearest codes of a search by a finer score.
 
     from transhash import rerank
 
@@ -6,10 +6,10 @@
     found = index.search(codes, 100)
     matches = rerank.by_outputs(index, found, outputs).first(10)
 
-A code says on which side of a plane an image lies, and not how far from it. Of the query that is known: the
-*asymmetric* score weighs each of its bits by the output behind it (Gordo, Perronnin, Gong & Lazebnik, *Asymmetric
-Distances for Binary Embeddings*, TPAMI 2014), and nothing more is stored. Where embeddings were kept beside the
-codes, their *cosine* takes both sides as they are.
+A bit says on which side of a plane an image lies, but not how far from it. For the query, the distance is known: the
+*asymmetric* score weights each bit by the query's output for it (Gordo, Perronnin, Gong & Lazebnik, *Asymmetric
+Distances for Binary Embeddings*, TPAMI 2014), and needs no additional storage. If embeddings were stored beside the
+codes, their *cosine* compares the real values of both sides.
 
 Equal scores are ordered by (distance, id). Equal codes get equal scores, to the last bit.
 """
@@ -36,7 +36,7 @@ from ..system.files import display
 if TYPE_CHECKING:
     from .local import LocalIndex
 
-_HELD = 1 << 28  # bytes of embeddings that are in memory at a time
+_HELD = 1 << 28  # bytes of embeddings in memory at a time
 _BYTES = unpack(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64)  # the signs in each byte, (256, 8)
 
 Scores = NDArray[np.float64]
@@ -44,7 +44,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ScoredNearest(Nearest):
-    """Nearest of each query ordered by (score, the highest first; distance; id).
+    """The matches of each query, ordered by (score, highest first; distance; id).
 
     Attributes:
         scores: (q, k) float64, from -1 to 1; -inf where the id is -1.
@@ -58,7 +58,7 @@ class ScoredNearest(Nearest):
 
 
 def candidates(k: int) -> int:
-    """Return how many of the nearest codes to put in order for the best `k`: ten times as many, 100 at least."""
+    """Return how many of the nearest codes to re-rank for the best `k`: ten times as many, at least 100."""
     return max(10 * k, 100)
 
 
@@ -70,7 +70,7 @@ def encode(
     Raises ModelError if the hasher has no such outputs, as phash has none; SourceError if no image could be read.
     """
     if not isinstance(hasher, OutputHasher):
-        raise ModelError(f"{hasher.ref.name} has no real-valued output to order by; a trained hasher has")
+        raise ModelError(f"{hasher.ref.name} has no real-valued outputs to re-rank by; use a trained hasher")
     keeping = _Keeping(hasher)
     codes = run.encode(source, keeping)
     return codes, np.concatenate(keeping.outputs)
@@ -93,11 +93,11 @@ def asymmetric(found: Nearest, outputs: NDArray[np.floating], codes: NDArray[np.
 
 
 def asymmetric_scores(output: NDArray[np.floating], codes: NDArray[np.uint8]) -> Scores:
-    """Return the asymmetric score of one query's output (bits,) with codes (n, bits/8) uint8: (n,)."""
+    """Return the asymmetric scores (n,) of a query's outputs (bits,) and codes (n, bits/8) uint8."""
     wide = output.astype(np.float64)
-    table = wide.reshape(-1, 8) @ _BYTES.T  # what each byte of a code adds, for its 256 values
+    table = wide.reshape(-1, 8) @ _BYTES.T  # the contribution of each byte of a code, for its 256 values
     scores = np.zeros(len(codes))
-    for place in range(codes.shape[1]):  # a sum in one order, whatever else is scored
+    for place in range(codes.shape[1]):  # always the same order of summation, so that equal codes get equal scores
         scores += table[place, codes[:, place]]
     return scores / max(float(np.abs(wide).sum()), np.finfo(np.float64).tiny)
 
@@ -117,9 +117,9 @@ def cosine(found: Nearest, queries: NDArray[np.floating], embeddings: NDArray[np
 
 
 def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating]) -> Scores:
-    """Return the cosine of one embedding (d,) with others (n, d): (n,).
+    """Return the cosines (n,) of an embedding (d,) and others (n, d).
 
-    Raises MismatchError if one of these is not finite.
+    Raises MismatchError if an embedding is not finite.
     """
     if not (np.isfinite(query).all() and np.isfinite(embeddings).all()):
         raise MismatchError("an embedding holds NaN or infinity; encode the images again")
@@ -127,9 +127,9 @@ def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating])
 
 
 def by_outputs(index: "LocalIndex", found: Nearest, outputs: NDArray[np.floating]) -> ScoredNearest:
-    """Order what `LocalIndex.search` found by the outputs (q, bits) of the queries; codes come from the index.
+    """Order the matches of `LocalIndex.search` by the queries' outputs (q, bits); codes are read from the index.
 
-    Raises BackendError if the index type does not give codes back; else as `asymmetric` does.
+    Raises BackendError if the index type does not keep its codes, and what `asymmetric` raises.
     """
     ids = _ids(found)
     codes = index.packed(ids)
@@ -139,10 +139,10 @@ def by_outputs(index: "LocalIndex", found: Nearest, outputs: NDArray[np.floating
 def by_embeddings(
     index: "LocalIndex", found: Nearest, queries: NDArray[np.floating], embeddings: str | Path
 ) -> ScoredNearest:
-    """Order what `LocalIndex.search` found by embeddings: those of the queries, (q, d), and those of a codes file.
+    """Order the matches of `LocalIndex.search` by the queries' embeddings (q, d) and those in a codes file.
 
-    Images are found in the file by their paths, fastest if the index was built from it. It is opened anew in every
-    call.
+    Images are found in the file by their paths, which is fastest if the index was built from it. Each call opens the
+    file again.
 
     Raises CodesError if there is no such file, or it is damaged or holds no embeddings; MismatchError if it is of
     another model than the index, lacks one of the images, or its embeddings are of another width.
@@ -190,7 +190,7 @@ class _Keeping:
 
 
 def _ordered(found: Nearest, score: Callable[[int, NDArray[np.int64]], Scores]) -> ScoredNearest:
-    """Order matches by what `score` says of a query, by its place, and of rows (m,)."""
+    """Order matches by `score`, which takes the position of a query and rows (m,)."""
     scores = np.full(found.ids.shape, -np.inf)
     for query, ids in enumerate(found.ids):
         filled = ids != NO_ID
@@ -201,9 +201,9 @@ def _ordered(found: Nearest, score: Callable[[int, NDArray[np.int64]], Scores]) 
 
 def _check(found: Nearest, queries: NDArray[np.floating], width: int) -> None:
     if queries.shape != (len(found), width):
-        raise MismatchError(f"{queries.shape} numbers of the queries, where ({len(found)}, {width}) are needed")
+        raise MismatchError(f"values of the queries have shape {queries.shape}: expected ({len(found)}, {width})")
     if not np.isfinite(queries).all():
-        raise MismatchError("a query's number is NaN or infinite: the hasher has diverged, train it again")
+        raise MismatchError("an output or embedding of a query is NaN or infinite: train the hasher again")
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -212,13 +212,13 @@ def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _ids(found: Nearest) -> NDArray[np.int64]:
-    """Return every id that was found, once, ascending."""
+    """Return the distinct ids that were found, ascending."""
     ids = np.unique(found.ids)
     return ids[ids != NO_ID]
 
 
 def _numbered(found: Nearest, ids: NDArray[np.int64]) -> Nearest:
-    """Return matches with the places of their ids among `ids`, which ascend, so that they are ordered alike."""
+    """Replace ids by their positions in `ids`, which ascend, so that the order stays the same."""
     return Nearest(np.where(found.ids == NO_ID, NO_ID, np.searchsorted(ids, found.ids)), found.distances)
 
 

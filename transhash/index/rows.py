@@ -1,4 +1,4 @@
-"""What a collection tells about its rows, and about changes of them."""
+"""Rows of a collection, and the results of changing them."""
 
 from dataclasses import dataclass
 

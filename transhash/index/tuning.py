@@ -13,10 +13,10 @@ from ..codes.models import packed_queries
 from ..errors import BackendError, MismatchError
 from ..results import Nearest
 
-_RUN = 8  # stored codes that are taken in a row: to give codes back, some types pass over all they have
-_BITS_A_FLIP = 16  # of a sampled code, of which one is flipped: a query is like its neighbours, not one of them
-_CLOSE = 8  # the value that is found is no more than an eighth above the cheapest
-_SEARCHES, _SHORT = 5, 0.1  # times to search, and seconds in which they must be done
+_RUN = 8  # consecutive codes sampled together, because some types pass over all codes to return one
+_BITS_A_FLIP = 16  # one bit in so many is flipped: queries resemble stored codes, but do not equal them
+_CLOSE = 8  # the value found is at most an eighth above the cheapest one
+_SEARCHES, _SHORT = 5, 0.1  # repeats of a timed search, and the seconds after which there are no more
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Trial:
     """Recall and time at one value of the search parameter.
 
     Attributes:
-        value: of the search parameter.
-        recall: share of the true neighbours that were found, 0 to 1; what is as near as the k-th of them is one.
-        seconds: for a query, all of them searched in one call.
+        value: value of the search parameter.
+        recall: share of the true neighbours that were found, 0 to 1; a match as near as the k-th counts as one.
+        seconds: time per query, when all are searched in one call.
     """
 
     value: int
@@ -40,8 +40,8 @@ class Tuning:
 
     Attributes:
         parameter: the search parameter that was tuned.
-        trials: what its values gave, by value; the highest, an exact search, is the last.
-        chosen: the cheapest that gave the recall.
+        trials: the values that were tried, ascending; the last and highest is an exact search.
+        chosen: the cheapest trial that reached the recall.
     """
 
     parameter: SearchParameter
@@ -59,10 +59,10 @@ def checked_recall(recall: Any) -> float:
 
 
 def queries(backend: Backend, model: ModelRef, codes: Codes | None, count: int) -> NDArray[np.uint8]:
-    """Return `count` queries to tune with: the first of some codes, or a sample of what is indexed.
+    """Return `count` queries to tune with: the first of `codes`, or a sample of the indexed codes.
 
     Raises MismatchError if the codes are of another model, or there are none; BackendError if the index type does not
-    give its codes back.
+    keep its codes.
     """
     if codes is None:
         try:
@@ -76,9 +76,9 @@ def queries(backend: Backend, model: ModelRef, codes: Codes | None, count: int) 
 
 
 def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Return queries like the codes of an index: about `count` stored ones with some bits flipped, (q, bits/8) uint8.
+    """Return about `count` queries (q, bits/8) uint8: stored codes with a few bits flipped.
 
-    Raises BackendError if the type cannot give codes back.
+    Raises BackendError if the index type does not keep its codes.
     """
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, max(1, len(backend) - _RUN + 1), -(-count // _RUN))
@@ -91,8 +91,8 @@ def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:
 def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) -> Tuning:
     """Find the cheapest value of the search parameter with which `queries` (q, bits/8) reach `recall` at k.
 
-    Values are doubled until one gives the recall; then what lies between the last two is halved until they are close.
-    The index stays as it is: `Backend.tune` takes the value.
+    Values are doubled until one reaches the recall; then the interval between the last two is bisected until they are
+    close. The index is not changed; `Backend.tune` sets the value.
 
     Raises BackendError if every search of the index is exact, or if `recall` is not above 0 and at most 1.
     """
