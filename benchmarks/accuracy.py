@@ -25,7 +25,7 @@ from transhash.report.records import Curve, Measurement, Record, Row, Skipped
 from transhash.results import Nearest
 
 from . import config, digits, suites
-from .given import Given, read_pair, shuffled
+from .encoded import EncodedSet, read_pair, shuffled
 from .retrieval import Retrieval
 from .runs import Results, as_settings
 
@@ -129,7 +129,7 @@ class Pair:
         asked: embeddings of the queries, (q, d) float32.
     """
 
-    def __init__(self, stored: Given, asked: Given, chosen: Accuracy) -> None:
+    def __init__(self, stored: EncodedSet, asked: EncodedSet, chosen: Accuracy) -> None:
         """Put it together."""
         stored = shuffled(stored, chosen.seed)
         self.chosen = chosen

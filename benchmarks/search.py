@@ -19,8 +19,8 @@ from transhash.results import NO_ID
 
 from . import config, methods, suites
 from .collection import Clustered, Collection, Grown, Origin, nearest_codes, nearest_vectors, write
+from .encoded import EncodedSet, read_pair
 from .figures import latencies, share_as_near, spread
-from .given import Given, read_pair
 from .machine import free_memory
 from .runs import Results, as_settings
 from .worker import Failed, Worker
@@ -120,7 +120,7 @@ def command(
             compare(results, chosen, origin, count, milvus_uri)
 
 
-def _origins(chosen: Search, given: Sequence[tuple[Given, Given]]) -> list[Origin]:
+def _origins(chosen: Search, given: Sequence[tuple[EncodedSet, EncodedSet]]) -> list[Origin]:
     if not given:
         return [Clustered(chosen.dim, bits, chosen.queries, chosen.seed) for bits in chosen.bits]
     origins: list[Origin] = []

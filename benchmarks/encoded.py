@@ -1,4 +1,4 @@
-"""Codes files that a suite is given: `th encode --embeddings` of a database and of queries."""
+"""The user's own codes files with embeddings, of a database and of queries, which a suite measures."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +12,13 @@ from transhash.errors import MismatchError
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class EncodedSet:
     """A codes file in memory.
 
     Attributes:
-        name: of its model, without folder and ending.
-        digest: of its model, the first twelve digits.
-        file: all of it.
+        name: name of its model, without folder and suffix.
+        digest: the first twelve digits of its model's digest.
+        file: the complete contents.
         codes: (n, bits/8) uint8.
         embeddings: (n, d) float32.
     """
@@ -30,20 +30,20 @@ class Given:
     embeddings: NDArray[np.float32]
 
 
-def read_pair(database: Path, queries: Path) -> tuple[Given, Given]:
+def read_pair(database: Path, queries: Path) -> tuple[EncodedSet, EncodedSet]:
     """Read the codes and embeddings of a database and of its queries.
 
     Raises MismatchError if a file has no embeddings or no rows, or the two are of different models.
     """
-    stored, asked = _read(database), _read(queries)
-    check_same_model(asked.file.model, stored.file.model, f"{queries}", f"{database}")
-    return stored, asked
+    stored, searched = _read(database), _read(queries)
+    check_same_model(searched.file.model, stored.file.model, f"{queries}", f"{database}")
+    return stored, searched
 
 
-def shuffled(given: Given, seed: int) -> Given:
+def shuffled(encoded: EncodedSet, seed: int) -> EncodedSet:
     """Return rows in a random order; sizes and times of their images are left out."""
-    order = np.random.default_rng(seed).permutation(len(given.codes))
-    file, paths = given.file, list(given.file.records.full_paths())
+    order = np.random.default_rng(seed).permutation(len(encoded.codes))
+    file, paths = encoded.file, list(encoded.file.records.full_paths())
     records = replace(
         file.records,
         paths=StringTable.of([paths[row] for row in order]),
@@ -54,13 +54,13 @@ def shuffled(given: Given, seed: int) -> Given:
     )
     assert file.embeddings is not None
     mixed = replace(file, packed=file.packed[order], embeddings=file.embeddings[order], records=records)
-    return replace(given, file=mixed, codes=mixed.packed, embeddings=given.embeddings[order])
+    return replace(encoded, file=mixed, codes=mixed.packed, embeddings=encoded.embeddings[order])
 
 
-def _read(path: Path) -> Given:
+def _read(path: Path) -> EncodedSet:
     file = read_codes(path, embeddings=True)
     if file.embeddings is None or not len(file):
         raise MismatchError(f"{path}: no embeddings, or no rows; encode with --embeddings")
-    return Given(
+    return EncodedSet(
         Path(file.model.name).stem, file.model.digest[:12], file, file.packed, file.embeddings.astype(np.float32)
     )
