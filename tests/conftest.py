@@ -32,7 +32,7 @@ Th = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).parent.parent
 sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
 
-SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "cluster", "chromium"}
+SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "cluster", "ray_folder", "chromium"}
 """Fixtures that start processes or train."""
 
 

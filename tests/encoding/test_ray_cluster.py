@@ -25,6 +25,7 @@ from transhash.errors import ClusterError
 from transhash.sources.folder import FolderSource
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'transhash[ray]'")
+PATIENT = {"RAY_raylet_start_wait_time_s": "300"}  # a busy machine starts a node slowly
 RAY = ["--engine", "ray", "--processes", 2]
 
 
@@ -51,7 +52,7 @@ def cluster(tmp_path_factory, ray_folder):
         f"--temp-dir={ray_folder}/c",
     ]
     access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    access["RAY_raylet_start_wait_time_s"] = "300"  # a busy machine starts a node slowly
+    access |= PATIENT
     log = tmp_path_factory.mktemp("cluster") / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, env={**os.environ, **access}, stdout=file, stderr=file)
@@ -135,6 +136,7 @@ def test_without_an_address_this_machine_is_the_cluster(th, many, whole, tmp_pat
         "RAY_TMPDIR": f"{ray_folder}/h",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        **PATIENT,
     }
     done = th("encode", many, "-o", "c.h5", "--model", "phash", "--engine", "ray", cwd=tmp_path, env=env)
     assert contents(tmp_path / "c.h5") == contents(whole)
@@ -186,6 +188,7 @@ def test_workers_that_are_lost_again_and_again_end_the_run(begin, cluster):
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_cluster_that_cannot_be_reached(th, pictures, tmp_path):
     run = ["encode", pictures, "-o", tmp_path / "c.h5", "--model", "phash", *RAY]
     done = th(*run, env={"RAY_ADDRESS": "127.0.0.1:1"}, code=1)
