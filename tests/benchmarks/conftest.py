@@ -48,13 +48,13 @@ def benchmarks(elsewhere: Path) -> Benchmarks:
     return run
 
 
-@pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+@pytest.fixture(scope="session")
+def invoke() -> Callable[..., Result]:
     """Run a command of the benchmarks in this process, which has its imports already."""
     from benchmarks.__main__ import main
 
-    monkeypatch.setenv("GIT_DIR", os.devnull)
-    return lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])
+    environment = {"GIT_DIR": os.devnull, "COLUMNS": "200"}
+    return lambda *arguments: CliRunner(env=environment).invoke(main, [str(one) for one in arguments])
 
 
 @pytest.fixture

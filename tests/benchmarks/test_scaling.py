@@ -20,12 +20,13 @@ def size(row):
 
 
 @pytest.fixture(scope="module")
-def results(benchmarks, tmp_path_factory):
+def results(invoke, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaling")
     (folder / "own.toml").write_text(CONFIG)
-    benchmarks("scaling", "--config", folder / "own.toml", "-o", folder / "scaling.jsonl")
+    command = ("scaling", "--config", folder / "own.toml", "-o", folder / "scaling.jsonl")
+    assert invoke(*command).exit_code == 0
     before = (folder / "scaling.jsonl").read_bytes()
-    done = benchmarks("scaling", "--config", folder / "own.toml", "-o", folder / "scaling.jsonl")
+    done = invoke(*command)
     assert (folder / "scaling.jsonl").read_bytes() == before
     assert done.stderr.count("measured before") == 4
     return folder / "scaling.jsonl"
