@@ -53,10 +53,10 @@ def files(sides, tmp_path_factory):
 def results(files, invoke, tmp_path_factory):
     folder = tmp_path_factory.mktemp("accuracy")
     (folder / "own.toml").write_text("candidates = [20, 1000]\n")
-    own = ("accuracy", "--config", folder / "own.toml", "--codes", *files, "--name", "five", "-o", folder / "accuracy.jsonl")
-    assert invoke(*own).exit_code == 0
+    own = ("--config", folder / "own.toml", "--codes", *files, "--name", "five", "-o", folder / "accuracy.jsonl")
+    assert invoke("accuracy", *own).exit_code == 0
     before = (folder / "accuracy.jsonl").read_bytes()
-    assert invoke(*own).exit_code == 0
+    assert invoke("accuracy", *own).exit_code == 0
     assert (folder / "accuracy.jsonl").read_bytes() == before  # nothing is measured twice
     return folder / "accuracy.jsonl"
 
