@@ -32,6 +32,15 @@ class Nearest:
         return self.ids[query][found], self.distances[query][found]
 
 
+    def without(self, own: NDArray[np.int64]) -> "Nearest":
+        """Return these without the id `own[i]` in row i, and one column less; the last of a row goes if it is not in it."""
+        ids, distances = self.ids.copy(), self.distances.copy()
+        unwanted = ids == own[:, None]
+        ids[unwanted], distances[unwanted] = NO_ID, NO_DISTANCE
+        order = np.argsort(unwanted, axis=1, kind="stable")[:, :-1]
+        return Nearest(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Within:
     """Every code within a radius of each query, ordered by (distance, id) inside a query.
@@ -54,6 +63,14 @@ class Within:
         """Return the ids and distances found for one query."""
         own = slice(self.offsets[query], self.offsets[query + 1])
         return self.ids[own], self.distances[own]
+
+    def without(self, own: NDArray[np.int64]) -> "Within":
+        """Return these without the id `own[i]` of query i."""
+        owners = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        kept = self.ids != own[owners]
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(np.bincount(owners[kept], minlength=len(self)), out=offsets[1:])
+        return Within(offsets, self.ids[kept], self.distances[kept])
 
     @classmethod
     def sort(

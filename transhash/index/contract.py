@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Codes, ModelRef
-from ..errors import BackendError
+from ..errors import BackendError, redacted
 from ..hashers.base import Hasher
 from ..results import Nearest, Within
 from ..system.files import display
@@ -197,6 +197,29 @@ class Collection(ABC):
         if how:
             found = self._rerank(how, found, asked)
         return Matches.of(found, self._lookup(), asked.names, asked.skipped, best)
+
+    def like(
+        self,
+        images: int | str | Path | Sequence[int | str | Path],
+        k: int | None = None,
+        *,
+        radius: int | None = None,
+        where: Filter | None = None,
+        params: Params | None = None,
+    ) -> Matches:
+        """Find the images most like some that are in the index, by their stored codes. No image matches itself.
+
+        Args:
+            images: one or several images: an int is an id, anything else a path as `Filter.paths` takes it.
+            k: as in `search`, like all others.
+            radius: bits.
+            where: only images that pass this filter are searched.
+            params: search parameters of the index type.
+
+        Raises SelectionError if an image is not in the index; BackendError if it does not keep its codes, as on a
+        server; TypeError and BackendError for other arguments, as `search` does.
+        """
+        raise BackendError(f"{redacted(self.location)}: on a server; search with the image file itself")
 
     def kneighbors(
         self, X: Any, n_neighbors: int = K, *, where: Filter | None = None, params: Params | None = None

@@ -21,7 +21,7 @@ from .contract import CodesInput, Collection, K, Params, checked_params, filters
 from .filters import Filter, Mask
 from .ids import RowIds
 from .local import LocalIndex
-from .matches import Lookup
+from .matches import Lookup, Matches
 from .rows import Added, Changes, Row
 
 _GPU_BACKEND = "triton"
@@ -138,6 +138,33 @@ class Index(Collection):
     def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Row]:
         """Return the paths and labels of the rows with the ids, in that order. Raises SelectionError."""
         return self._lookup()(filters.checked_ids(ids))
+
+    def like(
+        self,
+        images: int | str | Path | Sequence[int | str | Path],
+        k: int | None = None,
+        *,
+        radius: int | None = None,
+        where: Filter | None = None,
+        params: Params | None = None,
+    ) -> Matches:
+        """Find the images most like some that are in the index, by their stored codes. No image matches itself."""
+        local = self.local
+        own = np.array([self._id(image) for image in _several(images)], np.int64)
+        packed, names = local.packed(own), [local.path(id) for id in own.tolist()]
+        best = K if k is None and radius is None else k
+        if radius is not None:
+            found: Nearest | Within = self._within(packed, whole("radius", radius, 0), checked_params(params), where)
+        else:
+            wanted = whole("k", best, 1) + 1
+            found = self._nearest(packed, wanted, checked_params(params), where)
+        return Matches.of(found.without(own), self._lookup(), names, (), None if best is None else whole("k", best, 1))
+
+    def _id(self, image: int | str | Path) -> int:
+        """Return the id of an image that is given as one or by its path, the first if there are several."""
+        if isinstance(image, str | Path):
+            return int(self.local.ids.of(filters.paths(self.local, [image]).nonzero()[0][:1])[0])
+        return whole("id", image, 0)
 
     def _lookup(self) -> Lookup:
         return partial(_rows, self.local.ids, self.local.records)
@@ -301,6 +328,15 @@ class Index(Collection):
         """Return one line: where it is, how many codes of how many bits, and the model."""
         where = display(self._folder) if self._folder else "in memory"
         return f"<Index {where}: {len(self)} codes of {self.model.bits} bits by {self.model.name}>"
+
+
+def _several(images: Any) -> Sequence[Any]:
+    """Return one image or several as a list. Raises TypeError."""
+    if isinstance(images, str | Path | int | np.integer):
+        return [images]
+    if isinstance(images, list | tuple | np.ndarray):
+        return list(images)
+    raise TypeError(f"images are ids or paths, as 7 or ['cats/0.png']; not {type(images).__name__}")
 
 
 def _read(codes: CodesInput) -> Codes:

@@ -15,6 +15,7 @@ from ..index.filters import Filter
 MAX_K = 1000
 MAX_MATCHES = 10_000  # of all pages of one search
 
+_SEVERAL = 64  # patterns or labels
 _DAMAGED = "cursor: not one of this server; leave it out to start again"
 
 
@@ -130,6 +131,8 @@ def of_cursor(text: str, k: int | None = None) -> tuple[str, Query]:
         outputs = None if cursor.outputs is None else np.frombuffer(cursor.outputs, "<f4")
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
         raise QueryError(_DAMAGED) from error
+    if max(len(cursor.globs), len(cursor.labels)) > _SEVERAL:
+        raise QueryError(_DAMAGED)
     if (packed is None) == (cursor.id is None) or (outputs is not None and not np.isfinite(outputs).all()):
         raise QueryError(_DAMAGED)
     query = Query(

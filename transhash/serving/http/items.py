@@ -27,7 +27,7 @@ async def items(service: Service, request: Request) -> Response:
     """List the images of an index, in order or at random."""
     served = service.index(request)
     query = request.query_params
-    globs, labels = query.getlist("glob"), query.getlist("label")
+    globs, labels = reading.several(request, "glob"), reading.several(request, "label")
     order = reading.known(request, "order", ("id", "random"))
     seed = reading.whole(request, "seed", 0, 0, _MAX_SEED) if order == "random" else None
     where = Filter(globs, labels) if globs or labels else None

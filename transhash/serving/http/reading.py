@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from ..batching import BusyError
 from ..encoder import MAX_BYTES
 from .problems import Problem, bad_request
 
@@ -18,6 +20,8 @@ MAX_JSON = 1 << 20  # bytes
 BODY_SECONDS = 30.0  # that a body may take to arrive
 
 _ENVELOPE = 1 << 16  # bytes of a multipart body besides the image
+_SEVERAL = 64
+_HELD = 1 << 29  # bytes of all uploads at a time
 
 Body = TypeVar("Body")
 
@@ -36,6 +40,14 @@ def whole(request: Request, name: str, default: int, low: int, high: int) -> int
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
         raise bad_request(f"{name}: must be a whole number from {low} to {high}")
     return int(text)
+
+
+def several(request: Request, name: str) -> list[str]:
+    """Return all values of a parameter. Raises Problem if there are too many."""
+    values = request.query_params.getlist(name)
+    if len(values) > _SEVERAL:
+        raise bad_request(f"{name}: at most {_SEVERAL} values")
+    return values
 
 
 def id_of(request: Request) -> int:
@@ -75,13 +87,39 @@ def parsed(data: bytes | str, kind: type[Body]) -> Body:
         raise bad_request(f"the body is not as documented: {error}") from None
 
 
-async def upload(request: Request) -> tuple[bytes, str]:
-    """Read a multipart body: the part ``image``, and the part ``query``, by default an empty object.
+class Uploads:
+    """A bound on the bytes of all uploads that are in memory."""
 
-    Raises Problem if there is no image, or something else.
-    """
+    def __init__(self, most: int = _HELD) -> None:
+        """Allow `most` bytes."""
+        self._most = most
+        self.held = 0
+
+    @asynccontextmanager
+    async def reading(self, request: Request) -> AsyncIterator[tuple[bytes, str]]:
+        """Read a multipart body, and yield the parts ``image`` and ``query``; they count until the block ends.
+
+        Raises Problem if there is no image, or something else; BusyError if other uploads fill the memory.
+        """
+        size = 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal size
+            async for chunk in _limited(request, MAX_BYTES + _ENVELOPE):
+                size += len(chunk)
+                self.held += len(chunk)
+                if self.held > self._most:
+                    raise BusyError("other uploads are being read; try again in a second")
+                yield chunk
+
+        try:
+            yield await _parts(request, counted())
+        finally:
+            self.held -= size
+
+
+async def _parts(request: Request, stream: Any) -> tuple[bytes, str]:
     try:
-        stream: Any = _limited(request, MAX_BYTES + _ENVELOPE)
         form = await _Memory(request.headers, stream, max_files=2, max_fields=2, max_part_size=_ENVELOPE).parse()
     except (MultiPartException, KeyError) as error:
         raise bad_request(f"the body is not as documented: {getattr(error, 'message', error)}") from None

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+Text = Annotated[str, msgspec.Meta(max_length=1024)]
+
 
 class Word(msgspec.Struct):
     """What distances up to a number of bits mean."""
@@ -52,8 +54,8 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
     cursor: str | None = None
     k: int | None = None
     radius: int | None = None
-    globs: list[str] = []
-    labels: list[str] = []
+    globs: Annotated[list[Text], msgspec.Meta(max_length=64)] = []
+    labels: Annotated[list[Text], msgspec.Meta(max_length=64)] = []
     rerank: Literal["asymmetric"] | None = None
 
 

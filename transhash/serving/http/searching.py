@@ -1,5 +1,6 @@
 """Handlers that search."""
 
+from dataclasses import replace
 from http import HTTPStatus
 
 import numpy as np
@@ -23,12 +24,8 @@ async def search(service: Service, request: Request) -> Response:
     """Find the images most like one of the index, a code or an uploaded image."""
     kind = reading.media_type(request)
     if kind == "multipart/form-data":
-        image, text = await reading.upload(request)
-        wanted = reading.parsed(text, SearchRequest)
-        if any(value is not None for value in (wanted.id, wanted.path, wanted.code, wanted.cursor)):
-            raise bad_request("an uploaded image is the query: leave out id, path, code and cursor")
-        served = service.engine.index(wanted.index)
-        query = await _of_image(service, served, wanted, image)
+        async with service.uploads.reading(request) as (image, text):
+            served, query = await _of_image(service, reading.parsed(text, SearchRequest), image)
     elif kind == "application/json":
         wanted = await reading.document(request, SearchRequest)
         served, query = await _of_document(service, wanted)
@@ -42,18 +39,13 @@ async def search(service: Service, request: Request) -> Response:
     return answer(_described(served, page))
 
 
-async def _of_image(service: Service, served: ServedIndex, wanted: SearchRequest, image: bytes) -> Query:
-    query = _base(wanted)
+async def _of_image(service: Service, wanted: SearchRequest, image: bytes) -> tuple[ServedIndex, Query]:
+    if any(value is not None for value in (wanted.id, wanted.path, wanted.code, wanted.cursor)):
+        raise bad_request("an uploaded image is the query: leave out id, path, code and cursor")
+    served, query = service.engine.index(wanted.index), _base(wanted)
     encoded = await result(service.engine.encode(image, served.name, outputs=wanted.rerank is not None))
     candidates = rerank.candidates(query.k) if wanted.rerank else 0
-    return Query(
-        packed=encoded.packed,
-        outputs=encoded.outputs,
-        k=query.k,
-        radius=query.radius,
-        where=query.where,
-        candidates=candidates,
-    )
+    return served, replace(query, packed=encoded.packed, outputs=encoded.outputs, candidates=candidates)
 
 
 async def _of_document(service: Service, wanted: SearchRequest) -> tuple[ServedIndex, Query]:
@@ -73,14 +65,14 @@ async def _of_document(service: Service, wanted: SearchRequest) -> tuple[ServedI
     snapshot = served.snapshot
     if wanted.code is not None:
         packed = code_of(wanted.code, snapshot.model.bits)
-        return served, Query(packed=packed, k=base.k, radius=base.radius, where=base.where)
+        return served, replace(base, packed=packed)
     id = wanted.id
     if id is None:
         assert wanted.path is not None
         id = await service.work(snapshot.id_of, wanted.path)
     if not 0 <= id < 1 << 63:
         raise bad_request(f"id={id}: must be from 0 to {(1 << 63) - 1}")
-    return served, Query(id=id, k=base.k, radius=base.radius, where=base.where)
+    return served, replace(base, id=id)
 
 
 def _base(wanted: SearchRequest) -> Query:

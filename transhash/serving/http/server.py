@@ -1,5 +1,6 @@
 """Run the application with uvicorn until it is asked to stop; then finish what was begun."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -32,10 +34,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM comes, then answer what has been asked, for at most 30 seconds.
+    """Serve until SIGINT or SIGTERM comes, then answer what has been asked, for at most 30 seconds."""
+    create_server(service, on_ready).run(sockets=[listening])
 
-    Call it in the main thread: another one cannot receive signals.
-    """
+
+def create_server(service: Service, on_ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """Return a server to be run; in another thread than the main one it stops when its `should_exit` is set."""
     config = uvicorn.Config(
         create_app(service),
         http=_Protocol,
@@ -50,8 +54,7 @@ def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-    server = _Server(config, service, on_ready)
-    server.run(sockets=[listening])
+    return _Server(config, service, on_ready)
 
 
 class _Server(uvicorn.Server):
@@ -87,13 +90,27 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose first request does not begin in time: uvicorn waits for ever."""
+    """Closes a connection on which the head of a request takes too long: uvicorn waits for ever."""
 
-    def connection_made(self, transport: object) -> None:
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self.loop.call_later(_HEAD_SECONDS, self._close_if_silent)
+        self._clock = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when the head is complete, and start it with the next one."""
+        super().data_received(data)
+        begun = self.conn.their_state is not h11.IDLE
+        if begun and self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        elif not begun and self._clock is None:
+            self._clock = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        if self._clock is not None:
+            self._clock.cancel()
+        super().connection_lost(exc)

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from ..engine import Engine
 from ..served import ServedIndex
 from .metrics import Metrics
+from .reading import Uploads
 
 COOKIE = "transhash"
 ANSWER_SECONDS = 60.0  # after which a request ends without an answer
@@ -33,6 +34,7 @@ class Service:
         origins: other sites whose pages may read the answers.
         allow_trash: whether clients may move files to the trash.
         hosts: the names under which the server is reached; any if empty.
+        uploads: the images that are in memory.
         interface: the OpenAPI document.
         stopping: whether the server finishes what it has begun.
     """
@@ -43,6 +45,7 @@ class Service:
     origins: tuple[str, ...] = ()
     allow_trash: bool = False
     hosts: frozenset[str] = field(default_factory=frozenset)
+    uploads: Uploads = field(default_factory=Uploads)
     interface: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
 
