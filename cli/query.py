@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("rank", "score", "distance", "label", "path")
 _DIGITS = 4  # of a score
+_STDIN = "-"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORDERS = ("asymmetric", "embeddings")
 
 
 @click.command()
 @click.argument("location", metavar="INDEX", type=options.Index())
-@click.argument("queries", nargs=-1, required=True, type=options.EXISTING)
+@click.argument("queries", nargs=-1, type=click.Path(exists=True, allow_dash=True))
+@click.option(
+    "--like",
+    multiple=True,
+    metavar="ID|PATH",
+    help="Search for an image of the INDEX instead, by its stored code: its id or its path.",
+)
 @click.option("-k", type=click.IntRange(1, 1_000_000), help="How many matches [default: 10].")
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within this many bits; with -k, at most k.")
 @options.NPROBE
@@ -61,7 +69,8 @@ _ORDERS = ("asymmetric", "embeddings")
 @click.option("--html", "page", type=options.Output(), help="Also draw them as one page of HTML, with thumbnails.")
 def query(
     location: Path | str,
-    queries: tuple[Path, ...],
+    queries: tuple[str, ...],
+    like: tuple[str, ...],
     k: int | None,
     radius: int | None,
     nprobe: int | None,
@@ -81,23 +90,27 @@ def query(
     sheet: Path | None,
     page: Path | None,
 ) -> None:
-    """Find the images in an INDEX that are most similar to the QUERIES, images or one codes file.
+    """Find the images in an INDEX that are most similar to the QUERIES: images, or one codes file.
 
     \b
     Examples:
         th query photos.index cat.jpg dog.jpg -k 10
         th query photos.index cat.jpg --radius 6 --json
         th query photos.index cat.jpg --sheet matches.png --html matches.html
+        th query photos.index --like 7 --like cats/0.png
+        curl https://example.org/cat.jpg | th query photos.index -
         th query photos.index cat.jpg --glob 'cats/*' --glob 'dogs/*' --label young
         th query photos.index cat.jpg --rerank asymmetric
         th query milvus://localhost:19530/photos cat.jpg
 
-    A distance is the number of differing bits; ties are in the order of encoding. Values of one of --glob, --label
+    A query - is an image on standard input. A distance is the number of differing bits; ties are in the order of
+    encoding. Values of one of --glob, --label
     and --ids are ORed; different options are ANDed.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot be combined; choose one")
     _check_order(order, candidates, embeddings, radius)
+    _check_queries(queries, like, order, model)
 
     import transhash
 
@@ -108,17 +121,22 @@ def query(
     index = transhash.open(location, mmap)
     if device != "cpu":
         _to_device(index, device)
-    matches = index.search(
-        [str(query) for query in queries],
-        k,
-        radius=radius,
-        where=_where(globs, labels, numbers),
-        params=options.given(nprobe=nprobe, ef=ef, nflip=nflip),
-        hasher=model,
-        rerank=order,
-        candidates=candidates,
-        embeddings=embeddings,
-    )
+    where, params = _where(globs, labels, numbers), options.given(nprobe=nprobe, ef=ef, nflip=nflip)
+    if like:
+        matches = index.like([_image(text) for text in like], k, radius=radius, where=where, params=params)
+    else:
+        matches = index.search(
+            _read(queries),
+            k,
+            radius=radius,
+            where=where,
+            params=params,
+            hasher=model,
+            rerank=order,
+            candidates=candidates,
+            embeddings=embeddings,
+        )
+        matches = _named(matches, queries)
     render.skipped([(os.fsencode(path), reason) for path, reason in matches.skipped])
     columns = [column for column in _COLUMNS if order or column != "score"]
     if as_json:
@@ -134,6 +152,42 @@ def query(
     if page:
         matches.write_html(page)
         render.note(f"wrote {page}")
+
+
+def _check_queries(queries: tuple[str, ...], like: tuple[str, ...], order: str | None, model: str | None) -> None:
+    """Fail unless there are either queries or images of the index."""
+    if not queries and not like:
+        raise click.UsageError("no query: name image files, or images of the INDEX with --like")
+    if queries and like:
+        raise click.UsageError("QUERIES and --like cannot be combined; choose one")
+    if like and (order or model):
+        raise click.UsageError("--like takes stored codes: --rerank and --model cannot be combined with it")
+    if queries.count(_STDIN) > 1:
+        raise click.UsageError("- can be given once: standard input holds one image")
+
+
+def _image(text: str) -> int | str:
+    """Return an id as a number, and a path as it is; ./7 is the path of a file called 7."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text
+
+
+def _read(queries: tuple[str, ...]) -> list[str | bytes]:
+    """Return the paths of the queries, and the image on standard input as its bytes."""
+    return [_stdin() if query == _STDIN else query for query in queries]
+
+
+def _stdin() -> bytes:
+    with click.open_file(_STDIN, "rb") as file:
+        data: bytes = file.read()
+        return data
+
+
+def _named(matches: "Matches", queries: tuple[str, ...]) -> "Matches":
+    """Call the image on standard input `-`; without a path it is called by its position."""
+    if _STDIN not in queries:
+        return matches
+    place = str(queries.index(_STDIN))
+    return replace(matches, queries=[_STDIN if query == place else query for query in matches.queries])
 
 
 def _to_device(index: "Collection", device: str) -> None:
@@ -172,12 +226,14 @@ def _where(globs: tuple[str, ...], labels: tuple[str, ...], numbers: str | None)
     return Filter(globs, labels, parse_ids(options.lines(numbers), numbers) if numbers else None)
 
 
-def _check_sheet(sheet: Path, queries: tuple[Path, ...]) -> None:
+def _check_sheet(sheet: Path, queries: tuple[str, ...]) -> None:
     """Raise OutputError if `sheet` exists and is not an earlier sheet: a PNG that is not one of the queries."""
     from transhash.system import files
 
     def is_ours(there: Path) -> bool:
-        return files.begins_with(there, _PNG) and not any(there.samefile(query) for query in queries)
+        return files.begins_with(there, _PNG) and not any(
+            there.samefile(query) for query in queries if query != _STDIN
+        )
 
     files.check_replaceable(sheet, is_ours, "an earlier sheet")
 

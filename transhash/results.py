@@ -31,9 +31,8 @@ class Nearest:
         found = self.ids[query] != NO_ID
         return self.ids[query][found], self.distances[query][found]
 
-
     def without(self, own: NDArray[np.int64]) -> "Nearest":
-        """Return these without the id `own[i]` in row i, and one column less; the last of a row goes if it is not in it."""
+        """Return these without the id `own[i]` in row i, or without its last one, so that a column less is left."""
         ids, distances = self.ids.copy(), self.distances.copy()
         unwanted = ids == own[:, None]
         ids[unwanted], distances[unwanted] = NO_ID, NO_DISTANCE

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_info(th, library):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["query", "flat.index"], 2, "Missing argument 'QUERIES...'"),
+        (["query", "flat.index"], 2, "no query: name image files"),
         (["query", "flat.index", "none.jpg"], 2, "'none.jpg' does not exist"),
         (["query", "none.index", "c.h5"], 2, "'none.index' does not exist"),
         (["query", "photos", "c.h5"], 1, "not an index folder"),
@@ -225,3 +226,46 @@ def test_a_reader_that_goes_away(command, library):
     ) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_images_of_the_index_are_queries(th, library):
+    """By id or path; no image is a match of itself, but its copies are."""
+    codes = read_codes(library / "c.h5")
+    done = th("query", "flat.index", "--like", 3, "--like", "circle/1.png", "-k", 4, "--json", cwd=library)
+    answers = json.loads(done.stdout)["queries"]
+    rows = [3, next(row for row in range(len(codes)) if codes.records.path(row).endswith("circle/1.png"))]
+    for answer, row in zip(answers, rows, strict=True):
+        assert answer["query"] == codes.records.path(row)
+        everything = hamming.top_k(codes.packed[row : row + 1], codes.packed, len(codes)).ids[0]
+        assert [match["id"] for match in answer["matches"]] == [id for id in everything if id != row][:4]
+    done = th("query", "ivf.index", "--like", 3, "--radius", 64, "--json", cwd=library)
+    (answer,) = json.loads(done.stdout)["queries"]
+    assert sorted(match["id"] for match in answer["matches"]) == [row for row in range(len(codes)) if row != 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "code"),
+    [
+        (["--like", 999], "id 999: not in the index", 1),
+        (["--like", "circle/none.png"], "not in the index: 'circle/none.png'", 1),
+        (["--like", 1, "photos/circle/1.png"], "choose one", 2),
+        (["--like", 1, "--rerank", "asymmetric"], "--rerank and --model cannot be combined", 2),
+        ([], "no query: name image files", 2),
+        (["-", "-"], "standard input holds one image", 2),
+    ],
+)
+def test_queries_that_do_not_fit_are_refused(th, library, arguments, sentence, code):
+    assert sentence in th("query", "flat.index", *arguments, cwd=library, code=code).stderr
+
+
+def test_an_image_on_standard_input(command, library):
+    with (library / "photos" / "circle" / "3.png").open("rb") as image:
+        done = subprocess.run(
+            [*command, "query", "flat.index", "photos/stripe/1.png", "-", "--json", "-k", "1"],
+            stdin=image,
+            cwd=library,
+            capture_output=True,
+            check=True,
+        )
+    second = json.loads(done.stdout)["queries"][1]
+    assert (second["query"], second["matches"][0]["path"]) == ("-", str(library / "photos/circle/3.png"))

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -19,6 +19,10 @@ _SEVERAL = 64  # patterns or labels
 _DAMAGED = "cursor: not one of this server; leave it out to start again"
 
 
+Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""An id that an image can have."""
+
+
 class QueryError(ServingError):
     """A query that no index can answer: it is not well-formed."""
 
@@ -26,9 +30,9 @@ class QueryError(ServingError):
 class Passed(msgspec.Struct, frozen=True, array_like=True):
     """How far the pages have come: how many matches there were, and the last of them."""
 
-    count: int = 0
-    distance: int = -1
-    id: int = -1
+    count: Annotated[int, msgspec.Meta(ge=0, le=MAX_MATCHES)] = 0
+    distance: Annotated[int, msgspec.Meta(ge=-1, lt=1 << 31)] = -1
+    id: Annotated[int, msgspec.Meta(ge=-1, le=(1 << 63) - 1)] = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,11 @@ class Query:
     where: Filter | None = None
     candidates: int = 0
     passed: Passed = field(default_factory=Passed)
+
+    def __post_init__(self) -> None:
+        """Raise QueryError for an id that no image can have: it must not spoil the batch."""
+        if self.id is not None and not 0 <= self.id < 1 << 63:
+            raise QueryError(f"id={self.id}: must be from 0 to {(1 << 63) - 1}")
 
 
 @dataclass(frozen=True)
@@ -90,14 +99,14 @@ class _Cursor(msgspec.Struct, array_like=True):
     """A query as the client keeps it."""
 
     index: str
-    id: int | None
+    id: Id | None
     packed: bytes | None
     outputs: bytes | None
     k: int
-    radius: int | None
+    radius: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)] | None
     globs: tuple[str, ...]
     labels: tuple[str, ...]
-    candidates: int
+    candidates: Annotated[int, msgspec.Meta(ge=0, le=MAX_MATCHES)]
     passed: Passed
 
 
@@ -142,11 +151,9 @@ def of_cursor(text: str, k: int | None = None) -> tuple[str, Query]:
         checked_k(cursor.k if k is None else k),
         cursor.radius,
         Filter(cursor.globs, cursor.labels) if cursor.globs or cursor.labels else None,
-        min(max(0, cursor.candidates), MAX_MATCHES),
+        cursor.candidates,
         cursor.passed,
     )
-    if not 0 <= query.passed.count <= MAX_MATCHES:
-        raise QueryError(_DAMAGED)
     return cursor.index, query
 
 

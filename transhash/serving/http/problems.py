@@ -64,8 +64,10 @@ def response(status: HTTPStatus, detail: str, headers: dict[str, str] | None = N
         "status": int(status),
         "detail": printable(redacted(detail)),
     }
-    extra = {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else {}
-    return Response(encoded(document), status, {**extra, **(headers or {})}, MEDIA_TYPE)
+    shared = {"Cache-Control": "no-store"}
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        shared["Retry-After"] = "1"
+    return Response(encoded(document), status, {**shared, **(headers or {})}, MEDIA_TYPE)
 
 
 async def on_problem(request: Request, error: Exception) -> Response:

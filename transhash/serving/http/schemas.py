@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ..queries import Id
+
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
@@ -241,7 +243,7 @@ class DuplicatesAnswer(msgspec.Struct, omit_defaults=True):
 class ReviewRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What was chosen to be removed."""
 
-    remove: Annotated[list[int], msgspec.Meta(min_length=1, max_length=1_000_000)]
+    remove: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1_000_000)]
     index: str | None = None
     action: Literal["list", "trash"] = "list"
     format: Literal["lines", "nul", "json"] = "lines"

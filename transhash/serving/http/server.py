@@ -17,6 +17,7 @@ from .app import create_app
 from .service import Service
 
 _HEAD_SECONDS = 15.0  # that a client may take to send the head of a request
+_SEND_SECONDS = 60.0  # that a client may stop listening
 _DRAIN_SECONDS = 30  # for what has begun when the server stops
 _CONNECTIONS = 1024
 _BACKLOG = 256
@@ -90,9 +91,10 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection on which the head of a request takes too long: uvicorn waits for ever."""
+    """Closes a connection whose client does not finish the head of a request, or stops listening."""
 
     _clock: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock."""
@@ -109,8 +111,20 @@ class _Protocol(H11Protocol):
         elif not begun and self._clock is None:
             self._clock = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
+    def pause_writing(self) -> None:
+        """Start a clock when the client has stopped to listen."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop it when the client goes on."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        if self._clock is not None:
-            self._clock.cancel()
+        """Stop the clocks."""
+        for clock in (self._clock, self._stalled):
+            if clock is not None:
+                clock.cancel()
         super().connection_lost(exc)
