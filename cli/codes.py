@@ -27,7 +27,7 @@ def codes() -> None:
 @_FILE
 @options.JSON
 def info(file: Path, as_json: bool) -> None:
-    """Show what a codes FILE holds.
+    """Show the contents of a codes FILE.
 
     \b
     Example:
@@ -63,9 +63,9 @@ def verify(files: tuple[Path, ...]) -> None:
         with render.rows() as show:
             found = transhash.verify_codes(file, show)
         if found.digest:
-            render.line(f"{file}: {found.rows} rows are what was written; digest {found.digest}")
+            render.line(f"{file}: {render.counted(found.rows, 'row')} intact; digest {found.digest}")
         else:
-            render.line(f"{file}: {found.rows} rows can be read; version 0 has no checksums")
+            render.line(f"{file}: {render.counted(found.rows, 'row')} can be read; version 0 has no checksums")
 
 
 @codes.command()

@@ -65,7 +65,7 @@ def dedup(
     since it was encoded is neither kept nor called spare. The answer is exact for every type of index.
     """
     if spare + as_json + (output is not None) > 1:
-        raise click.UsageError("--spare, --json and -o exclude each other")
+        raise click.UsageError("--spare, --json and -o cannot be combined; choose one")
     if output:
         _check_replaceable(output)
     if page:

@@ -85,7 +85,7 @@ def test_info_of_no_rows(th, tmp_path):
 def test_verify(th, encoded, tmp_path):
     done = th("codes", "verify", encoded, GOLDEN / "codes-v0.h5")
     assert done.stdout.splitlines() == [
-        f"{encoded}: 24 rows are what was written; digest {digest(encoded)}",
+        f"{encoded}: 24 rows intact; digest {digest(encoded)}",
         f"{GOLDEN / 'codes-v0.h5'}: 2 rows can be read; version 0 has no checksums",
     ]
     damaged = tmp_path / "damaged.h5"
@@ -94,7 +94,7 @@ def test_verify(th, encoded, tmp_path):
         file["codes"][7, 3] ^= 1
     done = th("codes", "verify", encoded, damaged, code=1)
     errors = [line for line in done.stderr.splitlines() if not line.endswith("left")]
-    assert errors == [f"Error: {damaged}: segment 0, rows 0 to 23: not what was written; encode again, or restore it"]
+    assert errors == [f"Error: {damaged}: segment 0, rows 0 to 23: do not match their checksum; encode again"]
 
 
 def test_merge(th, pictures, encoded, tmp_path):

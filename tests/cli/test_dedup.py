@@ -89,7 +89,7 @@ def test_what_could_go_is_removed_from_the_index(th, command, photos, tmp_path):
     [
         (["i", "--radius", "2", "-o", "d.txt"], 2, "choose a name that ends in .csv or .jsonl"),
         (["i", "--radius", "2", "-o", "precious.csv"], 1, "exists and is not a file of clusters"),
-        (["i", "--radius", "2", "--json", "--spare"], 2, "exclude each other"),
+        (["i", "--radius", "2", "--json", "--spare"], 2, "cannot be combined"),
         (["photos", "--radius", "2"], 1, "not an index folder"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The contents of a codes file in a few numbers."""
+"""A summary of a codes file."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from .reader import CodesFile, open_codes
 
 @dataclass(frozen=True)
 class Description:
-    """What a codes file holds.
+    """The contents of a codes file.
 
     Attributes:
         header: its attributes: version, model, root, share and digest.
         rows: number of rows.
-        labels_per_row: how many labels a row has at most.
-        labels: rows that have each label, the most frequent first.
-        embeddings: numbers in an embedding; 0 without.
+        labels_per_row: maximum number of labels of a row.
+        labels: number of rows with each label, most frequent first.
+        embeddings: dimension of the embeddings; 0 without embeddings.
         stats: whether sizes and times of the image files are stored.
         skipped: skipped images by reason, the most frequent first.
         file_size: bytes.

@@ -1,4 +1,4 @@
-"""Codes in memory, and what belongs to their rows."""
+"""Codes in memory, with the paths, labels, sizes and times of their rows."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,21 +13,21 @@ NO_LABEL = -1
 UNKNOWN = -1  # size or time of an image file
 MAX_LABELS = 1024  # of one image
 MAX_NAMES = 1 << 26  # bytes of all label names
-MAX_SKIPPED = 1 << 22  # images that were skipped,
-MAX_SKIPPED_BYTES = 1 << 29  # and bytes of their paths and reasons
+MAX_SKIPPED = 1 << 22  # skipped images
+MAX_SKIPPED_BYTES = 1 << 29  # bytes of the paths and reasons of skipped images
 
 Rows = slice | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, repr=False)
 class ModelRef:
-    """What made some codes.
+    """The model that made codes.
 
     Attributes:
         name: ``phash``, or the hasher's path when the images were encoded.
-        digest: identity of the model: codes are comparable exactly if their digests are equal.
+        digest: identity of the model: codes can be compared if and only if their digests are equal.
         bits: width of its codes.
-        preprocessing: what the model does to an image before it looks at it, as JSON; empty if it was not said.
+        preprocessing: the model's preprocessing of images, as JSON; empty if unknown.
     """
 
     name: str
@@ -42,16 +42,16 @@ class ModelRef:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Records:
-    """What belongs to a row besides its code.
+    """Paths, labels, sizes and times of rows: everything that belongs to a row besides its code.
 
     Attributes:
         paths: n paths as bytes, relative to `root` unless absolute.
         root: the folder that was encoded, as bytes; empty if there was none.
-        labels: positions in `label_names`: (n,) int32 where rows have one at most, -1 for none; (n, L) int32 where
-            they have up to L, with -1 at the end of those that have fewer; None if no row has a label.
+        labels: positions in `label_names`: (n,) int32 if rows have at most one label, -1 for none; (n, L) int32 if
+            they have up to L, padded with -1; None if no row has a label.
         label_names: the names of the classes.
-        sizes: bytes of every image file, (n,) int64, -1 where it is not known; None if it is known nowhere.
-        mtimes: nanoseconds of its last change, as `sizes`.
+        sizes: size of every image file in bytes, (n,) int64, -1 if unknown; None if all are unknown.
+        mtimes: modification times in nanoseconds since 1970, as `sizes`.
     """
 
     paths: Sequence[bytes]
@@ -66,14 +66,14 @@ class Records:
         return len(self.paths)
 
     def __repr__(self) -> str:
-        """Describe the records in one line: how many, and what is known of them."""
+        """Describe the records in one line: their number, and which fields are known."""
         known = [f"root {os.fsdecode(self.root)!r}"] if self.root else []
         known += [f"{len(self.label_names)} classes"] if self.labels is not None else []
         known += ["sizes and times"] if self.sizes is not None and self.mtimes is not None else []
         return f"<Records: {len(self)} paths{''.join(f', {what}' for what in known)}>"
 
     def path(self, row: int) -> str:
-        """Return the path of a row as the file system's functions take it."""
+        """Return the path of a row as text, as Python's file functions take it."""
         return os.fsdecode(os.path.join(self.root, self.paths[row]))
 
     def blocks(self) -> Iterator["Records"]:
@@ -83,7 +83,7 @@ class Records:
             yield self.take(block)
 
     def names(self, row: int) -> tuple[str, ...]:
-        """Return the labels of a row; none, one or several."""
+        """Return the labels of a row: zero, one or several."""
         if self.labels is None:
             return ()
         return tuple(self.label_names[place] for place in np.atleast_1d(self.labels[row]) if place != NO_LABEL)
@@ -104,13 +104,13 @@ class Records:
         ]
 
     def full_paths(self) -> Iterator[bytes]:
-        """Yield every path with the root in front, reading some thousands at a time."""
+        """Yield every path joined to the root, reading a few thousand at a time."""
         return (os.path.join(self.root, path) for path in self.paths)
 
     def join(self, other: "Records") -> "Records":
-        """Return, in memory, these rows and then the others', with the labels of both.
+        """Return these rows followed by those of `other`, in memory, with the labels of both.
 
-        Where the roots differ, every path gets its own in front. Sizes and times stay if both have them.
+        If the roots differ, paths become absolute. Sizes and times are kept if both have them.
         """
         one, two = (self, other) if self.root == other.root else (self._rootless(), other._rootless())
         names = {name: place for place, name in enumerate(dict.fromkeys((*self.label_names, *other.label_names)))}
@@ -128,7 +128,7 @@ class Records:
         return replace(self, paths=paths, root=b"")
 
     def take(self, which: Rows) -> "Records":
-        """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true."""
+        """Return the rows of a slice with step 1, or where a mask (n,) is true, in memory."""
         return replace(
             self,
             paths=_taken(self.paths, which),
@@ -161,14 +161,14 @@ def _joined_labels(one: Records, two: Records, names: dict[str, int]) -> NDArray
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Codes:
-    """Codes in memory, with what they belong to.
+    """Codes in memory, with their records and model.
 
     Attributes:
         packed: the codes, (n, bits/8) uint8, in the bit order of `transhash.packing`.
         records: paths and labels of the rows.
-        model: what made the codes.
-        skipped: (path, reason) of what could not be encoded.
-        embeddings: what the codes were made of, for re-ranking: (n, d) float16 of unit length; None if not kept.
+        model: the model that made the codes.
+        skipped: (path, reason) of each image that could not be encoded.
+        embeddings: the embeddings that the codes come from, (n, d) float16 of unit length; None if not kept.
     """
 
     packed: NDArray[np.uint8]
@@ -182,30 +182,30 @@ class Codes:
         return len(self.packed)
 
     def __repr__(self) -> str:
-        """Describe the codes in one line; no arrays."""
+        """Describe the codes in one line, without arrays."""
         extra = f", embeddings of {self.embeddings.shape[1]} numbers" if self.embeddings is not None else ""
         extra += f", {len(self.skipped)} skipped" if self.skipped else ""
         return f"<Codes: {len(self)} codes of {self.model.bits} bits by {self.model.name!r}{extra}>"
 
     def take(self, which: Rows) -> "Codes":
-        """Return, in memory, the rows of a slice with step 1, or where a mask (n,) is true; nothing skipped."""
+        """Return the rows of a slice with step 1, or where a mask (n,) is true, in memory, without `skipped`."""
         embeddings = None if self.embeddings is None else self.embeddings[which]
         return Codes(self.packed[which], self.records.take(which), self.model, (), embeddings)
 
 
 def label_columns(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return `Records.labels` with two axes, (n, L), also where a row has one at most."""
+    """Return `Records.labels` with two axes, (n, L), even if rows have at most one label."""
     return labels if labels.ndim == 2 else labels[:, None]
 
 
 def label_ids(labels: Sequence[tuple[str, ...]], most: int, ids: dict[str, int]) -> NDArray[np.int32]:
-    """Return labels as `Records.labels` holds them: (n,) int32 if `most` is 1, else (n, most), padded with -1.
+    """Return labels in the form of `Records.labels`: (n,) int32 if `most` is 1, else (n, most), padded with -1.
 
-    `ids` holds the positions of the names, and grows by those it lacks. Raises ValueError if a row has more labels.
+    `ids` maps names to positions; new names are added to it. Raises ValueError if a row has more than `most` labels.
     """
     rows = np.full((len(labels), most), NO_LABEL, dtype=np.int32)
     for row, names in zip(rows, labels, strict=True):
         if len(names) > most:
-            raise ValueError(f"{len(names)} labels of a row, where {most} were announced")
+            raise ValueError(f"{len(names)} labels of a row; at most {most} were announced")
         row[: len(names)] = [ids.setdefault(name, len(ids)) for name in names]
     return rows[:, 0] if most == 1 else rows

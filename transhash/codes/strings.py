@@ -1,4 +1,4 @@
-"""Byte strings laid end to end, in memory or in a file."""
+"""Concatenated byte strings with offsets, in memory or in a file."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from ..errors import CodesError, one_line
 
 MAX_STRING = 1 << 16  # bytes in one stored string
-STRINGS = 1 << 14  # strings read or written at a time,
-BLOCK_BYTES = 1 << 24  # and their bytes, unless one is longer
+STRINGS = 1 << 14  # strings read or written at a time
+BLOCK_BYTES = 1 << 24  # bytes read or written at a time, unless one string is longer
 
 
 class StringTable(Sequence[bytes]):
-    """Byte strings laid end to end: string i is `blob[offsets[i]:offsets[i + 1]]`.
+    """Concatenated byte strings: string i is `blob[offsets[i]:offsets[i + 1]]`.
 
-    Works over arrays in memory and over HDF5 datasets, of which only the asked-for slices are read, so that a
-    table may be larger than memory.
+    Works on arrays in memory and on HDF5 datasets, of which only the requested slices are read, so that a table may
+    be larger than memory.
     """
 
     def __init__(self, blob: Any, offsets: Any, where: str = "") -> None:
@@ -29,7 +29,7 @@ class StringTable(Sequence[bytes]):
 
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Self:
-        """Lay out the given strings."""
+        """Concatenate strings into a table in memory."""
         if isinstance(strings, cls):
             return strings
         offsets = np.zeros(len(strings) + 1, dtype=np.uint64)
@@ -85,7 +85,7 @@ class StringTable(Sequence[bytes]):
 
     @property
     def lengths(self) -> NDArray[np.uint64]:
-        """Length of every string, (n,) uint64; for a table in memory."""
+        """Return the length of every string, (n,) uint64; only for a table in memory."""
         return np.diff(self.offsets)
 
     def take(self, which: slice | NDArray[np.bool_]) -> "StringTable":

@@ -1,7 +1,7 @@
-"""Shorter codes out of nested ones (``th train --nested``): the first bits of each.
+"""Truncate nested codes (``th train --nested``) to their first bits.
 
-The reference of a model says when its codes were cut: the digest ends in a slash and the number of bits that are
-left. So codes of different lengths are not taken for codes of one model.
+The model of truncated codes has a digest that ends in a slash and the number of bits, so that codes of different
+lengths are not mistaken for codes of one model.
 """
 
 import json
@@ -19,12 +19,12 @@ from .writer import CodesWriter
 
 
 def truncate(codes: Codes, bits: int, *, force: bool = False) -> Codes:
-    """Return codes with the first `bits` bits of each, and all else that belongs to them.
+    """Return codes with only the first `bits` bits of each, and unchanged records.
 
     Args:
-        codes: of a hasher that was trained for this length, too.
-        bits: a multiple of 8, at most the bits that the codes have.
-        force: cut codes of any model: their bits are then in no particular order.
+        codes: codes of a hasher that was also trained for this length.
+        bits: number of bits to keep, a multiple of 8.
+        force: truncate codes of any model, even though their bits are in no particular order.
 
     Raises CodesError if the model was not trained for this length.
     """
@@ -35,10 +35,10 @@ def truncate(codes: Codes, bits: int, *, force: bool = False) -> Codes:
 def truncate_codes(
     path: str | Path, bits: int, output: str | Path, *, force: bool = False, on_rows: Progress = silent
 ) -> int:
-    """Write a codes file with the first `bits` bits of the codes in another, in memory that does not grow with them.
+    """Write a codes file with the first `bits` bits of the codes in another, in constant memory.
 
     Args:
-        path: codes file.
+        path: the codes file to truncate.
         bits: as `truncate`.
         output: codes file to write; may be the same. It appears when it is complete.
         force: as `truncate`.
@@ -71,7 +71,7 @@ def truncate_codes(
 
 
 def truncated_model(model: ModelRef, bits: int, *, force: bool = False) -> ModelRef:
-    """Return the reference of a model whose codes are cut to `bits`. Raises CodesError as `truncate` does."""
+    """Return the reference of a model whose codes are truncated to `bits`. Raises CodesError as `truncate` does."""
     if bits == model.bits:
         return model
     if bits % 8 or not 8 <= bits < model.bits:
@@ -81,13 +81,13 @@ def truncated_model(model: ModelRef, bits: int, *, force: bool = False) -> Model
         shorter = ", ".join(str(length) for length in lengths if length < model.bits)
         trained = f"trained for {shorter} and {model.bits}" if shorter else f"trained for {model.bits} only"
         raise CodesError(
-            f"{bits} bits: {model.name} was {trained}; train with --nested {bits}, or cut all the same: --force"
+            f"{bits} bits: {model.name} was {trained}; train with --nested {bits}, or truncate anyway with --force"
         )
     return replace(model, digest=f"{_whole(model)}/{bits}", bits=bits)
 
 
 def nested_lengths(model: ModelRef) -> Sequence[int]:
-    """Return the lengths that a model was trained for, ascending; empty if it is not one of nested codes."""
+    """Return the lengths that a model was trained for, ascending; empty if its codes are not nested."""
     try:
         lengths = json.loads(model.preprocessing)["nested"]
         return sorted(int(length) for length in lengths)
@@ -96,15 +96,15 @@ def nested_lengths(model: ModelRef) -> Sequence[int]:
 
 
 def fitting(codes: Codes, model: ModelRef) -> Codes:
-    """Return codes cut to the length of `model` if its codes are theirs, cut; else as they are."""
+    """Return codes truncated to the length of `model` if they come from the same hasher; otherwise unchanged."""
     return truncate(codes, model.bits, force=True) if is_prefix(model, codes.model) else codes
 
 
 def is_prefix(model: ModelRef, longer: ModelRef) -> bool:
-    """Return whether codes of `model` are those of the model `longer`, cut."""
+    """Return whether codes of `model` are truncated codes of the model `longer`."""
     return model.bits < longer.bits and model.digest == f"{_whole(longer)}/{model.bits}"
 
 
 def _whole(model: ModelRef) -> str:
-    """Return the digest of the model whose codes were cut, or of the model itself."""
+    """Return the digest of a model without the suffix for truncated codes."""
     return model.digest.partition("/")[0]

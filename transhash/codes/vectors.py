@@ -1,4 +1,4 @@
-"""The embeddings of some images, out of a codes file: by their paths, and few at a time."""
+"""Read embeddings of images from a codes file by path, a few at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ _REPORTED = 256  # embeddings read between two reports
 
 
 class Vectors:
-    """Embeddings in an open codes file; made by `open_vectors`.
+    """Embeddings in an open codes file; `open_vectors` returns them.
 
     Attributes:
-        model: what made them.
-        rows: the row of each path that was asked for, (m,) int64; -1 of one that the file does not have.
+        model: the model that made them.
+        rows: the row of each requested path, (m,) int64; -1 if the file does not have it.
     """
 
     def __init__(self, file: CodesFile, rows: NDArray[np.int64]) -> None:
@@ -33,7 +33,7 @@ class Vectors:
         self.rows = rows
 
     def read(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return the embeddings of the paths at some places of what was asked for, none of them missing: (p, d).
+        """Return the embeddings (p, d) of the requested paths at positions (p,), none of which may be missing.
 
         Raises CodesError if the file is damaged there.
         """
@@ -42,14 +42,14 @@ class Vectors:
 
 @contextmanager
 def open_vectors(path: str | Path, names: Sequence[bytes], likely: Sequence[int]) -> Iterator[Vectors]:
-    """Open a codes file for the embeddings of the images at some paths.
+    """Open a codes file to read the embeddings of images by path.
 
-    A child process reads what this one will, first (`guard`).
+    A child process reads the same data first (`guard`).
 
     Args:
         path: the codes file.
-        names: the paths, each with its root in front.
-        likely: the row of each where it is looked for first; if one is not there, all rows are gone through.
+        names: the paths, joined to their root.
+        likely: the row where each is expected; if a path is elsewhere, all rows are searched.
 
     Raises CodesError if there is no such file, or it is no codes file, damaged, or holds no embeddings.
     """
@@ -65,7 +65,7 @@ def open_vectors(path: str | Path, names: Sequence[bytes], likely: Sequence[int]
 
 
 def _locate(path: Path, names: Sequence[bytes], likely: Sequence[int], report: Progress) -> list[int]:
-    """Return the row of each path, and read all embeddings that belong to them."""
+    """Return the row of each path, and read all of their embeddings."""
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     if not found.embeddings:

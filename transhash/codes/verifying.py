@@ -1,4 +1,4 @@
-"""Comparing a codes file with its checksums."""
+"""Compare a codes file with its checksums."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from .reader import CodesFile
 
 @dataclass(frozen=True)
 class Verified:
-    """A codes file that is what was written.
+    """The result of verifying an intact codes file.
 
     Attributes:
-        rows: how many it has.
-        digest: identity of the content; empty for version 0, which has no checksums: it could be read, nothing more.
+        rows: number of rows.
+        digest: identity of the contents; empty for version 0, which has no checksums and could only be read.
     """
 
     rows: int
@@ -61,4 +61,4 @@ def _compare(path: Path, report: Progress) -> tuple[int, str]:
 
 
 def _damaged(path: Path, segment: int, start: int, stop: int) -> str:
-    return f"{path}: segment {segment}, rows {start} to {stop - 1}: not what was written; encode again, or restore it"
+    return f"{path}: segment {segment}, rows {start} to {stop - 1}: do not match their checksum; encode again"

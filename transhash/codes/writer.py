@@ -1,4 +1,4 @@
-"""Writing codes files, batch by batch."""
+"""Write codes files batch by batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ from .strings import MAX_STRING, STRINGS, StringTable
 
 
 class CodesWriter:
-    """Writes a codes file batch by batch, in memory that does not grow with it; made by `CodesWriter.create`."""
+    """Writes a codes file batch by batch in constant memory; made by `CodesWriter.create`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class CodesWriter:
         share: str,
         origins: tuple[bytes, ...] | None,
     ) -> None:
-        """Lay out an empty file."""
+        """Create the datasets of an empty file."""
         self._file = file
         self._spool = spool
         self._model = model
@@ -95,10 +95,10 @@ class CodesWriter:
             path: the codes file; one that stands there is replaced.
             model: what makes the codes.
             root: the folder that the paths are relative to.
-            labels: how many labels a row has at most; 0 for a file without.
-            embeddings: how many numbers an embedding has; 0 for a file without.
-            stats: whether sizes and times of the image files are kept.
-            share: which share of the images these are, as I/N; empty for all of them.
+            labels: maximum number of labels of a row; 0 without labels.
+            embeddings: dimension of the embeddings; 0 without embeddings.
+            stats: whether sizes and times of the image files are stored.
+            share: which share of the images these are, as I/N; empty for all images.
             origins: what the images were read from, as in `Header`; not kept if that is more than 32 KiB.
             temporary: folder for the unfinished file, in the same file system; that of `path` if not given.
 
@@ -151,7 +151,7 @@ class CodesWriter:
             self._write(Codes(codes, records, self._model, (), embeddings))
 
     def extend(self, rows: Codes) -> None:
-        """Append rows that are in memory, with all that belongs to them but root and model.
+        """Append rows in memory, with everything except root and model.
 
         Raises CodesError if a path is longer than 4,096 bytes or a label than 65,536; ValueError if they hold what
         `create` was not told of, or lack the embeddings that it was told of.
@@ -180,7 +180,7 @@ class CodesWriter:
 
     @contextmanager
     def _whole_or_not(self) -> Iterator[None]:
-        """Forget the labels of rows that are refused."""
+        """Discard the labels of rows that are rejected."""
         try:
             yield
         except (CodesError, ValueError):
@@ -189,7 +189,7 @@ class CodesWriter:
             raise
 
     def _write(self, block: Codes) -> None:
-        """Write rows whose labels are numbers of this file. Raises ValueError if they are not what was announced."""
+        """Write rows whose labels have this file's numbers. Raises ValueError if they are not as announced."""
         block = self._fitted(block)
         self._take_new_names()
         records = block.records
@@ -241,7 +241,7 @@ class CodesWriter:
         return columns[:, 0] if self._most == 1 else columns if self._most else None
 
     def _numbered(self, labels: NDArray[np.int32], names: tuple[str, ...]) -> NDArray[np.int32]:
-        """Return labels with the numbers that their names have here: those of their first appearance."""
+        """Return labels renumbered for this file, in the order of their first appearance."""
         places, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
         numbers = np.full(len(places), NO_LABEL, np.int32)
         for place in np.argsort(first):
@@ -250,7 +250,7 @@ class CodesWriter:
         return numbers[inverse].reshape(labels.shape)
 
     def _take_new_names(self) -> None:
-        """Compute the sums of the names that came with the last rows."""
+        """Compute the digests of the names that the last rows added."""
         count = len(self._label_ids) - len(self._label_sums)
         new = [_utf8(name) for name in islice(reversed(self._label_ids), count)][::-1]
         _check_lengths("label", new, MAX_STRING)
@@ -308,9 +308,9 @@ def write_codes(path: str | Path, codes: Codes) -> None:
 
 
 def write_records(path: Path, blocks: Iterable[Records]) -> None:
-    """Write paths and labels alone, in the layout of a codes file: what an index keeps of it.
+    """Write only paths and labels, in the layout of a codes file, as an index stores them.
 
-    Blocks of rows, one at least, that are the same but for the rows: of one root, with the same names of labels.
+    There must be at least one block, and all blocks must have the same root and label names.
     """
     blocks = iter(blocks)
     first = next(blocks)
