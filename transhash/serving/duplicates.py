@@ -90,6 +90,12 @@ class DuplicateSearches:
             search.found = self._pool.submit(self._run, search, replace(rules, radius=radius))
         return search
 
+    def forget(self, name: str) -> None:
+        """Forget the searches of an index, whose files have changed."""
+        with self._lock:
+            for key in [key for key in self._searches if key[0] == name]:
+                self._drop(key)
+
     def close(self) -> None:
         """Stop what is running."""
         self._stopping = True

@@ -75,6 +75,7 @@ async def _trash(service: Service, served: ServedIndex, wanted: ReviewRequest) -
     snapshot, folder = served.state
     assert served.encoder is not None
     gone, failed = await service.work(review.trash, snapshot, folder, served.encoder, wanted.remove)
+    service.engine.duplicates.forget(served.name)
     return answer(
         Trashed(
             [TrashedImage(image.id, os.fsdecode(image.path), image.size) for image in gone],

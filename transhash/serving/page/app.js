@@ -29,6 +29,7 @@ async function show(how) {
     const back = how === "back" ? kept.get(where) : undefined;
     shownView = back ?? made(state, index, all, where);
     $("#results").replaceChildren(shownView.element);
+    if (back) back.resume?.();
     scrollTo(0, back?.top ?? 0);
   } catch (error) {
     $("#results").replaceChildren(notice("warning", "The collection cannot be shown", error.message, h("button", { type: "button", onclick: () => show("new") }, "Try again")));

@@ -8,7 +8,7 @@ import { address, isSearch, like } from "./state.js";
 
 /** Return a thumbnail in a box of fixed shape, so that nothing moves while images load. */
 export function thumbnail(index, item, { sizes = "(max-width: 40rem) 50vw, 13rem" } = {}) {
-  if (!index.images) return blank(item);
+  if (!index.images || item.role === "missing") return blank(item);
   const source = (size) => thumbnailAddress(index.name, item.id, size);
   const image = h("img", { src: source(256), srcset: `${source(256)} 256w, ${source(512)} 512w`, sizes, alt: "", loading: "lazy", decoding: "async" });
   image.addEventListener("error", () => image.replaceWith(blank(item)), { once: true });

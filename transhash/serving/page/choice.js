@@ -6,7 +6,7 @@ const FIXED = ["reference", "changed", "missing"];
 export const isFixed = (image) => FIXED.includes(image.role);
 
 export class Choice {
-  #changes = new Map(); // from the number of a cluster to {removed, spare, freed, before, empty}
+  #changes = new Map(); // from the ids of a cluster to {removed, spare, freed, before, empty}
   #spare;
   #bytes;
   #store;
@@ -18,7 +18,9 @@ export class Choice {
     this.#bytes = answer.totals.spare_bytes;
     this.#store = store;
     try {
-      this.#changes = new Map(JSON.parse(localStorage.getItem(store) ?? "[]"));
+      const spare = new Set(answer.spare_ids);
+      const kept = JSON.parse(localStorage.getItem(store) ?? "[]");
+      this.#changes = new Map(kept.filter(([, change]) => change.spare.every((id) => spare.has(id)))); // of clusters that are there
     } catch {
       this.#changes = new Map();
     }
@@ -31,15 +33,15 @@ export class Choice {
 
   /** Return the ids of a cluster's images that go. */
   removed(cluster) {
-    return new Set(this.#changes.get(cluster.cluster)?.removed ?? spareOf(cluster));
+    return new Set(this.#changes.get(keyOf(cluster))?.removed ?? spareOf(cluster));
   }
 
   /** Let exactly these images of a cluster go. */
   choose(cluster, removed) {
     const spare = spareOf(cluster);
     const ids = cluster.images.filter((image) => removed.has(image.id) && !isFixed(image)).map((image) => image.id);
-    if (ids.length === spare.length && ids.every((id) => spare.includes(id))) this.#changes.delete(cluster.cluster);
-    else this.#changes.set(cluster.cluster, { removed: ids, spare, freed: freed(cluster, ids), before: cluster.spare_bytes, empty: isEmpty(cluster, ids) });
+    if (ids.length === spare.length && ids.every((id) => spare.includes(id))) this.#changes.delete(keyOf(cluster));
+    else this.#changes.set(keyOf(cluster), { removed: ids, spare, freed: freed(cluster, ids), before: cluster.spare_bytes, empty: isEmpty(cluster, ids) });
     this.#tell();
   }
 
@@ -81,6 +83,8 @@ export class Choice {
     for (const listener of this.#listeners) listener();
   }
 }
+
+const keyOf = (cluster) => cluster.images.map((image) => image.id).join();
 
 const spareOf = (cluster) => cluster.images.filter((image) => image.role === "spare").map((image) => image.id);
 

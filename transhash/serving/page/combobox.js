@@ -18,6 +18,7 @@ export function combobox({ label, placeholder, complete, choose, free = false })
   let options = [];
   let active = -1;
   let request = null;
+  let closed = true; // what was typed before that is not completed any more
 
   function show(found) {
     options = found;
@@ -41,11 +42,12 @@ export function combobox({ label, placeholder, complete, choose, free = false })
   }
 
   async function look() {
+    if (closed) return;
     request?.abort();
     request = new AbortController();
     try {
       const found = await complete(input.value, request.signal);
-      if (document.activeElement === input) show(found);
+      if (!closed && document.activeElement === input) show(found);
     } catch (error) {
       if (error.name !== "AbortError") show([]);
     }
@@ -63,6 +65,7 @@ export function combobox({ label, placeholder, complete, choose, free = false })
   }
 
   function close() {
+    closed = true;
     request?.abort();
     show([]);
   }
@@ -84,8 +87,11 @@ export function combobox({ label, placeholder, complete, choose, free = false })
     if (event.key !== "Escape" || !list.hidden) event.preventDefault();
     keys[event.key]();
   });
-  input.addEventListener("input", debounced(look, WAIT));
-  input.addEventListener("focus", look);
+  const soon = debounced(look, WAIT);
+  const open = () => { closed = false; };
+  input.addEventListener("input", () => { open(); soon(); });
+  input.addEventListener("focus", () => { open(); look(); });
+  input.addEventListener("click", () => { if (list.hidden) { open(); look(); } });
   input.addEventListener("blur", close);
   return h("div", { class: "combobox" }, input, list);
 }

@@ -7,9 +7,9 @@ const AHEAD = "1200px 0px";
 /**
  * Return the element of a list.
  * `page(cursor, signal)` returns {items, total, cursor}; `draw(item)` a list item; `tell(shown, total, done)` the line above.
- * `nothing()` is shown if there is not a single item; `onPage` is given every page.
+ * `nothing()` is shown if there is not a single item, `failed(error)` for errors that it knows; `onPage` is given every page.
  */
-export function grid({ page, draw, tell, nothing, name, onPage = () => {}, kind = "grid" }) {
+export function grid({ page, draw, tell, nothing, name, onPage = () => {}, kind = "grid", failed = () => null }) {
   const line = h("p", { class: "line" });
   const list = h("ul", { class: kind, "aria-label": name, "aria-busy": "true" });
   const more = h("button", { type: "button", class: "more", hidden: true, onclick: () => next() }, "Show more");
@@ -60,7 +60,7 @@ export function grid({ page, draw, tell, nothing, name, onPage = () => {}, kind 
   function fail(error) {
     more.hidden = true;
     if (shown === 0) list.replaceChildren();
-    foot.replaceChildren(notice("warning", "Something went wrong", error.message,
+    foot.replaceChildren(failed(error) ?? notice("warning", "Something went wrong", error.message,
       h("button", { type: "button", onclick: () => { foot.replaceChildren(more); next(); } }, "Try again")));
   }
 

@@ -18,7 +18,7 @@ export function images(state, index) {
   const found = isSearch(state);
   const items = [];
   let query = null;
-  return grid({
+  const list = grid({
     name: found ? "Images like the query, nearest first" : "Images of the collection",
     page: pages(state, index),
     draw: (item) => card(state, index, item, open),
@@ -29,7 +29,9 @@ export function images(state, index) {
       query ??= page.query;
       nameQuery(query?.path);
     },
+    failed: (error) => (error.status === 404 && isFiltered(state) ? notice("empty", "No images here", error.message, clearFilters(state)) : null),
   });
+  return { ...list, resume: () => nameQuery(query?.path) };
 
   function open(item) {
     view({ index, state, reference: found ? reference() : null, items, start: items.indexOf(item) });
@@ -60,8 +62,10 @@ function nothingNear(state, index) {
 
 const nothingThere = (state) => notice("empty", "No images here", "No image passes the filters.", clearFilters(state));
 
+const isFiltered = (state) => state.labels.length > 0 || state.globs.length > 0;
+
 function clearFilters(state) {
-  if (!state.labels.length && !state.globs.length) return [];
+  if (!isFiltered(state)) return [];
   return h("button", { type: "button", onclick: () => go({ ...state, labels: [], globs: [] }) }, "Remove the filters");
 }
 

@@ -13,11 +13,12 @@ export function signIn() {
 function prompt() {
   return new Promise((resolve) => {
     const input = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", autofocus: true, id: "token" });
+    const name = h("input", { type: "text", name: "username", autocomplete: "username", value: "transhash", hidden: true }); // for password managers
     const fault = h("p", { class: "fault", role: "alert" });
     const form = h("form", { method: "dialog" },
       h("h2", { id: "token-title" }, "Sign in"),
       h("p", {}, "This server asks for its token: the first line of the file that was given to th serve --token-file."),
-      h("label", { for: "token" }, "Token"), input, fault,
+      h("label", { for: "token" }, "Token"), name, input, fault,
       h("div", { class: "buttons" }, h("button", { class: "primary" }, "Sign in")));
     const dialog = h("dialog", { class: "small", "aria-labelledby": "token-title", oncancel: (event) => event.preventDefault() }, form);
     form.addEventListener("submit", async (event) => {

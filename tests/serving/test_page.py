@@ -1,0 +1,546 @@
+"""The page of `th serve` in a real browser, on a real server: what a person does with it, at two widths."""
+
+import base64
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import transhash
+
+ATTACK = "<img src=x onerror=document.title='broken'> & co.png"
+SIDES = {"sea": 60, "town/streets": 60, "town/parks": 14}
+WIDTHS = {"wide": 1440, "phone": 390}
+TOKEN = "a-token-of-some-length"
+
+
+def draw(seed: int) -> Image.Image:
+    """A picture whose perceptual hash is far from those of other seeds."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((96, 72), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Pictures in three folders, and three clusters of copies: two of them of three pictures, one for the trash."""
+    root = tmp_path_factory.mktemp("page") / "photos"
+    seed = 0
+    for folder, many in SIDES.items():
+        (root / folder).mkdir(parents=True)
+        for number in range(many):
+            draw(seed).save(root / folder / f"{number:02}.png")
+            seed += 1
+    (root / "copies").mkdir()
+    for number in (3, 4):
+        draw(number).resize((48, 36)).save(root / "copies" / f"{number} small.jpg")
+        draw(number).save(root / "copies" / f"{number}.jpg", quality=60)
+    shutil.copy(root / "sea" / "07.png", root / "copies" / ATTACK)
+    return root
+
+
+@pytest.fixture(scope="module")
+def index(photos):
+    path = photos.parent / "photos.index"
+    transhash.build_index(transhash.encode(photos, "phash"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def serving(command, index, tmp_path_factory):
+    """Start servers, return their addresses, and end them with the module."""
+    running = []
+
+    def run(*options: object) -> str:
+        home = {"PATH": "/usr/bin:/bin", "HOME": str(index.parent), "XDG_DATA_HOME": str(index.parent / "data")}
+        words = [*command, "serve", index, "--port", "0", *options]
+        process = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True, env=home)
+        running.append(process)
+        assert process.stderr
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+?(?=/? )", line)
+        assert found, line + process.stderr.read()
+        return found[0]
+
+    yield run
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def address(serving):
+    return serving("--allow-trash")
+
+
+class Tab:
+    """A tab of the browser, and what went wrong in it."""
+
+    def __init__(self, chromium, address, width, scheme):
+        touch = {"has_touch": True, "is_mobile": True} if width < 600 else {}
+        self.context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, base_url=address, **touch
+        )
+        self.context.set_default_timeout(30_000)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        self.address, self.width = address, width
+        self.complaints, self.elsewhere = [], []
+        self.context.on("request", self._look_at)
+        self.page = self.open()
+
+    def open(self):
+        page = self.context.new_page()
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        return page
+
+    def _look_at(self, request):
+        if not request.url.startswith((self.address, "data:", f"blob:{self.address}")):
+            self.elsewhere.append(request.url)
+
+    def show(self, view=""):
+        self.page.goto(f"/{view}")
+        self.page.locator(".card[data-id], .notice").first.wait_for()
+
+    def paths(self):
+        return self.page.locator(".card .path").evaluate_all("all => all.map(one => one.title)")
+
+    def query(self):
+        return urlsplit(self.page.url).query
+
+    def fits(self):
+        return self.page.evaluate("document.scrollingElement.scrollWidth") <= self.width
+
+
+@pytest.fixture(params=[("wide", "light"), ("phone", "dark")], ids=lambda param: param[0])
+def tab(request, chromium, address):
+    """A tab in which nothing goes wrong, and which asks nobody but the server."""
+    name, scheme = request.param
+    opened = Tab(chromium, address, WIDTHS[name], scheme)
+    yield opened
+    assert opened.complaints == []
+    assert opened.elsewhere == []
+    assert opened.fits()
+    opened.context.close()
+
+
+def shown(tab, count):
+    """Wait until so many images are shown."""
+    tab.page.wait_for_function("count => document.querySelectorAll('.card[data-id]').length === count", arg=count)
+
+
+def settled(tab, text):
+    """Wait until the line above the list says so."""
+    tab.page.locator(".line", has_text=text).wait_for()
+
+
+def test_browsing(tab):
+    tab.show()
+    settled(tab, "139 images")
+    page = tab.page
+    while page.locator(".card[data-id]").count() < 139:
+        page.mouse.wheel(0, 4000)
+        page.wait_for_timeout(50)
+    assert len(set(tab.paths())) == 139
+    assert page.locator(".more").is_hidden()
+    page.get_by_role("button", name="Shuffle").click()
+    page.wait_for_url("**seed=*")
+    shown(tab, 60)
+    mixed = tab.paths()
+    assert mixed != sorted(mixed)
+    page.reload()
+    shown(tab, 60)
+    assert tab.paths() == mixed
+
+
+def test_filters_complete_and_a_link_reproduces_the_view(tab):
+    tab.show()
+    page = tab.page
+    page.get_by_role("combobox", name="Filter by label").fill("to")
+    page.get_by_role("option", name="town").click()
+    settled(tab, "74 images")
+    page.get_by_role("combobox", name="Filter by path").fill("tow")
+    page.get_by_role("option", name="town/", exact=False).first.click()
+    page.get_by_role("option", name="town/parks/").click()
+    page.get_by_role("option", name="all of town/parks/").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**glob=*")
+    settled(tab, "14 images")
+    page.get_by_role("combobox", name="Filter by path").fill("03")
+    page.keyboard.press("Enter")
+    settled(tab, "15 images")
+    page.get_by_role("button", name="Remove the filter town/parks/*").click()
+    settled(tab, "2 images")
+    page.get_by_role("button", name="Copy link").click()
+    link = page.evaluate("navigator.clipboard.readText()")
+    other = tab.open()
+    other.goto(link)
+    other.locator(".line", has_text="2 images").wait_for()
+    paths = other.locator(".card .path").evaluate_all("all => all.map(one => one.title)")
+    assert sorted(paths) == ["town/parks/03.png", "town/streets/03.png"]
+    assert other.locator(".chip").count() == 2
+
+
+def test_a_filter_that_nothing_passes_is_explained(chromium, address):
+    tab = Tab(chromium, address, 1440, "light")
+    tab.show("?glob=nowhere%2F*")
+    assert (
+        "nowhere" in tab.page.locator(".notice").inner_text() or "filter" in tab.page.locator(".notice").inner_text()
+    )
+    tab.context.close()
+
+
+def give_a_file(tab, data):
+    tab.page.locator("#choose").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": data})
+
+
+def take_a_photo(tab, data):
+    if tab.width > 600:  # a computer has no such button
+        assert tab.page.get_by_text("Take a photo").is_hidden()
+        return give_a_file(tab, data)
+    assert tab.page.locator("#camera").get_attribute("capture") == "environment"
+    with tab.page.expect_file_chooser() as chooser:
+        tab.page.get_by_text("Take a photo").click()
+    return chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": data})
+
+
+def transfer(event):
+    """The script that gives an image to the page, as dropping or pasting it would."""
+    return f"""text => {{
+        const data = Uint8Array.from(atob(text), (char) => char.charCodeAt(0)), transfer = new DataTransfer();
+        transfer.items.add(new File([data], "mine.png", {{ type: "image/png" }}));
+        {event}
+    }}"""
+
+
+DROP = transfer("""for (const kind of ["dragenter", "dragover", "drop"])
+    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));""")
+PASTE = transfer("""document.body.dispatchEvent(
+    new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));""")
+
+
+def drop(tab, data):
+    tab.page.evaluate(DROP, base64.b64encode(data).decode())
+
+
+def paste(tab, data):
+    tab.page.evaluate(PASTE, base64.b64encode(data).decode())
+
+
+@pytest.mark.parametrize("give", [give_a_file, take_a_photo, drop, paste])
+def test_an_image_of_ones_own(tab, photos, give):
+    tab.show()
+    give(tab, (photos / "sea" / "05.png").read_bytes())
+    tab.page.locator(".query .name", has_text="Your image").wait_for()
+    tab.page.locator(".card .distance").first.wait_for()
+    assert tab.paths()[0] == "sea/05.png"
+    assert tab.page.locator(".card .distance").first.inner_text().split("\n")[-1] == "0 bits"
+    assert tab.query().startswith("code=")
+    assert tab.page.locator("#drop").is_hidden()
+    tab.page.wait_for_function("() => document.querySelector('.query img').naturalWidth > 0")
+    found = tab.paths()
+    tab.page.reload()
+    tab.page.locator(".card .distance").first.wait_for()
+    assert tab.paths() == found
+    tab.page.wait_for_function("() => document.querySelector('.query img').naturalWidth > 0")
+
+
+def test_what_is_no_image_is_said(chromium, address):
+    tab = Tab(chromium, address, 390, "light")
+    tab.show()
+    give_a_file(tab, b"no picture")
+    tab.page.get_by_role("alert").filter(has_text="not an image").wait_for()
+    assert tab.page.locator(".busy").is_hidden()
+    assert tab.query() == ""
+    tab.context.close()
+
+
+def test_more_like_this_and_back(tab):
+    tab.show()
+    page = tab.page
+    page.get_by_role("link", name="More like sea/03.png").click()
+    page.locator(".query .name", has_text="sea/03.png").wait_for()
+    page.locator(".card .distance").first.wait_for()
+    assert set(tab.paths()[:2]) == {"copies/3.jpg", "copies/3 small.jpg"}
+    assert "sea/03.png" not in tab.paths()
+    assert page.locator(".card .word").first.inner_text() == "copy"
+    page.mouse.wheel(0, 900)
+    page.wait_for_function("() => scrollY > 400")
+    depth = page.evaluate("scrollY")
+    link = page.locator("a.picture").nth(9)
+    link.click()
+    page.locator(".card .distance").first.wait_for()
+    page.wait_for_function("() => scrollY === 0")
+    page.go_back()
+    page.locator(".query .name", has_text="sea/03.png").wait_for()
+    page.wait_for_function("() => scrollY > 100")
+    assert abs(page.evaluate("scrollY") - depth) < 900
+    page.get_by_role("button", name="Back to all images").click()
+    settled(tab, "139 images")
+
+
+def test_the_radius(tab):
+    tab.show("?id=3")
+    page = tab.page
+    slider = page.get_by_role("slider", name="Radius")
+    assert slider.get_attribute("aria-valuetext") == "any distance"
+    slider.press("Home")
+    page.wait_for_url("**radius=0")
+    for _ in range(6):
+        slider.press("ArrowRight")
+    page.wait_for_url("**radius=6")
+    assert slider.get_attribute("aria-valuetext").startswith("6 bits")
+    settled(tab, "2 images within 6 bits")
+    tab.show("?id=20&radius=0")
+    page.get_by_text("No image is within 0 bits of this one.").wait_for()
+    page.get_by_role("button", name="Search within 4 bits").click()
+    page.wait_for_url("**radius=4")
+
+
+def test_looking_closely(tab):
+    tab.show("?id=3")
+    page = tab.page
+    button = page.locator(".card .over").first
+    button.click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".facts", has_text="96 × 72").wait_for()
+    dialog.locator(".facts", has_text="kB").or_(dialog.locator(".facts", has_text="bytes")).first.wait_for()
+    transforms = "[...document.querySelectorAll('.frame img')].map(image => image.style.transform)"
+    dialog.get_by_role("button", name="Zoom in").click()
+    one, two = page.evaluate(transforms)
+    assert one == two
+    assert "scale(1.4)" in one
+    frame = dialog.locator(".frame").last
+    frame.focus()
+    for key in ("+", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    moved = page.evaluate(transforms)
+    assert moved[0] == moved[1]
+    assert "translate(0%, 0%)" not in moved[0]
+    frame.hover()
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("before => document.querySelector('.frame img').style.transform !== before", arg=moved[0])
+    page.keyboard.press("0")
+    assert page.evaluate(transforms) == ["translate(0%, 0%) scale(1)"] * 2
+    first = dialog.locator("figcaption .path").last.inner_text()
+    dialog.get_by_role("button", name="Next image").click()
+    assert dialog.locator("figcaption .path").last.inner_text() != first
+    assert page.evaluate("document.querySelector('dialog').scrollWidth <= innerWidth")
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert button.evaluate("element => element === document.activeElement")
+
+
+def test_the_keyboard_alone(tab):
+    tab.show()
+    page = tab.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "picture"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    columns = page.evaluate("getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length")
+    place = "[...document.querySelectorAll('a.picture')].indexOf(document.activeElement)"
+    assert page.evaluate(place) == 1 + columns
+    page.keyboard.press("Enter")
+    page.wait_for_url("**id=*")
+    page.locator(".card .distance").first.wait_for()
+
+
+def test_names_run_nothing(tab):
+    tab.show("?glob=*onerror*")
+    settled(tab, "1 image")
+    assert tab.paths() == [f"copies/{ATTACK}"]
+    tab.page.locator(".card .over").click()
+    tab.page.get_by_role("dialog").locator(".facts", has_text="72").wait_for()
+    assert "broken" not in tab.page.title()
+
+
+def members(tab, place=0):
+    return tab.page.locator(".cluster").nth(place).locator(".member")
+
+
+def chosen(tab):
+    return tab.page.locator(".member.goes .path").evaluate_all("all => all.map(one => one.title)")
+
+
+def show_duplicates(tab, view=""):
+    tab.page.goto(f"/?view=duplicates{view}")
+    tab.page.locator(".member").first.wait_for()
+
+
+def test_duplicates_are_chosen_by_rule_and_by_hand(tab, photos):
+    show_duplicates(tab)
+    page = tab.page
+    settled(tab, "3 clusters of 8 images")
+    bar = page.get_by_role("region", name="What will go")
+    going = set(chosen(tab))
+    assert (
+        going == {"copies/3.jpg", "copies/3 small.jpg", "copies/4.jpg", "copies/4 small.jpg", "sea/07.png"}
+        or len(going) == 5
+    )
+    bar.get_by_text("5 images to remove").wait_for()
+    first = members(tab)
+    assert "96 × 72" in first.first.inner_text()
+    first.first.get_by_role("checkbox").check()
+    bar.get_by_text("nothing stays of 1 cluster").wait_for()
+    first.nth(1).get_by_role("button", name="Keep only").click()
+    bar.get_by_text("5 images to remove").wait_for()
+    assert first.nth(1).get_by_role("checkbox").is_checked() is False
+    page.reload()
+    page.locator(".member").first.wait_for()
+    assert members(tab).nth(1).get_by_role("checkbox").is_checked() is False
+    bar.get_by_text("1 cluster changed by hand").wait_for()
+    bar.get_by_role("button", name="Undo changes").click()
+    assert set(chosen(tab)) == going
+    page.locator(".cluster").first.get_by_role("button", name="Keep all").click()
+    bar.get_by_text("3 images to remove").wait_for()
+    bar.get_by_role("button", name="Undo changes").click()
+
+
+def test_rules_of_keeping(tab):
+    show_duplicates(tab)
+    page = tab.page
+    page.get_by_label("Keep", exact=True).select_option("path")
+    page.wait_for_url("**keep=path*")
+    page.locator(".member").first.wait_for()
+    assert {path.split("/")[0] for path in chosen(tab)} == {"sea", "copies"}
+    page.get_by_role("combobox", name="Never remove from a folder").fill("copies/")
+    page.get_by_role("option", name="all of copies/").click()
+    page.wait_for_url("**reference=copies*")
+    page.locator(".member").first.wait_for()
+    assert {path.split("/")[0] for path in chosen(tab)} == {"sea"}
+    page.get_by_role("slider", name="Radius").press("Home")
+    page.wait_for_url("**radius=0*")
+    page.locator(".line", has_text="within 0 bits").wait_for()
+
+
+def test_clusters_are_compared(tab):
+    show_duplicates(tab)
+    members(tab).nth(1).locator(".over").click()
+    dialog = tab.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Keep it").click()
+    dialog.get_by_role("button", name="Remove it").wait_for()
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_role("region", name="What will go").get_by_text("4 images to remove").wait_for()
+    tab.page.get_by_role("button", name="Undo changes").click()
+
+
+@pytest.mark.parametrize(("form", "end"), [("lines", b"\n"), ("nul", b"\0")])
+def test_a_list_is_saved(tab, photos, index, tmp_path, form, end):
+    show_duplicates(tab)
+    going = chosen(tab)
+    tab.page.get_by_role("button", name="Review and export").click()
+    dialog = tab.page.get_by_role("dialog")
+    assert dialog.get_by_role("heading", name="5 images to remove").is_visible()
+    assert dialog.locator(".going img").count() == 5
+    dialog.get_by_label("Format").select_option(form)
+    with tab.page.expect_download() as saved:
+        dialog.get_by_role("button", name="Save the list").click()
+    saved.value.save_as(tmp_path / "list")
+    listed = (tmp_path / "list").read_bytes().split(end)
+    assert listed.pop() == b""
+    assert sorted(Path(path.decode()).relative_to(photos).as_posix() for path in listed) == sorted(going)
+    copy = tmp_path / "copy.index"
+    shutil.copytree(index, copy)
+    from transhash_cli import running
+
+    words = ["index", "remove", str(copy), "--list", str(tmp_path / "list"), *(["-0"] if form == "nul" else [])]
+    assert running.run(words) == 0
+    assert len(transhash.open(copy)) == 134
+
+
+def test_every_state_is_accessible(tab):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def check():
+        tab.page.wait_for_timeout(100)  # transitions of colours end
+        found = axe.run(tab.page).response["violations"]
+        assert not found, [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
+        assert tab.fits()
+
+    tab.show()
+    check()
+    tab.page.get_by_role("combobox", name="Filter by label").click()
+    tab.page.get_by_role("option").first.wait_for()
+    tab.page.keyboard.press("ArrowDown")
+    check()
+    tab.show("?id=3&glob=*")
+    check()
+    tab.page.locator(".card .over").first.click()
+    tab.page.get_by_role("dialog").locator(".facts", has_text="96 × 72").wait_for()
+    check()
+    tab.show("?id=20&radius=0")
+    check()
+    show_duplicates(tab)
+    members(tab).first.get_by_role("checkbox").check()
+    check()
+    tab.page.get_by_role("button", name="Review and export").click()
+    check()
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_role("button", name="Undo changes").click()
+
+
+def test_a_server_with_a_token_asks_for_it(chromium, serving, tmp_path):
+    (tmp_path / "token").write_text(TOKEN)
+    tab = Tab(chromium, serving("--token-file", tmp_path / "token"), 390, "light")
+    tab.page.goto("/?id=3")
+    dialog = tab.page.get_by_role("dialog", name="Sign in")
+    dialog.get_by_label("Token").fill("another")
+    tab.page.keyboard.press("Enter")
+    dialog.get_by_text("does not take this token").wait_for()
+    dialog.get_by_label("Token").fill(TOKEN)
+    dialog.get_by_role("button", name="Sign in").click()
+    tab.page.locator(".card img").first.wait_for()
+    tab.page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
+    assert set(tab.complaints) == {
+        "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
+    }
+    assert tab.elsewhere == []
+    tab.context.close()
+
+
+def test_a_server_that_is_gone_is_reported(chromium, command, index):
+    words = [*map(str, command), "serve", str(index), "--port", "0"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    found = re.search(r"http://\S+?(?=/? )", process.stderr.readline())
+    tab = Tab(chromium, found[0], 390, "light")
+    tab.show()
+    process.kill()
+    process.communicate()
+    tab.page.get_by_role("link", name="More like sea/03.png").click()
+    tab.page.get_by_role("alert").filter(has_text="The server cannot be reached").wait_for()
+    assert tab.page.get_by_role("button", name="Try again").is_visible()
+    tab.context.close()
+
+
+def test_files_go_to_the_trash_after_a_second_look(chromium, address, photos):
+    """The last test: it changes the collection."""
+    tab = Tab(chromium, address, 390, "light")
+    show_duplicates(tab)
+    for cluster in range(1, 3):
+        tab.page.locator(".cluster").nth(cluster).get_by_role("button", name="Keep all").click()
+    going = [photos / path for path in chosen(tab)]
+    tab.page.get_by_role("button", name="Review and export").click()
+    dialog = tab.page.get_by_role("dialog")
+    button = dialog.get_by_role("button", name=f"Move {len(going)} files to the trash")
+    assert button.is_disabled()
+    assert all(path.exists() for path in going)
+    dialog.get_by_label("I have looked at them").check()
+    button.click()
+    dialog.get_by_role("status").filter(has_text=f"Moved {len(going)} files to the trash").wait_for()
+    assert not any(path.exists() for path in going)
+    assert {path.name for path in going} == {path.name for path in (photos.parent / "data/Trash/files").iterdir()}
+    dialog.get_by_role("button", name="Done").click()
+    tab.page.get_by_text("2 files are gone: neither kept nor removed").wait_for()
+    assert len(chosen(tab)) == 3
+    assert tab.complaints == []
+    tab.context.close()
