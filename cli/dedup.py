@@ -18,7 +18,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("images", metavar="INDEX", type=options.Index("the codes file that a server was filled from will do"))
+@click.argument("images", metavar="INDEX", type=options.Index())
 @click.option(
     "--radius",
     type=click.IntRange(0, 1024),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transhash.codes import Codes, CodesFile, keys, open_codes
 from transhash.codes.models import check_same_model
 from transhash.errors import CodesError, MismatchError, SelectionError
+from transhash.index import texts as stored
 from transhash.index.rows import Added, Changes
 from transhash.system.files import display
 from transhash.system.progress import Progress
@@ -126,7 +127,7 @@ def _check_new(server: Server, file: CodesFile, name: Path) -> None:
         there += [row["path"] for row in found]
     if there:
         more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
-        first = display(expressions.path(there[0]))
+        first = display(stored.path(there[0]))
         raise SelectionError(
             f"{name}: {first}{more} in the collection already; pass --replace, or compare: th index sync"
         )

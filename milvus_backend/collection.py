@@ -14,7 +14,7 @@ from transhash.backends import check_params, clustering
 from transhash.codes import MAX_LABELS, Codes
 from transhash.codes.models import check_same_model
 from transhash.errors import BackendError, SelectionError, redacted
-from transhash.index import contract, kinds
+from transhash.index import contract, kinds, stored, texts
 from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter, checked_ids
 from transhash.index.rows import Added, Changes, Row
@@ -47,7 +47,7 @@ class MilvusCollection(contract.Server):
         self._ledger = ledger
         self._server = ledger.server
         self._contents = ledger.contents
-        self._root = expressions.path(ledger.contents.root)
+        self._root = texts.path(ledger.contents.root)
         self.model = ledger.contents.model
 
     @classmethod
@@ -91,7 +91,7 @@ class MilvusCollection(contract.Server):
         place = Location.parse(location)
         with changing.opened(codes) as file:
             model, digest = file.header.model, file.header.digest
-            wanted = Contents(model, *_planned(type, params, len(file)), expressions.text(file.header.root))
+            wanted = Contents(model, *_planned(type, params, len(file)), texts.text(file.header.root))
             server = Server(place)
             if not server.call("has_collection"):
                 load = Load("build", codes.name, digest, 0, len(file))
@@ -142,7 +142,9 @@ class MilvusCollection(contract.Server):
         for start in range(0, len(wanted), PAGE):
             some = expressions.one_of("id", wanted[start : start + PAGE])
             for row in self._server.query(some, ["path", "labels"], consistency_level=self._server.consistency):
-                found[row["id"]] = Row(os.fsdecode(expressions.path(row["path"])), tuple(row["labels"]))
+                found[row["id"]] = Row(
+                    os.fsdecode(texts.path(row["path"])), tuple(map(texts.label_name, row["labels"]))
+                )
         for id in wanted:
             if id not in found:
                 raise SelectionError(f"id {id}: not in the collection; it was removed, or never existed")
@@ -152,7 +154,16 @@ class MilvusCollection(contract.Server):
         """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
         condition = self._any(where)
         rows = self._server.query(condition, ["path"], limit=contract.whole("limit", limit, 1))
-        return self._server.count(condition), [os.fsdecode(expressions.path(row["path"])) for row in rows]
+        return self._server.count(condition), [os.fsdecode(texts.path(row["path"])) for row in rows]
+
+    def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
+        """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory."""
+        pages = self._server.pages(expressions.EVERYTHING, ["id", "code", "path", "labels"])
+        found = [row for page in pages for row in page]
+        packed = np.frombuffer(b"".join(row["code"][0] for row in found), np.uint8).reshape(len(found), -1)
+        paths, labels = [row["path"] for row in found], [row["labels"] for row in found]
+        codes = stored.codes(packed, paths, labels, self.model, self._root)
+        return np.array([row["id"] for row in found], np.int64), codes
 
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent

@@ -8,33 +8,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
+from transhash.index import texts
+
 EVERYTHING = "id >= 0"
 
-_ESCAPES = 0x10FF00  # plus a byte: stands for a byte that is not UTF-8, or part of such a character
-_ESCAPED = re.compile("[\U0010ff00-\U0010ffff]")
 _SURROGATES = range(0xD800, 0xE000)
 _WILD = re.compile(r"[*?\[]")
-
-
-def text(path: bytes) -> str:
-    """Return a path as the Unicode text that Milvus stores; valid UTF-8 stays as it is. `path` is the inverse."""
-    read = path.decode("utf-8", "surrogateescape")
-    return "".join(map(_escaped, read)) if not read.isascii() else read
-
-
-def path(stored: str) -> bytes:
-    """Undo `text`."""
-    if stored.isascii():
-        return stored.encode()
-    return b"".join(
-        bytes([ord(char) - _ESCAPES]) if _ESCAPED.match(char) else char.encode("utf-8", "surrogateescape")
-        for char in stored
-    )
-
-
-def label(name: str) -> str:
-    """Return a label as Milvus stores it."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def one_of(field: str, values: Iterable[str | int]) -> str:
@@ -44,7 +23,7 @@ def one_of(field: str, values: Iterable[str | int]) -> str:
 
 def labelled(names: Iterable[str]) -> str:
     """Return a condition: a row has one of the labels."""
-    return f"array_contains_any(labels, [{', '.join(_quoted(label(name)) for name in names)}])"
+    return f"array_contains_any(labels, [{', '.join(_quoted(texts.label(name)) for name in names)}])"
 
 
 def between(first: int, stop: int) -> str:
@@ -75,13 +54,9 @@ def _matching(pattern: str, root: bytes) -> str | None:
     if pattern == "*":
         return EVERYTHING
     begin = pattern[:-1]
-    if not pattern.endswith("*") or "/" not in begin or _WILD.search(begin) or _ESCAPED.search(begin):
+    if not pattern.endswith("*") or "/" not in begin or _WILD.search(begin) or not texts.is_plain(begin):
         return None
     prefix = os.fsencode(begin)
-    try:
-        prefix.decode()
-    except UnicodeDecodeError:  # half a character may be the prefix of a path, and is stored otherwise
-        return None
     if begin.startswith("/") or not root:
         return _prefixed(prefix)
     inside = os.path.join(root, b"")
@@ -100,15 +75,8 @@ def interval(prefix: str) -> tuple[str, str]:
 
 def _prefixed(prefix: bytes) -> str:
     """Return a condition: a path begins with a prefix."""
-    begin, end = map(_quoted, interval(text(prefix)))
+    begin, end = map(_quoted, interval(texts.text(prefix)))
     return f"(path >= {begin} and path < {end})"
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if code in _SURROGATES:
-        return chr(_ESCAPES + code - 0xDC00)
-    return "".join(chr(_ESCAPES + byte) for byte in char.encode()) if _ESCAPED.match(char) else char
 
 
 def _quoted(value: str | int) -> str:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from transhash.codes import Codes, CodesFile
 from transhash.errors import BackendError, CodesError
+from transhash.index.texts import label as stored_label
+from transhash.index.texts import text as stored_text
 from transhash.system.progress import Progress
 
 from . import expressions
@@ -24,12 +26,12 @@ _BYTES = 1 << 23  # of a request, approximately
 
 def texts(codes: Codes) -> list[str]:
     """Return the absolute paths as they are stored. Raises CodesError for a path that is too long."""
-    return [_checked(expressions.text(path)) for path in codes.records.full_paths()]
+    return [_checked(stored_text(path)) for path in codes.records.full_paths()]
 
 
 def labels(codes: Codes) -> list[list[str]]:
     """Return the labels of every row as they are stored. Raises CodesError for a label that is too long."""
-    return [[_checked(expressions.label(name)) for name in codes.records.names(row)] for row in range(len(codes))]
+    return [[_checked(stored_label(name)) for name in codes.records.names(row)] for row in range(len(codes))]
 
 
 def load(

@@ -1,4 +1,4 @@
-"""The arrows of the layout: cli -> transhash <- faiss_backend, milvus_backend; heavy libraries in their places."""
+"""The arrows of the layout: cli -> transhash <- backends and servers; heavy libraries in their places."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -52,10 +52,18 @@ def sources(package: str) -> list[Path]:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("transhash", {"click", "faiss", "faiss_backend", "milvus_backend", "pymilvus", "transhash_cli", "cli"}),
+        (
+            "transhash",
+            {"click", "faiss", "faiss_backend", "milvus_backend", "postgres_backend", "psycopg", "pymilvus"}
+            | {"transhash_cli", "cli"},
+        ),
         ("faiss_backend", {"click", "torch", "timm", "h5py", "transhash_cli", "cli"}),
         ("milvus_backend", {"click", "faiss", "faiss_backend", "h5py", "timm", "torch", "transhash_cli", "cli"}),
-        ("cli", {"faiss", "faiss_backend", "h5py", "milvus_backend", "pymilvus", "timm"}),
+        ("postgres_backend", {"click", "faiss", "faiss_backend", "h5py", "timm", "torch", "transhash_cli", "cli"}),
+        (
+            "cli",
+            {"faiss", "faiss_backend", "h5py", "milvus_backend", "postgres_backend", "psycopg", "pymilvus", "timm"},
+        ),
     ],
 )
 def test_nothing_imports_against_the_arrows(package, forbidden):
@@ -130,6 +138,8 @@ def test_a_backend_knows_the_contracts_only():
 def test_a_server_is_talked_to_in_one_place():
     for path in sources("milvus_backend"):
         assert "grpc" not in imported(path) or path.name == "server.py"
+    for path in sources("postgres_backend"):
+        assert "psycopg.connect(" not in path.read_text() or path.name == "server.py"
 
 
 def test_objectives_know_nothing_of_the_run():
@@ -188,7 +198,7 @@ def test_torch_is_loaded_by_networks_and_training_only():
 
 
 def test_nothing_unpickles():
-    for package in ("transhash", "faiss_backend", "milvus_backend", "cli", "benchmarks"):
+    for package in ("transhash", "faiss_backend", "milvus_backend", "postgres_backend", "cli", "benchmarks"):
         for path in sources(package):
             assert not imported(path) & {"pickle", "dill", "cloudpickle", "joblib"}, path
             assert "torch.load" not in path.read_text(encoding="utf-8"), path

@@ -18,13 +18,6 @@ from transhash.errors import BackendError
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-@given(st.binary() | TEXTS.map(str.encode))
-def test_any_path_is_text_and_comes_back(path):
-    stored = expressions.text(path)
-    stored.encode()
-    assert expressions.path(stored) == path
-
-
 @given(TEXTS, TEXTS | st.sampled_from(["\ud7ff", "\U0010ffff", "a\U0010ffff"]), TEXTS)
 def test_a_prefix_is_an_interval(prefix, text, rest):
     prefix = "/" + prefix

@@ -109,6 +109,13 @@ class Collection(ABC):
     def info(self) -> dict[str, int | str]:
         """Describe the collection: ``backend``, ``type``, ``codes``, ``bits``, ``model``, ``digest`` and others."""
 
+    def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
+        """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory.
+
+        Raises BackendError if the collection does not give its codes back.
+        """
+        raise BackendError(f"{self.location}: gives no codes back; use the codes file that it was filled from")
+
     @abstractmethod
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
         """Return the ids of the min(k, n) nearest rows of packed queries (q, bits/8) that pass a filter."""

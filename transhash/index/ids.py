@@ -1,6 +1,6 @@
 """The ids of an index's rows: each is used once, and stays with its row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +61,15 @@ class RowIds:
             raise SelectionError(f"id {unknown[0]}{more}: not in the index; it was removed, or never existed")
         return rows
 
+    @classmethod
+    def given(cls, ids: NDArray[np.int64]) -> "RowIds":
+        """Return ascending ids (count,) of rows; the next is above them."""
+        starts = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
+        return cls(starts, ids[starts], len(ids), int(ids[-1]) + 1 if len(ids) else 0)
+
     def keep(self, kept: NDArray[np.bool_]) -> "RowIds":
         """Return the ids of the rows where a mask (count,) is true."""
-        ids = self.of(np.flatnonzero(kept))
-        starts = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
-        return RowIds(starts, ids[starts], len(ids), self.next)
+        return replace(RowIds.given(self.of(np.flatnonzero(kept))), next=self.next)
 
     def extend(self, count: int) -> "RowIds":
         """Return these ids and those of `count` new rows after them.

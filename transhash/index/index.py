@@ -127,6 +127,11 @@ class Index(Collection):
         """
         return self.local.codes()
 
+    def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
+        """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory."""
+        local = self.local
+        return local.ids.of(np.arange(len(local))), local.codes()
+
     def path(self, id: int) -> str:
         """Return the path of the image with an id. Raises SelectionError if there is none."""
         return self.local.path(whole("id", id, 0))

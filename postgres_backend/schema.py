@@ -1,0 +1,331 @@
+"""The tables: a catalog of the collections of a schema, and a table for each. ``docs/postgres.md`` describes them."""
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+from psycopg import errors, sql
+from psycopg.types.json import Jsonb
+
+from transhash.backends import check_params, clustering
+from transhash.codes import ModelRef
+from transhash.errors import BackendError
+from transhash.index import texts
+from transhash.index.contract import Params
+
+from .location import CATALOG, Location
+from .server import Cursor
+
+FORMAT = 0
+SEARCH = {"flat": (), "ivf": ("nprobe",), "hnsw": ("ef",)}
+"""The index types, and the parameters of a search that each takes."""
+
+_LOCK = 0x7472616E73686173  # of builds, as an advisory lock: "transhas"
+_OLDEST = (0, 8)  # pgvector that has iterative scans
+_OLDEST_SERVER = 140_000  # that has split_part from the end
+_MOST_LISTS = 1 << 15
+_HNSW = {"M": (16, 2, 100), "ef_construction": (64, 4, 1000), "ef": (100, 1, 1000)}  # default, lowest, highest
+_EQUAL = 5  # times M: HNSW links more copies of one code to nothing but each other; measured, see docs/postgres.md
+_FIELDS = "format, model, digest, bits, preprocessing, type, params, root, next_id, source, most_equal"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Where a collection lies: its schema and name, and the schema of pgvector."""
+
+    schema: str
+    name: str
+    vector: str
+
+    def fill(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
+        """Return a statement with ``{rows}``, ``{catalog}``, ``{distance}``, ``{opclass}`` and others filled in."""
+        return sql.SQL(text).format(
+            rows=self.rows,
+            catalog=quoted(self.schema, CATALOG),
+            distance=sql.SQL("OPERATOR({}.<~>)").format(quoted(self.vector)),
+            opclass=quoted(self.vector, "bit_hamming_ops"),
+            **parts,
+        )
+
+    @property
+    def rows(self) -> sql.Identifier:
+        """The table of the rows."""
+        return quoted(self.schema, self.name)
+
+
+def quoted(*names: str) -> sql.Identifier:
+    """Return a name, or one in a schema, as it stands in a statement with parameters."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A row of the catalog.
+
+    Attributes:
+        model: what made the codes.
+        type: of the index: ``flat``, ``ivf`` or ``hnsw``.
+        params: of the index, with the defaults of its searches.
+        root: the folder that patterns are relative to.
+        next_id: above all ids that were ever given.
+        source: digest of the codes file that the collection was built from; empty once it was changed.
+        most_equal: how many images share one code at most, for type hnsw; else 0.
+    """
+
+    model: ModelRef
+    type: str
+    params: dict[str, int]
+    root: bytes
+    next_id: int
+    source: str
+    most_equal: int = 0
+
+    @property
+    def exact(self) -> str:
+        """Why searches compare every row although there is an index; empty if they use it."""
+        if self.type == "hnsw" and self.most_equal > _EQUAL * self.params["M"]:
+            return f"{self.most_equal} images share one code, among which HNSW would miss others: searches are exact"
+        return ""
+
+    def values(self) -> list[object]:
+        """Return the values of `_FIELDS`."""
+        model = self.model
+        return [
+            FORMAT,
+            texts.label(model.name),
+            model.digest,
+            model.bits,
+            texts.label(model.preprocessing),
+            self.type,
+            Jsonb(self.params),
+            texts.text(self.root),
+            self.next_id,
+            self.source,
+            self.most_equal,
+        ]
+
+
+def planned(type: str | None, params: Params | None, count: int) -> tuple[str, dict[str, int]]:
+    """Return the type of an index of `count` codes, and its parameters. Raises BackendError."""
+    kind = type or "flat"
+    if kind not in SEARCH:
+        raise BackendError(f"the postgres backend has no index type {kind!r}; it has: {', '.join(SEARCH)}")
+    known = {"flat": (), "ivf": ("nlist", "nprobe"), "hnsw": tuple(_HNSW)}[kind]
+    given = check_params(params, known, f"index type {kind} of PostgreSQL")
+    if kind == "ivf":
+        nlist, nprobe = clustering.plan(count, given.get("nlist"), given.get("nprobe"))
+        return kind, {"nlist": min(nlist, _MOST_LISTS), "nprobe": min(nprobe, _MOST_LISTS)}
+    chosen = {name: given.get(name, default) for name, (default, _, _) in _HNSW.items()} if kind == "hnsw" else {}
+    for name, value in chosen.items():
+        _, low, high = _HNSW[name]
+        if not low <= value <= high:
+            raise BackendError(f"{name}={value}: pgvector takes {low} to {high}")
+    if chosen and chosen["ef_construction"] < 2 * chosen["M"]:
+        raise BackendError(f"ef_construction={chosen['ef_construction']}: must be at least 2·M, {2 * chosen['M']}")
+    return kind, chosen
+
+
+def find(cursor: Cursor, location: Location) -> Tables | None:
+    """Return where a collection lies; None if there is no catalog, or no pgvector."""
+    cursor.execute(
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relname = %s AND c.relkind = 'r' AND c.relpersistence <> 't' AND pg_table_is_visible(c.oid)",
+        [CATALOG],
+    )
+    schema, vector = cursor.fetchone(), _pgvector(cursor)
+    return Tables(schema[0], location.name, vector[0]) if schema and vector else None
+
+
+def prepare(cursor: Cursor, location: Location) -> Tables:
+    """Return where a collection is to lie, after making what it needs; other builds wait. Raises BackendError."""
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    _check_server(cursor, location)
+    vector = _pgvector(cursor) or _install(cursor, location)
+    if tuple(map(int, vector[1].split(".")[:2])) < _OLDEST:
+        raise BackendError(
+            f"{location}: pgvector {vector[1]} is too old; ALTER EXTENSION vector UPDATE (0.8 or later)"
+        )
+    there = find(cursor, location)
+    if there:
+        return there
+    cursor.execute("SELECT current_schema()")
+    found = cursor.fetchone()
+    if not found or not found[0]:
+        raise BackendError(f"{location}: no schema to create tables in; set the role's search_path")
+    tables = Tables(found[0], location.name, vector[0])
+    cursor.execute(
+        tables.fill(
+            'CREATE TABLE {catalog} (name text COLLATE "C" PRIMARY KEY, format int NOT NULL, model text NOT NULL, '
+            "digest text NOT NULL, bits int NOT NULL, preprocessing text NOT NULL, type text NOT NULL, "
+            "params jsonb NOT NULL, root text NOT NULL, next_id bigint NOT NULL, source text NOT NULL, "
+            "most_equal bigint NOT NULL)"
+        )
+    )
+    cursor.execute(tables.fill("COMMENT ON TABLE {catalog} IS 'Collections of TransHash in this schema'"))
+    return tables
+
+
+def reserve(cursor: Cursor, tables: Tables) -> None:
+    """Let other builds of a collection of the same name wait until the transaction ends."""
+    cursor.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [f"{tables.schema}.{tables.name}", _LOCK]
+    )
+
+
+def read(cursor: Cursor, tables: Tables, location: Location, lock: bool = False) -> Contents | None:
+    """Return the contents of a collection; None if there is none of that name.
+
+    With `lock`, other writers wait until the transaction ends. Raises BackendError for an unknown version.
+    """
+    # the fields are constants of this module, and no name from outside
+    statement = sql.SQL("SELECT {fields} FROM {catalog} WHERE name = %s{lock}").format(
+        fields=sql.SQL(_FIELDS),
+        catalog=quoted(tables.schema, CATALOG),
+        lock=sql.SQL(" FOR UPDATE" if lock else ""),
+    )
+    row = cursor.execute(statement, [tables.name]).fetchone()
+    if row is None:
+        return None
+    version, model, digest, bits, preprocessing, kind, params, root, next_id, source, most_equal = row
+    if version != FORMAT:
+        raise BackendError(f"{location}: format version {version}, this TransHash reads {FORMAT}; upgrade it")
+    made = ModelRef(texts.label_name(model), digest, bits, texts.label_name(preprocessing))
+    if kind not in SEARCH or not isinstance(params, dict):
+        raise BackendError(f"{location}: its row of {CATALOG} is damaged; build it again under another name")
+    return Contents(made, kind, params, texts.path(root), next_id, source, most_equal)
+
+
+def create(cursor: Cursor, tables: Tables, contents: Contents, location: Location) -> None:
+    """Make the table of a collection, empty, and its row of the catalog. Raises BackendError if the name is taken."""
+    try:
+        cursor.execute(
+            tables.fill(
+                'CREATE TABLE {rows} (id bigint NOT NULL, code bit({bits}) NOT NULL, path text COLLATE "C" NOT NULL, '
+                "labels text[] NOT NULL, size bigint, mtime bigint)",
+                bits=sql.Literal(contents.model.bits),
+            )
+        )
+    except (errors.DuplicateTable, errors.DuplicateObject):
+        raise BackendError(
+            f"{location}: exists, and is not a collection of TransHash, so it stays as it is; choose another name"
+        ) from None
+    cursor.execute(
+        sql.SQL("INSERT INTO {catalog} (name, {fields}) VALUES (%s{values})").format(
+            catalog=quoted(tables.schema, CATALOG),
+            fields=sql.SQL(_FIELDS),
+            values=sql.SQL(", %s" * len(contents.values())),
+        ),
+        [tables.name, *contents.values()],
+    )
+
+
+def update(cursor: Cursor, tables: Tables, contents: Contents) -> None:
+    """Write what changes to the catalog."""
+    cursor.execute(
+        tables.fill("UPDATE {catalog} SET root = %s, next_id = %s, source = %s, most_equal = %s WHERE name = %s"),
+        [texts.text(contents.root), contents.next_id, contents.source, contents.most_equal, tables.name],
+    )
+
+
+def add_indexes(cursor: Cursor, tables: Tables, contents: Contents) -> None:
+    """Index a table that was filled."""
+    params = {name: sql.Literal(value) for name, value in contents.params.items()}
+    cursor.execute(tables.fill("ALTER TABLE {rows} ADD PRIMARY KEY (id)"))
+    cursor.execute(tables.fill("CREATE INDEX ON {rows} USING hash (path)"))
+    cursor.execute(tables.fill("CREATE INDEX ON {rows} USING gin (labels)"))
+    if contents.type == "ivf":
+        cursor.execute(
+            tables.fill("CREATE INDEX ON {rows} USING ivfflat (code {opclass}) WITH (lists = {nlist})", **params)
+        )
+    if contents.type == "hnsw":
+        cursor.execute(
+            tables.fill(
+                "CREATE INDEX ON {rows} USING hnsw (code {opclass}) "
+                "WITH (m = {M}, ef_construction = {ef_construction})",
+                **params,
+            )
+        )
+    cursor.execute(tables.fill("ANALYZE {rows}"))
+
+
+def most_equal(cursor: Cursor, tables: Tables) -> int:
+    """Return how many rows share one code at most."""
+    cursor.execute(
+        tables.fill("SELECT coalesce(max(n), 0) FROM (SELECT count(*) n FROM {rows} GROUP BY code) counts")
+    )
+    (found,) = cursor.fetchone() or (0,)
+    return int(found)
+
+
+def described(cursor: Cursor, tables: Tables) -> tuple[str, int]:
+    """Return the versions of the server and of pgvector, and the bytes of a collection with its indexes."""
+    vector = _pgvector(cursor)
+    cursor.execute(
+        "SELECT current_setting('server_version'), pg_total_relation_size(c.oid) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        [tables.schema, tables.name],
+    )
+    version, size = cursor.fetchone() or ("", 0)
+    return f"PostgreSQL {version.split()[0]}, pgvector {vector[1] if vector else '?'}", int(size)
+
+
+def faults(cursor: Cursor, tables: Tables, contents: Contents) -> list[str]:
+    """Read every row, and return a line for each fault of a collection."""
+    found = []
+    cursor.execute(
+        tables.fill(
+            "SELECT count(*) FILTER (WHERE id < 0 OR id >= %s), count(*) - count(DISTINCT id), "
+            "count(*) FILTER (WHERE length(code) <> %s), count(*) FILTER (WHERE path IS NULL OR labels IS NULL), "
+            "sum(octet_length(path)) FROM {rows}"
+        ),
+        [contents.next_id, contents.model.bits],
+    )
+    unknown, twice, wide, empty, _ = cursor.fetchone() or (0, 0, 0, 0, 0)
+    found += [f"{unknown} rows with ids that were never given; next_id is {contents.next_id}"] if unknown else []
+    found += [f"{twice} rows with ids of others"] if twice else []
+    found += [f"{wide} codes of another width than {contents.model.bits} bits"] if wide else []
+    found += [f"{empty} rows without path or labels"] if empty else []
+    cursor.execute(
+        "SELECT a.amname, i.indisvalid AND i.indisready FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_am a ON a.oid = c.relam JOIN pg_class t ON t.oid = i.indrelid "
+        "JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = %s AND t.relname = %s",
+        [tables.schema, tables.name],
+    )
+    there = {name for name, valid in cursor if valid}
+    wanted = {"btree", "hash", "gin"} | {"ivf": {"ivfflat"}, "hnsw": {"hnsw"}}.get(contents.type, set())
+    found += [f"no valid index of type {name}; searches are slow without it" for name in sorted(wanted - there)]
+    return found
+
+
+def _pgvector(cursor: Cursor) -> tuple[str, str] | None:
+    """Return the schema and version of pgvector in the database."""
+    cursor.execute(
+        "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+        "WHERE e.extname = 'vector'"
+    )
+    row = cursor.fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def _install(cursor: Cursor, location: Location) -> tuple[str, str]:
+    """Create the extension. Raises BackendError if the server lacks it, or the role may not."""
+    try:
+        cursor.execute("CREATE EXTENSION vector")
+    except (errors.UndefinedFile, errors.FeatureNotSupported):
+        raise BackendError(f"{location}: the server has no pgvector; install its package there") from None
+    except errors.InsufficientPrivilege:
+        raise BackendError(
+            f"{location}: the database has no pgvector, and the role may not add it; have an administrator run "
+            "CREATE EXTENSION vector"
+        ) from None
+    found = _pgvector(cursor)
+    assert found
+    return found
+
+
+def _check_server(cursor: Cursor, location: Location) -> None:
+    cursor.execute("SELECT current_setting('server_encoding'), current_setting('server_version_num')::int")
+    encoding, version = cursor.fetchone() or ("", 0)
+    if encoding != "UTF8":
+        raise BackendError(f"{location}: a database in {encoding}; create one with ENCODING 'UTF8'")
+    if version < _OLDEST_SERVER:
+        raise BackendError(f"{location}: PostgreSQL {version // 10_000} is too old; 14 or later is needed")

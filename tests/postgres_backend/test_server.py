@@ -1,0 +1,404 @@
+"""Everything that takes a PostgreSQL server."""
+
+import json
+import multiprocessing
+import os
+import time
+from contextlib import closing
+from threading import Thread
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+import transhash
+from transhash import Filter, hamming
+from transhash.codes import Codes, ModelRef, Records, write_codes
+from transhash.errors import BackendError, MismatchError, SelectionError
+from transhash.testing import CollectionContract
+
+from .conftest import PASSWORD
+
+MODEL = ModelRef("phash", "phash-dct-64", 64)
+
+
+def written(path, codes, names=None, model=MODEL, root=b"/pictures", labels=None):
+    """A codes file with a path for every code."""
+    paths = names or [f"{row % 7}/{row}.png".encode() for row in range(len(codes))]
+    extra = () if labels is None else (np.array(labels, np.int32), ("a", "b", "c"))
+    write_codes(path, Codes(codes, Records(paths, root, *extra), model))
+    return path
+
+
+def build(postgres, codes, name, **options):
+    return transhash.build_index(codes, postgres.location(quote(name, safe="")), **options)
+
+
+def random_codes(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 8), dtype=np.uint8)
+
+
+class TestFlat(CollectionContract):
+    options: dict = {"type": "flat"}
+
+    @pytest.fixture(autouse=True)
+    def _postgres(self, postgres):
+        self.postgres = postgres
+
+    def build(self, codes, place):
+        return build(self.postgres, codes, f"c{time.time_ns()}", **self.options)
+
+
+class TestIvf(TestFlat):
+    options = {"type": "ivf", "params": {"nlist": 8, "nprobe": 8}}
+    test_names_from_anywhere = test_refuses_what_makes_no_sense = None  # does not depend on the index
+
+    @pytest.fixture(autouse=True)
+    def _indexed(self, monkeypatch):
+        monkeypatch.setenv("PGOPTIONS", "-c enable_seqscan=off")  # so few rows are compared one by one otherwise
+
+
+class TestHnsw(TestIvf):
+    options = {"type": "hnsw", "params": {"ef": 1000}}
+
+
+def test_equal_codes_lose_nothing(postgres, tmp_path):
+    """HNSW links many copies of a code only to each other: then searches are exact, and say so."""
+    codes = np.zeros((3000, 8), np.uint8)
+    codes[-50:] = random_codes(50)
+    found = build(postgres, written(tmp_path / "c.h5", codes), "equal", type="hnsw")
+    assert "2950 images share one code" in found.reason
+    assert found.info()["exact"] == found.reason
+    distances, ids = found.kneighbors(codes[-20:], 60)
+    expected = hamming.top_k(codes[-20:], codes, 60)
+    np.testing.assert_array_equal(ids, expected.ids)
+    np.testing.assert_array_equal(distances, expected.distances)
+    assert found.remove(Filter(ids=range(2940))) == 2940
+    assert "exact" not in found.info()
+
+
+@pytest.mark.parametrize("options", [{"type": "hnsw", "params": {"M": 16, "ef": 200}}, {"type": "ivf"}])
+def test_an_index_finds_most_and_ties_in_order(postgres, tmp_path, options):
+    rng = np.random.default_rng(0)
+    codes = random_codes(100)[rng.integers(0, 100, 6000)] ^ np.packbits(rng.random((6000, 64)) < 0.08, axis=1)
+    codes[::50] = codes[7]  # 120 ties, over more than k
+    codes = codes[: None if options["type"] == "ivf" else 3500]  # 70 of them: fewer than would be exact
+    found = build(postgres, written(tmp_path / "c.h5", codes), options["type"], **options)
+    assert not found.reason
+    distances, ids = found.kneighbors(codes[:40], 10)
+    expected = hamming.top_k(codes[:40], codes, 10)
+    assert (distances == expected.distances).mean() > 0.9
+    np.testing.assert_array_equal(ids[7], expected.ids[7])
+    assert found.search(codes[:2], 10, where=Filter(globs="3/*")).ids.tolist() == [
+        *(id for query in codes[:2] for id in first(query, codes, 10, lambda row: row % 7 == 3))
+    ]
+    with pytest.raises(BackendError, match="no_such"):
+        found.search(codes[:1], 10, params={"no_such": 1})
+
+
+def first(query, codes, k, passes):
+    rows = np.array([row for row in range(len(codes)) if passes(row)])
+    return rows[hamming.top_k(query[None], codes[rows], k).ids[0]].tolist()
+
+
+def test_patterns_are_those_of_a_folder(postgres, tmp_path):
+    """Whether PostgreSQL compares them or the client does."""
+    names = ["a/1.png", "b/a/1.png", "b/x_y.png", "b/xzy.png", "100%/a.png", "c\\d/e.png", "new\nline.png", "é/ü.png"]
+    rows = [name.encode() for name in names] + [b"no \xff utf/8.png", "\U0010ff61/z.png".encode(), b"[x]/q.png"]
+    file = written(tmp_path / "c.h5", random_codes(len(rows)), rows)
+    more = written(tmp_path / "d.h5", random_codes(2), [b"a/9.png", b"b/a/9.png"], root=b"/elsewhere")
+    here = transhash.build_index(file, tmp_path / "folder.index")
+    there = build(postgres, file, "patterns")
+    patterns = ["a/*", "*.png", "1.png", "/pictures/b/*", "*/a/*", "b/x_y*", "b/x?y*", "*%*", "*\\*", "new*", "é/*"]
+    patterns += ["[ab]/*", "*\U0010ff61*", os.fsdecode(b"no \xff*"), "*e*", "/*/a/*", "[[]x]/*", "a*", "?.png", "no*"]
+    for files in ([], [more]):
+        assert [here.add(one) for one in files] == [there.add(one) for one in files]
+        for pattern in patterns:
+            assert outcome(here, pattern) == outcome(there, pattern), pattern
+
+
+def outcome(index, pattern):
+    try:
+        return index.matching(Filter(globs=pattern), 100)
+    except SelectionError:
+        return None
+
+
+def test_the_command_line_is_that_of_folders(postgres, th_inside, tmp_path):
+    codes = np.random.default_rng(0).integers(0, 4, (24, 8), dtype=np.uint8)
+    names = [f"{row % 3}/{row}.png".encode() for row in range(24)]
+    written(tmp_path / "c.h5", codes, names, labels=np.arange(24) % 3)
+    transhash.build_index(tmp_path / "c.h5", tmp_path / "folder.index")
+    location = postgres.location("photos")
+    built = th_inside("index", "build", "c.h5", "-o", location, cwd=tmp_path)
+    assert f"wrote {location}: postgres flat, 24 codes of 64 bits" in built.stderr
+    asked = ["c.h5", "-k", 5, "--radius", 20, "--glob", "[12]/*", "--label", "b", "--json"]
+    here, found = (th_inside("query", at, *asked, cwd=tmp_path) for at in ("folder.index", location))
+    assert json.loads(found.stdout)["queries"] == json.loads(here.stdout)["queries"]
+    assert transhash.open(location).remove([Filter(globs=["2/*"])]) == 8
+    synced = th_inside("index", "sync", location, "c.h5", cwd=tmp_path)
+    assert synced.stderr.endswith(": 8 images added, 0 removed, 0 changed; 24 now\n")
+    assert transhash.open(location).info()["next_id"] == 32
+    assert "hunter" not in th_inside("index", "info", location, cwd=tmp_path).stdout
+
+
+def test_there_and_back(postgres, tmp_path):
+    """What a table gives back is what was put there, sizes and times of the files with it."""
+    records = Records([b"a.png", b"b/c.png"], b"/x", None, (), np.array([5, -1]), np.array([-1, 7 << 60]))
+    write_codes(tmp_path / "c.h5", Codes(random_codes(2), records, MODEL))
+    ids, codes = build(postgres, tmp_path / "c.h5", "back").snapshot()
+    assert ids.tolist() == [0, 1]
+    assert list(codes.records.paths) == records.paths
+    assert (codes.records.root, codes.records.labels) == (b"/x", None)
+    np.testing.assert_array_equal(codes.packed, random_codes(2))
+    np.testing.assert_array_equal(codes.records.sizes, records.sizes)
+    np.testing.assert_array_equal(codes.records.mtimes, records.mtimes)
+
+
+def test_near_duplicates_are_those_of_a_folder(postgres, pictures, tmp_path):
+    file = tmp_path / "c.h5"
+    transhash.encode_to_file(pictures, file, "phash")
+    folder, table = transhash.build_index(file, tmp_path / "folder.index"), build(postgres, file, "dedup")
+    for index in (folder, table):
+        index.remove(Filter(ids=[0, 5]))
+    here, there = (transhash.dedup(index, 12) for index in (folder, table.location))
+    assert len(here)
+    assert [(one.ids.tolist(), one.paths, one.roles) for one in here] == [
+        (one.ids.tolist(), one.paths, one.roles) for one in there
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ['pho"to; DROP TABLE x; --', "日本", "it's", "%s {0} $1", "a.b", "transhash", "SELECT"]
+)
+def test_names_of_collections(postgres, tmp_path, name):
+    codes = random_codes(5)
+    made = build(postgres, written(tmp_path / "c.h5", codes), name)
+    made.add(written(tmp_path / "d.h5", codes, [b"x%d" % row for row in range(5)]))
+    again = transhash.open(made.location)
+    assert again.search(codes[:1], 2).ids.tolist() == [0, 5]
+    assert list(again.verify()) == []
+    assert postgres.run("SELECT count(*) FROM transhash_collections WHERE name = %s", [name]) == [(1,)]
+
+
+@pytest.mark.parametrize("name", ["transhash_collections", "x" * 64, "a%00b", "%ff"])
+def test_names_that_no_table_can_have(postgres, name):
+    with pytest.raises(BackendError, match="collection"):
+        transhash.open(postgres.location(name))
+
+
+def test_what_is_not_ours_stays(postgres, tmp_path):
+    postgres.run("CREATE TABLE theirs (id int)")
+    codes = written(tmp_path / "c.h5", np.zeros((3, 8), np.uint8))
+    with pytest.raises(BackendError, match="exists, and is not a collection of TransHash, so it stays as it is"):
+        build(postgres, codes, "theirs")
+    assert postgres.run("SELECT count(*) FROM theirs") == [(0,)]
+    with pytest.raises(BackendError, match="no such collection"):
+        transhash.open(postgres.location("theirs"))
+    ours = build(postgres, codes, "ours")
+    assert len(build(postgres, codes, "ours")) == 3
+    with pytest.raises(BackendError, match=r"exists already, with other rows than .*d.h5"):
+        build(postgres, written(tmp_path / "d.h5", np.ones((3, 8), np.uint8)), "ours")
+    with pytest.raises(MismatchError, match="other"):
+        build(
+            postgres, written(tmp_path / "e.h5", np.ones((3, 8), np.uint8), model=ModelRef("other", "f", 64)), "ours"
+        )
+    with pytest.raises(BackendError, match="as type flat"):
+        build(postgres, codes, "ours", type="ivf")
+    with pytest.raises(BackendError, match="M=1: pgvector takes 2 to 100"):
+        build(postgres, codes, "new", type="hnsw", params={"M": 1})
+    assert len(ours) == 3
+
+
+def test_several_files_come_together_or_not_at_all(postgres, tmp_path):
+    names = [[b"%d-%d" % (file, row) for row in range(4)] for file in range(3)]
+    files = [written(tmp_path / f"{place}.h5", random_codes(4), own) for place, own in enumerate(names)]
+    made = build(postgres, files[0], "together")
+    with pytest.raises(SelectionError, match=r"2.h5: /pictures/2-0 and 3 more are in the collection already"):
+        made.add([files[1], files[2], files[2]])
+    assert len(made) == 4
+    assert made.add(files[1:]).rows == 8
+    assert made.add([files[2]], replace=True) == transhash.index.rows.Added(4, 4)
+    assert made.info()["next_id"] == 16
+
+
+def test_readers_see_all_of_a_change_or_nothing(postgres, tmp_path):
+    files = [written(tmp_path / f"{value}.h5", np.full((500, 8), value, np.uint8)) for value in (0, 255)]
+    made = build(postgres, files[0], "all_or_nothing")
+    writer = Thread(target=lambda: [made.sync(file) for _ in range(4) for file in reversed(files)])
+    writer.start()
+    reader, seen = transhash.open(made.location), []
+    while writer.is_alive():
+        seen.append(reader.search(np.zeros((1, 8), np.uint8), 1000).distances.tolist())
+    writer.join()
+    assert all(distances in ([0] * 500, [64] * 500) for distances in seen)
+    assert list(made.verify()) == []
+
+
+def attempt(postgres, tmp_path, step):
+    """The next of several changes, as (function, arguments), and the row counts before and after it."""
+    name = f"killed{step}"
+    if step % 3 == 0:
+        return (transhash.build_index, (tmp_path / "many.h5", postgres.location(name))), (None, 5_000)
+    made = build(postgres, tmp_path / "few.h5", name)
+    change = made.add if step % 3 == 1 else made.sync
+    return (change, (tmp_path / "many.h5",)), (100, 5_100 if step % 3 == 1 else 5_000)
+
+
+def test_killed_loaders_and_servers_lose_and_double_nothing(postgres, tmp_path):
+    """Kill -9 at 20 moments, of the loader and of the server: each change is there in whole or not at all."""
+    rng, context = np.random.default_rng(0), multiprocessing.get_context("fork")
+    written(tmp_path / "few.h5", random_codes(100, 1), [b"few-%d" % row for row in range(100)])
+    codes = random_codes(5_000)
+    written(tmp_path / "many.h5", codes)
+    began = time.monotonic()
+    build(postgres, tmp_path / "many.h5", "warm")
+    usual, stopped = time.monotonic() - began, 0
+    for step in range(20):
+        (change, arguments), counts = attempt(postgres, tmp_path, step)
+        loader = context.Process(target=quietly, args=(change, *arguments))
+        loader.start()
+        time.sleep(rng.uniform(0, usual))
+        if step % 4 == 3:
+            postgres.kill()
+            postgres.start()
+        else:
+            loader.kill()
+        loader.join()
+        found = rows(postgres, f"killed{step}")
+        assert found in counts
+        stopped += found == counts[0]
+        if found == counts[0]:
+            change(*arguments)
+        assert rows(postgres, f"killed{step}") == counts[1]
+        made = transhash.open(postgres.location(f"killed{step}"))
+        assert list(made.verify()) == []
+        sample = np.arange(0, len(codes), 499)
+        assert made.search(codes[sample], 1).distances.tolist() == [0] * len(sample)
+    assert stopped
+
+
+def quietly(change, *arguments):
+    """Change something in a process of its own, until it or the server is killed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        change(*arguments)
+    finally:
+        os._exit(0)  # without what the parent has to do at its end
+
+
+def rows(postgres, name):
+    from psycopg import errors, sql
+
+    try:
+        return postgres.run(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name)))[0][0]
+    except errors.UndefinedTable:
+        return None
+
+
+def test_a_lost_connection_is_made_again(postgres, tmp_path):
+    made = build(postgres, written(tmp_path / "c.h5", random_codes(3)), "lost")
+    postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'transhash'")
+    assert len(made) == 3
+    postgres.kill()
+    with pytest.raises(BackendError, match=r"^postgresql://.*the server does not answer; what was not committed"):
+        len(made)
+    postgres.start()
+    assert len(made) == 3
+
+
+def test_time_outs_and_other_writers(postgres, tmp_path, monkeypatch):
+    file = written(tmp_path / "c.h5", random_codes(20))
+    location = build(postgres, file, "busy").location
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=50ms")
+    with closing(postgres.connect()) as other, other.transaction():
+        other.execute("SELECT 1 FROM transhash_collections WHERE name = 'busy' FOR UPDATE")
+        with pytest.raises(BackendError, match="another process is changing the collection; run the command again"):
+            transhash.open(location).sync(file)
+        assert len(transhash.open(location)) == 20
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=1ms")
+    with pytest.raises(BackendError, match="stopped the statement; nothing was changed") as stopped:
+        for _ in range(100):
+            build(postgres, file, "never")
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_full_disk_leaves_things_as_they_were(postgres, tmp_path, monkeypatch):
+    """Temporary files are limited as a disk would be; what PostgreSQL writes is undone."""
+    made = build(postgres, written(tmp_path / "c.h5", random_codes(20)), "full")
+    monkeypatch.setenv("PGOPTIONS", "-c temp_file_limit=0 -c work_mem=64kB")
+    many = written(tmp_path / "d.h5", random_codes(20_000))
+    with pytest.raises(BackendError, match="temporary file size exceeds"):
+        transhash.open(made.location).sync(many)
+    assert len(made) == 20
+
+
+def test_a_role_that_may_only_read(postgres, tmp_path, monkeypatch):
+    file = written(tmp_path / "c.h5", random_codes(20))
+    build(postgres, file, "shown")
+    postgres.run("CREATE ROLE reader LOGIN PASSWORD 'reader-s3cret'")
+    postgres.run("GRANT SELECT ON transhash_collections, shown TO reader")
+    monkeypatch.setenv("PGPASSWORD", "reader-s3cret")
+    found = transhash.open(postgres.location("shown", "reader"))
+    assert found.search(random_codes(20)[:1], 1, where=Filter(globs="0/*")).ids.tolist() == [0]
+    assert list(found.verify()) == []
+    with pytest.raises(BackendError, match="permission denied for table transhash_collections"):
+        found.add(file)
+    with pytest.raises(BackendError, match="permission denied"):
+        transhash.build_index(file, postgres.location("another", "reader"))
+
+
+def test_plain_sql(postgres, tmp_path):
+    codes = random_codes(50)
+    build(postgres, written(tmp_path / "c.h5", codes, labels=np.arange(50) % 3), "plain")
+    bits = "".join(f"{byte:08b}" for byte in codes[7])
+    nearest = "SELECT id, path, labels FROM plain ORDER BY code <~> %s::bit(64), id LIMIT 1"
+    assert postgres.run(nearest, [bits]) == [(7, "/pictures/0/7.png", ["b"])]
+    assert postgres.run("SELECT count(*) FROM plain WHERE labels @> ARRAY['b']") == [(17,)]
+    assert postgres.run("SELECT model, bits, next_id FROM transhash_collections WHERE name = 'plain'") == [
+        ("phash", 64, 50)
+    ]
+
+
+@pytest.fixture
+def database(postgres):
+    postgres.run("CREATE DATABASE other")
+    postgres.run("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    yield lambda name: postgres.location("photos").replace("/postgres/", f"/{name}/")
+    postgres.run("DROP DATABASE other WITH (FORCE)")
+    postgres.run("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_pgvector_and_tables_in_other_schemas(postgres, database, tmp_path, monkeypatch):
+    import psycopg
+
+    codes = random_codes(30)
+    file, location = written(tmp_path / "c.h5", codes), database("other")
+    address = location.removesuffix("/photos")
+    with psycopg.connect(address, autocommit=True) as connection:
+        for statement in ("CREATE SCHEMA ext", "CREATE EXTENSION vector SCHEMA ext", 'CREATE SCHEMA "my photos"'):
+            connection.execute(statement)
+    chosen = location + "?options=-csearch_path%3D%22my%5C%20photos%22"
+    made = transhash.build_index(file, chosen, type="hnsw")
+    assert made.kneighbors(codes[:1], 1)[1].tolist() == [[0]]
+    assert transhash.open(chosen).sync(file).added == 0
+    with pytest.raises(BackendError, match="no such collection"):
+        transhash.open(location)
+    with pytest.raises(BackendError, match="a database in LATIN1; create one with ENCODING 'UTF8'"):
+        transhash.build_index(file, database("latin"))
+
+
+@pytest.mark.parametrize("words", [("index", "info"), ("query",), ("index", "verify"), ("dedup",)])
+def test_credentials_are_never_shown(postgres, th_inside, tmp_path, monkeypatch, words):
+    more = [written(tmp_path / "q.h5", random_codes(1))] if words == ("query",) else []
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    refused = th_inside(*words, postgres.location("photos"), *more, code=1)
+    assert "refuses the credentials; libpq takes them from PGUSER and PGPASSWORD, ~/.pgpass" in refused.stderr
+    monkeypatch.delenv("PGPASSWORD")
+    for place in ("postgresql://owner:hunter2@127.0.0.1/d/n", "postgres://h/d/n?password=hunter2&sslmode=x"):
+        done = th_inside(*words, place, *more, code=1)
+        assert "a location with a password shows it to all" in done.stderr
+        for output in (done.stderr, done.stdout, refused.stderr):
+            assert "hunter2" not in output
+            assert output.count("\n") <= 1
+    assert PASSWORD.encode() not in postgres.log.read_bytes()

@@ -1,0 +1,60 @@
+"""Exact search over codes that arrive block by block, from wherever they are stored."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import hamming
+from ..results import NO_DISTANCE, NO_ID, Nearest, Within
+
+Block = tuple[NDArray[np.int64], NDArray[np.uint8]]
+"""Ids (n,) and packed codes (n, bits/8) of some rows, in any order."""
+
+
+def nearest(blocks: Iterable[Block], queries: NDArray[np.uint8], k: int) -> Nearest:
+    """Return the k nearest rows of queries (q, bits/8) by (distance, id); fewer if there are no more."""
+    ids = np.empty((len(queries), 0), np.int64)
+    distances = np.empty((len(queries), 0), np.int32)
+    for own, codes in blocks:
+        if len(own):
+            order = np.argsort(own)
+            found = hamming.top_k(queries, np.ascontiguousarray(codes[order]), min(k, len(own)))
+            ids, distances = _merged(ids, distances, own[order][found.ids], found.distances, k)
+    return Nearest(ids, distances)
+
+
+def within(blocks: Iterable[Block], queries: NDArray[np.uint8], radius: int) -> Within:
+    """Return every row at distance <= radius of queries (q, bits/8), by (distance, id)."""
+    owners, ids, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for own, codes in blocks:
+        if len(own):
+            found = hamming.within(queries, np.ascontiguousarray(codes), radius)
+            owners.append(np.repeat(np.arange(len(queries)), np.diff(found.offsets)))
+            ids.append(own[found.ids])
+            distances.append(found.distances)
+    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(distances))
+
+
+def padded(found: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Nearest:
+    """Return the ids (m,) and distances (m,) of each query as arrays (q, k), in which shorter rows are filled up."""
+    width = max((len(ids) for ids, _ in found), default=0)
+    ids = np.full((len(found), width), NO_ID, np.int64)
+    distances = np.full((len(found), width), NO_DISTANCE, np.int32)
+    for row, (own, far) in enumerate(found):
+        ids[row, : len(own)], distances[row, : len(own)] = own, far
+    return Nearest(ids, distances)
+
+
+def _merged(
+    ids: NDArray[np.int64],
+    distances: NDArray[np.int32],
+    other_ids: NDArray[np.int64],
+    other_distances: NDArray[np.int32],
+    k: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the first k of two lists for each query."""
+    both_ids = np.concatenate([ids, other_ids], axis=1)
+    both = np.concatenate([distances, other_distances], axis=1)
+    order = np.lexsort((both_ids, both), axis=1)[:, :k]
+    return np.take_along_axis(both_ids, order, 1), np.take_along_axis(both, order, 1)

@@ -1,0 +1,65 @@
+"""What filters say when they name nothing, and the ways in which a path may be meant; see `filters` for folders."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import SelectionError
+from ..system.files import display
+from . import texts
+
+_SHOWN = 10  # names in a message
+
+
+def ways(names: Iterable[str], root: bytes) -> dict[bytes, list[bytes]]:
+    """Return, for each path, whole paths that it may stand for: the first that is there is meant.
+
+    A path is relative to the working directory or, if that is not there, to the folder that was encoded.
+    """
+    return {
+        name: [os.path.abspath(name), os.path.normpath(os.path.join(root, name)), name]
+        for name in map(os.fsencode, names)
+    }
+
+
+def no_match(patterns: Sequence[str], example: str) -> SelectionError:
+    """Return the error for patterns that match nothing."""
+    return SelectionError(f"no path in the collection matches {listed(patterns)}; {example}")
+
+
+def no_label(names: Sequence[str]) -> SelectionError:
+    """Return the error for labels that no image has."""
+    return SelectionError(f"no image in the collection has the label {listed(names)}")
+
+
+def check_ids(wanted: Sequence[int], known: Iterable[int]) -> None:
+    """Raise SelectionError if one of the ids is not known."""
+    there = set(known)
+    unknown = [id for id in wanted if id not in there]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise SelectionError(f"id {unknown[0]}{more}: not in the collection; it was removed, or never existed")
+
+
+def chosen(wanted: Mapping[bytes, Sequence[bytes]], there: Mapping[bytes, Sequence[int]], example: str) -> list[int]:
+    """Return the ids of the paths that are meant, given those of all `ways`. Raises SelectionError if none is."""
+    missing = [display(name) for name, own in wanted.items() if not any(way in there for way in own)]
+    if missing:
+        raise SelectionError(f"not in the collection: {listed(missing)}; {example}")
+    return sorted({id for own in wanted.values() for id in there[next(way for way in own if way in there)]})
+
+
+def none_passes() -> SelectionError:
+    """Return the error for filters that pass something each, but nothing together."""
+    return SelectionError("no image passes all filters, though some pass each; drop one of them")
+
+
+def example(root: bytes, path: bytes | None) -> str:
+    """Return what paths look like, for messages, given one of them."""
+    inside = f" in {display(root)!r}" if root else ""
+    return "" if path is None else f"paths look like {display(texts.place(root, path))!r}{inside}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return some names, for messages."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
