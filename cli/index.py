@@ -27,7 +27,7 @@ for command in (tune, add, remove, sync, merge, verify):
     "--output",
     type=options.NewIndex(),
     required=True,
-    help="Index to write: a folder, or milvus://HOST:PORT/NAME on a server.",
+    help="Index to write: a folder, postgresql://HOST/DATABASE/NAME, or milvus://HOST:PORT/NAME.",
 )
 @click.option(
     "--type",
@@ -35,7 +35,7 @@ for command in (tune, add, remove, sync, merge, verify):
     metavar="TYPE",
     help="Index type. In a folder, a FAISS type: flat (exact, default), ivf, hnsw, hash, multihash, auto to choose "
     "by size, or a FAISS factory string such as BIVF1024; BACKEND or BACKEND:TYPE selects another installed "
-    "backend. On Milvus: flat, ivf.",
+    "backend. In PostgreSQL: flat, ivf, hnsw. On Milvus: flat, ivf.",
 )
 @click.option("--force", is_flag=True, help="Replace an index of another model or of another image folder.")
 @click.option("--recall", type=options.FloatRange(0.01, 1), help="Type auto: share of the true neighbours to find.")
@@ -66,10 +66,11 @@ def build(
         th index build codes.h5 -o photos.index
         th index build codes.h5 -o photos.index --type ivf --nlist 1024 --nprobe 32
         th index build codes.h5 -o photos.index --type auto --recall 0.9
+        th index build codes.h5 -o postgresql://localhost/images/photos
         th index build codes.h5 -o milvus://localhost:19530/photos
 
-    docs/tuning.md compares the types. th index tune sets the search parameter for a recall. docs/milvus.md
-    describes servers; an interrupted upload resumes when the command is run again.
+    docs/tuning.md compares the types. th index tune sets the search parameter for a recall. docs/postgres.md and
+    docs/milvus.md describe databases; an interrupted upload starts again or resumes when the command is run again.
     """
     import transhash
 

@@ -1,5 +1,7 @@
 """Folders keep the contract of collections, whatever searches in them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_server_must_be_installed(th, tmp_path):
     codes = transhash.Codes(np.zeros((1, 8), np.uint8), Records([b"a.png"]), ModelRef("phash", "digest", 64))
     transhash.write_codes(tmp_path / "c.h5", codes)
     done = th("index", "build", "c.h5", "-o", "none://user:secret@localhost/photos", cwd=tmp_path, code=1)
-    assert done.stderr == "Error: server 'none' is not installed; there are: milvus, postgres, postgresql\n"
+    assert re.fullmatch(r"Error: server 'none' is not installed; there are: .*milvus.*\n", done.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["index", "merge", "-o", "y"], ["index", "tune"]])
@@ -69,7 +71,7 @@ def test_no_such_folder(tmp_path):
 
 
 def test_a_server_that_is_not_installed_is_named():
-    with pytest.raises(BackendError, match=r"server 'none' is not installed; there are: milvus"):
+    with pytest.raises(BackendError, match=r"server 'none' is not installed; there are: .*milvus"):
         transhash.open("none://localhost/photos")
 
 

