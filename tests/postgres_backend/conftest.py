@@ -15,10 +15,6 @@ from typing import Any
 
 import pytest
 
-from ..cli.conftest import th_inside
-
-__all__ = ["postgres", "th_inside"]
-
 PASSWORD = "s3cret-of-the-owner"
 SETTINGS = {  # quick, and little to write; a killed process loses nothing by it, a machine without power would
     "fsync": "off",
@@ -53,13 +49,35 @@ class Postgres:
             for path in (self._programs, *self._programs.parents):
                 if path.stat().st_uid == 0 and path.stat().st_mode & 0o005 != 0o005:
                     path.chmod(path.stat().st_mode | 0o005)
-        options = ["-U", "owner", "--auth=scram-sha-256", "--pwfile", self._folder / "password", "-E", "UTF8"]
-        command = [self._programs / "initdb", "-D", self._folder / "data", *options, "--locale=C", "--no-sync"]
+        options: list[str | Path] = [
+            "-U",
+            "owner",
+            "--auth=scram-sha-256",
+            "--pwfile",
+            self._folder / "password",
+            "-E",
+            "UTF8",
+        ]
+        command: list[str | Path] = [
+            self._programs / "initdb",
+            "-D",
+            self._folder / "data",
+            *options,
+            "--locale=C",
+            "--no-sync",
+        ]
         subprocess.run([*command, "--no-instructions"], check=True, stdout=subprocess.DEVNULL, user=self._user)
 
     def start(self) -> None:
         options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
-        command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *options]
+        command: list[str | Path] = [
+            self._programs / "postgres",
+            "-D",
+            self._folder / "data",
+            "-p",
+            str(self.port),
+            *options,
+        ]
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
