@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parent.parent
 sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
 
 SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "cluster", "ray_folder", "chromium"}
-"""Fixtures that start processes or train."""
+"""Fixtures that start processes."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
@@ -113,7 +113,7 @@ def _process(words: list[str], cwd: Path | None, env: dict[str, str]) -> subproc
         capture_output=True,
         text=True,
         errors="surrogateescape",
-        timeout=600,
+        timeout=1800,  # even on a busy machine
     )
 
 
