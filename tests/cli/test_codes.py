@@ -112,7 +112,7 @@ def test_merge(th, pictures, encoded, tmp_path):
         )
     parts = [tmp_path / f"{label}.h5" for label in ("circle", "cross", "stripe")]
     done = th("codes", "merge", *parts, "-o", tmp_path / "all.h5")
-    assert f"wrote {tmp_path / 'all.h5'}: 24 codes of 3 files" in done.stderr
+    assert f"wrote {tmp_path / 'all.h5'}: 24 codes from 3 files" in done.stderr
     assert digest(tmp_path / "all.h5") == digest(encoded)
     th("codes", "merge", *parts, "-o", parts[0])
     assert digest(parts[0]) == digest(encoded)
@@ -132,6 +132,7 @@ def test_merge_stopped_in_the_middle(encoded, tmp_path, how):
         assert os.listdir(tmp_path) == ["all.h5"]
 
 
+@pytest.mark.slow
 def test_export_and_import_give_the_same_file(th, encoded, pictures, tmp_path):
     table = tmp_path / "c.parquet"
     assert f"wrote {table}: 24 rows" in th("codes", "export", encoded, "-o", table).stderr

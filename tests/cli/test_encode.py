@@ -200,6 +200,7 @@ def write_tar(path, pictures):
             archive.add(picture, picture.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tar", "list", "npy", "file", "folder"])
 def test_another_source_in_the_same_folder_is_replaced_only_by_force(here, pictures, tmp_path, kind):
     """Two archives, lists or tables of one folder do not replace each other's codes."""

@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 WRITERS = (write_html, write_markdown, write_csv)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITERS)
 def test_only_an_earlier_report_is_replaced(tmp_path, write):
     path = tmp_path / "report"
@@ -121,6 +122,7 @@ def test_tables_of_one_name_are_told_apart_by_their_suites():
     assert "TransHash" in drawn
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     append(tmp_path / "one.jsonl", accuracy())
     append(tmp_path / "two.jsonl", search())

@@ -183,6 +183,7 @@ def test_data_that_lie_elsewhere_are_not_read(tmp_path, gradient):
             read(tmp_path / "a.h5")
 
 
+@pytest.mark.slow
 def test_damaged_hdf5(tmp_path, gradient):
     whole = Path(write(tmp_path / "whole.h5", gradient)).read_bytes()
     rng = np.random.default_rng(0)
