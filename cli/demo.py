@@ -27,7 +27,7 @@ def demo(output: Path) -> None:
     Example:
         th demo
 
-    Takes two to four minutes on two cores and downloads nothing. It prints every command that it runs, so you can
+    Takes about two minutes of processor time and downloads nothing. It prints every command that it runs, so you can
     repeat it. After Ctrl-C, th demo resumes where it stopped.
     """
     from transhash import demo

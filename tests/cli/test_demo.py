@@ -21,7 +21,7 @@ EPOCHS = 3
 def short():
     """A training of 3 epochs of a lighter network, which ranks better than a perceptual hash."""
     patch = pytest.MonkeyPatch()
-    quick = {"epochs 45": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 8 --groups 0"}
+    quick = {"epochs 25": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 8 --groups 0"}
     training = transhash.demo._TRAINING
     for slow, fast in quick.items():
         training = training.replace(slow, fast)

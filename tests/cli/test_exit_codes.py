@@ -166,6 +166,6 @@ def test_log_json_writes_nothing_but_json(words, code, photos, th_inside, tmp_pa
         "encode", photos, "-o", "c.h5", "--model", "phash", "--log-json", *words, cwd=tmp_path, code=code
     )
     events = [json.loads(line) for line in done.stderr.splitlines()]
-    found = {event["event"] for event in events}
+    found = {event["event"] for event in events} - {"progress"}  # which a slow machine has, too
     assert found == ({"skipped", "summary"} if code == 0 else {"error"})
     assert done.stdout == ""

@@ -10,8 +10,8 @@ from ..system import files
 _MARK = ".th-demo"
 _REPORT = "report.html"
 _TRAINING = (  # timm's smallest transformer; a mirrored digit is another sign
-    "--backbone test_vit --image-size 32 --patch-size 16 --stride 4 --groups 4 --epochs 45 --batch-size 50 --lr 1e-3 "
-    "--precision fp32 --validation 0 --crop 0.9 --flip 0 --jitter 0"
+    "--backbone test_vit --image-size 32 --patch-size 16 --stride 4 --groups 4 --epochs 25 --batch-size 50 --lr 2e-3 "
+    "--schedule cosine --ema 0 --precision fp32 --validation 0 --crop 0.9 --flip 0 --jitter 0"
 )
 _SHOWN = 4  # queries that are answered on the terminal
 

@@ -36,17 +36,22 @@ def leave_signals_to_parent() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
+def end_with(parent: int) -> None:
+    """Have the system kill this process as soon as its parent, of this id, has ended; does nothing but on Linux."""
+    if sys.platform == "linux":  # at once, even while a library is being loaded
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
 def end_with_parent() -> None:
     """End this process as soon as its parent has ended, even by kill -9. Otherwise it would wait forever."""
     parent = parent_process()
     if parent is None:
         return
-    if sys.platform == "linux":  # at once, even while a library is being loaded
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent.pid:
-            os._exit(1)
+    end_with(parent.pid)
 
     def watch() -> None:
         parent.join()
