@@ -49,7 +49,7 @@ def end_with(parent: int) -> None:
 def end_with_parent() -> None:
     """End this process as soon as its parent has ended, even by kill -9. Otherwise it would wait forever."""
     parent = parent_process()
-    if parent is None:
+    if parent is None or parent.pid is None:
         return
     end_with(parent.pid)
 
