@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -142,7 +143,7 @@ def test_export_and_import_give_the_same_file(th, encoded, pictures, tmp_path):
     th("codes", "import", tmp_path / "c.csv", "-o", tmp_path / "csv.h5", "--model", "phash", "--root", pictures)
     with open_codes(encoded) as one, open_codes(tmp_path / "csv.h5") as other:
         np.testing.assert_array_equal(one.segments, other.segments)
-        assert one.header == other.header
+        assert replace(one.header, origins=None) == other.header  # CSV does not say which source was encoded
     with open(tmp_path / "c.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [os.fsdecode(path) for path in read_codes(encoded).records.paths]
