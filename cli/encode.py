@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=options.Output(), help="Codes file to write (HDF5).")
 @click.option(
     "--model",
-    help="A hasher made by th train or th fit, or phash for near-duplicates. By default --append and --sync take the "
-    "hasher of the codes file.",
+    help="copy, which finds edited copies of photos; phash, a perceptual hash; or a file of th train or th fit "
+    "[default: copy; for --append and --sync, the hasher of the codes file].",
+)
+@click.option(
+    "--bits",
+    type=click.IntRange(8, 1024),
+    help="Length of the codes, for a hasher with nested codes: 64, 128 or 256 for copy [default: 128 for copy].",
 )
 @options.SOURCE_LIST
 @options.NULL
@@ -64,6 +69,7 @@ def encode(
     images: tuple[str, ...],
     output: Path | None,
     model: str | None,
+    bits: int | None,
     names: str | None,
     null: bool,
     include: tuple[str, ...],
@@ -87,9 +93,10 @@ def encode(
 
     \b
     Examples:
+        th encode photos/ -o codes.h5
         th encode photos/ -o codes.h5 --model hasher.safetensors
-        th encode ~/Pictures -o codes.h5 --model phash --sync
-        find . -name '*.jpg' -print0 | th encode . --list - -0 -o codes.h5 --model phash
+        th encode ~/Pictures -o codes.h5 --sync
+        find . -name '*.jpg' -print0 | th encode . --list - -0 -o codes.h5
         th encode shards/*.tar -o codes.h5 --model hasher.safetensors --embeddings
         th encode photos/ -o codes.3.h5 --model hasher.safetensors --shard 3/16
         RAY_ADDRESS=head:6379 th encode photos/ -o codes.h5 --model hasher.safetensors --engine ray
@@ -110,8 +117,10 @@ def encode(
     if dry_run:
         _preview(source, shard)
         return
-    if output is None or (model is None and not (append or sync)):
-        raise click.UsageError(f"Missing option {'-o' if output is None else '--model'!r}; or look first: --dry-run")
+    if output is None:
+        raise click.UsageError("Missing option '-o'; or look first: --dry-run")
+    if model is None and not ((append or sync) and output.exists()):
+        render.note("model: copy, which finds edited copies of photos; for other images by content, see th fit")
 
     from transhash.encoding.run import encode_to_file
 
@@ -127,6 +136,7 @@ def encode(
             restart=restart,
             shard=shard,
             bf16=bf16,
+            bits=bits,
             batch_size=batch_size,
             processes=processes,
             engine=engine,

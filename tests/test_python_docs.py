@@ -35,7 +35,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(example, scope)
     printed = capsys.readouterr().out
-    assert "<Index photos.index: 8 codes of 64 bits by phash>" in printed
+    assert "<Index photos.index: 8 codes of 128 bits by copy>" in printed
     assert "no label 'cows' in the index" in printed
     assert len(scope["matches"]) == 2
     assert {match.labels for match in scope["cats"][0]} == {("cats",)}

@@ -2,7 +2,7 @@
 
     import transhash
 
-    codes = transhash.encode("photos/", "phash")               # or a hasher made by `th train`
+    codes = transhash.encode("photos/")                        # with "copy"; or name a hasher made by `th train`
     index = transhash.build_index(codes, "photos.index")       # later: transhash.open("photos.index")
     for match in index.search("cat.jpg", k=10)[0]:
         print(match.path, match.distance)

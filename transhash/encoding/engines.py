@@ -87,7 +87,8 @@ def _in_processes(
 ) -> "Generator[EncodedBatch]":
     context = get_context("spawn")
     network = hasattr(hasher, "device")
-    setup = (hasher.ref.name, getattr(hasher, "bf16", False), network, _threads(processes), context.Value("i", 0))
+    ref, bf16 = hasher.ref, getattr(hasher, "bf16", False)
+    setup = (ref.name, ref.bits, bf16, network, _threads(processes), context.Value("i", 0))
     with _Pool(processes, context, worker.start, setup) as pool:
         try:
             tasks = chunks(items, batch_size)

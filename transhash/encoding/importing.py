@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..codes import ModelRef, check_replaceable, exchange
 from ..codes.exchange import Row
+from ..codes.truncation import nested_lengths
 from ..errors import CodesError
-from ..hashers import load_hasher
+from ..hashers import model_ref, names
 from ..sources.lists import ListSource
 from ..system.files import display
 from ..system.progress import Progress, silent
@@ -28,7 +29,8 @@ def import_codes(
     Args:
         source: a file that ends in .csv, .npy or .parquet, such as `export_codes` writes.
         output: codes file to write; replaces one that exists.
-        model: what made the codes: "phash", the path of a hasher, or any other name; None for that in a Parquet file.
+        model: what made the codes: "copy", "phash", the path of a hasher, or any other name; None for that in a
+            Parquet file.
         root: folder that the paths are relative to.
         bits: width of the codes in a .npy, where its type leaves it open.
         names: list of the paths and labels of a .npy, as for `encode`.
@@ -61,7 +63,8 @@ class _Listed:
 
 
 def _model(name: str, bits: int) -> ModelRef:
-    """Return the hasher with a name; any other name stands for itself."""
-    if name == "phash" or name.endswith(".safetensors") or os.path.isfile(name):
-        return load_hasher(name).ref
+    """Return the hasher with a name, for codes of `bits`; any other name stands for itself."""
+    if name in names() or name.endswith(".safetensors") or os.path.isfile(name):
+        whole = model_ref(name)
+        return model_ref(name, bits) if bits in nested_lengths(whole) else whole
     return ModelRef(name, name, bits)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..codes.truncation import is_prefix
 from ..errors import CodesError, ModelError, SourceError
-from ..hashers import load_hasher, model_ref
+from ..hashers import DEFAULT, default_bits, load_hasher, model_ref
 from ..hashers.base import Hasher
 from ..sources import Share, open_source
 from ..sources.base import ImageSource, origins
@@ -63,6 +64,7 @@ def plan(
     force: bool,
     shard: str | tuple[int, int] | None,
     bf16: bool,
+    bits: int | None,
 ) -> Job:
     """Check what `encode_to_file` is asked to do, in the order of what the checks cost; then load the hasher."""
     append = append or sync
@@ -76,11 +78,12 @@ def plan(
     target = standing(output, force=force)
     extended = target if append else None
     if hasher is None:
-        hasher = _model_of(extended) if extended else "phash"
+        hasher = _model_of(extended) if extended else DEFAULT
         bf16 = bf16 or bool(extended and extended.bf16)
     if embeddings is None:
         embeddings = bool(extended and extended.embeddings)
-    ref = model_ref(hasher) if isinstance(hasher, str | Path) else hasher.ref
+    bits = length(hasher, bits, extended)
+    ref = model_ref(hasher, bits) if isinstance(hasher, str | Path) else hasher.ref
     if extended:
         extended.check_extended(ref, source.root, share, embeddings)
         if sync:
@@ -88,7 +91,7 @@ def plan(
     elif target and not force:
         target.check_replaced(ref, source.root, share, embeddings, origins(source))
     total = source.count()
-    loaded = loaded_hasher(hasher, None if embeddings else total, bf16=bf16)
+    loaded = loaded_hasher(hasher, None if embeddings else total, bf16=bf16, bits=bits)
     if embeddings:
         embedding_hasher(loaded)
     read = extended.with_origins(origins(source)) if extended and not sync else origins(source)
@@ -112,16 +115,34 @@ def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSour
     return Share(source, number, shares)
 
 
-def loaded_hasher(hasher: Hasher | str | Path, images: int | None, *, bf16: bool = False) -> Hasher:
-    """Return a hasher; a name or a path is loaded for the number of `images` expected.
+def loaded_hasher(
+    hasher: Hasher | str | Path, images: int | None, *, bf16: bool = False, bits: int | None = None
+) -> Hasher:
+    """Return a hasher; a name or a path is loaded for the number of `images` expected, and codes of `bits`.
 
     Raises TypeError for anything that is not a hasher.
     """
     if isinstance(hasher, str | Path):
-        return load_hasher(hasher, images, bf16=bf16)
+        return load_hasher(hasher, images, bf16=bf16, bits=bits)
     if not (hasattr(hasher, "preprocess") and hasattr(hasher, "encode")):
         raise TypeError(f"hasher is {type(hasher).__name__}; pass a name such as 'phash', a file, or a hasher")
     return hasher
+
+
+def length(hasher: Hasher | str | Path, bits: int | None, extended: Target | None = None) -> int | None:
+    """Return the length of the codes: as chosen, as in the file that is extended, or the hasher's default.
+
+    Raises ModelError for a length and a hasher that is loaded already.
+    """
+    if not isinstance(hasher, str | Path):
+        if bits is not None:
+            raise ModelError("bits apply to a hasher's name or file; a hasher that is loaded has its length")
+        return None
+    if bits is None and extended:
+        whole = model_ref(hasher)
+        if extended.model.digest == whole.digest or is_prefix(extended.model, whole):
+            return extended.model.bits
+    return default_bits(hasher) if bits is None else bits
 
 
 def _model_of(target: Target) -> str:

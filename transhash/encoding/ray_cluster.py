@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..codes import ModelRef
 from ..errors import ClusterError, TransHashError, one_line
 from ..hashers import load_hasher
 from ..hashers.base import Hasher
@@ -78,7 +79,7 @@ class RayPool:
         self.size = size
         self.threads = ThreadPoolExecutor(size, thread_name_prefix="transhash-ray")
         self._make: Any = ray.remote(_Worker).options(num_cpus=cores, num_gpus=gpus, max_restarts=0)
-        self._setup = (hasher.ref.name, hasher.ref.digest, getattr(hasher, "bf16", False), cores)
+        self._setup = (hasher.ref, getattr(hasher, "bf16", False), cores)
         self._requirements = f"{cores} cores" + (f" and {gpus:g} GPU" if gpus else "")
         self._idle: SimpleQueue[_Ready] = SimpleQueue()
         self._workers: set[Any] = set()
@@ -183,9 +184,8 @@ class _Ready:
 class _Worker:
     """The Ray actor."""
 
-    def __init__(self, model: str, digest: str, bf16: bool, threads: int) -> None:
+    def __init__(self, model: ModelRef, bf16: bool, threads: int) -> None:
         self._model = model
-        self._digest = digest
         self._bf16 = bf16
         self._threads = max(1, threads)
         self._encoder: BatchEncoder | None = None
@@ -194,11 +194,12 @@ class _Worker:
         """Load the hasher. Raises ClusterError if it cannot be loaded, or is not the one of this run."""
         where = socket.gethostname()
         try:
-            hasher = load_hasher(self._model, bf16=self._bf16)
+            hasher = load_hasher(self._model.name, bf16=self._bf16, bits=self._model.bits)
         except TransHashError as error:
             raise ClusterError(f"on {where}: {error}") from None
-        if hasher.ref.digest != self._digest:
-            raise ClusterError(f"on {where}: {self._model} is another hasher than where the run began; copy it there")
+        if hasher.ref.digest != self._model.digest:
+            name = self._model.name
+            raise ClusterError(f"on {where}: {name} is another hasher than where the run began; copy it there")
         if hasattr(hasher, "device"):
             import torch
 

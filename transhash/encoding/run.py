@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..codes import Codes
 from ..errors import SourceError, TransHashError
+from ..hashers import DEFAULT
 from ..hashers.base import Hasher
 from ..sources import heif
 from ..sources.base import ImageSource, Item, Skipped, ignored_files
@@ -21,7 +22,7 @@ from ..system.interrupt import stopping
 from ..system.progress import Progress, silent
 from .engines import BATCH_SIZE, encode_batches
 from .existing import ExistingRows
-from .job import Job, loaded_hasher, opened, plan
+from .job import Job, length, loaded_hasher, opened, plan
 from .pending import PendingBatches
 from .summary import EncodingSummary, named_counts
 from .unfinished import UnfinishedRun
@@ -32,7 +33,12 @@ OnSkipped = Callable[[list[Skipped]], None]
 
 
 def encode(
-    images: Any, hasher: Hasher | str | Path = "phash", *, batch_size: int = BATCH_SIZE, embeddings: bool = False
+    images: Any,
+    hasher: Hasher | str | Path = DEFAULT,
+    *,
+    bits: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    embeddings: bool = False,
 ) -> Codes:
     """Encode images into codes in memory.
 
@@ -40,17 +46,20 @@ def encode(
 
     Args:
         images: anything that `transhash.sources.open_source` takes.
-        hasher: a hasher, ``"phash"``, or the file of a trained hasher.
+        hasher: a hasher, its name such as ``"copy"`` or ``"phash"``, or the file of a trained one.
+        bits: length of the codes, for a hasher that was trained for several; by default the one that it says.
         batch_size: images that the hasher sees at once.
         embeddings: whether to return the hasher's embeddings, too.
 
     Returns:
         The codes, one row per image that could be read, in the order of the source.
 
-    Raises SourceError if no image could be read, ModelError if the hasher cannot be loaded or has no embeddings.
+    Raises SourceError if no image could be read, ModelError if the hasher cannot be loaded, does not make codes of
+    `bits`, or has no embeddings.
     """
     source = opened(images)
-    loaded = loaded_hasher(hasher, source.count() if isinstance(hasher, str | Path) else None)
+    bits = length(hasher, bits)
+    loaded = loaded_hasher(hasher, source.count() if isinstance(hasher, str | Path) else None, bits=bits)
     pending = PendingBatches(source.root, loaded)
     for batch in encode_batches(iter(source), source.root, loaded, batch_size, embeddings=embeddings):
         pending.add(batch)
@@ -72,6 +81,7 @@ def encode_to_file(
     restart: bool = False,
     shard: str | tuple[int, int] | None = None,
     bf16: bool = False,
+    bits: int | None = None,
     batch_size: int = BATCH_SIZE,
     processes: int | None = 1,
     engine: str = "local",
@@ -88,8 +98,8 @@ def encode_to_file(
     Args:
         images: anything that `transhash.sources.open_source` takes.
         output: the codes file to write.
-        hasher: a hasher, ``"phash"``, or the file of a trained hasher. By default the one that made the file which
-            `append` or `sync` extends, else ``"phash"``.
+        hasher: a hasher, its name such as ``"copy"`` or ``"phash"``, or the file of a trained one. By default the
+            one that made the file which `append` or `sync` extends, else ``"copy"``.
         embeddings: whether to keep the hasher's embeddings. By default as in the file that is extended, else not.
         append: add images that have no row yet to the codes file at `output`.
         sync: append, encode changed files again, and drop the rows of files that are gone.
@@ -97,6 +107,8 @@ def encode_to_file(
         restart: start over instead of resuming an interrupted run.
         shard: encode one of N shares of the images only, as ``"I/N"`` or (I, N) with I from 0 to N - 1.
         bf16: compute in bfloat16: faster, but one bit in some hundred comes out differently.
+        bits: length of the codes, for a hasher that was trained for several. By default that of the file which is
+            extended, else the one that the hasher says.
         batch_size: images that the hasher sees at once.
         processes: how many processes encode, each on a GPU if there are any; None for as many as suit the machine or
             the cluster. With several, the hasher must be one that `load_hasher` finds by its name.
@@ -124,6 +136,7 @@ def encode_to_file(
         force=force,
         shard=shard,
         bf16=bf16,
+        bits=bits,
     )
     began = time.perf_counter()
     with (

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 _STATE: dict[str, "BatchEncoder"] = {}  # kept between chunks
 
 
-def start(model: str, bf16: bool, network: bool, threads: int, counter: Any) -> None:
+def start(model: str, bits: int, bf16: bool, network: bool, threads: int, counter: Any) -> None:
     """Set up this process: load the hasher, on the next GPU if there are any.
 
     Args:
         model: name or path of the hasher.
+        bits: length of its codes.
         bf16: whether it computes in bfloat16.
         network: whether it runs on torch.
         threads: threads that decode, and that torch computes with.
@@ -37,7 +38,7 @@ def start(model: str, bf16: bool, network: bool, threads: int, counter: Any) -> 
         torch.set_num_threads(threads)
         if torch.cuda.is_available():
             torch.cuda.set_device(place % torch.cuda.device_count())
-    _STATE["encoder"] = BatchEncoder(load_hasher(model, bf16=bf16), threads)
+    _STATE["encoder"] = BatchEncoder(load_hasher(model, bf16=bf16, bits=bits), threads)
 
 
 def encode_chunk(chunk: "Sequence[Item | Skipped]", root: bytes, embeddings: bool) -> "EncodedBatch":

@@ -1,6 +1,8 @@
 """Hashers turn images into codes. They share one protocol, and are loaded by name or from a file."""
 
 import os
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +12,33 @@ from .base import Hasher
 
 if TYPE_CHECKING:
     from ..codes import ModelRef
+    from .rarity import Rarity
 
-__all__ = ["GROUP", "Hasher", "load_hasher", "model_ref"]
+__all__ = [
+    "DEFAULT",
+    "GROUP",
+    "Hasher",
+    "default_bits",
+    "hasher_file",
+    "load_hasher",
+    "model_ref",
+    "names",
+    "rarity_of",
+]
 
-GROUP = "transhash.hashers"  # of entry points; each names a class, or a function without arguments
+GROUP = "transhash.hashers"  # of entry points; each names a class, a function without arguments, or a hasher's file
+DEFAULT = "copy"
 _FEW = 8  # images that numpy encodes before torch is loaded
+_OURS = {  # in an editable installation from before one of them existed
+    "copy": ("transhash.models", "COPY"),
+    "phash": ("transhash.hashers.phash", "PerceptualHasher"),
+}
 
 
-def load_hasher(model: str | Path, expected_images: int | None = None, *, bf16: bool = False) -> Hasher:
-    """Load a hasher by its name, such as ``"phash"``, or from a safetensors file that `train`, `fit` or `soup` wrote.
+def load_hasher(
+    model: str | Path, expected_images: int | None = None, *, bf16: bool = False, bits: int | None = None
+) -> Hasher:
+    """Load a hasher by its name, such as ``"copy"`` or ``"phash"``, or from a file that `train` or `fit` wrote.
 
     Names are those of the entry points in the group ``transhash.hashers``, in which packages can offer further
     hashers. A name takes precedence over a file of the same name; write ``./phash`` for the file.
@@ -28,54 +48,126 @@ def load_hasher(model: str | Path, expected_images: int | None = None, *, bf16: 
         expected_images: how many images are to be encoded, if known. For a few, a hasher that does not need torch is
             preferred, because it is ready much sooner.
         bf16: compute in bfloat16: faster, at the price of a different bit in a few hundred.
+        bits: length of its codes, one that it was trained for; by default the longest.
 
-    Raises ModelError if there is no such hasher, its file is damaged, or this machine cannot compute in bfloat16;
-    TypeError if `model` is not a name or a path.
+    Raises ModelError if there is no such hasher, its file is damaged, it was not trained for that length, or this
+    machine cannot compute in bfloat16; TypeError if `model` is not a name or a path.
     """
     if not isinstance(model, str | os.PathLike):
         raise TypeError(f"a hasher is a name or the path of a file, not {type(model).__name__}")
-    names = plugins.names(GROUP)
-    if str(model) in names:
+    path = hasher_file(model)
+    if path is None:
         if bf16:
             raise ModelError(f"{model}: not a network; leave out --bf16")
-        return _installed(str(model))
-    if model == "phash" and not names:  # an editable installation from before the group existed
-        from .phash import PerceptualHasher
-
-        return PerceptualHasher()
-    path = Path(model)
-    if not path.is_file():
-        raise ModelError(f"{model}: no such hasher; give {', '.join(names)}, or a file made by: th train")
+        hasher = _installed(str(model))
+        _cut(hasher.ref, bits)
+        return hasher
+    name = None if path == Path(model) else str(model)
     if expected_images is not None and expected_images <= _FEW and not bf16:
         from .numpy_hasher import NumpyHasher
 
         quick = NumpyHasher.load(path)
         if quick:
-            return quick
+            return _shortened(quick, name, bits)
     from . import header
 
     header.read(path)  # before torch, which takes seconds to load
     from .transhash import TransHasher
 
-    return TransHasher.load(path, bf16)
+    return _shortened(TransHasher.load(path, bf16), name, bits)
 
 
-def model_ref(model: str | Path) -> "ModelRef":
+def names() -> list[str]:
+    """Return the names of all installed hashers, sorted."""
+    return sorted({*_OURS, *plugins.names(GROUP)})
+
+
+def hasher_file(model: str | Path) -> Path | None:
+    """Return the file of a hasher, given its name or the file; None if the name is that of a class.
+
+    Raises ModelError if there is no such hasher.
+    """
+    if str(model) in names():
+        found = _object(str(model))
+        return found if isinstance(found, Path) else None
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"{model}: no such hasher; give {', '.join(names())}, or a file made by: th train")
+    return path
+
+
+def model_ref(model: str | Path, bits: int | None = None) -> "ModelRef":
     """Return the reference that codes files hold to a hasher, without loading its weights.
 
-    Raises ModelError if there is no such hasher, or its file is damaged.
+    Raises ModelError if there is no such hasher, its file is damaged, or it was not trained for codes of `bits`.
     """
-    if not Path(model).is_file() or str(model) in plugins.names(GROUP):
-        return load_hasher(model).ref
+    path = hasher_file(model)
+    if path is None:
+        return _cut(_installed(str(model)).ref, bits)
     from . import header
 
-    return header.read(model).ref(Path(model))
+    return _cut(header.read(path).ref(path, name=None if path == Path(model) else str(model)), bits)
+
+
+def default_bits(model: str | Path) -> int | None:
+    """Return the length of the codes that a hasher makes if none is chosen; None for its longest."""
+    path = hasher_file(model)
+    if path is None:
+        return None
+    from . import header
+
+    return header.read(path).default_bits
+
+
+def rarity_of(ref: "ModelRef") -> "Rarity | None":
+    """Return how near unrelated images come with codes of a model; None if its file is not there or does not say."""
+    try:
+        path = hasher_file(ref.name)
+        if path is None:
+            return None
+        from . import header
+
+        config = header.read(path)
+        found = next((own for own in config.rarity if own.bits == ref.bits), None)
+        same = found and config.ref(path).digest == ref.digest.partition("/")[0]
+    except (ModelError, OSError):
+        return None
+    return found if same else None
+
+
+def _shortened(hasher: Any, name: str | None, bits: int | None) -> Hasher:
+    """Give a hasher from a file the name that it is installed under, if any, and shorter codes, if asked for."""
+    if name:
+        hasher.ref = replace(hasher.ref, name=name)
+    hasher.ref = _cut(hasher.ref, bits)
+    return hasher
+
+
+def _cut(ref: "ModelRef", bits: int | None) -> "ModelRef":
+    """Return the reference to a hasher whose codes are cut to `bits`. Raises ModelError."""
+    from ..codes.truncation import nested_lengths, truncated_model
+
+    if bits is None or bits == ref.bits:
+        return ref
+    lengths = nested_lengths(ref) or [ref.bits]
+    if bits not in lengths:
+        raise ModelError(
+            f"{bits} bits: {ref.name} makes codes of {', '.join(map(str, lengths))} bits; choose from these"
+        )
+    return truncated_model(ref, bits)
+
+
+def _object(name: str) -> Any:
+    """Load what is installed under a name. Raises ModelError if that fails."""
+    if name in _OURS and name not in plugins.names(GROUP):
+        module, attribute = _OURS[name]
+        return getattr(import_module(module), attribute)
+    return plugins.load(GROUP, name, "hasher", "repair or remove the package {package}", ModelError)
 
 
 def _installed(name: str) -> Hasher:
     """Make the hasher that a package offers under `name`. Raises ModelError if that fails."""
-    hint = "repair or remove the package {package}"
-    make: Any = plugins.load(GROUP, name, "hasher", hint, ModelError)
+    make = _object(name)
     try:
         hasher: Hasher = make()
         ref: ModelRef = hasher.ref

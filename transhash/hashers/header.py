@@ -20,6 +20,7 @@ from ..system import files
 from ..system.files import display
 from .architecture import Architecture
 from .numpy_net import Layout
+from .rarity import Rarity
 
 FORMAT = "transhash-hasher"
 VERSION = 0
@@ -77,6 +78,8 @@ class HasherConfig:
         class_names: the classes that it was trained on.
         training: how it was trained, for people to read.
         layout: what numpy needs to know to run the network; None if only torch can run it.
+        default_bits: length of codes if none is chosen; None for the longest.
+        rarity: distances of unrelated images, for each length; empty if they were not measured.
     """
 
     architecture: Architecture
@@ -84,15 +87,23 @@ class HasherConfig:
     class_names: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     layout: Layout | None = None
+    default_bits: int | None = None
+    rarity: tuple[Rarity, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
         config = asdict(self) | {"preprocessing": self.preprocessing.settings()}
+        for name in ("default_bits", "rarity"):
+            if not config[name]:
+                del config[name]
         return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
 
-    def ref(self, path: Path, precision: str | None = None) -> ModelRef:
-        """Return the reference that codes files hold to the hasher at `path`; `precision` if it is not float32."""
-        name = os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+    def ref(self, path: Path, precision: str | None = None, name: str | None = None) -> ModelRef:
+        """Return the reference that codes files hold to the hasher at `path`.
+
+        `precision` is told if it is not float32; `name` is the one under which the hasher is installed, if it is.
+        """
+        name = name or os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
         prepared = {"size": self.architecture.image_size, **self.preprocessing.settings()}
         if self.architecture.nested:
             prepared["nested"] = self.architecture.lengths
@@ -111,6 +122,8 @@ def parse(metadata: Mapping[str, str] | None) -> HasherConfig:
     config = json.loads(metadata["config"], parse_constant=_no_number)
     found = msgspec.convert(config, HasherConfig)
     check_settings(config["architecture"], Architecture)
+    if found.default_bits not in (None, *found.architecture.lengths):
+        raise ValueError(f"default of {found.default_bits} bits: not one of its lengths")
     return found
 
 

@@ -57,9 +57,10 @@ class NumpyHasher:
 
     def _hashed(self, features: Floats) -> Floats:
         outputs = self._net.hash(features)
-        if outputs.shape[1] != self.ref.bits:
-            raise ValueError(f"{outputs.shape[1]} outputs for {self.ref.bits} bits")
-        return outputs
+        bits = self._config.architecture.bits
+        if outputs.shape[1] != bits:
+            raise ValueError(f"{outputs.shape[1]} outputs for {bits} bits")
+        return outputs[:, : self.ref.bits]
 
     @contextmanager
     def _model_errors(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from .architecture import Architecture
 from .header import DAMAGE, HasherConfig, Preprocessing, check_replaceable, damaged, is_hasher, parse
 from .numpy_net import unit
 from .precision import has_bf16
+from .rarity import Rarity
 from .smvit import SMViT, build, network, plain_backbone
 
 
@@ -43,7 +44,9 @@ class TransHasher:
         """Combine a network with the rest of a hasher's file.
 
         `training` records how the network was trained, `ref` identifies its file, if there is one, and `bf16` selects
-        bfloat16. Raises ModelError if this machine cannot compute in bfloat16.
+        bfloat16. The attributes `default_bits` and `rarity` are those of `HasherConfig`.
+
+        Raises ModelError if this machine cannot compute in bfloat16.
         """
         if bf16 and not has_bf16():
             raise ModelError("neither processor nor GPU has instructions for bfloat16; leave out --bf16")
@@ -54,6 +57,8 @@ class TransHasher:
         self.preprocessing = preprocessing
         self.class_names = class_names
         self.training = training or {}
+        self.default_bits: int | None = None
+        self.rarity: tuple[Rarity, ...] = ()
         self.ref = ref or ModelRef("", "", architecture.bits)
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
@@ -67,13 +72,13 @@ class TransHasher:
     def outputs(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Compute the outputs (n, bits) float32 of preprocessed images; their signs are the codes."""
         with self.computing() as net:
-            return net(self._pixels(batch)).float().cpu().numpy()
+            return net(self._pixels(batch)).float().cpu().numpy()[:, : self.ref.bits]
 
     def encode_both(self, batch: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
         """Compute codes (n, bits/8) uint8 and the embeddings (n, d) float16 behind them, of unit length."""
         with self.computing() as net:
             features = net.features(self._pixels(batch))
-            outputs = net.hash(features).float().cpu().numpy()
+            outputs = net.hash(features).float().cpu().numpy()[:, : self.ref.bits]
             return self._pack(outputs), unit(features.float().cpu().numpy()).astype(np.float16)
 
     def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -127,7 +132,13 @@ class TransHasher:
         path = Path(path)
         check_replaceable(path)
         config = HasherConfig(
-            self.architecture, self.preprocessing, self.class_names, self.training, smvit.layout(self.net)
+            self.architecture,
+            self.preprocessing,
+            self.class_names,
+            self.training,
+            smvit.layout(self.net),
+            self.default_bits,
+            self.rarity,
         )
         arrays = {name: weight.cpu().contiguous().numpy() for name, weight in self.net.state_dict().items()}
         tensor_file.write(path, serialize(weight_types.convert(arrays, weights), config.metadata()))
@@ -161,7 +172,9 @@ class TransHasher:
             raise damaged(path, error) from None
         net.load_state_dict(weights, assign=True)
         ref = config.ref(path, "bf16" if bf16 else None)
-        return cls(net, architecture, config.preprocessing, config.class_names, config.training, ref, bf16)
+        hasher = cls(net, architecture, config.preprocessing, config.class_names, config.training, ref, bf16)
+        hasher.default_bits, hasher.rarity = config.default_bits, config.rarity
+        return hasher
 
 
 def start(

@@ -1,0 +1,39 @@
+"""How rare a distance is among unrelated images."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transhash import hamming
+from transhash.hashers.rarity import Rarity
+
+
+def test_measured_distances_have_the_share_that_they_say():
+    codes = np.random.default_rng(0).integers(0, 256, (2000, 8), dtype=np.uint8)
+    rarity = Rarity.measured(codes)
+    apart = hamming.distances(codes, codes)[np.triu_indices(len(codes), 1)]
+    assert (apart <= rarity.thousand).mean() <= 1e-3 < (apart <= rarity.thousand + 1).mean()
+    assert (apart <= rarity.million).mean() <= 2e-5
+    assert rarity.billion < rarity.million < rarity.thousand < 32
+
+
+def test_few_images_say_nothing():
+    codes = np.random.default_rng(0).integers(0, 256, (100, 8), dtype=np.uint8)
+    assert Rarity.measured(codes) is None
+    assert Rarity.measured(codes[:1]) is None
+
+
+@given(
+    st.lists(st.integers(-64, 64), min_size=3, max_size=3).map(sorted),
+    st.floats(1e-15, 1),
+    st.floats(1e-15, 1),
+)
+def test_a_rarer_share_has_no_larger_radius(distances, one, other):
+    rarity = Rarity(64, *reversed(distances))
+    low, high = sorted((one, other))
+    assert 0 <= rarity.radius(low) <= rarity.radius(high) <= max(0, rarity.thousand)
+
+
+def test_the_three_distances_are_met():
+    rarity = Rarity(128, 36, 20, 4)
+    assert [rarity.radius(share) for share in (1e-2, 1e-3, 1e-6, 1e-9, 1e-12)] == [36, 36, 20, 4, 0]
