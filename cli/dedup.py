@@ -22,7 +22,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--radius",
     type=click.IntRange(0, 1024),
-    help="Bits in which near-duplicates differ. Default: a sixteenth of a code for phash, 0 for other models.",
+    help="Bits in which near-duplicates differ. Default: for copy, what no two unrelated images are expected to be "
+    "within; a sixteenth of a code for phash; 0 for other models.",
 )
 @click.option("--suggest", is_flag=True, help="Suggest a radius from the distances between the images, and stop.")
 @click.option(
@@ -169,25 +170,34 @@ def _described(number: int, cluster: "Cluster") -> dict[str, Any]:
         cluster.sizes.tolist(),
         cluster.paths,
         cluster.roles,
+        [{} if verdict is None else {"verdict": verdict} for verdict in cluster.verdicts],
         strict=True,
     )
     return {
         "cluster": number,
         "images": [
-            {"id": id, "distance": distance, "bytes": size if size >= 0 else None, "path": path, "role": role}
-            for id, distance, size, path, role in rows
+            {"id": id, "distance": distance, "bytes": size if size >= 0 else None, "path": path, "role": role, **said}
+            for id, distance, size, path, role, said in rows
         ],
     }
 
 
 def _rows(found: list[dict[str, Any]]) -> Iterator[list[object]]:
+    """Yield the lines of a CSV file, the names of the columns first."""
+    columns = [*_COLUMNS, *_verdict(found)]
+    yield [*columns]
     for cluster in found:
         for image in cluster["images"]:
-            yield [cluster["cluster"], *(image[column] for column in _COLUMNS[1:])]
+            yield [cluster["cluster"], *(image[column] for column in columns[1:])]
+
+
+def _verdict(found: list[dict[str, Any]]) -> list[str]:
+    """Return the name of the column of verdicts, if the images have any."""
+    return ["verdict"] if any("verdict" in image for cluster in found for image in cluster["images"]) else []
 
 
 def _tables(found: list[dict[str, Any]]) -> None:
-    columns = ("id", "distance", "bytes", "role", "path")
+    columns = ("id", "distance", *_verdict(found), "bytes", "role", "path")
     for cluster in found:
         render.line(f"cluster {cluster['cluster']}: {len(cluster['images'])} images")
         rows = [["" if image[column] is None else image[column] for column in columns] for image in cluster["images"]]
@@ -220,7 +230,7 @@ def _write(found: list[dict[str, Any]], output: Path) -> None:
 
     with files.replacing(output) as temporary, temporary.open("wb") as out:
         if output.suffix.lower() == ".csv":
-            for row in [_COLUMNS, *_rows(found)]:
+            for row in _rows(found):
                 out.write(render.csv_line(row))
         else:
             for cluster in found:

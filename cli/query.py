@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transhash.index.filters import Filter
     from transhash.index.matches import Match, Matches
 
-_COLUMNS = ("rank", "score", "distance", "label", "path")
+_COLUMNS = ("rank", "score", "distance", "verdict", "label", "path")
 _DIGITS = 4  # of a score
 _STDIN = "-"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ _ORDERS = ("asymmetric", "embeddings")
     metavar="ID|PATH",
     help="Search for an image of the INDEX instead, by its stored code: its id or its path.",
 )
-@click.option("-k", type=click.IntRange(1, 1_000_000), help="How many matches [default: 10].")
+@click.option("-k", type=click.IntRange(1, 1_000_000), help="How many matches, however far [default: 10].")
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within this many bits; with -k, at most k.")
 @options.NPROBE
 @options.EF
@@ -104,8 +104,10 @@ def query(
         th query milvus://localhost:19530/photos cat.jpg
 
     A query - is an image on standard input. A distance is the number of differing bits; ties are in the order of
-    encoding. Values of one of --glob, --label
-    and --ids are ORed; different options are ANDed.
+    encoding. Values of one of --glob, --label and --ids are ORed; different options are ANDed.
+
+    With copy, the hasher in the box, a match is a copy, likely one, or unrelated. Without -k and --radius, unrelated
+    images are left out.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot be combined; choose one")
@@ -138,11 +140,11 @@ def query(
         )
         matches = _named(matches, queries)
     render.skipped([(os.fsencode(path), reason) for path, reason in matches.skipped])
-    columns = [column for column in _COLUMNS if order or column != "score"]
+    missing = [name for name, known in (("score", order), ("verdict", matches.verdicts)) if not known]
+    columns = [column for column in _COLUMNS if column not in missing]
     if as_json:
-        render.document(
-            {"index": str(location), "bits": index.model.bits, "k": k, "radius": radius, "queries": _answers(matches)}
-        )
+        document = {"index": str(location), "bits": index.model.bits, "k": k, "radius": matches.radius}
+        render.document({**document, "queries": _answers(matches)})
     elif as_csv:
         render.csv_rows(("query", *columns), _rows(matches, columns))
     else:
@@ -263,8 +265,9 @@ def _answers(matches: "Matches") -> list[dict[str, Any]]:
 
 def _fields(rank: int, match: "Match") -> dict[str, Any]:
     score = {} if match.score is None else {"score": round(match.score, _DIGITS)}
-    fields = {"distance": match.distance, "labels": list(match.labels), "path": match.path}
-    return {"rank": rank, "id": match.id, **score, **fields}
+    verdict = {} if match.verdict is None else {"verdict": match.verdict}
+    fields = {"labels": list(match.labels), "path": match.path}
+    return {"rank": rank, "id": match.id, **score, "distance": match.distance, **verdict, **fields}
 
 
 def _row(rank: int, match: "Match", columns: list[str]) -> list[object]:
@@ -290,5 +293,7 @@ def _tables(matches: "Matches", columns: list[str]) -> None:
         ]
         if rows:
             render.table(shown, rows, indent="  ")
+        elif matches.verdicts and matches.radius is not None:
+            render.line(f"  no copy: no image is within {render.counted(matches.radius, 'bit')}")
         else:
             render.line("  no matches")

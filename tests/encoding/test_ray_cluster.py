@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -225,12 +226,12 @@ def test_without_ray(monkeypatch, pictures, tmp_path):
 
 
 def test_a_machine_with_another_hasher(hasher_file, tmp_path):
-    digest = load_hasher(hasher_file).ref.digest
-    ray_cluster._Worker(str(hasher_file), digest, False, 1).load()
+    ref = load_hasher(hasher_file).ref
+    ray_cluster._Worker(ref, False, 1).load()
     with pytest.raises(ClusterError, match="is another hasher than"):
-        ray_cluster._Worker(str(hasher_file), "0" * 64, False, 1).load()
+        ray_cluster._Worker(replace(ref, digest="0" * 64), False, 1).load()
     with pytest.raises(ClusterError, match=f"on {socket.gethostname()}: .*no such hasher"):
-        ray_cluster._Worker(str(tmp_path / "h.safetensors"), digest, False, 1).load()
+        ray_cluster._Worker(replace(ref, name=str(tmp_path / "h.safetensors")), False, 1).load()
 
 
 machine = st.fixed_dictionaries(

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import hamming
-from ..codes import UNKNOWN, Codes
+from ..codes import UNKNOWN
 from ..errors import BackendError, SelectionError
+from ..hashers import rarity_of
 from ..index.ids import RowIds
+from ..index.verdicts import Verdicts
 from ..system.files import display
 from ..system.progress import Progress, silent
 from .linking import bounds, components
@@ -37,6 +39,7 @@ class Cluster:
         distances: (m,) int32, bits in which each differs from the first; at most the radius.
         sizes: (m,) int64, bytes of the files now; -1 where they are not there.
         paths: the m paths.
+        verdicts: what each distance says, as `transhash.Match.verdict`.
         roles: what each is: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since
             it was encoded) or "missing".
         spare_bytes: bytes of the spare files; a file with several names counts once.
@@ -46,6 +49,7 @@ class Cluster:
     distances: NDArray[np.int32]
     sizes: NDArray[np.int64]
     paths: list[str]
+    verdicts: list[str | None]
     roles: list[str]
     spare_bytes: int
 
@@ -167,7 +171,7 @@ def dedup(
     folder is not there; TypeError for anything else than images; and what reading the index or codes file raises.
     """
     codes, ids = opened(images)
-    radius = default_radius(codes.model) if radius is None else radius
+    radius = default_radius(codes.model, len(codes)) if radius is None else radius
     if not isinstance(radius, int | np.integer) or isinstance(radius, bool):
         raise TypeError(f"radius={radius!r}: expected an integer, the bits in which near-duplicates may differ")
     if not 0 <= radius <= _MAX_RADIUS:
@@ -184,7 +188,9 @@ def dedup(
     order = _order(files, keep, protected, inside(files, prefer, "prefer"))
     firsts = np.array([file.rows[0] for file in files], np.int64)
     groups, chained = _grouped(codes.packed[firsts], linked[firsts], order, int(radius))
-    clusters = [_cluster(files, group, distances, protected, codes, ids) for group, distances in groups]
+    rarity = rarity_of(codes.model)
+    verdicts = Verdicts.of(rarity, len(codes)) if rarity else None
+    clusters = [_cluster(files, group, distances, protected, verdicts, ids) for group, distances in groups]
     clusters.sort(key=lambda cluster: (-len(cluster), int(cluster.ids.min())))
     return Duplicates(clusters, int(radius), chained, _paths(files, State.CHANGED), _paths(files, State.MISSING))
 
@@ -261,7 +267,7 @@ def _cluster(
     group: NDArray[np.int64],
     distances: NDArray[np.int32],
     protected: NDArray[np.bool_],
-    codes: Codes,
+    verdicts: Verdicts | None,
     ids: RowIds,
 ) -> Cluster:
     """Return a group of files as a cluster, with a row for every name of a file."""
@@ -278,7 +284,8 @@ def _cluster(
             paths.append(os.fsdecode(path))
             apart.append(distance)
     numbers = np.array(rows, np.int64)
-    return Cluster(ids.of(numbers), np.array(apart, np.int32), np.array(sizes, np.int64), paths, roles, freed)
+    said = [verdicts.verdict(distance) if verdicts else None for distance in apart]
+    return Cluster(ids.of(numbers), np.array(apart, np.int32), np.array(sizes, np.int64), paths, said, roles, freed)
 
 
 def _role(file: ImageFile, protected: bool, kept: bool) -> str:

@@ -9,11 +9,13 @@ from scipy.special import betainc
 from .. import hamming
 from ..codes import ModelRef
 from ..errors import MismatchError
+from ..hashers import rarity_of
 from .opening import Images, opened
 
 _SAMPLE = 1 << 11  # images whose nearest neighbour is looked for
 _PAIRS = 1 << 16  # random pairs from which the distribution of distances is estimated
 _MOST_CHANCE_PAIRS = 0.5
+_RAREST = 1e-6  # share of the pairs of unrelated images within the default radius, in a small collection
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ class Suggestion:
         return f"<Suggestion: radius {self.radius}, {self.near[self.radius]} of {self.sample} images have a near one>"
 
 
-def default_radius(model: ModelRef) -> int:
-    """Return the radius used if none is chosen: a sixteenth of a perceptual hash, 0 for any other model.
+def default_radius(model: ModelRef, count: int) -> int:
+    """Return the radius used for `count` images if none is chosen.
 
-    A trained hasher gives near codes to different images of one kind, so only equal codes are safe.
+    For a model that says how near unrelated images come, such as ``copy``, it is the radius within which less than
+    one pair of unrelated images is expected, and at most one pair in 10⁶ falls. Otherwise it is a sixteenth of a
+    perceptual hash, and 0 for a trained hasher, which gives near codes to different images of one kind.
     """
+    if rarity := rarity_of(model):
+        return rarity.radius(min(_RAREST, _MOST_CHANCE_PAIRS / max(1, count * (count - 1) / 2)))
     return model.bits // 16 if model.name == "phash" else 0
 
 

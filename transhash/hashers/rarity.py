@@ -80,5 +80,5 @@ def _blocks(codes: NDArray[np.uint8]) -> Iterator[NDArray[np.uint16]]:
     step = max(1, _BLOCK // max(1, len(codes)))
     for start in range(0, len(codes), step):
         apart = hamming.distances(codes[start : start + step], codes[start:])
-        rows, columns = np.indices(apart.shape, sparse=True)
+        rows, columns = np.arange(len(apart))[:, None], np.arange(apart.shape[1])
         yield apart[columns > rows]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from ..codes import Codes, ModelRef
 from ..errors import BackendError, redacted
+from ..hashers import rarity_of
 from ..hashers.base import Hasher
+from ..hashers.rarity import Rarity
 from ..results import Nearest, Within
 from ..system.files import display
 from ..system.progress import Progress, silent
@@ -24,6 +27,7 @@ from . import queries as asking
 from .filters import Filter
 from .matches import Lookup, Matches
 from .rows import Added, Changes, Row
+from .verdicts import Verdicts
 
 if TYPE_CHECKING:
     from .tuning import Tuning
@@ -132,6 +136,15 @@ class Collection(ABC):
         """Put candidates into a finer order."""
         raise BackendError(f"{self.location}: on a server; re-ranking reads the codes of an index folder")
 
+    @cached_property
+    def _rarity(self) -> Rarity | None:
+        return rarity_of(self.model)
+
+    @property
+    def verdicts(self) -> Verdicts | None:
+        """The distances of copies in a collection of this size; None if the model does not say."""
+        return Verdicts.of(self._rarity, len(self)) if self._rarity else None
+
     def tune(
         self,
         recall: float = 0.95,
@@ -171,7 +184,8 @@ class Collection(ABC):
             queries: `Codes`, packed codes (q, bits/8) uint8, the path of a codes file, or images in any form that
                 `transhash.encode` takes: paths, PIL images, arrays (H, W, 3) uint8, bytes, or a list of these.
                 Images are encoded with the model of the index.
-            k: number of matches for each query; by default 10 or, with a radius, all.
+            k: number of matches for each query; by default 10 or, with a radius, all. Without both, a model that
+                says how near unrelated images come, such as ``copy``, gives only matches that may be copies.
             radius: return only matches at a distance of at most this many bits.
             where: only images that pass this filter are searched.
             params: search parameters of the index type, such as ``{"nprobe": 16}``.
@@ -196,14 +210,16 @@ class Collection(ABC):
         best = K if k is None else k
         how = asking.Reranking.of(rerank, candidates, embeddings, best, radius)
         asked = asking.encode(queries, self.model, hasher, rerank)
+        verdicts = self.verdicts
         found: Nearest | Within
         if radius is not None:
             found = self._within(asked.packed, radius, chosen, where)
-            return Matches.of(found, self._lookup(), asked.names, asked.skipped, k)
+            return Matches.of(found, self._lookup(), asked.names, asked.skipped, k, verdicts, radius)
         found = self._nearest(asked.packed, how.candidates if how else best, chosen, where)
         if how:
             found = self._rerank(how, found, asked)
-        return Matches.of(found, self._lookup(), asked.names, asked.skipped, best)
+        limit = verdicts.likely if verdicts and k is None and how is None else None
+        return Matches.of(found, self._lookup(), asked.names, asked.skipped, best, verdicts, limit)
 
     def like(
         self,

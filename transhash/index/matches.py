@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import TransHashError
 from ..results import NO_DISTANCE, NO_ID, Nearest, Within
 from .rows import Row
+from .verdicts import Verdicts
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +33,8 @@ class Match:
         id: the image's id in the index.
         labels: its labels; empty if it has none.
         score: what re-ranking gave it, from -1 to 1; None without re-ranking.
+        verdict: ``"copy"``, ``"likely"`` (a copy) or ``"unrelated"``; None if the model does not say how near
+            unrelated images come.
     """
 
     path: str
@@ -39,6 +42,7 @@ class Match:
     id: int
     labels: tuple[str, ...] = ()
     score: float | None = None
+    verdict: str | None = None
 
 
 Lookup = Callable[[NDArray[np.int64]], list[Row]]
@@ -58,6 +62,8 @@ class Matches:
         distances: (total,) int32, differing bits.
         scores: (total,) float64 from re-ranking, highest first; None without re-ranking.
         skipped: (path, reason) of each query image that could not be read.
+        verdicts: what distances mean; None if the model does not say.
+        radius: bits within which matches were looked for; None for the nearest, however far.
     """
 
     queries: Sequence[str]
@@ -67,6 +73,8 @@ class Matches:
     lookup: Lookup = field(repr=False)
     scores: NDArray[np.float64] | None = None
     skipped: Sequence[tuple[str, str]] = ()
+    verdicts: Verdicts | None = None
+    radius: int | None = None
     _rows: dict[int, Row] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -77,10 +85,17 @@ class Matches:
         queries: Sequence[str],
         skipped: Sequence[tuple[str, str]] = (),
         k: int | None = None,
+        verdicts: Verdicts | None = None,
+        radius: int | None = None,
     ) -> Matches:
-        """Return the answers of a search whose ids are those of the index; at most `k` for each query."""
+        """Return the answers of a search whose ids are those of the index.
+
+        There are at most `k` for each query, and none beyond a `radius`.
+        """
         if isinstance(found, Nearest):
             chosen = found.ids != NO_ID
+            if radius is not None:
+                chosen &= found.distances <= radius
             if k is not None:
                 chosen[:, k:] = False
             counts = chosen.sum(axis=1)
@@ -94,7 +109,7 @@ class Matches:
             parts = found.ids[kept], found.distances[kept], None
         offsets = np.zeros(len(found) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
-        return cls(queries, offsets, parts[0], parts[1], lookup, parts[2], skipped)
+        return cls(queries, offsets, parts[0], parts[1], lookup, parts[2], skipped, verdicts, radius)
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -111,8 +126,9 @@ class Matches:
         if any(id not in self._rows for id in ids):
             self._look_up(place)
         scores = [None] * len(ids) if self.scores is None else self.scores[start:stop].tolist()
+        said = self.verdicts.verdict if self.verdicts else lambda distance: None
         return [
-            Match(self._rows[id].path, distance, id, self._rows[id].labels, score)
+            Match(self._rows[id].path, distance, id, self._rows[id].labels, score, said(distance))
             for id, distance, score in zip(ids, self.distances[start:stop].tolist(), scores, strict=True)
         ]
 
@@ -164,7 +180,7 @@ class Matches:
         write_matches(Path(path), self.queries, found)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row per match: query, rank, distance, id, labels, path, and score after re-ranking.
+        """Return a table with a row per match: query, rank, distance, id, labels, path; score and verdict if any.
 
         Raises TransHashError if pandas is not installed.
         """
@@ -173,13 +189,22 @@ class Matches:
         except ImportError as error:
             raise TransHashError(f"to_pandas needs pandas ({error}): pip install pandas") from None
         rows = [
-            (self.queries[query], rank, match.distance, match.id, match.labels, match.path, match.score)
+            (
+                self.queries[query],
+                rank,
+                match.distance,
+                match.id,
+                match.labels,
+                match.path,
+                match.score,
+                match.verdict,
+            )
             for query, found in enumerate(self)
             for rank, match in enumerate(found, start=1)
         ]
-        columns = ["query", "rank", "distance", "id", "labels", "path", "score"]
-        table = pandas.DataFrame(rows, columns=columns)
-        return table.drop(columns="score") if self.scores is None else table
+        columns = ["query", "rank", "distance", "id", "labels", "path", "score", "verdict"]
+        missing = [name for name, known in (("score", self.scores), ("verdict", self.verdicts)) if known is None]
+        return pandas.DataFrame(rows, columns=columns).drop(columns=missing)
 
     def _look_up(self, place: int) -> None:
         """Look up the rows of a query, and of those after it."""

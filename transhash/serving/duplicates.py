@@ -74,7 +74,7 @@ class DuplicateSearches:
         Raises QueryError for a bad radius, BackendError for an index on a server, BusyError if others are waiting.
         """
         snapshot, folder = served.state
-        radius = default_radius(snapshot.model) if rules.radius is None else rules.radius
+        radius = default_radius(snapshot.model, len(snapshot)) if rules.radius is None else rules.radius
         if not 0 <= radius <= _MAX_RADIUS:
             raise QueryError(f"radius={radius}: must be from 0 to {_MAX_RADIUS}")
         snapshot.local  # noqa: B018 - raises for a server

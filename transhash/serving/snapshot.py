@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from ..codes import NO_LABEL
 from ..codes.records import label_columns
 from ..errors import BackendError
+from ..hashers import rarity_of
 from ..index import filters
 from ..index.contract import Collection
 from ..index.filters import Filter, Mask
 from ..index.index import Index
 from ..index.local import LocalIndex
+from ..index.verdicts import Verdicts
 from ..results import Nearest
 from ..system.files import display
 from .words import distance_words
@@ -138,7 +140,10 @@ class Snapshot:
 
     @cached_property
     def words(self) -> list[tuple[int, str]]:
-        """What distances mean; see `words.distance_words`."""
+        """What distances mean: what the model says of copies, or else `words.distance_words`."""
+        if rarity := rarity_of(self.model):
+            verdicts = Verdicts.of(rarity, len(self))
+            return [(verdicts.copy, "copy"), (verdicts.likely, "likely"), (self.model.bits, "unrelated")]
         return distance_words(self._sample(), self.model.bits)
 
     def _sample(self) -> NDArray[np.uint8]:

@@ -53,7 +53,7 @@ def _described(served: ServedIndex) -> IndexInfo:
         images=folder.root is not None,
         codes=snapshot.is_local,
         reranks=["asymmetric"] if model.name != "phash" and snapshot.is_local else [],
-        default_radius=default_radius(model),
+        default_radius=default_radius(model, len(snapshot)),
         words=[Word(within, word) for within, word in snapshot.words],
         fault=served.fault or None,
     )
