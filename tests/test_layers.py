@@ -78,12 +78,13 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "codes": set(),
     "datasets": {"sources"},
     "demo": {"codes", "datasets", "encoding", "evaluation", "report", "sources"},
-    "duplicates": {"codes", "index", "report", "sources"},
+    "duplicates": {"codes", "hashers", "index", "report", "sources"},
     "encoding": {"codes", "hashers", "sources"},
     "evaluation": {"codes"},
     "gpu": {"backends"},
     "hashers": {"codes"},
     "index": {"backends", "codes", "encoding", "hashers", "report", "sources"},
+    "models": set(),
     "native": set(),
     "report": {"codes", "evaluation", "sources"},
     "serving": {"codes", "duplicates", "hashers", "index", "sources"},
@@ -91,7 +92,7 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "testing": {"backends", "codes", "index"},
     "training": {"encoding", "evaluation", "hashers", "sources"},
 }
-PUBLIC = {"hashers": {"", "base"}, "training": {"", "run"}}  # the modules of a package that others may import
+PUBLIC = {"hashers": {"", "base", "rarity"}, "training": {"", "run"}}  # the modules of a package that others may import
 
 
 def rooms() -> set[str]:
