@@ -92,7 +92,10 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "testing": {"backends", "codes", "index"},
     "training": {"encoding", "evaluation", "hashers", "sources"},
 }
-PUBLIC = {"hashers": {"", "base", "rarity"}, "training": {"", "run"}}  # the modules of a package that others may import
+PUBLIC = {
+    "hashers": {"", "base", "rarity"},
+    "training": {"", "run"},
+}  # the modules of a package that others may import
 
 
 def rooms() -> set[str]:

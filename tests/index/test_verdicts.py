@@ -94,8 +94,8 @@ def test_the_default_radius_of_dedup_follows_the_collection():
 
 def test_the_command_says_which_matches_are_copies(th_inside, tmp_path):
     transhash.build_index(codes_at(0, 30, 60), tmp_path / "i.index")
-    transhash.write_codes(codes_at(0), tmp_path / "near.h5")
-    transhash.write_codes(codes_at(128), tmp_path / "far.h5")
+    transhash.write_codes(tmp_path / "near.h5", codes_at(0))
+    transhash.write_codes(tmp_path / "far.h5", codes_at(128))
     ask = ("query", tmp_path / "i.index")
     table = th_inside(*ask, tmp_path / "near.h5").stdout
     assert "verdict" in table

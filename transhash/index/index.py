@@ -163,9 +163,11 @@ class Index(Collection):
         else:
             wanted = whole("k", best, 1) + 1
             found = self._nearest(packed, wanted, checked_params(params), where)
-        return Matches.of(
-            found.without(own), self._lookup(), names, (), None if best is None else whole("k", best, 1)
-        )
+        verdicts = self.verdicts
+        if verdicts and k is None and radius is None:
+            radius = verdicts.likely
+        most = None if best is None else whole("k", best, 1)
+        return Matches.of(found.without(own), self._lookup(), names, (), most, verdicts, radius)
 
     def _id(self, image: int | str | Path) -> int:
         """Return the id of an image that is given as one or by its path, the first if there are several."""
