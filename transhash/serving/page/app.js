@@ -82,7 +82,7 @@ async function share() {
     await navigator.clipboard.writeText(location.href);
     label.textContent = "Copied";
   } catch {
-    label.textContent = "Copy the address"; // a page without TLS may not write to the clipboard
+    label.textContent = "Copy the address bar"; // a page without TLS may not write to the clipboard
   }
   announce(label.textContent);
   setTimeout(() => { label.textContent = "Copy link"; }, 2000);

@@ -26,7 +26,7 @@ export class Choice {
     }
   }
 
-  /** Call a function after every change. */
+  /** Call a function after every change, with the cluster that was changed, or null for all. */
   listen(listener) {
     this.#listeners.push(listener);
   }
@@ -42,13 +42,13 @@ export class Choice {
     const ids = cluster.images.filter((image) => removed.has(image.id) && !isFixed(image)).map((image) => image.id);
     if (ids.length === spare.length && ids.every((id) => spare.includes(id))) this.#changes.delete(keyOf(cluster));
     else this.#changes.set(keyOf(cluster), { removed: ids, spare, freed: freed(cluster, ids), before: cluster.spare_bytes, empty: isEmpty(cluster, ids) });
-    this.#tell();
+    this.#tell(cluster);
   }
 
   /** Forget what was changed by hand. */
   reset() {
     this.#changes.clear();
-    this.#tell();
+    this.#tell(null);
   }
 
   /** The ids of all images that go, also of clusters that were not loaded yet. */
@@ -73,14 +73,14 @@ export class Choice {
     return [...this.#changes.values()].filter((change) => change.empty).length;
   }
 
-  #tell() {
+  #tell(cluster) {
     try {
       if (this.#changes.size) localStorage.setItem(this.#store, JSON.stringify([...this.#changes]));
       else localStorage.removeItem(this.#store);
     } catch {
       // A full store: the choice lasts as long as the page.
     }
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener(cluster);
   }
 }
 

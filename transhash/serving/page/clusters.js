@@ -32,7 +32,7 @@ export function drawCluster(cluster, { state, index, choice }) {
     all.hidden = removed.size === 0;
   }
 
-  choice.listen(update);
+  choice.listen((changed) => { if (changed === null || changed === cluster) update(); });
   update();
   return element;
 }

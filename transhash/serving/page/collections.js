@@ -2,11 +2,17 @@
 
 import { get } from "./api.js";
 
-let known = null;
+const FRESH = 10_000; // milliseconds; then an index may have been replaced
 
-/** Load the list of indexes; it is asked for again when `again` is set, since an index may have been replaced. */
-export async function collections(again = false) {
-  if (known === null || again) known = await get("/v1/indexes");
+let known = null;
+let since = -Infinity;
+
+/** Return the list of indexes. */
+export async function collections() {
+  if (performance.now() - since > FRESH) {
+    known = await get("/v1/indexes");
+    since = performance.now();
+  }
   return known;
 }
 

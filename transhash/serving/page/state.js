@@ -35,8 +35,8 @@ export function address(state) {
 /** Return whether a view shows what was found for an image. */
 export const isSearch = (state) => state.id !== null || state.code !== null;
 
-/** Return the view of images like one of the collection, under the filters of `state`. */
+/** Return the view of images like one of the collection. Filters of a search stay; those by which the image was found do not. */
 export function like(state, id) {
   const { index, labels, globs, radius } = state;
-  return { view: "images", index, id, labels, globs, radius: state.view === "images" ? radius : null };
+  return state.view === "images" && isSearch(state) ? { view: "images", index, id, labels, globs, radius } : { view: "images", index, id };
 }
