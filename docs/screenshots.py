@@ -1,7 +1,7 @@
 """Take the screenshots of the page of `th serve` that the documents show: `python docs/screenshots.py`.
 
-The pictures come with scikit-image (public domain or CC0), as they are, cut, made smaller, and saved with fewer bits. Needs
-`pip install scikit-image` and, beside it, what the tests need: Playwright and Chromium.
+The pictures come with scikit-image (public domain or CC0): as they are, cut, made smaller, and saved with fewer bits.
+Needs `pip install scikit-image`, and what the tests need: Playwright and Chromium.
 """
 
 import re
@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 import skimage
-import transhash
 from PIL import Image, ImageEnhance
 from playwright.sync_api import Page, sync_playwright
+
+import transhash
 
 DOCS = Path(__file__).parent
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "moon.png", "coins.png")

@@ -15,7 +15,7 @@ const PAGE = 20;
 /** Return the view; `all` is the list of indexes, with what the server allows. */
 export function duplicates(state, index, all) {
   if (!index.codes) {
-    const box = notice("empty", "No duplicates can be looked for", "This collection is on a server, or its index does not keep its codes. th dedup takes its codes file.");
+    const box = notice("empty", "No duplicates can be looked for", "This collection is on a server, or its index does not keep its codes.");
     return { element: box, stop: () => {} };
   }
   const radius = state.radius ?? index.default_radius;
