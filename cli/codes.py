@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transhash.codes.describing import Description
 
 _FORMATS = (".csv", ".npy", ".parquet")
+_EXPORTS = (*_FORMATS, ".db", ".ndjson")
+_DATABASES = ["duckdb", "elasticsearch", "opensearch", "vespa"]
 _TOP = 5  # labels that are shown
 
 _FILE = click.argument("file", type=options.EXISTING_FILE)
@@ -114,24 +116,36 @@ def truncate(file: Path, output: Path, bits: int, force: bool) -> None:
 
 @codes.command()
 @_FILE
-@click.option("-o", "--output", type=options.Output(), required=True, help="File to write: .csv, .npy or .parquet.")
-def export(file: Path, output: Path) -> None:
-    """Write a codes FILE as CSV, a NumPy array or Parquet, by the name of the output.
+@click.option(
+    "-o",
+    "--output",
+    type=options.Output(),
+    required=True,
+    help="File to write: .csv, .npy, .parquet, .db or .ndjson.",
+)
+@click.option(
+    "--for", "database", type=click.Choice(_DATABASES), help="Database that is to load .ndjson or .parquet."
+)
+def export(file: Path, output: Path, database: str | None) -> None:
+    """Write a codes FILE as CSV, a NumPy array, Parquet, SQLite or NDJSON, by the name of the output.
 
     \b
     Examples:
         th codes export codes.h5 -o codes.csv
         th codes export codes.h5 -o codes.npy
-        th codes export codes.h5 -o codes.parquet
+        th codes export codes.h5 -o codes.parquet --for duckdb
+        th codes export codes.h5 -o photos.db
+        th codes export codes.h5 -o bulk.ndjson --for elasticsearch
 
     CSV has ids, paths, labels and codes in hexadecimal; .npy nothing but the packed codes, (n, bits/8) uint8; Parquet
-    all but what was skipped, and needs pyarrow: pip install 'transhash[parquet]'.
+    all but what was skipped, and needs pyarrow: pip install 'transhash[parquet]'. A .db is for SQLite and sqlite-vec.
+    docs/databases.md has a recipe for each database.
     """
-    _check_format(output)
+    _check_format(output, _EXPORTS)
     import transhash
 
     with render.rows() as show:
-        count = transhash.export_codes(file, output, show)
+        count = transhash.export_codes(file, output, show, database=database)
     render.note(f"wrote {output}: {render.counted(count, 'row')}, {render.size(output.stat().st_size)}")
 
 
@@ -156,7 +170,8 @@ def import_codes(
         th codes import signs.npy -o codes.h5 --model hashnet --list database.txt
 
     A .npy holds packed codes, (n, bits/8) uint8, or signs of any other type, (n, bits): a bit is 1 where they are
-    positive. Codes can be compared if their --model is the same.
+    positive. An int8 array of other values than -1, 0 and 1 holds packed codes less 128, as sentence-transformers
+    writes them. Codes can be compared if their --model is the same.
     """
     _check_format(file)
     if file.suffix.lower() != ".npy" and (bits or names):
@@ -168,9 +183,9 @@ def import_codes(
     render.note(f"wrote {output}: {render.counted(count, 'code')}")
 
 
-def _check_format(path: Path) -> None:
-    if path.suffix.lower() not in _FORMATS:
-        raise click.UsageError(f"{path}: no format for such a name; choose one that ends in {', '.join(_FORMATS)}")
+def _check_format(path: Path, formats: tuple[str, ...] = _FORMATS) -> None:
+    if path.suffix.lower() not in formats:
+        raise click.UsageError(f"{path}: no format for such a name; choose one that ends in {', '.join(formats)}")
 
 
 def _document(found: "Description") -> dict[str, Any]:

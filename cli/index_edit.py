@@ -1,4 +1,4 @@
-"""`th index add`, `remove`, `sync`, `merge` and `verify`."""
+"""`th index add`, `remove`, `sync`, `merge`, `export` and `verify`."""
 
 from pathlib import Path
 
@@ -142,6 +142,25 @@ def merge(folders: tuple[Path, ...], output: Path, replace: bool, force: bool) -
 
     merged = transhash.merge_indexes(folders, output, replace=replace, force=force)
     render.note(f"wrote {output}: {render.counted(len(merged), 'code')} from {len(folders)} indexes")
+
+
+@click.command()
+@_INDEX
+@click.option("-o", "--output", type=options.Output(), required=True, help="Codes file to write (HDF5).")
+def export(location: Path | str, output: Path) -> None:
+    """Write the codes of an INDEX, with their paths and labels, to a codes file, in the order of their ids.
+
+    \b
+    Examples:
+        th index export photos.index -o codes.h5
+        th index export postgresql://localhost/images/photos -o codes.h5
+
+    The ids themselves are not kept: an index of the file counts from 0.
+    """
+    import transhash
+
+    count = transhash.export_index(location, output)
+    render.note(f"wrote {output}: {render.counted(count, 'code')}")
 
 
 @click.command()

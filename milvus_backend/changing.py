@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.codes import Codes, CodesFile, keys, open_codes
+from transhash.codes import texts as stored
 from transhash.codes.models import check_same_model
 from transhash.errors import CodesError, MismatchError, SelectionError
-from transhash.index import texts as stored
 from transhash.index.rows import Added, Changes
 from transhash.system.files import display
 from transhash.system.progress import Progress

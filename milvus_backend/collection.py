@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 
 from transhash.backends import check_params, clustering
-from transhash.codes import MAX_LABELS, Codes
+from transhash.codes import MAX_LABELS, Codes, texts
 from transhash.codes.models import check_same_model
 from transhash.errors import BackendError, SelectionError, redacted
-from transhash.index import contract, kinds, stored, texts
+from transhash.index import contract, kinds, stored
 from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter, checked_ids
 from transhash.index.rows import Added, Changes, Row

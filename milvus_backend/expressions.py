@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from transhash.index import texts
+from transhash.codes import texts
 
 EVERYTHING = "id >= 0"
 

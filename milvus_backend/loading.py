@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.codes import Codes, CodesFile
+from transhash.codes.texts import label as stored_label
+from transhash.codes.texts import text as stored_text
 from transhash.errors import BackendError, CodesError
-from transhash.index.texts import label as stored_label
-from transhash.index.texts import text as stored_text
 from transhash.system.progress import Progress
 
 from . import expressions

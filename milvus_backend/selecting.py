@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from transhash.codes import texts
 from transhash.errors import SelectionError
-from transhash.index import selection, texts
+from transhash.index import selection
 from transhash.index.filters import Filter, matcher
 
 from . import expressions

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from transhash.codes import Codes, CodesFile, open_codes
+from transhash.codes import Codes, CodesFile, open_codes, texts
 from transhash.codes.models import check_same_model
 from transhash.codes.records import UNKNOWN
 from transhash.errors import BackendError, CodesError, MismatchError, SelectionError
-from transhash.index import texts
 from transhash.index.rows import Added, Changes
 from transhash.system.files import display
 from transhash.system.progress import Progress

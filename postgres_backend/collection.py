@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.backends import check_params
-from transhash.codes import Codes
+from transhash.codes import Codes, texts
 from transhash.codes.models import check_same_model
 from transhash.errors import BackendError
-from transhash.index import contract, kinds, selection, stored, texts
+from transhash.index import contract, kinds, selection, stored
 from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter, checked_ids
 from transhash.index.rows import Added, Changes, Row

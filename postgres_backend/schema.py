@@ -7,9 +7,8 @@ from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
 from transhash.backends import check_params, clustering
-from transhash.codes import ModelRef
+from transhash.codes import ModelRef, texts
 from transhash.errors import BackendError
-from transhash.index import texts
 from transhash.index.contract import Params
 
 from .location import CATALOG, Location

@@ -7,7 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
-from transhash.index import selection, texts
+from transhash.codes import texts
+from transhash.index import selection
 from transhash.index.filters import Filter, matcher
 
 from .schema import Tables

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .errors import TransHashError
     from .hashers import load_hasher
     from .hashers.architecture import Architecture
-    from .index.collection import build_index, merge_indexes, open, query, tune
+    from .index.collection import build_index, export_index, merge_indexes, open, query, tune
     from .index.describing import index_info
     from .index.filters import Filter
     from .index.index import Index
@@ -70,6 +70,7 @@ _HOMES = {
     "encode_to_file": "encoding.run",
     "evaluate": "report.evaluate",
     "export_codes": "codes.exchange",
+    "export_index": "index.collection",
     "fit": "training.run",
     "import_codes": "encoding.importing",
     "index_info": "index.describing",
@@ -119,6 +120,7 @@ __all__ = [
     "encode_to_file",
     "evaluate",
     "export_codes",
+    "export_index",
     "fit",
     "import_codes",
     "index_info",

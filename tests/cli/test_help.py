@@ -10,7 +10,16 @@ import transhash
 COMMANDS = ["train", "fit", "soup", "shrink", "encode", "index build", "index info", "query", "serve", "eval", "demo"]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
 COMMANDS += ["codes info", "codes verify", "codes merge", "codes truncate", "codes export", "codes import"]
-COMMANDS += ["index add", "index remove", "index sync", "index merge", "index verify", "index tune", "dedup"]
+COMMANDS += [
+    "index add",
+    "index remove",
+    "index sync",
+    "index merge",
+    "index export",
+    "index verify",
+    "index tune",
+    "dedup",
+]
 
 
 def test_commands_are_all_that_there_are():

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transhash import hamming
-from transhash.index import scanning, texts
+from transhash.codes import texts
+from transhash.index import scanning
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]))
 

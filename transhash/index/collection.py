@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import plugins
-from ..codes import Codes, open_codes, read_codes
+from ..codes import Codes, check_replaceable, open_codes, read_codes, write_codes
 from ..errors import BackendError, redacted
 from ..system.progress import Progress, silent
 from . import kinds, local
@@ -138,6 +138,23 @@ def merge_indexes(
     joined.merge(others, replace=replace)
     joined.save(output, force=force)
     return joined
+
+
+def export_index(location: str | Path | Collection, output: str | Path) -> int:
+    """Write the codes of an index to a codes file, in the order of their ids; return the number of rows.
+
+    Args:
+        location: an index folder, a collection on a server, or an open one.
+        output: codes file to write; replaces one that exists.
+
+    Raises BackendError if the index does not give its codes back; OutputError if `output` is another kind of file;
+    OSError if it cannot be written.
+    """
+    opened = location if isinstance(location, Collection) else open(location)
+    check_replaceable(Path(output))
+    _, codes = opened.snapshot()
+    write_codes(output, codes)
+    return len(codes)
 
 
 def query(location: str | Path | Collection, queries: Any, k: int | None = None, **options: Any) -> Matches:

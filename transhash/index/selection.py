@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..codes import texts
 from ..errors import SelectionError
 from ..system.files import display
-from . import texts
 
 _SHOWN = 10  # names in a message
 

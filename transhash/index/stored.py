@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import Codes, ModelRef, Records
+from ..codes import Codes, ModelRef, Records, texts
 from ..codes.records import UNKNOWN, label_ids
-from . import texts
 
 
 def codes(

@@ -1,6 +1,6 @@
-"""Codes files to and from CSV, NumPy arrays and Parquet."""
+"""Codes files to and from CSV, NumPy arrays and Parquet, and to what databases load."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +10,46 @@ from ...system.progress import Progress, silent
 from ..reader import open_codes
 from ..records import ModelRef
 from ..writer import CodesWriter
-from . import csv_table, npy_table, parquet_table
+from . import csv_table, ndjson_table, npy_table, parquet_table, sqlite_table
 from .npy_table import Row
 from .table import Block, Table
 
-__all__ = ["SUFFIXES", "Block", "Row", "Table", "export_codes", "import_table", "open_table"]
+__all__ = ["DATABASES", "EXPORTED", "SUFFIXES", "Block", "Row", "Table", "export_codes", "import_table", "open_table"]
 
 _FORMATS = {".csv": csv_table, ".npy": npy_table, ".parquet": parquet_table}
+_EXPORTS = {**_FORMATS, ".db": sqlite_table, ".ndjson": ndjson_table}
 SUFFIXES = tuple(_FORMATS)
+"""The names of files that are exported and imported end in one of these,"""
+EXPORTED = tuple(_EXPORTS)
+"""and those of all exports in one of these."""
+DATABASES = ("duckdb", *ndjson_table.ENGINES)
+"""Databases that have a form of their own among those of a suffix."""
 
 
-def export_codes(source: str | Path, target: str | Path, on_rows: Progress = silent) -> int:
-    """Write a codes file as CSV, a NumPy array or Parquet, by the suffix of `target`; return the number of rows.
+def export_codes(
+    source: str | Path, target: str | Path, on_rows: Progress = silent, *, database: str | None = None
+) -> int:
+    """Write a codes file in another format, by the suffix of `target`; return the number of rows.
 
-    CSV has no embeddings, an array nothing but the codes; none has what was skipped.
+    The formats are CSV, a NumPy array (``.npy``), Parquet, SQLite (``.db``) and NDJSON. Only Parquet has embeddings,
+    an array has nothing but the codes; none has what was skipped.
 
     Args:
         source: the codes file.
         target: the file to write; replaced if it is an earlier export.
         on_rows: called with the number of rows written so far, and that of all.
+        database: what is to load NDJSON: ``elasticsearch``, ``opensearch`` or ``vespa``; or ``duckdb``, for which
+            Parquet gets ids and the codes as numbers, too.
 
     Raises CodesError if the codes file is damaged, another file stands at `target`, or the format cannot hold what is
     to be written; OSError if it cannot be written.
     """
     source, target = Path(source), Path(target)
-    form = _form(target)
+    form = _form(target, _EXPORTS)
+    options = _options(target, form, database)
     files.check_replaceable(target, lambda there: there.is_file() and form.is_own(there), "an earlier export")
     with open_codes(source, embeddings=form is parquet_table) as file:
-        form.write(file, target, on_rows)
+        form.write(file, target, on_rows, **options)
         return len(file)
 
 
@@ -93,8 +105,19 @@ def import_table(
     return count
 
 
-def _form(path: Path) -> Any:
+def _form(path: Path, formats: Mapping[str, Any] = _FORMATS) -> Any:
     """Return the module for a file's suffix."""
-    if path.suffix.lower() not in _FORMATS:
-        raise CodesError(f"{path}: no format for such a name; choose one that ends in {', '.join(SUFFIXES)}")
-    return _FORMATS[path.suffix.lower()]
+    if path.suffix.lower() not in formats:
+        raise CodesError(f"{path}: no format for such a name; choose one that ends in {', '.join(formats)}")
+    return formats[path.suffix.lower()]
+
+
+def _options(target: Path, form: Any, database: str | None) -> dict[str, Any]:
+    """Return what a format is told of the database that is to load it."""
+    taken = {ndjson_table: tuple(ndjson_table.ENGINES), parquet_table: ("duckdb",)}.get(form, ())
+    if database is None and form is not ndjson_table:
+        return {}
+    if database not in taken:
+        known = f"say which database is to load it: {', '.join(taken)}" if taken else "is the same for every database"
+        raise CodesError(f"{target}: {known}")
+    return {"engine": database} if form is ndjson_table else {"words": True}

@@ -36,6 +36,9 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
 def read(path: Path, bits: int | None = None, rows: Iterable[Row] | None = None) -> Table:
     """Open an array of codes: packed, (n, bits/8) uint8, or signs, (n, bits) of any real type, 1 where positive.
 
+    Packed codes may also be int8, less 128, as sentence-transformers writes precision ``binary``. An int8 array
+    counts as signs if it holds nothing but -1, 0 and 1.
+
     Args:
         path: the array.
         bits: width of a code; without it uint8 is taken for packed codes, and everything else for signs.
@@ -47,12 +50,19 @@ def read(path: Path, bits: int | None = None, rows: Iterable[Row] | None = None)
     if array.ndim != 2 or array.dtype.kind not in "buif":
         raise CodesError(f"{path}: holds no codes: save packed uint8 (n, bits/8), or signs (n, bits)")
     width = array.shape[1]
-    packed = array.dtype == np.uint8 and bits in (None, 8 * width)
+    packed = (array.dtype == np.uint8 or _is_shifted(array)) and bits in (None, 8 * width)
     try:
         found = check_bits(8 * width if packed else width)
     except ValueError as error:
         raise CodesError(f"{path}: {error}") from None
-    if packed and bits is None and width > 1 and array[:STRINGS].max(initial=0) <= 1 and len(array):
+    if (
+        packed
+        and array.dtype == np.uint8
+        and bits is None
+        and width > 1
+        and array[:STRINGS].max(initial=0) <= 1
+        and len(array)
+    ):
         raise CodesError(f"{path}: zeros and ones: packed codes or single bits? Say how many --bits a code has")
     if bits not in (None, found):
         raise CodesError(f"{path}: {width} columns of {array.dtype} are no codes of {bits} bits")
@@ -83,6 +93,17 @@ def _opened(path: Path) -> NDArray[Any]:
         raise CodesError(f"{display(path)}: not an array that NumPy saved ({problem})") from None
 
 
+def _is_shifted(array: NDArray[Any]) -> bool:
+    """Return whether an array holds packed codes less 128, and not signs."""
+    return array.dtype == np.int8 and any(
+        (np.abs(array[start : start + STRINGS].astype(np.int16)) > 1).any() for start in range(0, len(array), STRINGS)
+    )
+
+
+def _unshifted(part: NDArray[Any]) -> NDArray[np.uint8]:
+    return part if part.dtype == np.uint8 else (part.astype(np.int16) + 128).astype(np.uint8)
+
+
 def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] | None) -> Iterator[Block]:
     named = iter(rows) if rows is not None else ((b"%d" % place, ()) for place in range(len(array)))
     for start in range(0, len(array), STRINGS):
@@ -95,7 +116,7 @@ def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] |
             count = start + len(listed)
             raise CodesError(f"{path}: {len(array)} codes, but the list has {count} paths; list one for each")
         try:
-            codes = part if packed else pack(part)
+            codes = _unshifted(part) if packed else pack(part)
         except ValueError:
             raise CodesError(f"{path}: rows {start} to {start + len(part) - 1}: not a number") from None
         yield Block(codes, [name for name, _ in listed], [labels for _, labels in listed])

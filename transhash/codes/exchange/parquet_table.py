@@ -26,8 +26,11 @@ _MAX_THRIFT = 1 << 24  # bytes and entries of the file's own description
 _MOST_EXPANDED = 1 << 14  # bytes of codes for each byte of the file
 
 
-def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
+def write(file: CodesFile, target: Path, on_rows: Progress, words: bool = False) -> None:
     """Write path, labels, code, embedding, size and mtime: those that there are.
+
+    With `words`, there are also id, the position in the file, and word0, word1, …: the code as unsigned numbers of 64
+    bits, filled up with zeros.
 
     Paths are strings, or binary if one is not UTF-8. Raises CodesError if pyarrow is not installed, OSError if the
     file cannot be written.
@@ -46,6 +49,8 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
     fields += [("labels", pa.list_(pa.string()))] if file.labels else []
     fields += [("embedding", pa.list_(pa.float16(), file.embeddings))] if file.embeddings else []
     fields += [("size", pa.int64()), ("mtime", pa.int64())] if file.stats else []
+    numbers = -(-model.bits // 64) if words else 0
+    fields += [("id", pa.int64()), *((f"word{place}", pa.uint64()) for place in range(numbers))] if words else []
     schema = pa.schema([pa.field(*field) for field in fields], {_KEY: json.dumps(said).encode()})
     with (
         files.replacing(target) as temporary,
@@ -53,7 +58,8 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
         parquet.ParquetWriter(out, schema) as rows,
     ):
         for start, block in file.blocks():
-            rows.write_batch(pa.record_batch(_columns(pa, block, text), schema=schema))
+            more = [pa.array(range(start, start + len(block)), pa.int64()), *_words(block.packed)] if words else []
+            rows.write_batch(pa.record_batch([*_columns(pa, block, text), *more], schema=schema))
             on_rows(start + len(block), len(file))
 
 
@@ -184,6 +190,14 @@ def _columns(pa: Any, block: Codes, text: bool) -> list[Any]:
         if values is not None:
             columns.append(pa.array(values, mask=values == UNKNOWN))
     return columns
+
+
+def _words(packed: NDArray[np.uint8]) -> list[NDArray[np.uint64]]:
+    """Return codes (n, bits/8) as columns of numbers (n,), the first bit the highest."""
+    count, width = packed.shape
+    filled = np.zeros((count, -(-width // 8) * 8), np.uint8)
+    filled[:, :width] = packed
+    return [column.astype(np.uint64) for column in filled.view(">u8").T]
 
 
 def _said(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes | None]:
