@@ -10,7 +10,7 @@ from transhash.errors import TransHashError
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads that spin steal time where cores are shared
 
 _SUITES = ("accuracy", "encode", "public", "scaling", "search", "training")
-_MORE = ("busy", "copies", "duplicates", "gpu", "memory", "report", "rerank", "scan", "types")
+_MORE = ("busy", "copies", "duplicates", "gpu", "memory", "report", "rerank", "scan", "serve", "types")
 
 
 class _Lazy(click.Group):
