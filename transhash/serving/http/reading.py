@@ -1,8 +1,7 @@
 """Read what a request carries: parameters, a JSON body, or an image; within limits, and never onto the disk."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ _SEVERAL = 64
 _HELD = 1 << 29  # bytes of all uploads at a time
 
 Body = TypeVar("Body")
+T = TypeVar("T")
 
 
 class _Memory(MultiPartParser):
@@ -75,8 +75,7 @@ async def document(request: Request, kind: type[Body]) -> Body:
     """Read a JSON body. Raises Problem if it is not as documented."""
     if media_type(request) != "application/json":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON, with Content-Type: application/json")
-    data = b"".join([chunk async for chunk in _limited(request, MAX_JSON)])
-    return parsed(data, kind)
+    return parsed(await _in_time(_joined(_limited(request, MAX_JSON))), kind)
 
 
 def parsed(data: bytes | str, kind: type[Body]) -> Body:
@@ -120,7 +119,8 @@ class Uploads:
 
 async def _parts(request: Request, stream: Any) -> tuple[bytes, str]:
     try:
-        form = await _Memory(request.headers, stream, max_files=2, max_fields=2, max_part_size=_ENVELOPE).parse()
+        parser = _Memory(request.headers, stream, max_files=2, max_fields=2, max_part_size=_ENVELOPE)
+        form = await _in_time(parser.parse())
     except (MultiPartException, KeyError) as error:
         raise bad_request(f"the body is not as documented: {getattr(error, 'message', error)}") from None
     try:
@@ -135,19 +135,28 @@ async def _parts(request: Request, stream: Any) -> tuple[bytes, str]:
 
 
 async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    """Yield the body as it arrives. Raises Problem if it is too large or takes too long."""
+    """Yield the body as it arrives. Raises Problem if it is too large."""
     too_large = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {most:,} bytes")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most:
         raise too_large
-    size, deadline = 0, time.monotonic() + BODY_SECONDS
-    stream = request.stream()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise too_large
+        yield chunk
+
+
+async def _joined(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+async def _in_time(reading: Awaitable[T]) -> T:
+    """Wait for a body. Raises Problem if it takes too long, or the client goes away."""
     try:
-        while chunk := await asyncio.wait_for(anext(stream, b""), deadline - time.monotonic()):
-            size += len(chunk)
-            if size > most:
-                raise too_large
-            yield chunk
+        async with asyncio.timeout(BODY_SECONDS):
+            return await reading
     except TimeoutError:
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body took more than {BODY_SECONDS:.0f} seconds") from None
     except ClientDisconnect:

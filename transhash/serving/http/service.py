@@ -83,4 +83,5 @@ def _digest(text: str) -> bytes:
 
 async def result(future: "Future[T]") -> T:
     """Wait for an answer of the engine without blocking others. Raises TimeoutError if it takes too long."""
-    return await asyncio.wait_for(asyncio.wrap_future(future), ANSWER_SECONDS)
+    async with asyncio.timeout(ANSWER_SECONDS):
+        return await asyncio.wrap_future(future)
