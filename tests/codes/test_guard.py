@@ -91,6 +91,13 @@ def test_going_on_is_none(file, monkeypatch):
     assert guarded(slowly, file) == "done"
 
 
+def test_waiting_for_a_processor_does_not_count(file, monkeypatch):
+    """As on a machine that is so busy that the child gets none for longer than a sound file takes."""
+    monkeypatch.setattr(guard, "PATIENCE", 0.5)
+    monkeypatch.setattr(guard, "_queued", lambda process: time.monotonic())
+    assert guarded(lambda report: time.sleep(1.5) or "done", file) == "done"
+
+
 def test_memory_is_limited(file):
     with pytest.raises(CodesError, match="asks for more memory"):
         guarded(lambda report: len(np.ones(1 << 28)), file)

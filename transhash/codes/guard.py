@@ -53,7 +53,7 @@ def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _ROO
     patience = PATIENCE + size / _RATE
     child, pipe = _start(task, path, size, patience, room)
     try:
-        for kind, value in _messages(pipe, patience):
+        for kind, value in _messages(pipe, child, patience):
             if kind == "rows":
                 on_rows(*value)
             elif kind == "answer":
@@ -105,16 +105,22 @@ def _above_standard(handle: int) -> int:
     return moved
 
 
-def _messages(pipe: int, patience: float) -> Iterator[tuple[str, Any]]:
-    """Yield the messages of the child until it ends or is silent for too long."""
+def _messages(pipe: int, child: int, patience: float) -> Iterator[tuple[str, Any]]:
+    """Yield the messages of the child until it ends or is silent for too long.
+
+    Time in which the child waits for a processor does not count: on a busy machine that may be most of it.
+    """
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     rest = b""
     left = patience
     while left > 0:
-        since = time.monotonic()
-        data = os.read(pipe, 1 << 16) if poll.poll(left * 1000) else b""
-        left -= time.monotonic() - since
+        since, queued = time.monotonic(), _queued(child)
+        ready = poll.poll(left * 1000)
+        left -= time.monotonic() - since - (_queued(child) - queued)
+        if not ready:
+            continue
+        data = os.read(pipe, 1 << 16)
         if not data:
             return
         *lines, rest = (rest + data).split(b"\n")
@@ -123,11 +129,18 @@ def _messages(pipe: int, patience: float) -> Iterator[tuple[str, Any]]:
         left = min(patience, left + len(lines) * _STEP)
 
 
+def _queued(process: int) -> float:
+    """Return the seconds that a process has waited for a processor, where the system tells (Linux); else 0."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{process}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[1]) / 1e9
+    return 0.0
+
+
 def _serve(task: Task, path: Path, size: int, patience: float, room: int, pipe: int) -> NoReturn:
     """Run the task in the child and exit without the parent's cleanup."""
 
     def say(kind: str, value: Any) -> None:
-        signal.alarm(int(2 * patience) + 1)  # in case no parent is left to end this process
+        signal.alarm(int(20 * patience) + 1)  # in case no parent is left to end this process
         os.write(pipe, json.dumps((kind, value)).encode() + b"\n")
 
     try:
