@@ -1,5 +1,6 @@
 """`th demo`."""
 
+import os
 import shlex
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def demo(output: Path) -> None:
     Takes about two minutes of processor time and downloads nothing. It prints every command that it runs, so you can
     repeat it. After Ctrl-C, th demo resumes where it stopped.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a network this small, threads mostly wait for one another
     from transhash import demo
 
     started = time.perf_counter()

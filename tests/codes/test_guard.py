@@ -95,7 +95,12 @@ def test_waiting_for_a_processor_does_not_count(file, monkeypatch):
     """As on a machine that is so busy that the child gets none for longer than a sound file takes."""
     monkeypatch.setattr(guard, "PATIENCE", 0.5)
     monkeypatch.setattr(guard, "_queued", lambda process: time.monotonic())
-    assert guarded(lambda report: time.sleep(1.5) or "done", file) == "done"
+
+    def sleep(report):
+        time.sleep(1.5)
+        return "done"
+
+    assert guarded(sleep, file) == "done"
 
 
 def test_memory_is_limited(file):
