@@ -36,7 +36,7 @@ def codes_at(*distances, model=MODEL):
 def test_a_larger_collection_is_stricter(one, other):
     small, large = (Verdicts.of(Rarity(128, 36, 20, 4), count) for count in sorted((one, other)))
     assert large.copy <= small.copy <= 20
-    assert large.likely <= small.likely <= 36
+    assert large.likely <= small.likely <= 30
     assert large.copy <= large.likely
     said = [small.verdict(distance) for distance in range(129)]
     assert said == sorted(said, key=VERDICTS.index)
@@ -101,7 +101,7 @@ def test_the_command_says_which_matches_are_copies(th_inside, tmp_path):
     assert "verdict" in table
     assert "likely" in table
     assert "60.png" not in table
-    assert "no copy: no image is within 36 bits" in th_inside(*ask, tmp_path / "far.h5").stdout
+    assert "no copy: no image is within 30 bits" in th_inside(*ask, tmp_path / "far.h5").stdout
     document = json.loads(th_inside(*ask, tmp_path / "near.h5", "-k", 3, "--json").stdout)
     assert [match["verdict"] for match in document["queries"][0]["matches"]] == ["copy", "likely", "unrelated"]
     assert (document["k"], document["radius"]) == (3, None)

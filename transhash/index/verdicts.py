@@ -5,9 +5,8 @@ from typing import Self
 
 from ..hashers.rarity import Rarity
 
-_COPY = 1e-2  # unrelated images expected as near as a copy
-_RAREST = 1e-6  # share of the pairs of unrelated images, in a small collection
-_LIKELY = 1.0  # unrelated images expected as near as a likely copy
+_COPY = 1e-3, 1e-6  # unrelated images that a query may meet as near as this; share of all pairs of unrelated images
+_LIKELY = 1e-1, 1e-4
 
 VERDICTS = ("copy", "likely", "unrelated")
 
@@ -17,9 +16,9 @@ class Verdicts:
     """Distances that separate copies from unrelated images in a collection of one size.
 
     Attributes:
-        copy: largest distance of a ``copy``: at most one pair of unrelated images in 10⁶ is as near, and a query
-            meets one in fewer than a hundredth of the cases.
-        likely: largest distance of a ``likely`` copy: less than one unrelated image is expected as near.
+        copy: largest distance of a ``copy``: fewer than one query in a thousand meets an unrelated image as near, and
+            at most one pair of unrelated images in 10⁶ is.
+        likely: largest distance of a ``likely`` copy: fewer than one query in ten, and one pair in 10⁴.
     """
 
     copy: int
@@ -29,7 +28,7 @@ class Verdicts:
     def of(cls, rarity: Rarity, count: int) -> Self:
         """Return the distances for a collection of `count` images."""
         images = max(1, count)
-        return cls(rarity.radius(min(_RAREST, _COPY / images)), rarity.radius(_LIKELY / images))
+        return cls(*(rarity.radius(min(share, met / images)) for met, share in (_COPY, _LIKELY)))
 
     def verdict(self, distance: int) -> str:
         """Return one of `VERDICTS`."""
