@@ -123,9 +123,14 @@ class Duplicates(Sequence[Cluster]):
 
         tiles = [
             [
-                Tile(path, distance, role=role, size=size)
-                for path, distance, role, size in zip(
-                    cluster.paths, cluster.distances.tolist(), cluster.roles, cluster.sizes.tolist(), strict=True
+                Tile(path, distance, role=role, size=size, verdict=verdict)
+                for path, distance, role, size, verdict in zip(
+                    cluster.paths,
+                    cluster.distances.tolist(),
+                    cluster.roles,
+                    cluster.sizes.tolist(),
+                    cluster.verdicts,
+                    strict=True,
                 )
             ]
             for cluster in self

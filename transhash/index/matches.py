@@ -174,7 +174,7 @@ class Matches:
         from ..report.gallery import MOST, Tile, write_matches  # loads Pillow and Jinja
 
         found = [
-            [Tile(match.path, match.distance, match.labels) for match in self[query]]
+            [Tile(match.path, match.distance, match.labels, verdict=match.verdict) for match in self[query]]
             for query in range(min(len(self), MOST))
         ]
         write_matches(Path(path), self.queries, found)

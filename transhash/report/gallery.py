@@ -38,6 +38,7 @@ class Tile:
         distance: bits in which its code differs from the query's, or from the first image's of its cluster.
         labels: its labels.
         role: what it is in its cluster; empty for a match.
+        verdict: what the distance says, as `transhash.Match.verdict`.
         size: bytes of the file; -1 if not known.
     """
 
@@ -46,6 +47,12 @@ class Tile:
     labels: tuple[str, ...] = ()
     role: str = ""
     size: int = -1
+    verdict: str | None = None
+
+    @property
+    def word(self) -> str:
+        """The verdict in words; empty if there is none."""
+        return {None: "", "likely": "likely copy"}.get(self.verdict, self.verdict or "")
 
     @property
     def name(self) -> str:
