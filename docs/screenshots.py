@@ -33,7 +33,8 @@ def collect(root: Path) -> None:
         stem = name.split(".")[0]
         image.save(root / ("textures" if name in GROUND else "pictures") / f"{stem}.jpg", quality=92)
         width, height = image.size
-        for place, (x, y) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1)), start=1):
+        corners = ((0, 0), (1, 0), (0, 1), (1, 1)) if name in NAMES[:4] else ()
+        for place, (x, y) in enumerate(corners, start=1):
             box = x * width // 2, y * height // 2, (1 + x) * width // 2, (1 + y) * height // 2
             image.crop(box).save(root / "details" / f"{stem} {place}.jpg", quality=90)
         if name in NAMES[:4]:
@@ -59,7 +60,7 @@ def main() -> None:
     """Build a collection, serve it and take the screenshots."""
     folder = Path(tempfile.mkdtemp())
     collect(folder / "photos")
-    transhash.build_index(transhash.encode(folder / "photos", "phash"), folder / "photos.index")
+    transhash.build_index(transhash.encode(folder / "photos", "copy"), folder / "photos.index")
     command = [Path(sys.executable).with_name("th"), "serve", folder / "photos.index", "--port", "0"]
     server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     assert server.stderr
@@ -74,7 +75,7 @@ def main() -> None:
         page.locator(".card .over").first.click()
         page.get_by_role("button", name="Zoom in").click(click_count=3)
         take(page, "page-compare.jpg")
-        page.goto("/?view=duplicates")
+        page.goto("/?view=duplicates&radius=8")
         page.locator(".member").first.wait_for()
         take(page, "page-duplicates.jpg")
         phone = browser.new_context(base_url=found[0], color_scheme="dark", **PHONE).new_page()

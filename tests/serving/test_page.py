@@ -413,7 +413,7 @@ def test_rules_of_keeping(tab):
     page.wait_for_url("**keep=path*")
     page.locator(".member").first.wait_for()
     assert {path.split("/")[0] for path in chosen(tab)} == {"sea", "copies"}
-    page.get_by_role("combobox", name="Never remove from a folder").fill("copies/")
+    page.get_by_role("combobox", name="Protect a folder").fill("copies/")
     page.get_by_role("option", name="all of copies/").click()
     page.wait_for_url("**reference=copies*")
     page.locator(".member").first.wait_for()

@@ -12,7 +12,8 @@ export function ask(onImage) {
     h("div", { class: "buttons" },
       h("label", { class: "button primary", for: "choose" }, icon("image"), "Choose an image"), files,
       h("label", { class: "button camera", for: "camera" }, icon("camera"), "Take a photo"), camera),
-    h("p", { class: "hint" }, h("span", { class: "fine" }, "Drop or paste one anywhere on the page. "), "Every image below is a start, too."));
+    h("p", { class: "hint mouse" }, "Drop or paste one anywhere on the page, or start from any image below."),
+    h("p", { class: "hint touch" }, "Or start from any image below."));
 }
 
 /** Make a file input, hidden from view but not from the keyboard, for the label that is drawn as a button. */

@@ -32,7 +32,7 @@ export function iconButton(name, label, onclick, attributes = {}) {
 
 /** Return a path that breaks between its parts. */
 export function pathOf(text) {
-  const parts = text.split(/(?<=[/_\-. ])/);
+  const parts = text.split(/(?<=[/_\- ])/);
   return h("span", { class: "path", title: text }, parts.flatMap((part) => [part, document.createElement("wbr")]));
 }
 

@@ -4,7 +4,7 @@ import { getWhenDone } from "./api.js";
 import { Choice } from "./choice.js";
 import { drawCluster } from "./clusters.js";
 import { h, icon } from "./dom.js";
-import { bits, count, plural, size } from "./format.js";
+import { bits, plural, size } from "./format.js";
 import { grid, notice } from "./grid.js";
 import { review } from "./review.js";
 import { change } from "./router.js";
@@ -82,6 +82,6 @@ function remarksOn(totals) {
   if (totals.changed) parts.push(`${plural(totals.changed, "file")} changed since encoding`);
   if (totals.missing) parts.push(`${plural(totals.missing, "file")} ${totals.missing === 1 ? "is" : "are"} gone`);
   const files = parts.length ? `${parts.join(", ")}: neither kept nor removed. th encode --sync brings the codes up to date. ` : "";
-  const chained = totals.chained ? `${count(totals.chained)} more are linked to a cluster only through others and stay; a smaller radius separates them.` : "";
+  const chained = totals.chained ? `${plural(totals.chained, "image")} linked to a cluster only through others ${totals.chained === 1 ? "stays" : "stay"}; a smaller radius separates them.` : "";
   return `${files}${chained}`.trim();
 }

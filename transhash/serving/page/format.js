@@ -16,7 +16,7 @@ export function size(bytes) {
 }
 
 export function pixels(file) {
-  return file.width && file.height ? `${count(file.width)} × ${count(file.height)}` : null;
+  return file.width && file.height ? `${file.width} × ${file.height}` : null;
 }
 
 /** Return the day of a time in seconds since 1970, as 2026-11-27. */

@@ -8,7 +8,7 @@ import { radius } from "./radius.js";
 import { change } from "./router.js";
 
 const KEEP = { largest: "the largest file", oldest: "the oldest file", path: "the first path" };
-const FOLDERS = { prefer: ["Prefer a folder", "prefer "], reference: ["Never remove from a folder", "never from "] };
+const FOLDERS = { prefer: ["Prefer a folder", "prefer "], reference: ["Protect a folder", "protect "] };
 
 /** Return the controls for a view of duplicates. */
 export function rules(state, index) {
