@@ -18,7 +18,7 @@ from .service import Service
 
 async def indexes(service: Service, request: Request) -> Response:
     """List the indexes and what the server allows."""
-    described = [_described(served) for served in service.engine.indexes.values()]
+    described = [await service.work(_described, served) for served in service.engine.indexes.values()]
     return answer(
         Indexes(described, service.allow_trash, MAX_BYTES, MAX_K, list(SIZES), __version__),
     )
