@@ -2,12 +2,15 @@
 
 import os
 import shlex
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options, render
+
+if TYPE_CHECKING:
+    from transhash.demo.prepared import Demo
 
 _WRAP = 85  # characters after which a command continues on the next line
 
@@ -32,29 +35,25 @@ def demo(output: Path) -> None:
     repeat it. After Ctrl-C, th demo resumes where it stopped.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a network this small, threads mostly wait for one another
-    from transhash import demo
+    import transhash
 
-    started = time.perf_counter()
-    prepared = demo.make_demo(output)
-    render.note(f"{output}: resuming" if prepared.resumed else f"wrote the digits to {prepared.images}")
-    for arguments in prepared.commands():
-        _run(arguments)
+    found = transhash.make_demo(output, run=_run, on_prepared=_prepared, on_compare=_comparing)
+    from transhash.demo.comparison import BYTES, SCORE
 
-    from transhash.demo import comparison
-
-    render.note("comparing with float embeddings and a perceptual hash")
-    table = comparison.write(prepared, time.perf_counter() - started)
     render.line()
-    render.table(
-        ("method", comparison.BYTES, comparison.SCORE),
-        [
-            (row.method, int(row.values[comparison.BYTES].value), f"{row.values[comparison.SCORE].value:.4f}")
-            for row in table
-        ],
-    )
+    rows = [(row.method, int(row.values[BYTES].value), f"{row.values[SCORE].value:.4f}") for row in found.table]
+    render.table(("method", BYTES, SCORE), rows)
     render.line()
     render.line("You can also run the commands above yourself. The report, with pictures:")
-    render.line(str(prepared.report.absolute()))
+    render.line(str(found.report.absolute()))
+
+
+def _prepared(demo: "Demo") -> None:
+    render.note(f"{demo.folder}: resuming" if demo.resumed else f"wrote the digits to {demo.images}")
+
+
+def _comparing() -> None:
+    render.note("comparing with float embeddings and a perceptual hash")
 
 
 def _run(arguments: list[str]) -> None:

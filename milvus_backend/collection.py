@@ -19,6 +19,7 @@ from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter, checked_ids
 from transhash.index.rows import Added, Changes, Row
 from transhash.results import Nearest, Within
+from transhash.system.arguments import checked
 from transhash.system.progress import Progress, silent
 
 from . import changing, expressions, selecting
@@ -51,6 +52,7 @@ class MilvusCollection(contract.Server):
         self.model = ledger.contents.model
 
     @classmethod
+    @checked
     def open(cls, location: str, consistency: str = "Strong") -> Self:
         """Open a collection that `build` made.
 
@@ -75,6 +77,7 @@ class MilvusCollection(contract.Server):
         return cls(ledger)
 
     @classmethod
+    @checked
     def build(
         cls,
         codes: Path,
@@ -150,6 +153,7 @@ class MilvusCollection(contract.Server):
                 raise SelectionError(f"id {id}: not in the collection; it was removed, or never existed")
         return [found[id] for id in numbers.tolist()]
 
+    @checked
     def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
         """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
         condition = self._any(where)
@@ -165,6 +169,7 @@ class MilvusCollection(contract.Server):
         codes = stored.codes(packed, paths, labels, self.model, self._root)
         return np.array([row["id"] for row in found], np.int64), codes
 
+    @checked
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
@@ -176,15 +181,18 @@ class MilvusCollection(contract.Server):
                 done.append(changing.add(self._ledger, file, replace, progress))
         return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
 
+    @checked
     def remove(self, where: Filter | Sequence[Filter]) -> int:
         """Remove the rows that pass at least one of the filters, and return how many."""
         return changing.remove(self._ledger, self._any(where))
 
+    @checked
     def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
         """Make the collection hold exactly the rows of `codes`; equal rows keep their ids."""
         with kinds.as_file(kinds.codes_input(codes)) as file:
             return changing.sync(self._ledger, file, progress)
 
+    @checked
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
         """Read every row; yield a line for a load that has not ended, and for each faulty row."""
         self._ledger.refresh()

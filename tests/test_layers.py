@@ -215,3 +215,32 @@ def test_one_module_prints():
             printing = {"print", "echo", "secho"}
             used = {getattr(call, "id", getattr(call, "attr", "")) for call in calls}
             assert not used & printing, path
+
+
+LONGEST = 60  # lines of a function, without its decorators and docstring
+
+
+@pytest.mark.parametrize("package", ["transhash", "faiss_backend", "milvus_backend", "cli"])
+def test_functions_are_short(package):
+    for path in sources(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0]
+                described = ast.get_docstring(node) is not None
+                docstring = first.end_lineno - first.lineno + 1 if described else 0
+                assert node.end_lineno - node.lineno + 1 - docstring <= LONGEST, f"{path}: {node.name}"
+
+
+def test_every_public_name_has_a_home():
+    import transhash
+    from transhash import _HOMES
+
+    assert sorted(_HOMES) == sorted(transhash.__all__)
+    tree = ast.parse((ROOT / "transhash" / "__init__.py").read_text(encoding="utf-8"))
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    seen = {alias.name: node.module for node in typed.body for alias in node.names}
+    assert seen == _HOMES
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    assert {
+        line.removeprefix("::: transhash.") for line in reference.splitlines() if line[:3] == ":::"
+    } == seen.keys()

@@ -18,7 +18,7 @@ if os.name != "posix":
     raise ImportError("TransHash runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux (WSL)")
 
 if TYPE_CHECKING:
-    from .codes import Codes, read_codes, truncate, truncate_codes, write_codes
+    from .codes import Codes, ModelRef, Records, read_codes, truncate, truncate_codes, write_codes
     from .codes.describing import describe_codes
     from .codes.exchange import export_codes
     from .codes.merging import merge_codes
@@ -57,7 +57,9 @@ _HOMES = {
     "Index": "index.index",
     "Match": "index.matches",
     "Matches": "index.matches",
+    "ModelRef": "codes",
     "Preset": "training.presets",
+    "Records": "codes",
     "StepResult": "training.watcher",
     "TrainConfig": "training.config",
     "TransHashError": "errors",
@@ -107,7 +109,9 @@ __all__ = [
     "Index",
     "Match",
     "Matches",
+    "ModelRef",
     "Preset",
+    "Records",
     "StepResult",
     "TrainConfig",
     "TransHashError",

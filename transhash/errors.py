@@ -10,6 +10,7 @@
     ├── BackendError     a backend is missing, broken or cannot do what was asked
     ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
     ├── SelectionError   a filter, path or id names nothing in an index
+    │   └── PositionError    there is no query or row of that number; also an IndexError
     ├── MismatchError    codes of different models or widths were put together
     ├── ResultsError     a results file is damaged or foreign
     ├── ServingError     a service cannot start, or cannot take a request now
@@ -62,6 +63,10 @@ class IndexFolderError(TransHashError):
 
 class SelectionError(TransHashError):
     """A filter, path or id names nothing in an index."""
+
+
+class PositionError(SelectionError, IndexError):
+    """There is no query or row of that number. It is an IndexError, too, as sequences raise."""
 
 
 class MismatchError(TransHashError):

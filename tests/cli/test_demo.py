@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from transhash_cli.group import cli
 
-import transhash.demo
-from transhash.errors import OutputError
+from transhash.demo import in_a_process, prepared
+from transhash.errors import OutputError, TransHashError
 
 pytestmark = pytest.mark.slow
 
@@ -22,10 +22,10 @@ def short():
     """A training of 3 epochs of a lighter network, which ranks better than a perceptual hash."""
     patch = pytest.MonkeyPatch()
     quick = {"epochs 25": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 8 --groups 0"}
-    training = transhash.demo._TRAINING
+    training = prepared._TRAINING
     for slow, fast in quick.items():
         training = training.replace(slow, fast)
-    patch.setattr(transhash.demo, "_TRAINING", training)
+    patch.setattr(prepared, "_TRAINING", training)
     yield
     patch.undo()
 
@@ -104,27 +104,34 @@ def test_the_index_says_what_it_holds(run, monkeypatch):
 
 def test_an_interrupted_demo_resumes(run, tmp_path):
     """What was trained is kept; an earlier demo with other settings is not."""
-    demo = transhash.demo.make_demo(tmp_path / "d")
+    demo = prepared.prepare(tmp_path / "d")
     assert not demo.resumed
     assert demo.commands()[0][0] == "train"
-    assert transhash.demo.make_demo(tmp_path / "d").resumed
+    assert prepared.prepare(tmp_path / "d").resumed
     demo.hasher.write_bytes((run[0] / "th-demo" / "hasher.safetensors").read_bytes())
-    demo = transhash.demo.make_demo(tmp_path / "d")
+    demo = prepared.prepare(tmp_path / "d")
     assert [command[0] for command in demo.commands()] == ["encode", "encode", "index", "index", "query", "eval"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transhash.demo, "_TRAINING", "--epochs 4")
-        assert not transhash.demo.make_demo(tmp_path / "d").resumed
+        patch.setattr(prepared, "_TRAINING", "--epochs 4")
+        assert not prepared.prepare(tmp_path / "d").resumed
     assert not demo.hasher.exists()
 
 
 def test_a_completed_demo_starts_again_and_other_folders_are_left_alone(short, tmp_path):
-    demo = transhash.demo.make_demo(tmp_path / "d")
+    demo = prepared.prepare(tmp_path / "d")
     demo.report.write_text("<!doctype html>\n<!-- a report of TransHash -->\n")
     (demo.folder / "stale").touch()
-    assert not transhash.demo.make_demo(tmp_path / "d").resumed
+    assert not prepared.prepare(tmp_path / "d").resumed
     assert not (demo.folder / "stale").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "mine.txt").write_text("keep")
     with pytest.raises(OutputError, match="exists and is not a folder made by th demo"):
-        transhash.demo.make_demo(tmp_path / "mine")
+        prepared.prepare(tmp_path / "mine")
     assert (tmp_path / "mine" / "mine.txt").read_text() == "keep"
+
+
+def test_commands_run_in_processes_by_default(capfd):
+    in_a_process(["--version"])
+    assert "th, version" in capfd.readouterr().out
+    with pytest.raises(TransHashError, match="th nonsense ended with exit code 2"):
+        in_a_process(["nonsense"])

@@ -20,7 +20,7 @@ from transhash.codes import (
     write_codes,
     writer,
 )
-from transhash.errors import CodesError
+from transhash.errors import CodesError, MismatchError
 
 from .rows import EVERYTHING, MODEL, Kind, append, kinds, many, read, rows, seen, write
 
@@ -242,14 +242,14 @@ def test_wide_embeddings_and_many_labels(tmp_path):
         ({"paths": [b"x" * 65537]}, CodesError),
         ({"labels": [("y" * 65537,)]}, CodesError),
         ({"labels": [("a", "b")]}, ValueError),
-        ({"labels": [("a",), ("b",)]}, ValueError),
-        ({"codes": np.zeros((1, 9), np.uint8)}, ValueError),
-        ({"codes": np.zeros((1, 8), np.int8)}, ValueError),
-        ({"codes": np.zeros((2, 8), np.uint8)}, ValueError),
+        ({"labels": [("a",), ("b",)]}, MismatchError),
+        ({"codes": np.zeros((1, 9), np.uint8)}, MismatchError),
+        ({"codes": np.zeros((1, 8), np.int8)}, MismatchError),
+        ({"codes": np.zeros((2, 8), np.uint8)}, MismatchError),
         ({"embeddings": None}, ValueError),
         ({"embeddings": np.zeros((1, 2))}, ValueError),
-        ({"sizes": np.zeros(2, np.int64)}, ValueError),
-        ({"mtimes": np.zeros((1, 1), np.int64)}, ValueError),
+        ({"sizes": np.zeros(2, np.int64)}, MismatchError),
+        ({"mtimes": np.zeros((1, 1), np.int64)}, MismatchError),
     ],
 )
 def test_rows_that_do_not_fit_change_nothing(tmp_path, arguments, error):

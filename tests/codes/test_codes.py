@@ -21,7 +21,7 @@ from transhash.codes import (
     write_codes,
     write_records,
 )
-from transhash.errors import CodesError, OutputError
+from transhash.errors import CodesError, MismatchError, OutputError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "codes-v0.h5"
 MODEL = ModelRef("phash", "phash-dct-64", 64)
@@ -173,7 +173,7 @@ def test_never_replaces_somebody_elses_hdf5(tmp_path):
 
 
 def test_rows_and_paths_must_agree(tmp_path):
-    with pytest.raises(ValueError, match="every row"), CodesWriter.create(tmp_path / "c.h5", MODEL) as writer:
+    with pytest.raises(MismatchError, match="packed is"), CodesWriter.create(tmp_path / "c.h5", MODEL) as writer:
         writer.append(np.zeros((2, 8), np.uint8), [b"one"])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..system.arguments import checked
 from .header import Header
 from .reader import CodesFile, open_codes
 
@@ -39,6 +40,7 @@ class Description:
         return f"<Description: {self.rows} codes of {self.header.model.bits} bits by {self.header.model.name!r}>"
 
 
+@checked
 def describe_codes(path: str | Path) -> Description:
     """Describe the contents of a codes file.
 

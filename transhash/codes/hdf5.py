@@ -38,6 +38,8 @@ def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, D
 
 def check_file(path: Path) -> None:
     """Raise CodesError if there is no such file, or OSError if it cannot be read: HDF5's own messages are unclear."""
+    if path.is_dir():
+        raise CodesError(f"{path}: a folder, not a codes file; make one with: th encode IMAGES -o codes.h5")
     if not path.is_file():
         raise CodesError(f"{path}: no such file; make one with: th encode IMAGES -o {path.name}")
     with path.open("rb"):

@@ -49,6 +49,8 @@ def check(model: ModelRef, root: bytes, share: str) -> None:
     if len(root) > MAX_ROOT:
         raise ValueError(f"a root of {len(root):,} bytes: a codes file holds {MAX_ROOT:,}")
     for name, text in (("model", model.name), ("digest", model.digest), ("preprocessing", model.preprocessing)):
+        if "\0" in text:
+            raise ValueError(f"the {name} contains a null character")
         if len(text) > _MAX_TEXT:
             raise ValueError(f"a {name} of {len(text):,} characters: a codes file holds {_MAX_TEXT:,}")
     found = _SHARE.fullmatch(share)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CodesError
+from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 from . import keys
@@ -72,6 +73,7 @@ def merge(
         return _write(writer, inputs, sum(part.rows for part in parts), root is None, all_skipped, on_rows)
 
 
+@checked
 def merge_codes(
     inputs: Sequence[str | Path], output: str | Path, *, partial: bool = False, on_rows: Progress = silent
 ) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import CodesError, OutputError, one_line
 from ..packing import BIT_ORDER
 from ..system import files, memory
+from ..system.arguments import checked
 from ..system.progress import Progress, silent
 from . import hdf5, header
 from .checksums import SIZE, LabelSums, Streams, file_digest
@@ -264,6 +265,7 @@ def open_codes(
         file.close()
 
 
+@checked
 def read_codes(path: str | Path, *, embeddings: bool = False, trusted: bool = False) -> Codes:
     """Read a codes file: codes, labels, sizes and times into memory, paths as they are asked for.
 

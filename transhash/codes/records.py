@@ -3,10 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import MismatchError, PositionError
+from ..system.arguments import check_fields, checked
 from .strings import StringTable
 
 NO_LABEL = -1
@@ -35,6 +38,10 @@ class ModelRef:
     bits: int
     preprocessing: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the types of the fields."""
+        check_fields(self)
+
     def __repr__(self) -> str:
         """Describe the model in one line, with the beginning of its digest."""
         return f"<ModelRef {self.name!r}: {self.bits} bits, digest {self.digest[:12]}>"
@@ -61,6 +68,22 @@ class Records:
     sizes: NDArray[np.int64] | None = None
     mtimes: NDArray[np.int64] | None = None
 
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        if isinstance(self.paths, str | bytes) or not isinstance(self.paths, Sequence | StringTable):
+            raise TypeError(f"paths is a list of paths as bytes; not {type(self.paths).__name__}")
+        if not isinstance(self.paths, StringTable) and not all(isinstance(path, bytes) for path in self.paths[:1]):
+            raise TypeError(f"paths are bytes, as os.fsencode returns them; not {type(self.paths[0]).__name__}")
+        if not isinstance(self.root, bytes):
+            raise TypeError(f"root is a folder as bytes; not {type(self.root).__name__}")
+        if not isinstance(self.label_names, tuple) or not all(isinstance(name, str) for name in self.label_names):
+            raise TypeError(f"label_names is a tuple of texts; not {type(self.label_names).__name__}")
+        if self.labels is not None:
+            _check_array("labels", self.labels, np.int32, (len(self), None)[: np.ndim(self.labels)])
+        for name in ("sizes", "mtimes"):
+            if getattr(self, name) is not None:
+                _check_array(name, getattr(self, name), np.int64, (len(self),))
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.paths)
@@ -74,6 +97,7 @@ class Records:
 
     def path(self, row: int) -> str:
         """Return the path of a row as text, as Python's file functions take it."""
+        _check_row(row, len(self))
         return os.fsdecode(os.path.join(self.root, self.paths[row]))
 
     def blocks(self) -> Iterator["Records"]:
@@ -84,6 +108,7 @@ class Records:
 
     def names(self, row: int) -> tuple[str, ...]:
         """Return the labels of a row: zero, one or several."""
+        _check_row(row, len(self))
         if self.labels is None:
             return ()
         return tuple(self.label_names[place] for place in np.atleast_1d(self.labels[row]) if place != NO_LABEL)
@@ -107,6 +132,7 @@ class Records:
         """Yield every path joined to the root, reading a few thousand at a time."""
         return (os.path.join(self.root, path) for path in self.paths)
 
+    @checked
     def join(self, other: "Records") -> "Records":
         """Return these rows followed by those of `other`, in memory, with the labels of both.
 
@@ -129,6 +155,7 @@ class Records:
 
     def take(self, which: Rows) -> "Records":
         """Return the rows of a slice with step 1, or where a mask (n,) is true, in memory."""
+        _check_rows(which, len(self))
         return replace(
             self,
             paths=_taken(self.paths, which),
@@ -177,6 +204,14 @@ class Codes:
     skipped: Sequence[tuple[bytes, str]] = field(default=())
     embeddings: NDArray[np.float16] | None = None
 
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        check_fields(self)
+        count, width = len(self.records), self.model.bits // 8
+        _check_array("packed", self.packed, np.uint8, (count, width))
+        if self.embeddings is not None:
+            _check_array("embeddings", self.embeddings, np.float16, (count, None))
+
     def __len__(self) -> int:
         """Return the number of codes."""
         return len(self.packed)
@@ -185,12 +220,44 @@ class Codes:
         """Describe the codes in one line, without arrays."""
         extra = f", embeddings of {self.embeddings.shape[1]} numbers" if self.embeddings is not None else ""
         extra += f", {len(self.skipped)} skipped" if self.skipped else ""
-        return f"<Codes: {len(self)} codes of {self.model.bits} bits by {self.model.name!r}{extra}>"
+        codes = f"{len(self)} code{'s' * (len(self) != 1)}"
+        return f"<Codes: {codes} of {self.model.bits} bits by {self.model.name!r}{extra}>"
 
     def take(self, which: Rows) -> "Codes":
         """Return the rows of a slice with step 1, or where a mask (n,) is true, in memory, without `skipped`."""
+        _check_rows(which, len(self))
         embeddings = None if self.embeddings is None else self.embeddings[which]
         return Codes(self.packed[which], self.records.take(which), self.model, (), embeddings)
+
+
+def _check_array(name: str, value: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    """Raise TypeError for anything but an array, MismatchError for another dtype or shape; None is any size."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is an array of {dtype.__name__}; not {type(value).__name__}")
+    sizes = zip(shape, value.shape, strict=False)
+    fits = value.ndim == len(shape) and all(size in (None, found) for size, found in sizes)
+    if value.dtype != dtype or not fits:
+        wanted = ", ".join("d" if size is None else str(size) for size in shape)
+        raise MismatchError(f"{name} is {value.dtype} of shape {value.shape}; expected {dtype.__name__} ({wanted})")
+
+
+def _check_rows(which: Rows, count: int) -> None:
+    if not isinstance(which, slice):
+        _check_array("which", which, np.bool_, (count,))
+
+
+def _check_row(row: int, count: int) -> None:
+    if not isinstance(row, int | np.integer) or isinstance(row, bool):
+        raise TypeError(f"row is a whole number; not {type(row).__name__}")
+    if not -count <= row < count:
+        raise PositionError(f"row {row}: there are {count}, numbered from 0")
+
+
+def check_labels(records: Records) -> None:
+    """Raise MismatchError if a label of a row is not a position in the names."""
+    labels, names = records.labels, len(records.label_names)
+    if labels is not None and labels.size and not NO_LABEL <= labels.min() <= labels.max() < names:
+        raise MismatchError(f"labels are positions in the {names} label_names, or -1 for none")
 
 
 def label_columns(labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CodesError
+from ..system.arguments import checked
 from ..system.progress import Progress, silent
 from .reader import open_codes
 from .records import Codes, ModelRef
 from .writer import CodesWriter
 
 
+@checked
 def truncate(codes: Codes, bits: int, *, force: bool = False) -> Codes:
     """Return codes with only the first `bits` bits of each, and unchanged records.
 
@@ -32,6 +34,7 @@ def truncate(codes: Codes, bits: int, *, force: bool = False) -> Codes:
     return replace(codes, packed=np.ascontiguousarray(codes.packed[:, : bits // 8]), model=model)
 
 
+@checked
 def truncate_codes(
     path: str | Path, bits: int, output: str | Path, *, force: bool = False, on_rows: Progress = silent
 ) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CodesError
+from ..system.arguments import checked
 from ..system.progress import Progress, silent
 from . import hdf5
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums
@@ -24,6 +25,7 @@ class Verified:
     digest: str
 
 
+@checked
 def verify_codes(path: str | Path, on_rows: Progress = silent) -> Verified:
     """Read all of a codes file and compare it with its checksums.
 

@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CodesError
+from ..errors import CodesError, MismatchError
 from ..packing import BIT_ORDER
+from ..system.arguments import checked
 from ..system.files import MAX_PATH, display
 from . import hdf5, header
 from .checksums import SEGMENT_ROWS, LabelSums, SegmentSums, Streams, file_digest
@@ -27,6 +28,7 @@ from .records import (
     Codes,
     ModelRef,
     Records,
+    check_labels,
     label_columns,
     label_ids,
 )
@@ -142,13 +144,14 @@ class CodesWriter:
             sizes: (n,) bytes of the image files, -1 unknown; all unknown if not given.
             mtimes: (n,) nanoseconds of their last change, as `sizes`.
 
-        Raises CodesError if a path or a label (of at most 65,536 bytes) is longer; ValueError if these do not fit
-        one another or what `create` was told.
+        Raises CodesError if a path or a label (of at most 65,536 bytes) is longer; MismatchError if these
+        do not fit one another; ValueError if they do not fit what `create` was told.
         """
         with self._whole_or_not():
             ids = label_ids(labels or [()] * len(codes), self._most, self._label_ids)
-            records = Records(paths, b"", ids if self._most else None, (), sizes, mtimes)
-            self._write(Codes(codes, records, self._model, (), embeddings))
+            stats = _array(sizes, np.int64), _array(mtimes, np.int64)
+            records = Records(paths, b"", ids if self._most else None, (), *stats)
+            self._write(Codes(codes, records, self._model, (), _array(embeddings, np.float16)))
 
     def extend(self, rows: Codes) -> None:
         """Append rows in memory, with everything except root and model.
@@ -183,7 +186,7 @@ class CodesWriter:
         """Discard the labels of rows that are rejected."""
         try:
             yield
-        except (CodesError, ValueError):
+        except (CodesError, MismatchError, ValueError):
             while len(self._label_ids) > len(self._label_sums):
                 self._label_ids.popitem()
             raise
@@ -207,10 +210,6 @@ class CodesWriter:
     def _fitted(self, block: Codes) -> Codes:
         """Return rows with exactly the columns that were announced, or raise ValueError."""
         records, count, stats = block.records, len(block), self._sizes is not None
-        if len(records) != count:
-            raise ValueError(f"{count} codes, {len(records)} paths: every row needs one of each")
-        if block.packed.dtype != np.uint8:
-            raise ValueError(f"codes of {block.packed.dtype}: expected uint8")
         if not stats and (records.sizes is not None or records.mtimes is not None):
             raise ValueError("sizes and times were not announced")
         if (block.embeddings is None) != (self._embeddings is None):
@@ -225,11 +224,9 @@ class CodesWriter:
             _known(records.sizes, count) if stats else None,
             _known(records.mtimes, count) if stats else None,
         )
-        vectors = None if block.embeddings is None else np.asarray(block.embeddings, dtype=np.float16)
-        if vectors is not None:
-            _check_shape("embeddings", vectors, (count, self._width))
-        _check_shape("codes", block.packed, (count, self._model.bits // 8))
-        return Codes(block.packed, fitted, self._model, (), vectors)
+        if block.embeddings is not None:
+            _check_shape("embeddings", block.embeddings, (count, self._width))
+        return Codes(block.packed, fitted, self._model, (), block.embeddings)
 
     def _columns(self, labels: NDArray[np.int32] | None, count: int) -> NDArray[np.int32] | None:
         """Return labels as the file has them: (n,) if a row has one at most, else (n, announced)."""
@@ -287,12 +284,14 @@ class CodesWriter:
         )
 
 
+@checked
 def write_codes(path: str | Path, codes: Codes) -> None:
     """Write codes to a file, replacing a codes file that stands there.
 
     Raises CodesError if something else stands there, OSError if the file cannot be written.
     """
     records = codes.records
+    check_labels(records)
     with CodesWriter.create(
         Path(path),
         codes.model,
@@ -328,6 +327,10 @@ def write_records(path: Path, blocks: Iterable[Records]) -> None:
 
 def _write_label_names(file: hdf5.File, names: Sequence[str]) -> None:
     hdf5.Strings(file, "label_name").extend([_utf8(name) for name in names])
+
+
+def _array(values: NDArray[Any] | None, dtype: type[np.generic]) -> NDArray[Any] | None:
+    return None if values is None else np.asarray(values, dtype)
 
 
 def _known(values: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from ..sources.folder import FolderSource
 from ..sources.lists import CLASSES, ListSource
 from ..sources.names import SUFFIXES
 from ..system import files
+from ..system.arguments import checked
 from ..system.files import display
 
 SPLIT = "split.json"
@@ -135,6 +136,7 @@ def list_protocols() -> tuple[Protocol, ...]:
     return tuple(PROTOCOLS.values())
 
 
+@checked
 def make_protocol(name: str, images: str | Path, output: str | Path, seed: int = 0) -> Split:
     """Draw the split of a protocol from a folder of images, and write it as lists into a folder.
 
@@ -157,6 +159,7 @@ def make_protocol(name: str, images: str | Path, output: str | Path, seed: int =
     return split
 
 
+@checked
 def check_protocol(name: str, lists: str | Path) -> Check:
     """Compare the lists in a folder with a protocol: ``query.txt`` or ``test.txt``, ``train.txt``, ``database.txt``.
 

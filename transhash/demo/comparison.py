@@ -16,7 +16,7 @@ from ..evaluation.relevance import common_labels
 from ..report import evaluated
 from ..report.records import Measurement, Record, Row, Run
 from ..sources import open_source
-from . import Demo
+from .prepared import Demo
 
 BYTES, SCORE = "bytes per image", "mAP@all"
 

@@ -16,6 +16,7 @@ from ..errors import BackendError, SelectionError
 from ..hashers import rarity_of
 from ..index.ids import RowIds
 from ..index.verdicts import Verdicts
+from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 from .linking import bounds, components
@@ -148,6 +149,7 @@ class Duplicates(Sequence[Cluster]):
         return sum(cluster.spare_bytes for cluster in self.clusters)
 
 
+@checked
 def dedup(
     images: Images,
     radius: int | None = None,
@@ -177,8 +179,6 @@ def dedup(
     """
     codes, ids = opened(images)
     radius = default_radius(codes.model, len(codes)) if radius is None else radius
-    if not isinstance(radius, int | np.integer) or isinstance(radius, bool):
-        raise TypeError(f"radius={radius!r}: expected an integer, the bits in which near-duplicates may differ")
     if not 0 <= radius <= _MAX_RADIUS:
         raise BackendError(f"radius={radius}: must be from 0 to {_MAX_RADIUS}")
     if keep not in KEEP:

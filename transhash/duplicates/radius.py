@@ -10,6 +10,7 @@ from .. import hamming
 from ..codes import ModelRef
 from ..errors import MismatchError
 from ..hashers import rarity_of
+from ..system.arguments import check_range, checked
 from .opening import Images, opened
 
 _SAMPLE = 1 << 11  # images whose nearest neighbour is looked for
@@ -52,6 +53,7 @@ def default_radius(model: ModelRef, count: int) -> int:
     return model.bits // 16 if model.name == "phash" else 0
 
 
+@checked
 def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
     """Suggest a radius from the distances in a collection: an index, codes, or the path of either.
 
@@ -61,6 +63,7 @@ def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
 
     Raises MismatchError for fewer than two codes, and what `dedup` raises.
     """
+    check_range(0, 2**63, seed=seed)
     codes, _ = opened(images)
     packed, count = codes.packed, len(codes)
     if count < 2:

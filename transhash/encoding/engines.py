@@ -17,6 +17,7 @@ from . import worker
 from .batch import EncodedBatch, encode_prepared
 
 BATCH_SIZE = 32
+MAX_BATCH = 4096  # images, or processes
 ENGINES = ("local", "ray")
 _AHEAD = 3  # batches under way per process
 

@@ -10,10 +10,12 @@ from ..codes.truncation import nested_lengths
 from ..errors import CodesError
 from ..hashers import model_ref, names
 from ..sources.lists import ListSource
+from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 
 
+@checked
 def import_codes(
     source: str | Path,
     output: str | Path,

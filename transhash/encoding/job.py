@@ -67,6 +67,8 @@ def plan(
     bits: int | None,
 ) -> Job:
     """Check what `encode_to_file` is asked to do, in the order of what the checks cost; then load the hasher."""
+    if hasher is not None and not isinstance(hasher, str | Path):
+        loaded_hasher(hasher, None)
     append = append or sync
     if force and append:
         raise CodesError("force replaces the codes file, append and sync extend it: choose one")

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from ..hashers.base import Hasher
 from ..sources import heif
 from ..sources.base import ImageSource, Item, Skipped, ignored_files
 from ..sources.names import SUFFIXES
+from ..system.arguments import check_choice, check_range, checked
 from ..system.files import display
 from ..system.interrupt import stopping
 from ..system.progress import Progress, silent
-from .engines import BATCH_SIZE, encode_batches
+from .batch import EncodedBatch
+from .engines import BATCH_SIZE, ENGINES, MAX_BATCH, encode_batches
 from .existing import ExistingRows
 from .job import Job, length, loaded_hasher, opened, plan
 from .pending import PendingBatches
@@ -32,6 +34,7 @@ __all__ = ["BATCH_SIZE", "EncodingSummary", "encode", "encode_to_file"]
 OnSkipped = Callable[[list[Skipped]], None]
 
 
+@checked
 def encode(
     images: Any,
     hasher: Hasher | str | Path = DEFAULT,
@@ -57,6 +60,7 @@ def encode(
     Raises SourceError if no image could be read, ModelError if the hasher cannot be loaded, does not make codes of
     `bits`, or has no embeddings.
     """
+    check_range(1, MAX_BATCH, batch_size=batch_size)
     source = opened(images)
     bits = length(hasher, bits)
     loaded = loaded_hasher(hasher, source.count() if isinstance(hasher, str | Path) else None, bits=bits)
@@ -69,6 +73,7 @@ def encode(
     return codes
 
 
+@checked
 def encode_to_file(
     images: Any,
     output: str | Path,
@@ -126,6 +131,8 @@ def encode_to_file(
     process dies; ClusterError if the Ray cluster fails; KeyboardInterrupt, once what is done is kept, on Ctrl-C or
     SIGTERM.
     """
+    check_range(1, MAX_BATCH, batch_size=batch_size, processes=processes)
+    check_choice(ENGINES, engine=engine)
     job = plan(
         images,
         output,
@@ -138,30 +145,18 @@ def encode_to_file(
         bf16=bf16,
         bits=bits,
     )
-    began = time.perf_counter()
     with (
         stopping() as stopped,
         UnfinishedRun.open(job.output, job.settings, append=job.append, restart=restart) as unfinished,
     ):
         run = _Run(job, unfinished, stopped)
         on_resume(run.done)
-        with closing(
-            encode_batches(
-                run.items,
-                job.source.root,
-                job.hasher,
-                batch_size,
-                embeddings=job.embeddings,
-                processes=processes,
-                engine=engine,
-            )
-        ) as batches:
-            for batch in run.committed(batches):
+        with closing(run.batches(batch_size, processes, engine)) as batches:
+            for batch in batches:
                 on_progress(run.done, job.total or 0)
                 if batch.skipped:
                     on_skipped(batch.skipped)
         run.finish()
-    run.summary.seconds = time.perf_counter() - began
     return run.summary
 
 
@@ -170,6 +165,7 @@ class _Run:
 
     def __init__(self, job: Job, unfinished: UnfinishedRun, stopped: Callable[[], bool]) -> None:
         """Resume behind the parts of `unfinished`. Raises CodesError if the images are not theirs."""
+        self._began = time.perf_counter()
         self._job = job
         self._unfinished = unfinished
         self._stopped = stopped
@@ -187,7 +183,23 @@ class _Run:
         """How many images of the source are done: encoded, skipped, or in the extended file."""
         return self._resumed + self._encoded + (self._existing.passed if self._existing else 0)
 
-    def committed(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def batches(self, batch_size: int, processes: int | None, engine: str) -> Generator[EncodedBatch]:
+        """Encode the items; yield each batch when it is counted."""
+        job = self._job
+        with closing(
+            encode_batches(
+                self.items,
+                job.source.root,
+                job.hasher,
+                batch_size,
+                embeddings=job.embeddings,
+                processes=processes,
+                engine=engine,
+            )
+        ) as batches:
+            yield from self._committed(batches)
+
+    def _committed(self, batches: Iterator[EncodedBatch]) -> Iterator[EncodedBatch]:
         """Yield batches, and commit them now and then, when the run is interrupted, and when it fails."""
         try:
             for batch in batches:
@@ -221,6 +233,7 @@ class _Run:
         if existing:
             summary.changed = _count(existing.changed)
             summary.vanished = _count(~existing.seen)
+        summary.seconds = time.perf_counter() - self._began
 
     def _interruptible(self, items: Iterator[Item | Skipped]) -> Iterator[Item | Skipped]:
         for item in items:

@@ -123,9 +123,9 @@ def standing(output: Path, *, force: bool) -> Target | None:
 
     Raises OutputError if it is not a codes file, or a damaged one and `force` is false.
     """
+    check_replaceable(output)
     if not output.exists():
         return None
-    check_replaceable(output)
     try:
         said = guarded(lambda report: _peek(output), output)
     except CodesError as error:

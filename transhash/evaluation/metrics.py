@@ -36,8 +36,9 @@ def measure(queries: Codes, database: Codes, at: int | None = None, rule: str = 
         raise MismatchError(f"mAP@{at}: R must be at least 1")
     if rule not in TIE_RULES:
         raise MismatchError(f"{rule}: not a rule of ties; choose one of: {', '.join(TIE_RULES)}")
-    levels = hamming_levels(queries, database)
     name = f"mAP@{at or 'all'}"
+    at = None if at is None else min(at, len(database))
+    levels = hamming_levels(queries, database)
     if rule == "legacy":
         metrics = {name: legacy_average_precision(queries, database, at)}
     else:

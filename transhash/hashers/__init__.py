@@ -1,6 +1,5 @@
 """Hashers turn images into codes. They share one protocol, and are loaded by name or from a file."""
 
-import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import plugins
 from ..errors import ModelError
+from ..system.arguments import checked
 from .base import Hasher
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _OURS = {  # in an editable installation from before one of them existed
 }
 
 
+@checked
 def load_hasher(
     model: str | Path, expected_images: int | None = None, *, bf16: bool = False, bits: int | None = None
 ) -> Hasher:
@@ -53,8 +54,6 @@ def load_hasher(
     Raises ModelError if there is no such hasher, its file is damaged, it was not trained for that length, or this
     machine cannot compute in bfloat16; TypeError if `model` is not a name or a path.
     """
-    if not isinstance(model, str | os.PathLike):
-        raise TypeError(f"a hasher is a name or the path of a file, not {type(model).__name__}")
     path = hasher_file(model)
     if path is None:
         if bf16:
@@ -96,6 +95,7 @@ def hasher_file(model: str | Path) -> Path | None:
     return path
 
 
+@checked
 def model_ref(model: str | Path, bits: int | None = None) -> "ModelRef":
     """Return the reference that codes files hold to a hasher, without loading its weights.
 

@@ -27,6 +27,16 @@ class Hasher(Protocol):
         ...
 
 
+class Named:
+    """A hasher that prints as what it is and what made it."""
+
+    ref: ModelRef
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__} {self.ref.name!r}: {self.ref.bits} bits, digest {self.ref.digest[:12]}>"
+
+
 @runtime_checkable
 class OutputHasher(Hasher, Protocol):
     """A hasher whose codes are the signs of real-valued outputs, which it can return."""

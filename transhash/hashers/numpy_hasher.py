@@ -14,11 +14,12 @@ from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
 from . import tensor_file, weight_types
+from .base import Named
 from .header import DAMAGE, HasherConfig, damaged, parse
 from .numpy_net import Floats, NumpyViT, unit
 
 
-class NumpyHasher:
+class NumpyHasher(Named):
     """Computes the codes of `TransHasher` in float32 with numpy."""
 
     def __init__(self, net: NumpyViT, config: HasherConfig, ref: ModelRef) -> None:

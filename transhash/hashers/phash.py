@@ -14,9 +14,10 @@ from PIL import Image
 
 from ..codes import ModelRef
 from ..packing import pack
+from .base import Named
 
 
-class PerceptualHasher:
+class PerceptualHasher(Named):
     """The DCT perceptual hash, 64 bits."""
 
     ref = ModelRef("phash", "phash-dct-64", 64)

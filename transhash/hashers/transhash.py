@@ -21,6 +21,7 @@ from ..errors import ModelError
 from ..packing import pack
 from . import pretrain, smvit, tensor_file, weight_types
 from .architecture import Architecture
+from .base import Named
 from .header import DAMAGE, HasherConfig, Preprocessing, check_replaceable, damaged, is_hasher, parse
 from .numpy_net import unit
 from .precision import has_bf16
@@ -28,7 +29,7 @@ from .rarity import Rarity
 from .smvit import SMViT, build, network, plain_backbone
 
 
-class TransHasher:
+class TransHasher(Named):
     """A trained network that hashes images."""
 
     def __init__(

@@ -23,6 +23,7 @@ from typing import Any, cast
 from .. import plugins
 from ..codes import Codes, check_replaceable, open_codes, read_codes, write_codes
 from ..errors import BackendError, redacted
+from ..system.arguments import checked
 from ..system.progress import Progress, silent
 from . import kinds, local
 from .contract import CodesInput, Collection, K, Params, Server, checked_params
@@ -34,6 +35,7 @@ from .tuning import Tuning, checked_recall
 GROUP = "transhash.servers"
 
 
+@checked
 def open(location: str | Path, mmap: bool = False) -> Collection:
     """Open an index folder, or a collection on a server.
 
@@ -44,8 +46,6 @@ def open(location: str | Path, mmap: bool = False) -> Collection:
     Raises TypeError if `location` is not a path or text; IndexFolderError if it is not an index folder; BackendError
     if the server's package is not installed, or the server does not answer or has no such collection.
     """
-    if not isinstance(location, str | Path):
-        raise TypeError(f"location is a str or Path; not {location.__class__.__name__}")
     if not is_server(location):
         return Index.open(location, mmap)
     if mmap:
@@ -59,6 +59,7 @@ def server(location: str | Path) -> type[Server]:
     return cast("type[Server]", plugins.load(GROUP, name, "server", f"pip install '{{package}}[{name}]'"))
 
 
+@checked
 def build_index(
     codes: CodesInput,
     location: str | Path | None = None,
@@ -89,8 +90,6 @@ def build_index(
     codes, chosen = kinds.codes_input(codes), checked_params(params)
     if recall is not None:
         chosen["recall"] = max(1, round(100 * checked_recall(recall)))  # a percentage
-    if not isinstance(location, str | Path | None):
-        raise TypeError(f"location is a str or Path; not {location.__class__.__name__}")
     if location is None:
         return Index.build(read_codes(codes) if isinstance(codes, Path) else codes, type, chosen)
     if is_server(location):
@@ -109,6 +108,7 @@ def build_index(
     return Index(None, folder, reason=built.reason)
 
 
+@checked
 def merge_indexes(
     locations: Sequence[str | Path], output: str | Path, *, replace: bool = False, force: bool = False
 ) -> Index:
@@ -125,10 +125,8 @@ def merge_indexes(
     Raises IndexFolderError for a folder that is not an index or not replaceable; MismatchError if they are of
     different models; BackendError if one is on a server, or its type does not keep its codes.
     """
-    places = kinds.sequence(locations)
+    places = list(locations)
     for place in places:
-        if not isinstance(place, str | Path):
-            raise TypeError(f"an index folder is a str or Path; not {place.__class__.__name__}")
         if is_server(place):
             raise BackendError(f"{redacted(str(place))}: is on a server; only index folders are merged")
     if not places:
@@ -140,6 +138,7 @@ def merge_indexes(
     return joined
 
 
+@checked
 def export_index(location: str | Path | Collection, output: str | Path) -> int:
     """Write the codes of an index to a codes file, in the order of their ids; return the number of rows.
 
@@ -157,12 +156,14 @@ def export_index(location: str | Path | Collection, output: str | Path) -> int:
     return len(codes)
 
 
+@checked
 def query(location: str | Path | Collection, queries: Any, k: int | None = None, **options: Any) -> Matches:
     """Open an index and search it once; `Collection.search` describes the arguments and errors."""
     opened = location if isinstance(location, Collection) else open(location)
     return opened.search(queries, k, **options)
 
 
+@checked
 def tune(
     location: str | Path | Collection,
     recall: float = 0.95,

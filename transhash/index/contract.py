@@ -21,6 +21,7 @@ from ..hashers import rarity_of
 from ..hashers.base import Hasher
 from ..hashers.rarity import Rarity
 from ..results import Nearest, Within
+from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 from . import queries as asking
@@ -165,6 +166,7 @@ class Collection(ABC):
         """
         raise BackendError(f"{self.location}: on a server; pass params={{'nprobe': …}} to each search instead")
 
+    @checked
     def search(
         self,
         queries: Any,
@@ -204,8 +206,6 @@ class Collection(ABC):
         radius = None if radius is None else whole("radius", radius, 0)
         if candidates is not None:
             candidates = whole("candidates", candidates, 1)
-        if where is not None and not isinstance(where, Filter):
-            raise TypeError(f"where is a Filter, such as Filter(globs=['cats/*']); not {type(where).__name__}")
         chosen = checked_params(params)
         best = K if k is None else k
         how = asking.Reranking.of(rerank, candidates, embeddings, best, radius)
@@ -244,6 +244,7 @@ class Collection(ABC):
         """
         raise BackendError(f"{redacted(self.location)}: on a server; search with the image file itself")
 
+    @checked
     def kneighbors(
         self, X: Any, n_neighbors: int = K, *, where: Filter | None = None, params: Params | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from ..system.arguments import checked
 from . import manifest
 from .locations import is_server
 
 
+@checked
 def index_info(location: str | Path) -> dict[str, int | str]:
     """Return the type, size and model of an index: of a folder from its manifest alone.
 
@@ -15,8 +17,6 @@ def index_info(location: str | Path) -> dict[str, int | str]:
     Raises TypeError if `location` is not a path or text; IndexFolderError if it is not an index folder; BackendError
     if the server does not answer or has no such collection.
     """
-    if not isinstance(location, str | Path):
-        raise TypeError(f"location is a str or Path; not {type(location).__name__}")
     if is_server(location):
         from . import collection  # loads numpy, which a folder's manifest does not need
 

@@ -1,5 +1,6 @@
 """The index of this machine: in a folder, or in memory."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from ..backends import load
 from ..codes import Codes, ModelRef, Records, read_codes
+from ..codes.records import check_labels
 from ..errors import BackendError
 from ..results import Nearest, Within
+from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 from . import filters, kinds, manifest, tuning
@@ -25,6 +28,7 @@ from .matches import Lookup, Matches
 from .rows import Added, Changes, Row
 
 _GPU_BACKEND = "triton"
+_DEVICE = re.compile(r"cpu|auto|all|cuda(:\d+)?")
 
 
 class Index(Collection):
@@ -54,6 +58,7 @@ class Index(Collection):
             self.model = ModelRef(stored.model, stored.model_digest, stored.bits)
 
     @classmethod
+    @checked
     def build(cls, codes: Codes, type: str | None = None, params: Params | None = None) -> Self:
         """Build an index in memory.
 
@@ -65,13 +70,13 @@ class Index(Collection):
         Raises TypeError for other arguments; BackendError if there is no such type, or it refuses the parameters;
         MismatchError if there are no codes.
         """
-        if not isinstance(codes, Codes):
-            raise TypeError(f"codes are Codes, as transhash.encode returns them; not {codes.__class__.__name__}")
+        check_labels(codes.records)
         backend, kind = kinds.resolve(type)
         local = LocalIndex.build(codes, backend, kind, checked_params(params))
         return cls(local, None, reason=local.backend.reason)
 
     @classmethod
+    @checked
     def open(cls, folder: str | Path, mmap: bool = False) -> Self:
         """Open an index folder.
 
@@ -82,8 +87,6 @@ class Index(Collection):
         Raises TypeError if `folder` is not a path; IndexFolderError if it is not an index folder. Damage inside is
         reported when the index is first used.
         """
-        if not isinstance(folder, str | Path):
-            raise TypeError(f"a folder is a str or Path; not {folder.__class__.__name__}")
         return cls(None, Path(folder), mmap)
 
     @property
@@ -132,10 +135,12 @@ class Index(Collection):
         local = self.local
         return local.ids.of(np.arange(len(local))), local.codes()
 
+    @checked
     def path(self, id: int) -> str:
         """Return the path of the image with an id. Raises SelectionError if there is none."""
         return self.local.path(whole("id", id, 0))
 
+    @checked
     def labels(self, id: int) -> tuple[str, ...]:
         """Return the labels of the image with an id. Raises SelectionError if there is none."""
         return self.local.labels(whole("id", id, 0))
@@ -144,6 +149,7 @@ class Index(Collection):
         """Return the paths and labels of the rows with the ids, in that order. Raises SelectionError."""
         return self._lookup()(filters.checked_ids(ids))
 
+    @checked
     def like(
         self,
         images: int | str | Path | Sequence[int | str | Path],
@@ -190,6 +196,7 @@ class Index(Collection):
     def _mask(self, where: Filter | None) -> Mask | None:
         return None if where is None else filters.mask(self.local, where)
 
+    @checked
     def to(self, device: str) -> str:
         """Search on a GPU from now on.
 
@@ -201,8 +208,8 @@ class Index(Collection):
 
         Raises BackendError if there is no such device, or the index type does not run on it.
         """
-        if not isinstance(device, str):
-            raise TypeError(f"device is a name, such as 'cuda'; not {device.__class__.__name__}")
+        if not _DEVICE.fullmatch(device):
+            raise BackendError(f"{device!r}: choose cpu, cuda, a numbered GPU such as cuda:0, all, or auto")
         if self._device != "cpu":
             self._index = None if self._folder else self._index
         self._device = device
@@ -224,12 +231,14 @@ class Index(Collection):
             return str(error)
         return ""
 
+    @checked
     def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
         """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
         passed = _any(self.local, filters_of(where))
         shown = passed.nonzero()[0][: whole("limit", limit, 0)]
         return int(passed.sum()), [self.local.records.path(row) for row in shown.tolist()]
 
+    @checked
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
@@ -243,6 +252,7 @@ class Index(Collection):
                 progress(done, 0)
         return Added(done, before + done - len(index))
 
+    @checked
     def remove(self, where: Filter | Sequence[Filter]) -> int:
         """Remove the rows that pass at least one of the filters, and return how many."""
         chosen = filters_of(where)
@@ -251,12 +261,14 @@ class Index(Collection):
             index.remove(gone)
         return int(gone.sum())
 
+    @checked
     def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
         """Make the index hold exactly the rows of `codes`; equal rows keep their ids."""
         wanted = kinds.codes_input(codes)
         with self._editing() as index:
             return index.sync(_read(wanted))
 
+    @checked
     def merge(self, others: Sequence["Index"], *, replace: bool = False) -> None:
         """Add the rows of other indexes of the same model, with new ids, in the order given.
 
@@ -267,6 +279,7 @@ class Index(Collection):
         with self._editing() as index:
             index.merge([other.local for other in others], replace=replace)
 
+    @checked
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the index as a folder, replacing an index that exists there.
 
@@ -277,14 +290,13 @@ class Index(Collection):
         Raises IndexFolderError if another kind of folder exists there, if an index of another model or image folder
         does and `force` is false, or if another process is writing it.
         """
-        if not isinstance(folder, str | Path):
-            raise TypeError(f"a folder is a str or Path; not {folder.__class__.__name__}")
         local = self.local
         if not force:
             kinds.check_same_contents(Path(folder), local.model, local.records.root)
         local.save(folder)
         self._folder = Path(folder)
 
+    @checked
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
         """Compare every file with its checksum and open the index; yield a line for each fault."""
         if self._folder is None:
@@ -310,6 +322,7 @@ class Index(Collection):
             "next_id": local.ids.next,
         }
 
+    @checked
     def tune(
         self, recall: float = 0.95, k: int = K, *, queries: CodesInput | None = None, sample: int = 256
     ) -> tuning.Tuning:
@@ -317,6 +330,7 @@ class Index(Collection):
         wanted = None if queries is None else _read(kinds.codes_input(queries))
         k, sample, share = whole("k", k, 1), whole("sample", sample, 1), tuning.checked_recall(recall)
         with self._editing() as index:
+            tuning.tunable(index.backend)
             packed = tuning.queries(index.backend, self.model, wanted, sample)
             found = tuning.tune(index.backend, packed, share, k)
             index.backend.tune(found.chosen.value)

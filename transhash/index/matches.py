@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TransHashError
+from ..errors import PositionError, TransHashError
 from ..results import NO_DISTANCE, NO_ID, Nearest, Within
+from ..system.arguments import checked
 from .rows import Row
 from .verdicts import Verdicts
 
@@ -115,12 +116,20 @@ class Matches:
         """Return the number of queries."""
         return len(self.offsets) - 1
 
-    def __getitem__(self, query: int) -> list[Match]:
-        """Return the matches of a query, nearest first.
+    @overload
+    def __getitem__(self, query: int) -> list[Match]: ...
+    @overload
+    def __getitem__(self, query: slice) -> list[list[Match]]: ...
+    @checked
+    def __getitem__(self, query: int | slice) -> list[Match] | list[list[Match]]:
+        """Return the matches of a query, nearest first; of a slice, a list of these.
 
-        Raises IndexError if there is no such query, SelectionError if an image was removed from the index since.
+        Raises PositionError, which is an IndexError, if there is no such query; SelectionError if an image was
+        removed from the server since.
         """
-        place = range(len(self))[query]
+        if isinstance(query, slice):
+            return [self[place] for place in range(*query.indices(len(self)))]
+        place = self._place(query)
         start, stop = self.offsets[place], self.offsets[place + 1]
         ids = self.ids[start:stop].tolist()
         if any(id not in self._rows for id in ids):
@@ -138,11 +147,13 @@ class Matches:
 
     def __repr__(self) -> str:
         """Return one line: the numbers of queries and matches."""
-        return f"<Matches: {len(self)} queries, {len(self.ids)} matches>"
+        queries, found = len(self), len(self.ids)
+        return f"<Matches: {queries} quer{'y' if queries == 1 else 'ies'}, {found} match{'' if found == 1 else 'es'}>"
 
+    @checked
     def row(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return the ids and distances of a query's matches, without looking up paths."""
-        place = range(len(self))[query]
+        place = self._place(query)
         part = slice(self.offsets[place], self.offsets[place + 1])
         return self.ids[part], self.distances[part]
 
@@ -165,6 +176,7 @@ class Matches:
         found = [self[query] for query in range(min(len(self), _DRAWN))]
         return draw(self.queries[:_DRAWN], [[(match.path, match.distance) for match in row] for row in found])
 
+    @checked
     def write_html(self, path: str | Path) -> None:
         """Draw the queries with their matches as one page of HTML, with thumbnails; it is whole or not there.
 
@@ -205,6 +217,12 @@ class Matches:
         columns = ["query", "rank", "distance", "id", "labels", "path", "score", "verdict"]
         missing = [name for name, known in (("score", self.scores), ("verdict", self.verdicts)) if known is None]
         return pandas.DataFrame(rows, columns=columns).drop(columns=missing)
+
+    def _place(self, query: int) -> int:
+        """Return the position of a query; negative ones count from the end."""
+        if not -len(self) <= query < len(self):
+            raise PositionError(f"query {query}: there are {len(self)}, numbered from 0")
+        return query % len(self)
 
     def _look_up(self, place: int) -> None:
         """Look up the rows of a query, and of those after it."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..codes import Codes, ModelRef, is_codes_file, read_codes
 from ..codes.models import check_query_model, packed_queries
 from ..encoding import run
+from ..encoding.job import loaded_hasher
 from ..errors import MismatchError, ModelError, SelectionError
 from ..hashers import load_hasher
 from ..hashers.base import EmbeddingHasher, Hasher, OutputHasher
@@ -76,16 +77,12 @@ class Reranking:
 
         Raises SelectionError if they do not fit together.
         """
-        if not isinstance(order, str | None):
-            raise TypeError(f"rerank is one of {', '.join(ORDERS)}; not {type(order).__name__}")
-        if not isinstance(embeddings, str | Path | None):
-            raise TypeError(f"embeddings is the path of a codes file; not {type(embeddings).__name__}")
         if order is None:
             if candidates is not None or embeddings is not None:
                 raise SelectionError("candidates and embeddings apply to re-ranking: choose its order, too")
             return None
         if order not in ORDERS:
-            raise SelectionError(f"{order!r}: choose one of {', '.join(ORDERS)} to re-rank by")
+            raise SelectionError(f"{order!r:.60}: choose one of {', '.join(ORDERS)} to re-rank by")
         if radius is not None:
             raise SelectionError("a radius cannot be combined with re-ranking, which reorders the k nearest codes")
         if (order == "embeddings") != (embeddings is not None):
@@ -117,6 +114,8 @@ def encode(
     Raises TypeError for queries of another type; MismatchError if they are of another model or shape; ModelError if
     the hasher is not where the index says, or has nothing to re-rank by; SourceError if no image could be read.
     """
+    if hasher is not None and not isinstance(hasher, str | Path):
+        loaded_hasher(hasher, None)
     if isinstance(queries, np.ndarray) and queries.ndim < 3:
         if order:
             raise MismatchError("packed codes cannot be re-ranked: search with images")

@@ -15,6 +15,7 @@ from ..results import Nearest
 
 _RUN = 8  # consecutive codes sampled together, because some types pass over all codes to return one
 _BITS_A_FLIP = 16  # one bit in so many is flipped: queries resemble stored codes, but do not equal them
+_LEAST = 256  # queries that may be sampled of any index; of a larger one, as many as it has codes
 _CLOSE = 8  # the value found is at most an eighth above the cheapest one
 _SEARCHES, _SHORT = 5, 0.1  # repeats of a timed search, and the seconds after which there are no more
 
@@ -34,7 +35,7 @@ class Trial:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuning:
     """The measurements of `tune`.
 
@@ -47,6 +48,11 @@ class Tuning:
     parameter: SearchParameter
     trials: list[Trial]
     chosen: Trial
+
+    def __repr__(self) -> str:
+        """Describe the result in one line."""
+        found = f"{self.parameter.name}={self.chosen.value}, recall {self.chosen.recall:.4f}"
+        return f"<Tuning: {found}; {len(self.trials)} values tried>"
 
 
 def checked_recall(recall: Any) -> float:
@@ -80,12 +86,21 @@ def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:
 
     Raises BackendError if the index type does not keep its codes.
     """
+    count = min(count, max(_LEAST, len(backend)))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, max(1, len(backend) - _RUN + 1), -(-count // _RUN))
     codes = np.concatenate([backend.reconstruct(at, min(at + _RUN, len(backend))) for at in starts.tolist()])
     flips = np.zeros((len(codes), backend.bits), np.bool_)
     flips[:, : max(1, backend.bits // _BITS_A_FLIP)] = True
     return codes ^ np.packbits(rng.permuted(flips, axis=1), axis=1)
+
+
+def tunable(backend: Backend) -> SearchParameter:
+    """Return the search parameter of an index. Raises BackendError if every search of it is exact."""
+    parameter = backend.search_parameter()
+    if parameter is None:
+        raise BackendError(f"index type {backend.info()['type']} has nothing to tune: every search is exact")
+    return parameter
 
 
 def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) -> Tuning:
@@ -98,9 +113,7 @@ def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) ->
     """
     if not 0 < recall <= 1:  # NaN, too: no trial would reach it
         raise BackendError(f"recall={recall}: must be above 0 and at most 1")
-    parameter = backend.search_parameter()
-    if parameter is None:
-        raise BackendError(f"index type {backend.info()['type']} has nothing to tune: every search is exact")
+    parameter = tunable(backend)
     exact, seconds = _search(backend, queries, k, parameter, parameter.high)
     furthest = exact.distances[:, -1:]
     trials = {parameter.high: Trial(parameter.high, 1.0, seconds)}

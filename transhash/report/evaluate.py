@@ -12,6 +12,7 @@ from ..errors import MismatchError
 from ..evaluation import BitDiagnostics
 from ..evaluation.curves import depths_to, is_curves_file, radius_curve, ranking_curve, write_curves
 from ..system import files
+from ..system.arguments import checked
 from ..system.progress import Progress, silent
 from . import evaluated, page
 
@@ -64,6 +65,7 @@ class Evaluation:
         return {**about, "ties": self.ties, "metrics": self.metrics, "bits_report": bits}
 
 
+@checked
 def evaluate(
     database: CodesSource,
     queries: CodesSource,
@@ -127,8 +129,6 @@ def evaluate(
 def _codes(source: CodesSource, embeddings: bool) -> Codes:
     if isinstance(source, Codes):
         return source
-    if not isinstance(source, str | PathLike):
-        raise TypeError(f"Codes or the path of a codes file, not {type(source).__name__}")
     return read_codes(Path(source), embeddings=embeddings)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image
 
 from ..errors import SourceError
+from ..system.arguments import check_path, checked
 from . import heif
 from .base import ImageSource, Item, Skipped, ignored_files, passed_over
 from .folder import FolderSource
 from .image_list import ImageList
 from .isolated import IsolatedSource
 from .lists import STDIN, FilesSource, ListSource
-from .memory import ACCEPTED, MemorySource, from_array
+from .memory import ACCEPTED, IN_MEMORY, MemorySource, from_array
 from .names import is_hidden, is_image
 from .share import Share
 from .tar import TarSource
@@ -52,6 +53,7 @@ _KINDS = {
 _SHARDS = ("tar", "parquet")  # kinds that a folder is read for if it holds no images
 
 
+@checked
 def open_source(
     images: Images,
     *,
@@ -66,8 +68,8 @@ def open_source(
     Args:
         images: a folder of images, or of tar or Parquet files; one or more image files, tar, Parquet, .npy or HDF5
             files; a list of paths (.txt, .csv, .tsv), or ``-`` for one on standard input; a PIL image; a uint8 array
-            (H, W), (H, W, 3) or a batch (n, H, W, 3); the bytes of an encoded image; an iterable of images, arrays,
-            bytes and paths; or an image source, which is returned as it is.
+            (H, W), (H, W, 3) or a batch (n, H, W, 3); the bytes of an encoded image, or an open binary file that
+            holds them; an iterable of images, arrays, bytes and paths; or an image source, which is returned.
         names: a list of images below the folder `images`, or below the working directory if that is empty; ``-`` is
             standard input.
         include: patterns; an image of a folder must match one of them.
@@ -81,6 +83,8 @@ def open_source(
     """
     source = _from_object(images)
     places = [] if source else _paths(images)
+    for place in places:
+        check_path("images", place)
     if names is None and [os.fspath(place) for place in places] == [STDIN]:
         places, names = [], STDIN
     elif names is None and len(places) == 1 and _kind(places[0]) == "list":
@@ -102,7 +106,7 @@ def _from_object(images: object) -> ImageSource | None:
     """Return the source of images in memory, or None if they are paths of files. Raises TypeError for other types."""
     if isinstance(images, np.ndarray):
         return from_array(images)
-    if isinstance(images, bytes | bytearray | memoryview | Image.Image):
+    if isinstance(images, IN_MEMORY):
         return MemorySource([images])
     if isinstance(images, str | os.PathLike) or _are_paths(images):
         return None

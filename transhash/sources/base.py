@@ -44,6 +44,16 @@ class Item:
     mtime: int = -1
 
 
+class Described:
+    """A source that prints as its description."""
+
+    description: str
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__}: {self.description}>"
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A path that yields no row, and the reason."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..system.files import display
-from .base import HIDDEN, Item, Skipped, file_item
+from .base import HIDDEN, Described, Item, Skipped, file_item
 from .labels import folder_labels
 from .names import is_hidden, is_image, suffix
 
 
-class FolderSource:
+class FolderSource(Described):
     """The images under a folder, ordered by path: a folder's files, then what lies in its folders.
 
     A file is an image if its name ends in one of `names.SUFFIXES`. Its label is the first folder below the root on

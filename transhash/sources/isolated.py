@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import SourceError, one_line
 from ..system import memory
 from ..system.files import display
-from .base import Item, Skipped, file_item
+from .base import Described, Item, Skipped, file_item
 from .names import below, together
 
 _PATIENCE = 120  # seconds for the next row
@@ -33,7 +33,7 @@ _MODEST = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENB
 Frame = dict[str, Any]
 
 
-class IsolatedSource:
+class IsolatedSource(Described):
     """The images in some files of one kind, each read by a process of its own.
 
     A file that cannot be read, or not to its end, is skipped from there on. A reader is a module of this package with

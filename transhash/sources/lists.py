@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import SourceError
-from .base import Item, Skipped, counted, file_item
+from .base import Described, Item, Skipped, counted, file_item
 from .labels import folder_labels, labels_of
 
 CLASSES = "classes.txt"  # beside a list: the names of its columns
@@ -31,7 +31,7 @@ _MEND = "name a text file with one path a line, or - for standard input"
 Row = tuple[bytes, tuple[str, ...]]
 
 
-class FilesSource:
+class FilesSource(Described):
     """The given files, in order, without labels."""
 
     def __init__(self, paths: Iterable[str | Path], root: str | Path | None = None) -> None:
@@ -51,7 +51,7 @@ class FilesSource:
         return len(self._paths)
 
 
-class ListSource:
+class ListSource(Described):
     """The images that a text file, or standard input, lists: one path a line, relative to `root` unless absolute.
 
     If every line ends in the same number of zeros and ones, two or more and set apart by blanks, they are the image's

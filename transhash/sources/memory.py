@@ -1,5 +1,6 @@
 """Images that a program already has: pictures, arrays, encoded bytes and paths, one or many."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,14 +9,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import SourceError
+from ..errors import SourceError, one_line
 from . import pixels
-from .base import Item, Skipped, counted, file_item
+from .base import MAX_ENCODED, Described, Item, Skipped, counted, file_item
 
-ACCEPTED = "a path, a PIL image, a numpy array of uint8, encoded bytes, an ImageSource, or an iterable of these"
+ACCEPTED = (
+    "a path, a PIL image, a numpy array of uint8, encoded bytes, an open binary file, an ImageSource, or an iterable "
+    "of these"
+)
 
 
-class MemorySource:
+IN_MEMORY = bytes | bytearray | memoryview | io.IOBase | Image.Image
+
+
+class MemorySource(Described):
     """Images from Python objects, in order; a row is named by its number, from 0, or by its path.
 
     An iterator can be read only once; a list, or anything else that can be iterated again, any number of times.
@@ -53,7 +60,7 @@ class MemorySource:
 
 def check_type(image: object, name: str) -> None:
     """Raise TypeError if an object is not a single image."""
-    if not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
+    if not isinstance(image, str | os.PathLike | np.ndarray | IN_MEMORY):
         raise TypeError(f"{name} is a {type(image).__name__}; an image is {ACCEPTED}")
 
 
@@ -69,8 +76,23 @@ def from_array(array: "np.ndarray[Any, Any]") -> MemorySource:
     return MemorySource([pixels.channels_last(image) for image in batch])
 
 
+def _contents(file: Any, name: str) -> bytes:
+    """Read an open file. Raises TypeError if it was opened as text, SourceError if it cannot be read."""
+    try:
+        data = file.read(MAX_ENCODED + 1)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{name}: the file cannot be read ({one_line(error)})") from None
+    if not isinstance(data, bytes):
+        raise TypeError(f"{name} is a file opened as text; open it in binary mode, 'rb'")
+    if len(data) > MAX_ENCODED:
+        raise SourceError(f"{name}: a file of more than {MAX_ENCODED >> 20} MiB")
+    return data
+
+
 def _item(place: int, image: Any) -> Item | Skipped:
     if isinstance(image, str | os.PathLike):
         return file_item(b"", os.path.normpath(os.fsencode(Path(image))), ())
+    if isinstance(image, io.IOBase):
+        image = _contents(image, f"image {place}")
     data = bytes(image) if isinstance(image, bytearray | memoryview) else image
     return Item(b"%d" % place, (), data)

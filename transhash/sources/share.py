@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from .base import Divisible, ImageSource, Item, Selective, Skipped, ignored_files, origins
+from .base import Described, Divisible, ImageSource, Item, Selective, Skipped, ignored_files, origins
 
 
-class Share:
+class Share(Described):
     """Every `shares`-th item of a source, from the one at place `number`, counted from 0.
 
     Where the source reads as many files or more, every `shares`-th of these, so that each is read but once.

@@ -12,7 +12,7 @@ from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Self
 
-from .base import HIDDEN, MAX_ENCODED, Item, Skipped
+from .base import HIDDEN, MAX_ENCODED, Described, Item, Skipped
 from .labels import labels_of
 from .names import below, is_hidden, is_image, together
 from .tarstream import Member, TarStream
@@ -25,7 +25,7 @@ _FIELDS = ("label", "labels", "cls")
 _GZIP = b"\x1f\x8b"
 
 
-class TarSource:
+class TarSource(Described):
     """The images in tar archives, gzipped or not, read as streams and never unpacked to disk.
 
     Members whose names are the same up to the first dot are a sample, best side by side. Its images have the labels

@@ -128,7 +128,12 @@ def sha256(path: Path) -> str:
 
 
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
-    """Raise OutputError if `path` exists and is not a `kind`, such as "a codes file", by the check `is_ours`."""
+    """Raise OutputError if `path` exists and is not a `kind`, such as "a codes file", by the check `is_ours`.
+
+    It is raised, too, if the folder that `path` would be in does not exist.
+    """
+    if not destination(path).parent.is_dir():
+        raise OutputError(f"{display(path.parent)}: no such folder; create it, or choose another output")
     if path.exists() and not is_ours(path):
         raise OutputError(f"{display(path)}: exists and is not {kind}; choose another output")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import TrainingError
 from ..settings import fault, setting
+from ..system.arguments import checked
 
 LOSSES = {  # each with those of γ and λ that it has
     "transhash": ("gamma", "quantization"),
@@ -115,6 +116,7 @@ class TrainConfig:
         if self.cutmix and self.loss != "orthohash":
             raise TrainingError(f"cutmix: the loss {self.loss} cannot use shares of labels; leave it out")
 
+    @checked
     def settled(self, *, pretrained: bool) -> "TrainConfig":
         """Replace the settings whose default depends on the weights that a run starts from."""
         if self.layer_decay is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..errors import TrainingError
 from ..hashers.architecture import Architecture
+from ..system.arguments import checked
 from .config import TrainConfig
 
 
@@ -43,6 +44,7 @@ PRESETS = {
 }
 
 
+@checked
 def preset(name: str) -> Preset:
     """Return the settings of a published training, for `transhash.train`.
 

@@ -7,13 +7,14 @@ seconds to load.
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import OutputError, TrainingError
 from ..hashers import header
 from ..hashers.architecture import Architecture
 from ..hashers.backbones import check_backbone
 from ..hashers.bit_layout import split_bits
+from ..system.arguments import checked
 from ..system.files import display
 from .config import FitConfig, TrainConfig
 from .watcher import Watcher
@@ -26,6 +27,7 @@ _FEWEST_BITS = 4  # of a local stream; with fewer, the paper says, training does
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, this one writes files
 
 
+@checked
 def train(
     images: "Images",
     output: str | Path | None = None,
@@ -62,8 +64,7 @@ def train(
     stands at `output`; SourceError if the images cannot be listed; TypeError for an argument of a wrong type;
     KeyboardInterrupt on Ctrl-C or SIGTERM, after saving the checkpoint.
     """
-    architecture = _settings("architecture", architecture, Architecture, Architecture())
-    config = _settings("config", config, TrainConfig, TrainConfig())
+    architecture, config = architecture or Architecture(), config or TrainConfig()
     path = _output(output)
     folder = path.with_suffix(".run") if path else None
     if path and folder == path:
@@ -93,6 +94,7 @@ def train(
     return hasher
 
 
+@checked
 def fit(
     images: "Images",
     output: str | Path | None = None,
@@ -101,7 +103,7 @@ def fit(
     *,
     pretrained: bool = False,
     weights: str | Path | None = None,
-    on_batch: "Callable[[int, list[Skipped]], None]" = lambda images, skipped: None,
+    on_batch: Callable[[int, "list[Skipped]"], None] = lambda images, skipped: None,
 ) -> "TransHasher":
     """Fit a hasher to images without labels: a projection of the features of a pretrained backbone.
 
@@ -120,8 +122,7 @@ def fit(
     Raises TrainingError if there are no weights, too few images, or more bits than itq can make of them; and
     ModelError, OutputError, SourceError or TypeError as `train` does.
     """
-    architecture = _settings("architecture", architecture, Architecture, Architecture(groups=0))
-    config = _settings("config", config, FitConfig, FitConfig())
+    architecture, config = architecture or Architecture(groups=0), config or FitConfig()
     path = _output(output)
     if not (pretrained or weights):
         raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
@@ -139,6 +140,7 @@ def fit(
     return hasher
 
 
+@checked
 def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "TransHasher":
     """Average the weights of several hashers that were trained from the same weights.
 
@@ -158,8 +160,6 @@ def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "Tr
     Raises ModelError if the hashers cannot be averaged or a file is not a hasher, OutputError if something else
     stands at `output`, TypeError for an argument of a wrong type.
     """
-    if isinstance(hashers, str | os.PathLike) or not all(isinstance(path, str | os.PathLike) for path in hashers):
-        raise TypeError("hashers must be a list of paths")
     path = _output(output)
     from . import members
 
@@ -172,6 +172,7 @@ def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "Tr
     return hasher
 
 
+@checked
 def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8") -> Path:
     """Write a copy of a hasher whose weights take fewer bytes.
 
@@ -190,11 +191,8 @@ def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8")
     Raises ModelError if `hasher` is not a hasher, or its weights cannot be stored so, OutputError if something other
     than a hasher stands at `output`, TypeError for an argument of a wrong type.
     """
-    if not isinstance(hasher, str | os.PathLike):
-        raise TypeError(f"hasher must be the path of a file, not {type(hasher).__name__}")
     path = _output(output)
-    if path is None:
-        raise TypeError("output must be the path of a file, not None")
+    assert path is not None
     header.read(hasher)
     from ..hashers.transhash import TransHasher
 
@@ -202,19 +200,10 @@ def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8")
     return path
 
 
-def _settings(name: str, value: Any, kind: type, default: Any) -> Any:
-    """Return `value`, or the default for None. Raises TypeError if it is of another class."""
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name} must be a transhash.{kind.__name__}, not {type(value).__name__}")
-    return default if value is None else value
-
-
 def _output(output: str | Path | None) -> Path | None:
     """Check, before the work and not after it, that a hasher can be written to `output`."""
     if output is None:
         return None
-    if not isinstance(output, str | os.PathLike):
-        raise TypeError(f"output must be the path of a file, not {type(output).__name__}")
     path = Path(output)
     if not path.parent.is_dir():
         raise OutputError(f"{display(path.parent)}: no such folder; create it, or choose another output")
@@ -229,8 +218,6 @@ def _check_start(architecture: Architecture, pretrained: bool, weights: str | Pa
     if pretrained and weights is not None:
         raise TrainingError("pretrained and weights exclude each other")
     if weights is not None:
-        if not isinstance(weights, str | os.PathLike):
-            raise TypeError(f"weights must be the path of a file, not {type(weights).__name__}")
         header.check_weights(weights)
     check_backbone(architecture.backbone)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...errors import CodesError
 from ...system import files
+from ...system.arguments import checked
 from ...system.progress import Progress, silent
 from ..reader import open_codes
 from ..records import ModelRef
@@ -26,6 +27,7 @@ DATABASES = ("duckdb", *ndjson_table.ENGINES)
 """Databases that have a form of their own among those of a suffix."""
 
 
+@checked
 def export_codes(
     source: str | Path, target: str | Path, on_rows: Progress = silent, *, database: str | None = None
 ) -> int:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -152,12 +153,24 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
+_BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    MemoryError,
+    msgspec.MsgspecError,
+)
+
+
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises over a table of another kind into a CodesError."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, MemoryError) as error:
+    except _BROKEN as error:
         raise CodesError(f"{path}: not a table as th codes export writes it ({one_line(error)})") from error
 
 
@@ -200,15 +213,25 @@ def _words(packed: NDArray[np.uint8]) -> list[NDArray[np.uint64]]:
     return [column.astype(np.uint64) for column in filled.view(">u8").T]
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    """What a table says about its codes."""
+
+    bits: int
+    model: str
+    model_digest: str
+    preprocessing: str
+    root: str
+
+
 def _said(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes | None]:
-    """Return the model and the root that a table names. Raises ValueError, TypeError or KeyError if it is broken."""
+    """Return the model and the root that a table names. Raises ValueError or MsgspecError if it is broken."""
     if metadata is None:
         return None, None
-    said = json.loads(metadata)
-    if said["bits"] != bits:
-        raise ValueError(f"codes of {bits} bits, said to have {said['bits']}")
-    model = ModelRef(str(said["model"]), str(said["model_digest"]), bits, str(said["preprocessing"]))
-    return model, str(said["root"]).encode("utf-8", "surrogateescape")
+    said = msgspec.convert(json.loads(metadata), _Metadata)
+    if said.bits != bits:
+        raise ValueError(f"codes of {bits} bits, said to have {said.bits}")
+    model = ModelRef(said.model, said.model_digest, bits, said.preprocessing)
+    return model, said.root.encode("utf-8", "surrogateescape")
 
 
 def _most(file: Any) -> int:

@@ -1,0 +1,196 @@
+"""Arguments of public functions, checked against their annotations before anything else is done."""
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from functools import cache, wraps
+from inspect import Parameter, signature
+from itertools import islice
+from numbers import Real
+from operator import index
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
+
+from ..errors import TransHashError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LOOKED_AT = 10_000  # members of a list whose types are checked
+_MAX_TEXT = 1000  # characters of a name or choice
+_MAX_PATH, _MAX_NAME = 4096, 255  # bytes that the system takes
+
+
+class _Kind(NamedTuple):
+    """What an annotation allows, in words, and the check of a value."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function raise TypeError for an argument of a type that its annotation excludes.
+
+    The message is one line that says what the argument may be. Annotations that name protocols or arrays are left to
+    the function. A path that no system can open raises TransHashError.
+    """
+    parameters = signature(function)
+
+    @cache
+    def kinds() -> dict[str, _Kind]:  # on the first call, when every module has been imported
+        annotated = {name: entry.annotation for name, entry in parameters.parameters.items()}
+        found = {
+            name: _kind(one, function.__globals__) for name, one in annotated.items() if one is not Parameter.empty
+        }
+        return {name: kind for name, kind in found.items() if kind}
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            given = parameters.bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)  # whose error names the function
+        for name, kind in kinds().items():
+            if name in given and not kind.accepts(given[name]):
+                raise TypeError(f"{name} is {kind.words}; not {described(given[name])}")
+            if name in given:
+                _check_texts(name, given[name], paths=_PATH in kind.words)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def check_range(low: float, high: float, **values: float | None) -> None:
+    """Raise TransHashError for the first of the named numbers that is outside a range; None passes."""
+    for name, value in values.items():
+        if value is not None and not low <= value <= high:
+            raise TransHashError(f"{name}={value}: must be from {low} to {high}")
+
+
+def check_fields(record: Any) -> None:
+    """Raise TypeError for the first field of a dataclass whose value its annotation excludes."""
+    module = sys.modules[type(record).__module__]
+    for entry in fields(record):
+        kind, value = _kind(entry.type, vars(module)), getattr(record, entry.name)
+        if kind and not kind.accepts(value):
+            raise TypeError(f"{entry.name} is {kind.words}; not {described(value)}")
+
+
+def check_choice(choices: Collection[str], **values: str) -> None:
+    """Raise TransHashError for the first of the named texts that is not one of the choices."""
+    for name, value in values.items():
+        if value not in choices:
+            raise TransHashError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+
+
+def described(value: object) -> str:
+    """Return the type of a value as a message names it."""
+    return "None" if value is None else type(value).__name__
+
+
+def _kind(annotation: Any, names: dict[str, Any]) -> _Kind | None:
+    """Return what an annotation allows, or None if that cannot be checked here."""
+    if isinstance(annotation, str):  # a name that only type checkers import cannot be resolved
+        with suppress(NameError):
+            return _kind(eval(annotation, names), names)  # noqa: S307 - our own source
+        return None
+    if get_origin(annotation) in (Union, UnionType):
+        return _union(get_args(annotation), names)
+    return _simple(annotation, names)
+
+
+def _union(members: Sequence[Any], names: dict[str, Any]) -> _Kind | None:
+    kinds = [_kind(member, names) for member in members]
+    known = [kind for kind in kinds if kind]
+    if len(known) < len(kinds):
+        return None
+    words = list(dict.fromkeys(kind.words for kind in known))
+    if _TEXT in words and _PATH in words:
+        words.remove(_TEXT)
+    each = f"a list, each {' or '.join(words[:-1])}"
+    words = [*words[:-1], "a list of these"] if words[-1] == each else words
+    return _Kind(" or ".join(words), lambda value: any(kind.accepts(value) for kind in known))
+
+
+_TEXT, _PATH = "a text", "a path (str or Path)"
+_PLAIN: dict[Any, _Kind] = {
+    NoneType: _Kind("None", lambda value: value is None),
+    None: _Kind("None", lambda value: value is None),
+    str: _Kind(_TEXT, lambda value: isinstance(value, str)),
+    bool: _Kind("True or False", lambda value: isinstance(value, bool) or type(value).__name__ == "bool"),
+    int: _Kind("a whole number", lambda value: _is_whole(value)),
+    float: _Kind("a number", lambda value: isinstance(value, Real) and not _is_flag(value)),
+    Path: _Kind(_PATH, lambda value: isinstance(value, Path)),
+    os.PathLike: _Kind(_PATH, lambda value: isinstance(value, os.PathLike)),
+}
+
+
+def _simple(annotation: Any, names: dict[str, Any]) -> _Kind | None:
+    origin = get_origin(annotation) or annotation
+    if origin in _PLAIN:
+        return _PLAIN[origin]
+    if origin is Callable:
+        return _Kind("a function", callable)
+    if origin is Mapping:
+        return _Kind("a mapping", lambda value: isinstance(value, Mapping))
+    several = origin is tuple and get_args(annotation)[1:] == (...,)
+    if several or origin in (Sequence, Iterable):
+        return _several(origin, get_args(annotation), names)
+    checkable = (
+        isinstance(origin, type) and origin not in (Any, object) and not getattr(origin, "_is_protocol", False)
+    )
+    if not checkable or origin.__module__.startswith("numpy"):
+        return None
+    ours = "transhash." if origin.__module__.startswith("transhash.") else ""
+    return _Kind(f"a {ours}{origin.__name__}", lambda value: isinstance(value, origin))
+
+
+def _several(origin: Any, members: Sequence[Any], names: dict[str, Any]) -> _Kind | None:
+    """Return the kind of a list, or another sequence, whose members are of one kind."""
+    member = _kind(members[0], names) if members else None
+
+    def accepts(values: Any) -> bool:
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, origin):
+            return False
+        return (
+            member is None or not isinstance(values, Sequence) or all(map(member.accepts, islice(values, _LOOKED_AT)))
+        )
+
+    each = f", each {member.words}" if member else ""
+    return _Kind(f"a {'tuple' if origin is tuple else 'list'}{each}", accepts)
+
+
+def _is_flag(value: Any) -> bool:
+    return _PLAIN[bool].accepts(value)
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        index(value)
+    except TypeError:
+        return False
+    return not _is_flag(value)
+
+
+def _check_texts(name: str, value: Any, *, paths: bool) -> None:
+    """Raise TransHashError for a text, or one in a list, that no name or path is as long as."""
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if paths and isinstance(one, str | Path):
+            check_path(name, one)
+        elif isinstance(one, str) and len(one) > _MAX_TEXT:
+            raise TransHashError(f"{name}: a text of {len(one):,} characters; at most {_MAX_TEXT:,}")
+
+
+def check_path(name: str, path: str | Path) -> None:
+    """Raise TransHashError for a path that no system takes."""
+    try:
+        text = os.fsencode(path)
+    except UnicodeEncodeError:
+        text = b"\0"
+    if b"\0" in text:
+        raise TransHashError(f"{name}: {str(path)[:40]!r} contains a character that no path can contain")
+    if len(text) > _MAX_PATH or max(map(len, text.split(b"/"))) > _MAX_NAME:
+        raise TransHashError(f"{name}: the path {str(path)[:40]!r}… is longer than the system takes")
