@@ -173,7 +173,7 @@ INTERNAL = {
     "Matches.of",
     "Records.labels_of",
     "Records.paths_of",
-}  # called by the package alone
+}  # internal
 
 
 @pytest.fixture(scope="module")
