@@ -116,10 +116,7 @@ def query(
 
     import transhash
 
-    if sheet:
-        _check_sheet(sheet, queries)
-    if page:
-        _check_page(page)
+    _check_outputs(sheet, page, queries)
     index = transhash.open(location, mmap)
     if device != "cpu":
         _to_device(index, device)
@@ -149,11 +146,7 @@ def query(
         render.csv_rows(("query", *columns), _rows(matches, columns))
     else:
         _tables(matches, columns)
-    if sheet:
-        _draw(matches, sheet)
-    if page:
-        matches.write_html(page)
-        render.note(f"wrote {page}")
+    _draw(matches, sheet, page)
 
 
 def _check_queries(queries: tuple[str, ...], like: tuple[str, ...], order: str | None, model: str | None) -> None:
@@ -247,12 +240,24 @@ def _check_page(page: Path) -> None:
     check_replaceable(page)
 
 
-def _draw(matches: "Matches", sheet: Path) -> None:
+def _check_outputs(sheet: Path | None, page: Path | None, queries: tuple[Path, ...]) -> None:
+    if sheet:
+        _check_sheet(sheet, queries)
+    if page:
+        _check_page(page)
+
+
+def _draw(matches: "Matches", sheet: Path | None, page: Path | None) -> None:
+    """Write the pictures that were asked for."""
     from transhash.system import files
 
-    with files.replacing(sheet) as temporary:
-        matches.to_image().save(temporary, format="PNG")
-    render.note(f"wrote {sheet}")
+    if sheet:
+        with files.replacing(sheet) as temporary:
+            matches.to_image().save(temporary, format="PNG")
+        render.note(f"wrote {sheet}")
+    if page:
+        matches.write_html(page)
+        render.note(f"wrote {page}")
 
 
 def _answers(matches: "Matches") -> list[dict[str, Any]]:
