@@ -240,7 +240,7 @@ def _check_page(page: Path) -> None:
     check_replaceable(page)
 
 
-def _check_outputs(sheet: Path | None, page: Path | None, queries: tuple[Path, ...]) -> None:
+def _check_outputs(sheet: Path | None, page: Path | None, queries: tuple[str, ...]) -> None:
     if sheet:
         _check_sheet(sheet, queries)
     if page:
