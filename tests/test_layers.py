@@ -54,11 +54,12 @@ def sources(package: str) -> list[Path]:
     [
         (
             "transhash",
-            {"click", "faiss", "faiss_backend", "milvus_backend", "postgres_backend", "psycopg", "pymilvus"}
-            | {"transhash_cli", "cli"},
+            {"click", "faiss", "faiss_backend", "lance_backend", "milvus_backend", "postgres_backend"}
+            | {"lancedb", "psycopg", "pymilvus", "transhash_cli", "cli"},
         ),
         ("faiss_backend", {"click", "torch", "timm", "h5py", "transhash_cli", "cli"}),
         ("milvus_backend", {"click", "faiss", "faiss_backend", "h5py", "timm", "torch", "transhash_cli", "cli"}),
+        ("lance_backend", {"click", "faiss", "faiss_backend", "h5py", "timm", "torch", "transhash_cli", "cli"}),
         ("postgres_backend", {"click", "faiss", "faiss_backend", "h5py", "timm", "torch", "transhash_cli", "cli"}),
         (
             "cli",
@@ -144,6 +145,8 @@ def test_a_server_is_talked_to_in_one_place():
         assert "grpc" not in imported(path) or path.name == "server.py"
     for path in sources("postgres_backend"):
         assert "psycopg.connect(" not in path.read_text() or path.name == "server.py"
+    for path in sources("lance_backend"):
+        assert "lancedb" not in imported(path) or path.name == "store.py"
 
 
 def test_objectives_know_nothing_of_the_run():
@@ -202,7 +205,15 @@ def test_torch_is_loaded_by_networks_and_training_only():
 
 
 def test_nothing_unpickles():
-    for package in ("transhash", "faiss_backend", "milvus_backend", "postgres_backend", "cli", "benchmarks"):
+    for package in (
+        "transhash",
+        "faiss_backend",
+        "lance_backend",
+        "milvus_backend",
+        "postgres_backend",
+        "cli",
+        "benchmarks",
+    ):
         for path in sources(package):
             assert not imported(path) & {"pickle", "dill", "cloudpickle", "joblib"}, path
             assert "torch.load" not in path.read_text(encoding="utf-8"), path

@@ -40,7 +40,14 @@ def wheel(tmp_path_factory):
 
 def test_installs_no_generic_top_level_name(wheel):
     names = {name.split("/")[0] for name in wheel.namelist() if ".dist-info" not in name}
-    assert names == {"transhash", "faiss_backend", "milvus_backend", "postgres_backend", "transhash_cli"}
+    assert names == {
+        "transhash",
+        "faiss_backend",
+        "lance_backend",
+        "milvus_backend",
+        "postgres_backend",
+        "transhash_cli",
+    }
 
 
 def test_holds_every_module_and_what_they_read(wheel):
@@ -48,6 +55,7 @@ def test_holds_every_module_and_what_they_read(wheel):
     for package, installed in (
         ("transhash", "transhash"),
         ("faiss_backend", "faiss_backend"),
+        ("lance_backend", "lance_backend"),
         ("milvus_backend", "milvus_backend"),
         ("postgres_backend", "postgres_backend"),
         ("cli", "transhash_cli"),

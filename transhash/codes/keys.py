@@ -6,6 +6,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from .records import NO_LABEL, Codes, label_columns
+
 _SIZE = 16  # bytes; a collision is not expected for any number of rows
 DTYPE = np.dtype(f"S{_SIZE}")
 
@@ -25,3 +27,14 @@ def row_key(path: bytes, code: bytes, labels: Iterable[bytes]) -> bytes:
 def array(keys: Iterable[bytes]) -> NDArray[np.bytes_]:
     """Return keys as an array (n,) of `DTYPE`, which sorts and compares."""
     return np.fromiter(keys, DTYPE)
+
+
+def of(codes: Codes) -> NDArray[np.bytes_]:
+    """Return the key of every row, (n,)."""
+    records = codes.records
+    names = [name.encode("utf-8", "backslashreplace") for name in records.label_names]
+    labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
+    return array(
+        row_key(path, code.tobytes(), (names[place] for place in places if place != NO_LABEL))
+        for code, path, places in zip(codes.packed, records.full_paths(), labels, strict=True)
+    )

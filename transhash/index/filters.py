@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,25 @@ from ..errors import SelectionError
 from ..system.files import display
 
 if TYPE_CHECKING:
-    from .local import LocalIndex
+    from .ids import RowIds
 
 Mask = NDArray[np.bool_]
+
+
+class Rows(Protocol):
+    """Rows in memory: their paths and labels, and their ids."""
+
+    @property
+    def records(self) -> Records:
+        """Paths and labels."""
+
+    @property
+    def ids(self) -> "RowIds":
+        """Ids."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
 
 _SHOWN = 10  # names in a message
 _LONGEST = 40  # characters of an id in a message
@@ -113,7 +129,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def mask(index: "LocalIndex", where: Filter) -> Mask | None:
+def mask(index: Rows, where: Filter) -> Mask | None:
     """Return the rows that pass a filter, (n,) bool; None if the filter is empty.
 
     Raises SelectionError if one of its fields matches nothing, or no row passes all.
@@ -122,6 +138,15 @@ def mask(index: "LocalIndex", where: Filter) -> Mask | None:
     passed = both(passed, labels(index, where.labels) if where.labels else None)
     passed = both(passed, ids(index, where.ids) if where.ids is not None else None)
     return both(passed, paths(index, where.paths) if where.paths else None)
+
+
+def any_of(index: Rows, where: Sequence[Filter]) -> Mask:
+    """Return the rows that pass at least one of the filters, (n,) bool. Raises SelectionError."""
+    passed = np.zeros(len(index), np.bool_)
+    for one in where:
+        found = mask(index, one)
+        passed |= True if found is None else found
+    return passed
 
 
 def matcher(patterns: Sequence[str], root: bytes) -> Callable[[bytes], bool]:
@@ -145,7 +170,7 @@ def matcher(patterns: Sequence[str], root: bytes) -> Callable[[bytes], bool]:
     return matches
 
 
-def globs(index: "LocalIndex", patterns: Sequence[str]) -> Mask:
+def globs(index: Rows, patterns: Sequence[str]) -> Mask:
     """Return the rows whose paths match one of the patterns, (n,) bool.
 
     Patterns are those of the shell, case-sensitive; ``*`` also matches slashes (`fnmatch`). They are compared with
@@ -162,7 +187,7 @@ def globs(index: "LocalIndex", patterns: Sequence[str]) -> Mask:
     return found
 
 
-def paths(index: "LocalIndex", names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
+def paths(index: Rows, names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
     """Return the rows with the paths, (n,) bool.
 
     A path may be relative to the working directory or to the folder that was encoded.
@@ -188,7 +213,7 @@ def paths(index: "LocalIndex", names: Iterable[str | bytes | os.PathLike[str]]) 
     return found
 
 
-def labels(index: "LocalIndex", names: Sequence[str]) -> Mask:
+def labels(index: Rows, names: Sequence[str]) -> Mask:
     """Return the rows that have one of the labels, (n,) bool.
 
     Raises SelectionError if the index does not know one of them, or no row has any.
@@ -205,7 +230,7 @@ def labels(index: "LocalIndex", names: Sequence[str]) -> Mask:
     return found
 
 
-def ids(index: "LocalIndex", numbers: Iterable[int]) -> Mask:
+def ids(index: Rows, numbers: Iterable[int]) -> Mask:
     """Return the rows with the ids, (n,) bool. Raises SelectionError if one of them is not in the index."""
     found = np.zeros(len(index), np.bool_)
     found[index.ids.rows(checked_ids(numbers))] = True
@@ -242,6 +267,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
-def _example(index: "LocalIndex") -> str:
+def _example(index: Rows) -> str:
     root = f" in {display(index.records.root)!r}" if index.records.root else ""
     return f"paths look like {display(index.records.paths[0])!r}{root}"

@@ -234,7 +234,7 @@ class Index(Collection):
     @checked
     def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
         """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
-        passed = _any(self.local, filters_of(where))
+        passed = filters.any_of(self.local, filters_of(where))
         shown = passed.nonzero()[0][: whole("limit", limit, 0)]
         return int(passed.sum()), [self.local.records.path(row) for row in shown.tolist()]
 
@@ -257,7 +257,7 @@ class Index(Collection):
         """Remove the rows that pass at least one of the filters, and return how many."""
         chosen = filters_of(where)
         with self._editing() as index:
-            gone = _any(index, chosen)
+            gone = filters.any_of(index, chosen)
             index.remove(gone)
         return int(gone.sum())
 
@@ -369,12 +369,3 @@ def _read(codes: CodesInput) -> Codes:
 def _rows(ids: RowIds, records: Records, wanted: NDArray[np.int64]) -> list[Row]:
     """Return the rows with the wanted ids, of an index as it was when it was searched."""
     return [Row(records.path(row), records.names(row)) for row in ids.rows(wanted).tolist()]
-
-
-def _any(index: LocalIndex, where: Sequence[Filter]) -> Mask:
-    """Return the rows that pass at least one of the filters."""
-    passed = np.zeros(len(index), np.bool_)
-    for one in where:
-        found = filters.mask(index, one)
-        passed |= True if found is None else found
-    return passed

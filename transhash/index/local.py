@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from .. import backends
 from ..backends.contract import Backend, Streaming
-from ..codes import NO_LABEL, Codes, ModelRef, Records, keys, open_codes, open_records, write_records
+from ..codes import Codes, ModelRef, Records, keys, open_codes, open_records, write_records
 from ..codes.models import check_same_model, packed_queries
-from ..codes.records import label_columns
 from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
 from ..results import Nearest, Within
 from ..system import files
@@ -288,7 +287,7 @@ class LocalIndex:
         check_same_model(codes.model, self.model, "codes", "index")
         if not len(codes):
             raise MismatchError("no codes to sync with; delete the folder instead")
-        here, there = _keys(self.codes()), _keys(codes)
+        here, there = keys.of(self.codes()), keys.of(codes)
         keep, new = np.isin(here, there), codes.take(~np.isin(there, here))
         gone = self.records.take(~keep)
         changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
@@ -387,14 +386,3 @@ def _commit(
     )
     manifest.commit(folder, stored)
     return stored
-
-
-def _keys(codes: Codes) -> NDArray[np.bytes_]:
-    """Return the key of every row, (n,)."""
-    records = codes.records
-    names = [name.encode("utf-8", "backslashreplace") for name in records.label_names]
-    labels = [[]] * len(codes) if records.labels is None else label_columns(records.labels).tolist()
-    return keys.array(
-        keys.row_key(path, code.tobytes(), (names[place] for place in places if place != NO_LABEL))
-        for code, path, places in zip(codes.packed, records.full_paths(), labels, strict=True)
-    )

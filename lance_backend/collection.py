@@ -1,0 +1,289 @@
+"""The entry point: a collection of LanceDB, opened, built, searched and changed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transhash.backends import check_params, clustering
+from transhash.codes import Codes, keys, open_codes, read_codes, texts
+from transhash.codes.models import check_same_model
+from transhash.errors import BackendError, MismatchError, SelectionError
+from transhash.index import contract, filters, kinds, scanning, selection
+from transhash.index.contract import CodesInput, Params
+from transhash.index.filters import Filter, checked_ids
+from transhash.index.ids import RowIds
+from transhash.index.rows import Added, Changes, Row
+from transhash.results import Nearest, Within
+from transhash.system.progress import Progress, silent
+
+from .location import Location
+from .store import Contents, Store
+
+_PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}
+_TIES = 100  # at least, for which there is room behind the wanted rows
+
+
+class _Rows:
+    """The rows of a table at one time, as filters take them."""
+
+    def __init__(self, ids: NDArray[np.int64], codes: Codes) -> None:
+        self.numbers = ids
+        self.ids = RowIds.given(ids)
+        self.codes = codes
+        self.records = codes.records
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+class LanceCollection(contract.Server):
+    """Images in a table of LanceDB, in a folder or an object store; each change is a version of the table.
+
+    Types are ``flat`` (exact, without an index) and ``ivf`` (IVF_FLAT).
+    """
+
+    types: ClassVar[tuple[str, ...]] = tuple(_PARAMS)
+
+    def __init__(self, store: Store) -> None:
+        """Take a table; use `open` or `build` instead."""
+        self._store = store
+        self.model = store.contents().model
+
+    @classmethod
+    def open(cls, location: str) -> Self:
+        """Open a collection that `build` made, ``lance://FOLDER/NAME`` or ``lance+s3://BUCKET/FOLDER/NAME``.
+
+        Raises BackendError if it is not there, or not one of TransHash.
+        """
+        return cls(Store(Location.parse(location)))
+
+    @classmethod
+    def build(
+        cls,
+        codes: Path,
+        location: str,
+        *,
+        type: str | None = None,
+        params: Params | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Build a collection of a codes file's rows, with ids from 0; a call that was stopped leaves no table.
+
+        Raises BackendError if another table has that name; it is left as it is.
+        """
+        store = Store(Location.parse(location))
+        with open_codes(codes, embeddings=False) as file:
+            if not len(file):
+                raise MismatchError(f"{codes}: holds no codes; encode some images first")
+            kind, chosen = _planned(type, params, len(file))
+            header = file.header
+            wanted = Contents(header.model, kind, chosen, texts.text(header.root), len(file), header.digest)
+            if store.exists():
+                _check_same(store.contents(), wanted, type, f"{codes}", location)
+            else:
+                store.create(wanted, _reported(file.blocks(embeddings=False), len(file), progress))
+        contents = store.contents()
+        if contents.type == "ivf" and not store.indexed():
+            store.index(contents.params["nlist"])
+        return cls(store)
+
+    @property
+    def location(self) -> str:
+        """The location that `transhash.open` takes."""
+        return str(self._store.location)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self._store.count()
+
+    def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
+        nprobe = self._nprobe(params)
+        if nprobe and where is None:
+            found = [self._by_index(query, k, nprobe) for query in packed]
+            return scanning.padded([one for one in found if one]) if all(found) else self._scan(packed, k)
+        return self._scan(packed, k, self._allowed(where))
+
+    def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
+        self._nprobe(params)
+        return scanning.within(self._blocks(self._allowed(where)), packed, min(radius, self.model.bits))
+
+    def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Row]:
+        """Return the paths and labels of the rows with the ids, in that order. Raises SelectionError."""
+        wanted = checked_ids(ids)
+        if not len(wanted):
+            return []
+        there, codes = self._store.read(self._store.contents(), np.unique(wanted))
+        selection.check_ids(wanted.tolist(), there.tolist())
+        places = np.searchsorted(there, wanted).tolist()
+        return [Row(codes.records.path(place), codes.records.names(place)) for place in places]
+
+    def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
+        """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
+        chosen, limit = contract.filters_of(where), contract.whole("limit", limit, 0)
+        rows = _Rows(*self.snapshot())
+        passed = filters.any_of(rows, chosen)
+        return int(passed.sum()), [rows.records.path(row) for row in np.flatnonzero(passed)[:limit].tolist()]
+
+    def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
+        """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory."""
+        return self._store.read(self._store.contents())
+
+    def add(
+        self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
+    ) -> Added:
+        """Add rows, with ids above all that were ever used, file by file."""
+        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
+        done = [self._add(_read(kinds.codes_input(part)), replace) for part in parts]
+        progress(sum(one.rows for one in done), 0)
+        return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
+
+    def remove(self, where: Filter | Sequence[Filter]) -> int:
+        """Remove the rows that pass at least one of the filters, and return how many."""
+        chosen = contract.filters_of(where)
+        rows = _Rows(*self.snapshot())
+        gone = filters.any_of(rows, chosen)
+        if gone.all():
+            raise SelectionError(f"all {len(rows)} rows would go; a collection has at least one, or drop its table")
+        self._change(rows.codes.take(slice(0, 0)), rows.numbers[gone])
+        return int(gone.sum())
+
+    def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
+        """Make the collection hold exactly the rows of `codes`, as one version; equal rows keep their ids."""
+        wanted = _read(kinds.codes_input(codes))
+        check_same_model(wanted.model, self.model, "codes", "the collection")
+        if not len(wanted):
+            raise MismatchError("no codes to sync with; drop the table instead")
+        ids, here = self.snapshot()
+        own, others = keys.of(here), keys.of(wanted)
+        keep, new = np.isin(own, others), wanted.take(~np.isin(others, own))
+        gone = here.records.take(~keep)
+        both = len(set(gone.full_paths()) & set(new.records.full_paths()))
+        self._change(new, ids[~keep])
+        return Changes(len(new) - both, len(gone) - both, both)
+
+    def verify(self, *, progress: Progress = silent) -> Iterator[str]:
+        """Read every row, and yield a line for each fault."""
+        contents = self._store.contents()
+        ids, codes = self._store.read(contents)
+        progress(len(codes), len(codes))
+        if len(np.unique(ids)) != len(ids):
+            yield f"{self.location}: {len(ids) - len(np.unique(ids))} rows with ids of others"
+        if len(ids) and not 0 <= ids[0] <= ids[-1] < contents.next_id:
+            yield f"{self.location}: ids that were never given; next_id is {contents.next_id}"
+        if contents.type == "ivf" and not self._store.indexed():
+            yield f"{self.location}: the index is missing; searches are slow without it"
+
+    def info(self) -> dict[str, int | str]:
+        """Describe the collection."""
+        contents = self._store.contents()
+        return {
+            "backend": "lance",
+            "type": contents.type,
+            **contents.params,
+            "codes": len(self),
+            "bits": self.model.bits,
+            "model": self.model.name,
+            "digest": self.model.digest,
+            "next_id": contents.next_id,
+            "version": self._store.version(),
+        }
+
+    def _add(self, codes: Codes, replace: bool) -> Added:
+        check_same_model(codes.model, self.model, "codes", "the collection")
+        ids, here = self.snapshot()
+        new = set(codes.records.full_paths())
+        again = np.fromiter((path in new for path in here.records.full_paths()), np.bool_, len(here))
+        if again.any() and not replace:
+            more = f" and {again.sum() - 1} more are" if again.sum() > 1 else " is"
+            raise SelectionError(
+                f"{here.records.path(int(again.argmax()))}{more} in the collection already; pass --replace, or "
+                "compare: th index sync"
+            )
+        self._change(codes, ids[again])
+        return Added(len(codes), int(again.sum()))
+
+    def _change(self, new: Codes, gone: NDArray[np.int64]) -> None:
+        """Add and remove rows as one version, after another that gives the ids: these are never given twice."""
+        if not len(new) and not len(gone):
+            return
+        contents = self._store.contents()
+        first, root = contents.next_id, texts.text(new.records.root)
+        same = not len(new) or root == contents.root
+        contents = changed(contents, next_id=first + len(new), source="", root=contents.root if same else "")
+        self._store.change(self._store.write(contents), new, first, gone)
+
+    def _by_index(
+        self, query: NDArray[np.uint8], k: int, nprobe: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None:
+        """Return the k nearest rows by the index; None if it may have left out the first of those that tie."""
+        wide = k + max(k, _TIES)
+        ids, distances = self._store.nearest(query, wide, nprobe)
+        if len(ids) < k or (len(ids) == wide and distances[-1] == distances[k - 1]):
+            return None
+        return ids[:k], distances[:k]
+
+    def _scan(self, packed: NDArray[np.uint8], k: int, allowed: NDArray[np.int64] | None = None) -> Nearest:
+        return scanning.nearest(self._blocks(allowed), packed, k)
+
+    def _blocks(self, allowed: NDArray[np.int64] | None) -> Iterator[scanning.Block]:
+        for ids, codes in self._store.blocks(self.model.bits // 8):
+            kept = slice(None) if allowed is None else np.isin(ids, allowed)
+            yield ids[kept], codes[kept]
+
+    def _allowed(self, where: Filter | None) -> NDArray[np.int64] | None:
+        """Return the ids of the rows that pass a filter."""
+        if where is None:
+            return None
+        rows = _Rows(*self.snapshot())
+        passed = filters.mask(rows, where)
+        return None if passed is None else rows.numbers[passed]
+
+    def _nprobe(self, params: Params) -> int:
+        """Return how many lists a search looks at; 0 if it compares every row. Raises BackendError."""
+        contents = self._store.contents()
+        known = ("nprobe",) if contents.type == "ivf" else ()
+        given = check_params(params, known, f"searching type {contents.type} of LanceDB")
+        if not known:
+            return 0
+        return min(given.get("nprobe", contents.params["nprobe"]), contents.params["nlist"])
+
+
+def _planned(type: str | None, params: Params | None, count: int) -> tuple[str, dict[str, int]]:
+    """Return the type of an index of `count` codes, and its parameters. Raises BackendError."""
+    kind = type or "flat"
+    if kind not in _PARAMS:
+        raise BackendError(f"the lance backend has no index type {kind!r}; it has: {', '.join(_PARAMS)}")
+    given = check_params(params, _PARAMS[kind], f"index type {kind} of LanceDB")
+    if kind == "flat":
+        return kind, {}
+    nlist, nprobe = clustering.plan(count, given.get("nlist"), given.get("nprobe"))
+    return kind, {"nlist": nlist, "nprobe": nprobe}
+
+
+def _check_same(there: Contents, wanted: Contents, type: str | None, codes: str, location: str) -> None:
+    """Raise BackendError or MismatchError unless a collection that exists is the one to build."""
+    check_same_model(wanted.model, there.model, codes, location)
+    if not wanted.source or there.source != wanted.source:
+        raise BackendError(
+            f"{location}: exists already, with other rows than {codes}; change it with th index add or sync, or "
+            "choose another name"
+        )
+    if type and (wanted.type, wanted.params) != (there.type, there.params):
+        raise BackendError(
+            f"{location}: exists already, as type {there.type} with {there.params}; leave --type out, or choose "
+            "another name"
+        )
+
+
+def _reported(blocks: Iterator[tuple[int, Codes]], total: int, progress: Progress) -> Iterator[tuple[int, Codes]]:
+    for first, block in blocks:
+        yield first, block
+        progress(first + len(block), total)
+
+
+def _read(codes: Codes | Path) -> Codes:
+    return codes if isinstance(codes, Codes) else read_codes(codes)

@@ -1,0 +1,157 @@
+"""Collections in folders of LanceDB; buckets differ by their address alone."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lancedb", reason="no package lancedb: pip install '.[lance]'")
+
+import transhash
+from lance_backend.location import Location
+from transhash import Filter, hamming
+from transhash.codes import Codes, ModelRef, Records, write_codes
+from transhash.errors import BackendError
+from transhash.testing import CollectionContract
+
+MODEL = ModelRef("phash", "phash-dct-64", 64)
+
+
+def written(path, codes, names=None):
+    paths = names or [f"{row % 7}/{row}.png".encode() for row in range(len(codes))]
+    write_codes(path, Codes(codes, Records(paths, b"/pictures"), MODEL))
+    return path
+
+
+def random_codes(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 8), dtype=np.uint8)
+
+
+class TestFlat(CollectionContract):
+    options: dict[str, object] = {"type": "flat"}
+
+    def build(self, codes, place):
+        return transhash.build_index(codes, f"lance://{place}/db/photos", **self.options)
+
+
+class TestIvf(TestFlat):
+    options = {"type": "ivf", "params": {"nlist": 4, "nprobe": 4}}
+
+    def test_names_from_anywhere(self):
+        """Does not depend on the index."""
+
+    def test_refuses_what_makes_no_sense(self):
+        """Does not depend on the index."""
+
+
+def test_the_command_line_is_that_of_folders(th, tmp_path):
+    codes = random_codes(24)
+    written(tmp_path / "c.h5", codes)
+    written(tmp_path / "new.h5", random_codes(3, 1), [b"x", b"y", b"z"])
+    location = "lance://db/photos"
+    assert (
+        f"wrote {location}: lance flat, 24 codes of 64 bits"
+        in th("index", "build", "c.h5", "-o", location, cwd=tmp_path).stderr
+    )
+    assert (tmp_path / "db" / "photos.lance").is_dir()
+    assert "added 3 images" in th("index", "add", location, "new.h5", cwd=tmp_path).stderr
+    assert "removed 1 image" in th("index", "remove", location, "--path", "/pictures/y", cwd=tmp_path).stderr
+    assert "3  " in th("query", location, "c.h5", "-k", 2, cwd=tmp_path).stdout
+    synced = th("index", "sync", location, "c.h5", cwd=tmp_path)
+    assert ": 0 images added, 2 removed, 0 changed; 24 now" in synced.stderr
+    th("index", "export", location, "-o", "back.h5", cwd=tmp_path)
+    np.testing.assert_array_equal(transhash.read_codes(tmp_path / "back.h5").packed, codes)
+    assert th("index", "verify", location, cwd=tmp_path).returncode == 0
+    assert "no such collection" in th("index", "info", "lance://db/none", cwd=tmp_path, code=1).stderr
+
+
+def test_ids_are_never_given_twice(tmp_path):
+    made = transhash.build_index(written(tmp_path / "c.h5", random_codes(5)), f"lance://{tmp_path}/db/photos")
+    made.remove(Filter(ids=[4]))
+    made.add(written(tmp_path / "d.h5", random_codes(1, 2), [b"new"]))
+    assert made.search(random_codes(1, 2), 1).ids.tolist() == [5]
+
+
+def test_more_ties_than_are_asked_for(tmp_path):
+    codes = np.zeros((3000, 8), np.uint8)
+    codes[1000:] = random_codes(2000)
+    place = f"lance://{tmp_path}/db/ties"
+    made = transhash.build_index(written(tmp_path / "c.h5", codes[::-1]), place, type="ivf")
+    assert made.info()["nlist"] > 1
+    found, expected = made.search(np.zeros((1, 8), np.uint8), 5), hamming.top_k(codes[:1], codes[::-1], 5)
+    np.testing.assert_array_equal(found.ids, expected.ids[0])
+
+
+def test_what_is_not_ours_stays(tmp_path):
+    import lancedb
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lancedb.connect(tmp_path / "db").create_table("theirs", [{"x": 1}])
+    codes = written(tmp_path / "c.h5", random_codes(3))
+    for attempt in (transhash.open, lambda place: transhash.build_index(codes, place)):
+        with pytest.raises(BackendError, match="not a collection of TransHash, so it stays as it is"):
+            attempt(f"lance://{tmp_path}/db/theirs")
+    place = f"lance://{tmp_path}/db/ours"
+    made = transhash.build_index(codes, place)
+    assert len(transhash.build_index(codes, place)) == 3
+    with pytest.raises(BackendError, match="exists already, with other rows"):
+        transhash.build_index(written(tmp_path / "d.h5", random_codes(3, 1)), place)
+    with pytest.raises(BackendError, match="as type flat"):
+        transhash.build_index(codes, place, type="ivf")
+    assert len(made) == 3
+
+
+LOADER = "import sys, transhash; print(1, flush=True); transhash.build_index(sys.argv[1], sys.argv[2])"
+
+
+def test_a_killed_loader_leaves_no_table_or_a_whole_one(tmp_path):
+    codes = random_codes(40_000)
+    file = written(tmp_path / "c.h5", codes)
+    for step in range(3):
+        place = f"lance://{tmp_path}/db/killed{step}"
+        loader = subprocess.Popen([sys.executable, "-c", LOADER, file, place], stdout=subprocess.PIPE)
+        assert loader.stdout.readline()
+        time.sleep(0.4 + 0.2 * step)
+        loader.kill()
+        loader.wait()
+        loader.stdout.close()
+        made = transhash.build_index(file, place)
+        assert len(made) == len(codes)
+        assert list(made.verify()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "database", "name"),
+    [
+        ("lance://db/photos", "db", "photos"),
+        ("lance:///data/db/photos", "/data/db", "photos"),
+        ("lance+s3://bucket/db/photos", "s3://bucket/db", "photos"),
+    ],
+)
+def test_locations(text, database, name):
+    location = Location.parse(text)
+    assert (location.database, location.name, str(location)) == (database, name, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["lance://photos", "lance://db/", "lance://db/it's", "lance+s3://key:secret@b/db/n", "lance+ftp://b/db/n"]
+)
+def test_other_locations_are_refused(text):
+    with pytest.raises(BackendError) as refused:
+        Location.parse(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_damaged_table_is_one_line(tmp_path):
+    place = f"lance://{tmp_path}/db/photos"
+    transhash.build_index(written(tmp_path / "c.h5", random_codes(9)), place)
+    for file in (tmp_path / "db" / "photos.lance" / "data").iterdir():
+        os.truncate(file, 10)
+    with pytest.raises(BackendError, match="LanceDB says") as damaged:
+        transhash.open(place).search(random_codes(1), 1)
+    assert "\n" not in str(damaged.value)
