@@ -117,10 +117,7 @@ def encode(
     if dry_run:
         _preview(source, shard)
         return
-    if output is None:
-        raise click.UsageError("Missing option '-o'; or look first: --dry-run")
-    if model is None and not ((append or sync) and output.exists()):
-        render.note("model: copy, which finds edited copies of photos; for other images by content, see th fit")
+    output = _checked_output(output, chosen=model is not None, extends=append or sync)
 
     from transhash.encoding.run import encode_to_file
 
@@ -145,6 +142,15 @@ def encode(
             on_skipped=reporter.skipped,
         )
     reporter.summary(summary)
+
+
+def _checked_output(output: Path | None, *, chosen: bool, extends: bool) -> Path:
+    """Return the output, or fail without one; say which model encodes if the user chose none."""
+    if output is None:
+        raise click.UsageError("Missing option '-o'; or look first: --dry-run")
+    if not chosen and not (extends and output.exists()):
+        render.note("model: copy, which finds edited copies of photos; for other images by content, see th fit")
+    return output
 
 
 def _preview(source: "ImageSource", shard: str | None) -> None:

@@ -109,8 +109,7 @@ def query(
     With copy, the hasher in the box, a match is a copy, likely one, or unrelated. Without -k and --radius, unrelated
     images are left out.
     """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv cannot be combined; choose one")
+    _check_forms(as_json, as_csv)
     _check_order(order, candidates, embeddings, radius)
     _check_queries(queries, like, order, model)
 
@@ -238,6 +237,11 @@ def _check_page(page: Path) -> None:
     from transhash.report.gallery import check_replaceable
 
     check_replaceable(page)
+
+
+def _check_forms(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv cannot be combined; choose one")
 
 
 def _check_outputs(sheet: Path | None, page: Path | None, queries: tuple[str, ...]) -> None:
