@@ -64,6 +64,8 @@ def test_holds_every_module_and_what_they_read(wheel):
             assert f"{installed}/{path.relative_to(REPOSITORY / package).as_posix()}" in names
     assert {"transhash/py.typed", "faiss_backend/py.typed"} <= names
     assert {f"transhash/report/templates/page.{kind}" for kind in ("html", "js")} <= names
+    page = REPOSITORY / "transhash" / "serving" / "page"
+    assert {f"transhash/serving/page/{path.name}" for path in page.iterdir()} <= names
 
 
 def test_faiss_follows_the_platform(wheel):

@@ -23,6 +23,7 @@ from ..results import Nearest
 from ..system.files import display
 from .words import distance_words
 
+_PATHS = 1 << 30  # bytes of paths that are kept in memory
 _MASKS = 8  # filters whose rows are remembered
 _STRETCHES, _STRETCH = 64, 64  # of codes, from which the distances of unrelated images are estimated
 
@@ -51,6 +52,8 @@ class Snapshot:
         self.generation = generation
         self.model = collection.model
         self._local = collection.local if isinstance(collection, Index) else None
+        if self._local is not None and len(getattr(self._local.records.paths, "blob", b"")) <= _PATHS:
+            self._local.records = self._local.records.take(slice(None))  # reading one from the file takes 100 µs
         self._count = len(collection)
         info = self._local.backend.info() if self._local is not None else collection.info()
         self.type = str(info.get("type", ""))

@@ -15,7 +15,7 @@ from ..files import ImageFolder
 from ..thumbnails import SIZES, as_jpeg, file_tag, is_known
 from . import reading
 from .items import shown_of
-from .service import Service, result
+from .service import Service
 
 _CHUNK = 1 << 18
 _CACHE = "private, max-age=300"
@@ -47,7 +47,7 @@ async def thumbnail(service: Service, request: Request) -> Response:
     size = next((size for size in SIZES if size >= wanted), SIZES[-1])
     shown = shown_of(snapshot, reading.id_of(request))
     known = request.headers.get("if-none-match", "")
-    found = await result(service.engine.thumbnails.get(folder, shown.path, size, known))
+    found = await service.result(service.engine.thumbnails.get(folder, shown.path, size, known))
     if found.data is None:
         return _unchanged(found.tag)
     return Response(found.data, headers={"ETag": found.tag, "Cache-Control": _CACHE}, media_type="image/jpeg")

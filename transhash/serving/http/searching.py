@@ -15,7 +15,7 @@ from . import reading
 from .answers import answer
 from .problems import Problem, bad_request
 from .schemas import MatchInfo, QueryInfo, SearchAnswer, SearchRequest
-from .service import Service, result
+from .service import Service
 
 PAGE = 50  # matches, unless the client says how many
 
@@ -35,7 +35,7 @@ async def search(service: Service, request: Request) -> Response:
         )
     if query.where is not None and served.snapshot.is_local:
         await service.work(served.snapshot.mask, query.where)  # may take long; the scan finds it in the cache
-    page = await result(service.engine.search(query, served.name))
+    page = await service.result(service.engine.search(query, served.name))
     return answer(_described(served, page))
 
 
@@ -43,7 +43,7 @@ async def _of_image(service: Service, wanted: SearchRequest, image: bytes) -> tu
     if any(value is not None for value in (wanted.id, wanted.path, wanted.code, wanted.cursor)):
         raise bad_request("an uploaded image is the query: leave out id, path, code and cursor")
     served, query = service.engine.index(wanted.index), _base(wanted)
-    encoded = await result(service.engine.encode(image, served.name, outputs=wanted.rerank is not None))
+    encoded = await service.result(service.engine.encode(image, served.name, outputs=wanted.rerank is not None))
     candidates = rerank.candidates(query.k) if wanted.rerank else 0
     return served, replace(query, packed=encoded.packed, outputs=encoded.outputs, candidates=candidates)
 

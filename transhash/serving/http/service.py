@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection, Request
 
 from ..engine import Engine
 from ..served import ServedIndex
+from .deliveries import Deliveries
 from .metrics import Metrics
 from .reading import Uploads
 
@@ -34,6 +35,7 @@ class Service:
         origins: other sites whose pages may read the answers.
         allow_trash: whether clients may move files to the trash.
         hosts: the names under which the server is reached; any if empty.
+        deliveries: the answers on their way into the event loop.
         uploads: the images that are in memory.
         interface: the OpenAPI document.
         stopping: whether the server finishes what it has begun.
@@ -45,6 +47,7 @@ class Service:
     origins: tuple[str, ...] = ()
     allow_trash: bool = False
     hosts: frozenset[str] = field(default_factory=frozenset)
+    deliveries: Deliveries = field(default_factory=Deliveries)
     uploads: Uploads = field(default_factory=Uploads)
     interface: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
@@ -74,14 +77,17 @@ class Service:
 
     async def work(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function that may take long in a thread. Raises BusyError if too many calls are waiting."""
-        return await result(self.engine.work(function, *args))
+        return await self.result(self.engine.work(function, *args))
+
+    async def result(self, future: "Future[T]") -> T:
+        """Wait for an answer of the engine without blocking others. Raises TimeoutError if it takes too long."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer: T = await self.deliveries.awaited(future)
+                return answer
+        finally:
+            future.cancel()  # if it was not answered in time, it need not be
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
-async def result(future: "Future[T]") -> T:
-    """Wait for an answer of the engine without blocking others. Raises TimeoutError if it takes too long."""
-    async with asyncio.timeout(ANSWER_SECONDS):
-        return await asyncio.wrap_future(future)
