@@ -21,7 +21,7 @@ from transhash.evaluation.relevance import common_labels
 from transhash.index import rerank
 from transhash.packing import pack
 from transhash.report import figures
-from transhash.report.records import Curve, Measurement, Record, Row, Skipped
+from transhash.report.records import Curve, Measurement, Record, Skipped, TableRow
 from transhash.results import Nearest
 
 from . import config, digits, suites
@@ -95,7 +95,7 @@ def command(
     chosen = config.load(Accuracy, "accuracy", small, config_path)
     for method in chosen.methods:
         if method not in METHODS:
-            raise click.UsageError(f"no method {method!r}; there are: {', '.join(METHODS)}")
+            raise click.UsageError(f"no method {method!r}; available: {', '.join(METHODS)}")
     if not pairs:
         work = output.with_name(f"{output.name}.work")
         pairs = [digits.encoded(work / "digits", bits, chosen.digits_epochs) for bits in chosen.digits_bits]
@@ -217,7 +217,7 @@ def _records(
         for plot, x, y, across in plots
     ]
     values = {"bytes per image": Measurement(size), **retrieval.figures()}
-    return [*curves, Row(run, _TABLE, dataset, label, family, params, values)]
+    return [*curves, TableRow(run, _TABLE, dataset, label, family, params, values)]
 
 
 # What is compared: each yields a label, what tells it from others of that label, and how to rank with it.

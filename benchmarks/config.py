@@ -32,7 +32,7 @@ def _checked(kind: type[Any], path: Path) -> dict[str, Any]:
     known = {field.name: field.type for field in fields(kind)}
     for name, value in values.items():
         if name not in known:
-            raise ResultsError(f"{path}: no setting {name}; there are: {', '.join(known)}")
+            raise ResultsError(f"{path}: no setting {name}; available: {', '.join(known)}")
         if not _fits(value, known[name]):
             raise ResultsError(f"{path}: {name} = {value!r}: expected {_spelled(known[name])}")
     return values

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from transhash import Codes, encode, hamming, load_hasher
 from transhash.codes.truncation import nested_lengths
 from transhash.hashers.base import Hasher
-from transhash.report.records import Curve, Example, Measurement, Picture, Record, Row, Skipped
+from transhash.report.records import Curve, Example, Measurement, Picture, Record, Skipped, TableRow
 
 from . import suites
 from .copy_scores import Scores
@@ -162,26 +162,26 @@ def _peers() -> dict[str, HashImages]:
     return peers
 
 
-def _row(run: str, dataset: str, name: str, family: str, params: dict[str, int], scores: Scores) -> Row:
+def _row(run: str, dataset: str, name: str, family: str, params: dict[str, int], scores: Scores) -> TableRow:
     values = {
         "bytes per image": Measurement(params["bits"] / 8),
         "µAP": Measurement(scores.micro_ap),
         "recall without a false pair": Measurement(scores.recall_without_false),
         "recall at 99 % precision": Measurement(scores.recall_at_99),
     }
-    return Row(run, "Copies", dataset, name, family, dict(params), values)
+    return TableRow(run, "Copies", dataset, name, family, dict(params), values)
 
 
 def _by_edit(
     run: str, dataset: str, name: str, family: str, params: dict[str, int], scores: Scores, edits: Sequence[str]
-) -> Row:
+) -> TableRow:
     found, names = scores.distances, np.array(edits)
     values = {}
     for edit in dict.fromkeys(edits):
         there = found[(names == edit) & (found >= 0)]
         if len(there):
             values[f"recall, {edit}"] = Measurement(float((there <= scores.radius).mean()))
-    return Row(run, "Recall at 99 % precision, by edit", dataset, name, family, dict(params), values)
+    return TableRow(run, "Recall at 99 % precision, by edit", dataset, name, family, dict(params), values)
 
 
 def _examples(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from transhash.errors import ResultsError
 from transhash.report.sections import Section
-from transhash.report.tables import Table, tables
+from transhash.report.tables import ResultsTable, tables
 from transhash.report.text import markdown_table
 
 _BLOCK = re.compile(
@@ -25,7 +25,7 @@ def redrawn(text: str, sections: Sequence[Section]) -> str:
 
     Raises ResultsError for a mark that names a table or figure that the results lack.
     """
-    known: dict[str, list[Table]] = {}
+    known: dict[str, list[ResultsTable]] = {}
     for section in sections:
         for table in tables(section):
             for name in (table.title, f"{section.run.suite}/{table.title}"):
@@ -38,14 +38,14 @@ def names(text: str) -> list[str]:
     return [found["name"] for found in _BLOCK.finditer(text)]
 
 
-def _drawn(found: re.Match[str], known: dict[str, list[Table]]) -> str:
+def _drawn(found: re.Match[str], known: dict[str, list[ResultsTable]]) -> str:
     name = found["name"]
     if name not in known:
-        raise ResultsError(f"no table {name!r} in the results; there are: {', '.join(known)}")
+        raise ResultsError(f"no table {name!r} in the results; available: {', '.join(known)}")
     if len(known[name]) > 1:
-        raise ResultsError(f"{len(known[name])} tables {name!r} in the results; there are: {', '.join(known)}")
+        raise ResultsError(f"{len(known[name])} tables {name!r} in the results; available: {', '.join(known)}")
     (table,) = known[name]
     columns = found["columns"].split("; ") if found["columns"] else []
     if missing := [name for name in columns if name not in table.columns]:
-        raise ResultsError(f"no figure {missing[0]!r} in {table.title}; there are: {', '.join(table.columns)}")
+        raise ResultsError(f"no figure {missing[0]!r} in {table.title}; available: {', '.join(table.columns)}")
     return "\n".join(markdown_table(table, columns))

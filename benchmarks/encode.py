@@ -20,7 +20,7 @@ from transhash.errors import ResultsError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.precision import has_bf16
 from transhash.hashers.transhash import TransHasher, start
-from transhash.report.records import Row
+from transhash.report.records import TableRow
 from transhash.sources.folder import FolderSource
 
 from . import config, suites
@@ -79,7 +79,7 @@ def command(config_path: Path | None, small: bool, output: Path, photos: Path | 
         ratios = [one / other for one, other in zip(own, rates[_ALONE], strict=True)]
         values = {"images/s": spread(own), "ratio to the model alone": spread(ratios)}
         family = "codes" if method == _OURS else "peer"
-        rows.append(Row(results.run.id, "Encoding", dataset, method, family, params, values))
+        rows.append(TableRow(results.run.id, "Encoding", dataset, method, family, params, values))
         suites.say(f"  {method}: {values['images/s'].value:.1f} images/s")
     results.write(rows)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-from transhash.report.records import Measurement, Row
+from transhash.report.records import Measurement, TableRow
 
 from . import config, methods, suites
 from .collection import Clustered, write
@@ -69,7 +69,7 @@ def measure(results: Results, chosen: Turns, path: Path, answers: Path | None, u
     if not results.has(truth, [truth]):
         values = {"share of the given neighbours that are the nearest": Measurement(known.true)}
         params = {"bits": known.width, "kind": known.kind}
-        results.write([Row(results.run.id, "Ground truth", truth, truth, "peer", params, values)])
+        results.write([TableRow(results.run.id, "Ground truth", truth, truth, "peer", params, values)])
     comparison = _Kept(results, chosen, known, folder, uri, answers)
     own = known.collection
     results.write(comparison.run(lambda vectors: own, own.count, own.bits, own.dim))

@@ -14,7 +14,7 @@ from typing import Any
 
 from transhash.errors import ResultsError
 from transhash.report import figures
-from transhash.report.records import Curve, Example, Record, Row, Run, Skipped, append, read
+from transhash.report.records import Curve, Example, Record, Run, Skipped, TableRow, append, read
 from transhash.system import files
 
 from . import machine
@@ -65,7 +65,7 @@ class Results:
         """The folder beside the file for what a run needs until it ends, an absolute path."""
         return self.path.absolute().with_name(f"{self.path.name}.work") / self.run.id
 
-    def records(self, dataset: str) -> list[Row | Curve | Skipped]:
+    def records(self, dataset: str) -> list[TableRow | Curve | Skipped]:
         """Return the records of this run on a data set."""
         own = (record for record in read(self.path) if not isinstance(record, Run | Example))
         return [record for record in own if (record.run, record.dataset) == (self.run.id, dataset)]
@@ -75,7 +75,7 @@ class Results:
 
         What is there of a data set that lacks one is taken out of the file.
         """
-        found = {record.method for record in self.records(dataset) if isinstance(record, Row | Skipped)}
+        found = {record.method for record in self.records(dataset) if isinstance(record, TableRow | Skipped)}
         if found >= set(methods):
             return True
         if self.records(dataset):
@@ -87,12 +87,12 @@ class Results:
         return any(
             label == (record.method if isinstance(record, Skipped) else figures.label(record.method, record.params))
             for record in self.records(dataset)
-            if isinstance(record, Row | Skipped)
+            if isinstance(record, TableRow | Skipped)
         )
 
     def write(self, records: Sequence[Record]) -> None:
         """Append records, rows and what was skipped last: `has` looks for these."""
-        append(self.path, sorted(records, key=lambda record: isinstance(record, Row | Skipped)))
+        append(self.path, sorted(records, key=lambda record: isinstance(record, TableRow | Skipped)))
 
     def remove(self, folder: Path) -> None:
         """Remove a folder of `work`, and those around it that are empty then."""

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from transhash import hamming
-from transhash.report.records import Curve, Measurement, Record, Row, Skipped
+from transhash.report.records import Curve, Measurement, Record, Skipped, TableRow
 
 from . import config, methods, suites
 from .collection import Clustered, Collection, write
@@ -100,9 +100,9 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
             records.append(Skipped(results.run.id, name, method, str(error)))
             continue
         params = {"bits": bits}
-        records.append(Row(results.run.id, _TABLE, name, method, methods.find(method).family, params, values))
+        records.append(TableRow(results.run.id, _TABLE, name, method, methods.find(method).family, params, values))
     values = {"s": spread(_evaluations(chosen, collection))}
-    records.append(Row(results.run.id, _TABLE, name, _EVALUATION, "codes", {"bits": bits}, values))
+    records.append(TableRow(results.run.id, _TABLE, name, _EVALUATION, "codes", {"bits": bits}, values))
     results.write(records)
     results.remove(folder)
 
@@ -176,7 +176,7 @@ def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int
         (record.method, record.dataset): record
         for _, place in named
         for record in results.records(place)
-        if isinstance(record, Row)
+        if isinstance(record, TableRow)
     }
     records: list[Record] = []
     for method in names:
@@ -193,5 +193,5 @@ def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int
             exponents |= {f"e of {figure}": Measurement(slope), f"e of {figure}, standard error": Measurement(error)}
             plot = f"{figure} by {axis}"
             records.append(Curve(results.run.id, plot, name, method, own[0][1].family, {}, axis, figure, points))
-        records.append(Row(results.run.id, _FITS, name, method, own[0][1].family, {"over": axis}, exponents))
+        records.append(TableRow(results.run.id, _FITS, name, method, own[0][1].family, {"over": axis}, exponents))
     results.write(records)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.evaluation import identity
-from transhash.report.records import Curve, Measurement, Record, Row, Skipped
+from transhash.report.records import Curve, Measurement, Record, Skipped, TableRow
 from transhash.results import NO_ID
 
 from . import config, methods, suites
@@ -145,7 +145,7 @@ def _describe(results: Results, origin: Grown) -> None:
     }
     values = {name: Measurement(value) for name, value in figures.items()}
     params = {"bits": len(origin.planes), "numbers": origin.planes.shape[1]}
-    results.write([Row(results.run.id, "The data", origin.name, origin.name, "codes", params, values)])
+    results.write([TableRow(results.run.id, "The data", origin.name, origin.name, "codes", params, values)])
 
 
 def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: str = "") -> None:
@@ -297,7 +297,7 @@ class Comparison:
 
     def _row(
         self, name: str, collection: Collection, made: dict[str, Any], settings: list[Setting], peak: float
-    ) -> Row:
+    ) -> TableRow:
         method, shown, k = methods.find(name), self._shown(settings), self._chosen.k
         params: dict[str, Any] = {"bits": collection.bits}
         params |= made["params"] | ({method.search_parameter: shown.value} if method.search_parameter else {})
@@ -313,7 +313,7 @@ class Comparison:
             values |= {"MiB to build": Measurement(made["MiB"]), "MiB to search": Measurement(peak)}
         suites.say(f"  {name}: {values['ms per query'].value:.3f} ms, {values['queries/s'].value:,.0f} queries/s, "
                    f"recall {shown.recall:.3f}")  # fmt: skip
-        return Row(self._id, _TABLE, self._dataset, name, method.family, params, values)
+        return TableRow(self._id, _TABLE, self._dataset, name, method.family, params, values)
 
     def _curves(self, name: str, collection: Collection, settings: list[Setting]) -> list[Curve]:
         method = methods.find(name)

@@ -10,7 +10,7 @@ from transhash.datasets import protocols
 from transhash.evaluation import Levels
 from transhash.evaluation.relevance import common_labels
 from transhash.report import figures
-from transhash.report.records import Measurement, Row
+from transhash.report.records import Measurement, TableRow
 from transhash.system import files
 
 from . import config, digits, suites
@@ -99,7 +99,7 @@ def command(
             options = [["--bits", str(bits), *chosen.options, *run, *start] for run in runs]
             retrieval = _retrieval(data, made, trained(data, made, options), chosen.encode)
             values = {"bytes per image": Measurement(bits / 8), **retrieval.figures()}
-            results.write([Row(results.run.id, "Training", data.name, method, "codes", {"bits": bits}, values)])
+            results.write([TableRow(results.run.id, "Training", data.name, method, "codes", {"bits": bits}, values)])
             suites.say(f"{label}: mAP {retrieval.mean:.4f}")
 
 

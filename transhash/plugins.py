@@ -20,7 +20,7 @@ def load(group: str, name: str, kind: str, hint: str, error_type: type[TransHash
     """
     found = [point for point in entry_points(group=group) if point.name == name]
     if not found:
-        raise error_type(f"{kind} {name!r} is not installed; there are: {', '.join(names(group))}")
+        raise error_type(f"{kind} {name!r} is not installed; available: {', '.join(names(group))}")
     try:
         return found[0].load()
     except Exception as error:  # a plugin's module may fail in any way; the user needs to know which one

@@ -19,7 +19,7 @@ METHODS: dict[str, type[Method]] = {
 def find(name: str) -> type[Method]:
     """Return the method of a name. Raises ResultsError if there is none."""
     if name not in METHODS:
-        raise ResultsError(f"no method {name!r}; there are: {', '.join(METHODS)}")
+        raise ResultsError(f"no method {name!r}; available: {', '.join(METHODS)}")
     return METHODS[name]
 
 

@@ -18,7 +18,7 @@ def test_both_built_in_backends_are_found_alike():
 
 
 def test_unknown_backend():
-    with pytest.raises(BackendError, match=r"'none' is not installed; there are: .*exact.*faiss"):
+    with pytest.raises(BackendError, match=r"'none' is not installed; available: .*exact.*faiss"):
         backends.load("none")
 
 

@@ -52,7 +52,7 @@ def test_missing_and_broken_plugins_are_named(th, plugin, pictures, tmp_path):
     th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     th("index", "build", "c.h5", "-o", "toy.index", "--type", "toy", cwd=tmp_path, env=plugin)
     gone = th("query", "toy.index", "c.h5", cwd=tmp_path, code=1)
-    assert gone.stderr == "Error: backend 'toy' is not installed; there are: exact, faiss, triton\n"
+    assert gone.stderr == "Error: backend 'toy' is not installed; available: exact, faiss, triton\n"
     broken = th("index", "build", "c.h5", "-o", "b.index", "--type", "broken", cwd=tmp_path, code=1, env=plugin)
     assert "ModuleNotFoundError" in broken.stderr
     assert "reinstall the package 'transhash-toy-backend'" in broken.stderr

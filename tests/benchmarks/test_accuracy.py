@@ -11,7 +11,7 @@ from transhash.codes import Codes, ModelRef, Records, StringTable, write_codes
 from transhash.evaluation import Levels, hamming_levels, measure, score_levels
 from transhash.evaluation.precision import precision_at, recall_at
 from transhash.packing import pack
-from transhash.report.records import Curve, Row, Skipped, read
+from transhash.report.records import Curve, Skipped, TableRow, read
 
 BITS, DIM = 16, 24
 METHODS = (
@@ -63,7 +63,7 @@ def results(files, invoke, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(results):
-    return {row.method: row for row in read(results) if isinstance(row, Row)}
+    return {row.method: row for row in read(results) if isinstance(row, TableRow)}
 
 
 def mean_ap(scores, relevant):

@@ -10,7 +10,7 @@ from benchmarks.copy_scores import Scores
 from benchmarks.copy_sets import find
 from benchmarks.edits import EDITS
 from transhash.errors import ResultsError
-from transhash.report.records import Example, Row, read
+from transhash.report.records import Example, TableRow, read
 
 
 def photo(seed: int, size: tuple[int, int] = (90, 64)) -> Image.Image:
@@ -71,7 +71,7 @@ def test_the_command_measures_every_edit_once(invoke, tmp_path):
     done = invoke(*words, "-o", tmp_path / "r.jsonl")
     assert done.exit_code == 0, done.output
     records = list(read(tmp_path / "r.jsonl"))
-    rows = [record for record in records if isinstance(record, Row)]
+    rows = [record for record in records if isinstance(record, TableRow)]
     assert {row.dataset for row in rows} == {"5 images, 34 copies"}
     phash = {row.table: row.values for row in rows if row.method == "phash"}
     assert len(phash["Recall at 99 % precision, by edit"]) == len(EDITS)

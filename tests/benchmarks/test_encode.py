@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from transhash.report.records import Row, read
+from transhash.report.records import TableRow, read
 
 CONFIG = 'images = 6\nbackbone = "test_vit"\nimage_size = 32\nrepeats = 2\nthreads = 1\n'
 
@@ -15,7 +15,7 @@ def test_every_way_to_encode_has_a_rate(invoke, tmp_path):
     (tmp_path / "own.toml").write_text(CONFIG)
     done = invoke("encode", tmp_path / "photos", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl")
     assert done.exit_code == 0, done.output
-    rows = {row.method: row for row in read(tmp_path / "r.jsonl") if isinstance(row, Row)}
+    rows = {row.method: row for row in read(tmp_path / "r.jsonl") if isinstance(row, TableRow)}
     assert {row.dataset for row in rows.values()} == {"6 images of 2 files"}
     assert len(rows) == 3
     alone = rows["model alone, images in memory"].values

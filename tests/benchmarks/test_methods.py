@@ -64,7 +64,7 @@ def test_exact_searches_are_those_of_numpy(collection):
 
 
 def test_a_method_that_is_not_there_is_named():
-    with pytest.raises(methods.ResultsError, match="no method 'x'; there are: TransHash flat"):
+    with pytest.raises(methods.ResultsError, match="no method 'x'; available: TransHash flat"):
         methods.find("x")
     assert "no server" in methods.missing(METHODS["Milvus BIN_FLAT"], "") or find_spec("pymilvus") is None
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.collection import Clustered, write
 from benchmarks.sets import unpack, write_set
 from transhash.errors import ResultsError
-from transhash.report.records import Row, read
+from transhash.report.records import TableRow, read
 
 COUNT, QUERIES, NEAREST = 300, 12, 8
 
@@ -154,7 +154,7 @@ def test_results_are_files_of_ann_benchmarks(invoke, tmp_path):
     for _ in range(2):  # the second time nothing is measured
         done = invoke(*command)
         assert done.exit_code == 0, done.output
-    rows = {row.method: row for row in read(tmp_path / "r.jsonl") if isinstance(row, Row)}
+    rows = {row.method: row for row in read(tmp_path / "r.jsonl") if isinstance(row, TableRow)}
     assert rows.keys() == {"TransHash flat", "FAISS BinaryIVF", "tiny-100-hamming, ground truth"}
     written = sorted((tmp_path / "answers" / "tiny-100-hamming" / "5").rglob("*.hdf5"))
     assert {file.parent.name for file in written} == {"transhash-flat", "faiss-binaryivf"}

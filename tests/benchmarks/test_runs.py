@@ -8,11 +8,11 @@ from benchmarks import config, machine
 from benchmarks.runs import Results
 from benchmarks.search import Search
 from transhash.errors import ResultsError
-from transhash.report.records import Measurement, Row, Run, Skipped, read
+from transhash.report.records import Measurement, Run, Skipped, TableRow, read
 
 
 def row(results, dataset, method, value=1.0):
-    return Row(results.run.id, "Search", dataset, method, "peer", {}, {"ms per query": Measurement(value)})
+    return TableRow(results.run.id, "Search", dataset, method, "peer", {}, {"ms per query": Measurement(value)})
 
 
 def opened(path, **settings):
@@ -27,7 +27,7 @@ def test_a_run_goes_on_in_the_same_file(tmp_path):
     assert second.run.id == first.run.id
     assert second.has("a", ["one", "two"])
     assert not second.has("b", ["one"])
-    assert [type(record) for record in read(path)] == [Run, Row, Skipped]
+    assert [type(record) for record in read(path)] == [Run, TableRow, Skipped]
 
 
 @pytest.mark.parametrize("left", [0.3, 0.6, 0.9])
@@ -55,7 +55,7 @@ def test_other_settings_are_a_run_of_their_own(tmp_path):
     assert not other.has("a", ["one"])
     other.write([row(other, "a", "one")])
     assert first.has("a", ["one"])
-    assert len({record.run for record in read(path) if isinstance(record, Row)}) == 2
+    assert len({record.run for record in read(path) if isinstance(record, TableRow)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_config_lies_over_the_small_one_and_that_over_the_default(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("querys = 7", "no setting querys; there are: singles"),
+        ("querys = 7", "no setting querys; available: singles"),
         ("queries = true", "queries = True: expected int"),
         ('counts = ["a"]', "expected list"),
         ("queries = ", "cannot be read as TOML"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transhash.report.records import Curve, Row, read
+from transhash.report.records import Curve, TableRow, read
 
 CONFIG = """
 counts = [500, 1000, 2000, 4000]
@@ -33,7 +33,7 @@ def results(invoke, tmp_path_factory):
 
 
 def test_every_size_has_a_row_of_each_method_and_of_evaluation(results):
-    rows = [record for record in read(results) if isinstance(record, Row) and record.table == "Growth"]
+    rows = [record for record in read(results) if isinstance(record, TableRow) and record.table == "Growth"]
     assert [(size(row), row.method) for row in rows] == [
         (count, method) for count in (500, 1000, 2000, 4000) for method in ("TransHash flat", "evaluation")
     ]
@@ -43,7 +43,9 @@ def test_every_size_has_a_row_of_each_method_and_of_evaluation(results):
 
 
 def test_exponents_are_those_of_numpy(results):
-    rows = {record.method: record for record in read(results) if isinstance(record, Row) and record.table != "Growth"}
+    rows = {
+        record.method: record for record in read(results) if isinstance(record, TableRow) and record.table != "Growth"
+    }
     assert rows.keys() == {"TransHash flat", "evaluation"}
     assert rows["TransHash flat"].values["e of bytes on disk"].value == pytest.approx(1, abs=0.02)
     curves = [record for record in read(results) if isinstance(record, Curve)]

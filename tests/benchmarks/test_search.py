@@ -6,7 +6,7 @@ import pytest
 from benchmarks.collection import Clustered, write
 from benchmarks.search import Truth
 from benchmarks.worker import Failed, Worker
-from transhash.report.records import Curve, Row, Run, Skipped, read
+from transhash.report.records import Curve, Run, Skipped, TableRow, read
 
 CONFIG = """
 counts = [300, 700]
@@ -37,7 +37,7 @@ def results(config, benchmarks, elsewhere):
 
 
 def rows(path):
-    return {(row.dataset, row.method): row for row in read(path) if isinstance(row, Row)}
+    return {(row.dataset, row.method): row for row in read(path) if isinstance(row, TableRow)}
 
 
 def test_every_method_has_a_row_or_a_reason_on_every_collection(results):
@@ -133,5 +133,5 @@ def test_settings_that_are_wrong_are_one_line(benchmarks, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text('methods = ["TransHash flott"]')
     done = benchmarks("search", "--config", own, "-o", tmp_path / "r.jsonl", code=1)
-    assert done.stderr.startswith("Error: no method 'TransHash flott'; there are: ")
+    assert done.stderr.startswith("Error: no method 'TransHash flott'; available: ")
     assert not (tmp_path / "r.jsonl").exists()

@@ -4,7 +4,7 @@ import pytest
 
 from transhash import evaluate, load_hasher
 from transhash.datasets import protocols
-from transhash.report.records import Row, Run, read
+from transhash.report.records import Run, TableRow, read
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def test_digits_without_images(invoke, tmp_path):
     (tmp_path / "own.toml").write_text("bits = [8, 16]\n[rows]\nOrthoHash = [['--epochs', '1']]\n")
     done = invoke("training", "--small", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl")
     assert done.exit_code == 0, done.output
-    rows = [record for record in read(tmp_path / "r.jsonl") if isinstance(record, Row)]
+    rows = [record for record in read(tmp_path / "r.jsonl") if isinstance(record, TableRow)]
     assert [(row.dataset, row.params) for row in rows] == [("digits", {"bits": 8}), ("digits", {"bits": 16})]
     assert all(row.values["mAP@all"].value > 0.11 for row in rows)  # 0.1 by chance
 

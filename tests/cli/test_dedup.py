@@ -104,6 +104,6 @@ def test_mistakes_are_one_line(th, photos, arguments, code, message):
 def test_names_with_line_breaks_and_suggestions(th, photos):
     done = th("dedup", "i", "--radius", 6, "--spare", cwd=photos, code=1)
     assert done.stdout == ""
-    assert "dup\\n \\xff.png: a line break in a name; end paths in NUL bytes with -0" in done.stderr
+    assert "dup\\n \\xff.png: the name contains a line break; separate paths by NUL bytes with -0" in done.stderr
     assert "suggested: --radius" in th("dedup", "i", "--suggest", cwd=photos).stdout
     assert json.loads(th("dedup", "c.h5", "--suggest", "--json", cwd=photos).stdout)["sample"] == 5

@@ -74,7 +74,7 @@ def test_from_python(split):
     same = transhash.evaluate(split / "c.h5", str(split / "q.h5"), at=20, curves=split / "curves.csv")
     assert same.document() == found.document()
     assert (split / "curves.csv").read_text().startswith("curve,at,precision,recall\n")
-    with pytest.raises(TransHashError, match="images are for the report"):
+    with pytest.raises(TransHashError, match="images= needs report="):
         transhash.evaluate(database, queries, images=split)
     with pytest.raises(TypeError, match="not list"):
         transhash.evaluate(database, [1, 2])
@@ -148,4 +148,4 @@ def test_no_labels_at_all(th, split):
     records = Records([b"x"] * 9, b"", np.full(9, -1, np.int32), ("cat",))
     write_codes(split / "bare.h5", Codes(queries.packed, records, queries.model))
     done = th("eval", "c.h5", "--queries", "bare.h5", cwd=split, code=1)
-    assert done.stderr == "Error: none of the 9 queries has a label; nothing can be relevant to them\n"
+    assert done.stderr == "Error: none of the 9 queries has a label, so nothing is relevant to them\n"

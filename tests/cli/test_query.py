@@ -185,7 +185,7 @@ def test_info(th, library):
         (["index", "build", "c.h5", "-o", "photos"], 1, "not an index folder"),
         (["index", "build", "photos/cross/0.png", "-o", "x"], 1, "not a codes file"),
         (["index", "build", "c.h5", "-o", "x", "--type", "tree"], 1, "it has: flat, ivf"),
-        (["index", "build", "c.h5", "-o", "x", "--type", "none:"], 1, "there are: exact, faiss"),
+        (["index", "build", "c.h5", "-o", "x", "--type", "none:"], 1, "available: exact, faiss"),
         (["index", "build", "c.h5", "-o", "x", "--type", "ivf", "--nlist", "99"], 1, "choose fewer"),
         (["index", "info", "photos"], 1, "not an index folder"),
         (["eval", "c.h5"], 2, "--queries"),

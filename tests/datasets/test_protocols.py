@@ -106,7 +106,7 @@ def test_one_image_too_many_is_named(tmp_path):
 def test_published_protocols_are_not_drawn(tmp_path):
     with pytest.raises(SourceError, match="th protocol check"):
         protocols.draw(protocols.find("coco"), tmp_path)
-    with pytest.raises(SourceError, match="there are: cifar10, cifar10-1"):
+    with pytest.raises(SourceError, match="available: cifar10, cifar10-1"):
         protocols.find("cifar")
 
 

@@ -43,7 +43,7 @@ def test_refuses_what_has_no_embeddings_or_another_model():
     rng = np.random.default_rng(0)
     asked, stored = codes(rng, 3, 2), codes(rng, 5, 2)
     bare = Codes(stored.packed, stored.records, MODEL)
-    with pytest.raises(MismatchError, match="no embeddings to compare with"):
+    with pytest.raises(MismatchError, match="embeddings are missing"):
         next(embedding_levels(asked, bare))
     other = Codes(stored.packed, stored.records, ModelRef("n", "e", 16), (), stored.embeddings)
     with pytest.raises(MismatchError, match="queries"):

@@ -55,7 +55,7 @@ def test_a_server_must_be_installed(th, tmp_path):
     codes = transhash.Codes(np.zeros((1, 8), np.uint8), Records([b"a.png"]), ModelRef("phash", "digest", 64))
     transhash.write_codes(tmp_path / "c.h5", codes)
     done = th("index", "build", "c.h5", "-o", "none://user:secret@localhost/photos", cwd=tmp_path, code=1)
-    assert re.fullmatch(r"Error: server 'none' is not installed; there are: .*milvus.*\n", done.stderr)
+    assert re.fullmatch(r"Error: server 'none' is not installed; available: .*milvus.*\n", done.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["index", "merge", "-o", "y"], ["index", "tune"]])
@@ -71,7 +71,7 @@ def test_no_such_folder(tmp_path):
 
 
 def test_a_server_that_is_not_installed_is_named():
-    with pytest.raises(BackendError, match=r"server 'none' is not installed; there are: .*milvus"):
+    with pytest.raises(BackendError, match=r"server 'none' is not installed; available: .*milvus"):
         transhash.open("none://localhost/photos")
 
 

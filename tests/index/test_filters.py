@@ -88,7 +88,7 @@ def test_labels():
     assert rows(filters.labels(index, ["cat"])) == [0, 1, 4]
     assert rows(filters.labels(index, ["dog", "old"])) == [0, 2, 4, 5]
     with pytest.raises(
-        SelectionError, match="no label 'cow', 'pig' in the index; there are: 'cat', 'dog', 'old', 'un"
+        SelectionError, match="no label 'cow', 'pig' in the index; available: 'cat', 'dog', 'old', 'un"
     ):
         filters.labels(index, ["cat", "cow", "pig"])
     with pytest.raises(SelectionError, match="no image in the index has the label 'unused'"):

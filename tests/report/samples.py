@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from transhash.report.records import Curve, Example, Measurement, Picture, Record, Row, Run, Skipped
+from transhash.report.records import Curve, Example, Measurement, Picture, Record, Run, Skipped, TableRow
 
 MACHINE = {"cpu": "some cpu", "cores": 2, "memory_gib": 24.0, "gpu": "", "system": "Linux"}
 
@@ -30,7 +30,7 @@ def accuracy(ours: float = 0.74, floats: float = 0.75, rival: float = 0.70) -> l
             "a", "accuracy", "Accuracy", "python -m benchmarks accuracy", "2026-11-21T12:00:00+00:00", "abc", MACHINE
         ),
         *(
-            Row(
+            TableRow(
                 "a",
                 "accuracy",
                 "cifar10",
@@ -52,7 +52,7 @@ def search(ours: float = 0.5, floats: float = 60.0, peer: float = 2.0) -> list[R
     return [
         run,
         *(
-            Row("s", "one query", f"clustered, {count}", method, family, {}, _times(ms))
+            TableRow("s", "one query", f"clustered, {count}", method, family, {}, _times(ms))
             for count in ("10,000", "1,000,000")
             for method, family, ms in rows
         ),
@@ -64,7 +64,7 @@ def search(ours: float = 0.5, floats: float = 60.0, peer: float = 2.0) -> list[R
             [(1e4, 0.1), (1e5, 1), (1e6, 10)],
         ),
         Skipped("s", "clustered, 1,000,000", "Milvus", "no server was given"),
-        Example("s", "clustered", "TransHash flat", "Went best", Picture("q.jpg", "cat", True, image("PNG")), found),
+        Example("s", "clustered", "TransHash flat", "Best query", Picture("q.jpg", "cat", True, image("PNG")), found),
     ]
 
 
@@ -85,8 +85,8 @@ def hostile(text: str) -> list[Record]:
     pictures = [Picture(text, text, right, encoded) for right in (True, False) for encoded in ("", image())]
     return [
         Run(text, text, text, text, text, text, settings, {text: text}, settings),
-        Row(text, text, text, text, "codes", {"bits": 64} | params, ms),
-        Row(text, text, text, f"{text}2", "float", params, ms | {"bytes per image": Measurement(99)}),
+        TableRow(text, text, text, text, "codes", {"bits": 64} | params, ms),
+        TableRow(text, text, text, f"{text}2", "float", params, ms | {"bytes per image": Measurement(99)}),
         Curve(text, text, text, text, "peer", params, text, text, [(0, 1), (1, 2)]),
         Curve(text, text, text, text, "codes", params, "bit", text, [(0, 1), (1, 0.5)]),
         Skipped(text, text, text, text),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transhash.report.plots import plots
-from transhash.report.records import Curve, Measurement, Row, Run, Skipped
+from transhash.report.records import Curve, Measurement, Run, Skipped, TableRow
 from transhash.report.sections import gather
 from transhash.report.summary import summarize
 from transhash.report.text import markdown
@@ -33,7 +33,7 @@ families = st.sampled_from(["codes", "float", "peer"])
 params = st.dictionaries(st.sampled_from(["bits", "codes", "", "k"]), st.sampled_from([64, 64.5, None, "x", True]))
 axes = st.sampled_from(["codes", "bit", "recall", "N", "bytes per image", ""])
 figures = st.builds(Measurement, numbers, st.none() | numbers, st.none() | numbers)
-rows = st.builds(Row, st.just("r"), words, words, words, families, params, st.dictionaries(names, figures))
+rows = st.builds(TableRow, st.just("r"), words, words, words, families, params, st.dictionaries(names, figures))
 points = st.lists(st.tuples(numbers, numbers), max_size=5)
 curves = st.builds(Curve, st.just("r"), words, words, words, families, params, axes, axes, points)
 skipped = st.builds(Skipped, st.just("r"), words, words, words)

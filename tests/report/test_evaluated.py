@@ -14,7 +14,7 @@ from transhash.evaluation import hamming_levels, measure
 from transhash.evaluation.average_precision import average_precision
 from transhash.report import append, read
 from transhash.report.evaluated import records
-from transhash.report.records import Curve, Example, Row, Run
+from transhash.report.records import Curve, Example, Run, TableRow
 
 COUNT, QUERIES, BITS = 60, 9, 16
 MODEL = ModelRef("folder/hasher.safetensors", "d" * 64, BITS)
@@ -53,7 +53,7 @@ def test_metrics_and_curves_are_those_of_the_evaluation(tmp_path):
     assert list(read(tmp_path / "r.jsonl")) == found
     (run,) = of(Run, found)
     assert (run.suite, run.title) == ("eval", "hasher.safetensors: 9 queries among 60 images")
-    ours, floats, bits = of(Row, found)
+    ours, floats, bits = of(TableRow, found)
     metrics = measure(asked, stored, 20)
     values = {name: figure.value for name, figure in ours.values.items()}
     assert values.pop("bytes per image") == 2
@@ -89,7 +89,7 @@ def test_examples_are_the_best_the_middle_and_the_worst():
 
 def test_without_embeddings_without_matching_labels():
     asked, stored = codes(QUERIES, b"q", embeddings=False), codes(COUNT)
-    assert [row.family for row in of(Row, records(asked, stored, "th eval"))] == ["codes", "codes"]
+    assert [row.family for row in of(TableRow, records(asked, stored, "th eval"))] == ["codes", "codes"]
     asked.records.labels[:] = 0
     stored.records.labels[:] = 1
     assert not of(Example, records(asked, stored, "th eval"))
@@ -150,7 +150,7 @@ def test_few_codes_will_do(queries, count, size, several, seed):
         return Codes(packed, names, ModelRef("m", "d", 8 * size), (), rng.random((number, 3)).astype(np.float16))
 
     found = list(records(some(queries), some(count), "th eval"))
-    figures = [figure.value for row in of(Row, found) for figure in row.values.values()]
+    figures = [figure.value for row in of(TableRow, found) for figure in row.values.values()]
     figures += [value for curve in of(Curve, found) for point in curve.points for value in point]
     assert np.isfinite(figures).all()
     assert of(Example, found)

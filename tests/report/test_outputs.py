@@ -47,7 +47,7 @@ def test_a_page_needs_nothing_beside_it(tmp_path):
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "content=\"default-src 'none'; " in page
     assert text.index("Accuracy</h2>") < text.index("Search</h2>")
-    for word in ("no server was given", "python -m benchmarks search", "some cpu", "0.7400", "Went best"):
+    for word in ("no server was given", "python -m benchmarks search", "some cpu", "0.7400", "Best query"):
         assert word in text
 
 
@@ -106,9 +106,9 @@ def test_tables_of_documents():
     assert drawn.endswith("|\n\n<!-- end of results -->\nafter\n")
     assert redrawn(drawn, gather(accuracy())) == drawn
     assert "bytes" not in drawn
-    with pytest.raises(ResultsError, match="no table 'speed' in the results; there are: accuracy, accuracy/accuracy"):
+    with pytest.raises(ResultsError, match="no table 'speed' in the results; available: accuracy, accuracy/accuracy"):
         redrawn(text.replace(": accuracy:", ": speed:"), gather(accuracy()))
-    with pytest.raises(ResultsError, match="no figure 'mAP@7' in accuracy; there are: mAP@all, bytes per image"):
+    with pytest.raises(ResultsError, match="no figure 'mAP@7' in accuracy; available: mAP@all, bytes per image"):
         redrawn(text.replace("mAP@all", "mAP@7"), gather(accuracy()))
 
 

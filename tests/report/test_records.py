@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from transhash.errors import ResultsError
 from transhash.report import append, read
-from transhash.report.records import Curve, Example, Measurement, Picture, Row, Run, Skipped
+from transhash.report.records import Curve, Example, Measurement, Picture, Run, Skipped, TableRow
 from transhash.report.sections import gather
 
 from .samples import accuracy, image, search
@@ -26,7 +26,9 @@ pictures = st.builds(
 )
 records = st.one_of(
     st.builds(Run, *[texts] * 6, settings, st.dictionaries(texts, texts), settings),
-    st.builds(Row, st.just("r"), texts, texts, texts, families, params, st.dictionaries(texts, figures, max_size=3)),
+    st.builds(
+        TableRow, st.just("r"), texts, texts, texts, families, params, st.dictionaries(texts, figures, max_size=3)
+    ),
     st.builds(
         Curve,
         *(st.just("r"), texts, texts, texts, families, params, texts, texts),
@@ -66,7 +68,7 @@ def test_nothing_is_appended_to_a_file_of_another_kind(tmp_path, content):
     assert path.read_bytes() == content
 
 
-ROW = asdict(Row("r", "t", "d", "m", "codes", {}, {"mAP": Measurement(1)})) | {"record": "row"}
+ROW = asdict(TableRow("r", "t", "d", "m", "codes", {}, {"mAP": Measurement(1)})) | {"record": "row"}
 CURVE = asdict(Curve("r", "p", "d", "m", "codes", {}, "x", "y", [(0, 1)])) | {"record": "curve"}
 EXAMPLE = asdict(Example("r", "d", "m", "t", Picture("a", "b"), [])) | {"record": "example"}
 
@@ -79,14 +81,14 @@ EXAMPLE = asdict(Example("r", "d", "m", "t", Picture("a", "b"), [])) | {"record"
         ("\xff", "codec can't decode"),
         ("[" * 100_000, "recursion"),
         ("9" * 5000, "4300"),
-        ({"record": "rom"}, "there are: run, row, curve, skipped, example"),
-        ({"record": ["row"]}, "there are: run"),
+        ({"record": "rom"}, "expected one of: run, row, curve, skipped, example"),
+        ({"record": ["row"]}, "expected one of: run"),
         ({"record": "row"}, "row without run"),
         (ROW | {"colour": 1}, "'colour' is not a field of row"),
-        (ROW | {"run": "s"}, "no run 's' stands before it"),
+        (ROW | {"run": "s"}, "run 's' does not come before it"),
         (ROW | {"method": 3}, "method: 3 where str is expected"),
         (ROW | {"method": "m" * 20_000}, "method: 20,000 characters; 16,384 at most"),
-        (ROW | {"family": "ours"}, "family: 'ours'; there are: codes, float, peer"),
+        (ROW | {"family": "ours"}, "family: 'ours'; expected one of: codes, float, peer"),
         (ROW | {"family": []}, "family"),
         (ROW | {"params": {"bits": [64]}}, "params"),
         (ROW | {"values": {"mAP": 0.5}}, "values: 0.5 where dict is expected"),

@@ -1,4 +1,4 @@
-"""Search backends: their contract, and how an installed one is found."""
+"""Search backends: their interface, and loading an installed one by name."""
 
 from typing import cast
 
@@ -18,7 +18,7 @@ def names() -> list[str]:
 def load(name: str) -> type[Backend]:
     """Return the backend class registered under `name`.
 
-    Raises BackendError if none is, or if its package does not import.
+    Raises BackendError if there is none, or if its package cannot be imported.
     """
-    hint = "reinstall the package {package!r} with what it needs"
+    hint = "reinstall the package {package!r} with its dependencies"
     return cast("type[Backend]", plugins.load(GROUP, name, "backend", hint))

@@ -1,8 +1,8 @@
-"""The lists of indexes of type ivf: how many, and k-means of codes, where the mean is the majority of each bit.
+"""Clustering for indexes of type ivf: the number of lists, and k-means of codes by majority vote of each bit.
 
-FAISS clusters codes as vectors of floats, in a time that grows with the square of the number of lists, and for many
-becomes hours. Compared as they are they take minutes. With some hundred lists floats find better ones, with thousands
-these are about as good.
+FAISS clusters codes as float vectors, in time quadratic in the number of lists: hours for many lists. Clustering the
+codes themselves takes minutes. The lists are worse than those of FAISS for a few hundred, and about as good for
+thousands.
 """
 
 import numpy as np
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from .. import hamming
 from ..errors import BackendError
 
-POINTS_PER_LIST = 64  # that centroids are trained on
-_CODES_PER_LIST = 39  # at least, by default: what FAISS asks for
+POINTS_PER_LIST = 64  # training points per centroid
+_CODES_PER_LIST = 39  # minimum by default, as in FAISS
 _LEAST_PROBES = 8
 _ROUNDS = 8
-_BITS = 1 << 26  # that are summed at once, a byte each
+_BITS = 1 << 26  # bits summed at a time, one byte each
 
 
 def plan(count: int, nlist: int | None = None, nprobe: int | None = None) -> tuple[int, int]:
-    """Return how many lists an index of `count` codes has, and how many of them a search looks into.
+    """Return the number of lists of an index of `count` codes, and how many of them a search probes.
 
-    By default 4·√n lists, at most n/39, of which one in 32 is probed, but 8 or more.
+    By default there are 4·√n lists, at most n/39, of which 1/32, but at least 8, are probed.
 
     Raises BackendError for more lists than codes.
     """
@@ -37,24 +37,24 @@ def plan(count: int, nlist: int | None = None, nprobe: int | None = None) -> tup
 def centroids(codes: NDArray[np.uint8], nlist: int, seed: int = 0) -> NDArray[np.uint8]:
     """Return `nlist` centroids (nlist, bits/8) uint8 of codes (n, bits/8) uint8, n >= nlist."""
     rng = np.random.default_rng(seed)
-    chosen = rng.choice(len(codes), min(len(codes), nlist * POINTS_PER_LIST), replace=False)
-    points = codes[np.sort(chosen)]
+    sample = rng.choice(len(codes), min(len(codes), nlist * POINTS_PER_LIST), replace=False)
+    points = codes[np.sort(sample)]
     centres = points[rng.choice(len(points), nlist, replace=False)]
     for _ in range(_ROUNDS):
-        found = hamming.top_k(points, centres, 1)
-        lists, distances = found.ids[:, 0], found.distances[:, 0]
+        nearest = hamming.top_k(points, centres, 1)
+        lists, distances = nearest.ids[:, 0], nearest.distances[:, 0]
         centres = _majorities(points, lists, centres)
         empty = np.flatnonzero(np.bincount(lists, minlength=nlist) == 0)
         furthest = np.argpartition(distances, -len(empty))[-len(empty) :] if len(empty) else empty
-        centres[empty] = points[furthest]  # a list that nothing is near to starts where the lists fit worst
+        centres[empty] = points[furthest]  # an empty list restarts at a point far from its centroid
     return centres
 
 
 def _majorities(points: NDArray[np.uint8], lists: NDArray[np.int64], centres: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the centroids, bit by bit what most points of each list have; where they are even, what it was."""
+    """Return new centroids: the majority of each bit among a list's points; in a tie, the bit of the old centroid."""
     bits = points.shape[1] * 8
     order = np.argsort(lists, kind="stable")
-    balance = np.unpackbits(centres, axis=1).astype(np.int32) * 2 - 1  # decides where points are even
+    balance = np.unpackbits(centres, axis=1).astype(np.int32) * 2 - 1  # breaks ties
     step = max(1, _BITS // bits)
     for start in range(0, len(points), step):
         rows = order[start : start + step]

@@ -5,8 +5,8 @@ A backend is a class named by an entry point of the group ``transhash.backends``
     [project.entry-points."transhash.backends"]
     mine = "my_package:MyIndex"
 
-The core hands it codes and gets positions back. Paths, labels, the model's digest, the manifest and checksums
-are the core's business (`transhash.index`): a backend stores nothing but its own index.
+A backend receives codes and returns positions, and stores only its index. The core (`transhash.index`) manages paths,
+labels, the model's digest, the manifest and checksums.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from ..results import Nearest, Within
 
 @dataclass(frozen=True)
 class SearchParameter:
-    """The search parameter of an approximate index that trades time for recall, and the values it takes."""
+    """The search parameter of an approximate index that trades time for recall, and its range."""
 
     name: str
     low: int
@@ -33,11 +33,11 @@ class SearchParameter:
 class Backend(Protocol):
     """An index over packed codes. Ids are positions: the i-th code has id i.
 
-    Codes and queries reach a backend checked: C-contiguous uint8 of shape (n, bits/8). Parameters are those of
-    the command line (``nlist``, ``nprobe``); a backend refuses one it does not know with a `BackendError`. An index
-    type that cannot do something raises `BackendError` with the reason and the types that can.
+    Codes and queries are checked before a backend gets them: C-contiguous uint8 of shape (n, bits/8). Parameters are
+    those of the command line (``nlist``, ``nprobe``); a backend raises `BackendError` for unknown ones. An index type
+    that does not support an operation raises `BackendError` with the reason and the types that support it.
 
-    Searches take `allowed`, None or (n,) bool: only positions where it is true may be found.
+    Searches take `allowed`, None or (n,) bool: they return only positions where it is true.
     """
 
     types: ClassVar[tuple[str, ...]]
@@ -47,7 +47,7 @@ class Backend(Protocol):
     """Width of a code."""
 
     reason: str
-    """Why the backend chose the type of an index that it has just built; empty if the user chose."""
+    """Why the backend chose the type of an index that it has just built; empty if the caller chose it."""
 
     @classmethod
     def build(
@@ -65,13 +65,13 @@ class Backend(Protocol):
         ...
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
-        """Drop the codes where `keep` (n,) is false; a code that stays has its rank among those as its new id."""
+        """Remove the codes where `keep` (n,) is false; the others are renumbered from 0, in order."""
         ...
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`, (stop - start, bits/8) uint8.
 
-        0 <= start <= stop <= n. A call may cost a pass over the index, whatever its length: ask for many at once.
+        0 <= start <= stop <= n. A call may need a pass over the whole index, so read many codes at once.
         """
         ...
 
@@ -84,7 +84,7 @@ class Backend(Protocol):
     ) -> Nearest:
         """Return the min(k, n) nearest codes of each query, k >= 1, ordered by (distance, id).
 
-        With `allowed` n is the number of codes that may be found.
+        With `allowed`, n is the number of allowed codes.
         """
         ...
 
@@ -104,22 +104,22 @@ class Backend(Protocol):
 
     @classmethod
     def load(cls, folder: Path, mmap: bool = False) -> Self:
-        """Open what `save` wrote; with `mmap` map it instead of reading it, as an index that cannot be changed.
+        """Open what `save` wrote; with `mmap`, map it as a read-only index instead of reading it.
 
-        Lengths and checksums were verified against the manifest, but whoever made the files made the manifest
-        too: raise `BackendError` for inconsistent contents.
+        Lengths and checksums were verified against the manifest, but an attacker can write a matching manifest:
+        raise `BackendError` for inconsistent contents.
         """
         ...
 
     def search_parameter(self) -> SearchParameter | None:
         """Return the search parameter that trades time for recall; None if every search is exact.
 
-        At its highest value a search compares all codes, or nearly so.
+        At its highest value, a search compares all or nearly all codes.
         """
         ...
 
     def tune(self, value: int) -> None:
-        """Set the default value of the search parameter; `info` shows it and `save` keeps it."""
+        """Set the default value of the search parameter; `info` shows it and `save` stores it."""
         ...
 
     def info(self) -> dict[str, int | str]:
@@ -146,7 +146,7 @@ class CodeRows(Protocol):
 
 @runtime_checkable
 class Streaming(Protocol):
-    """A backend that can build an index in its folder: some types in memory that does not grow with the codes."""
+    """A backend that can build an index directly in its folder, for some types in constant memory."""
 
     @classmethod
     def stream(
@@ -158,22 +158,22 @@ class Streaming(Protocol):
         params: Mapping[str, int] | None = None,
         advance: Callable[[int], object] = lambda _: None,
     ) -> Backend:
-        """Build an index in `folder`, with the files that `build` and `save` write; open it, mapped if possible.
+        """Build an index in `folder`, with the files that `build` and `save` write, and open it, mapped if possible.
 
-        Meanwhile `advance` is called with the number of codes processed since the last call.
+        Calls `advance` with the number of codes processed since the last call.
         """
         ...
 
 
 def check_params(
-    given: Mapping[str, int] | None, known: tuple[str, ...], what: str, least: int = 1
+    params: Mapping[str, int] | None, known: tuple[str, ...], what: str, least: int = 1
 ) -> dict[str, int]:
-    """Return `given` as a dict; raise BackendError for a parameter that `what` does not have, or below `least`."""
-    params = dict(given or {})
-    for name, value in params.items():
+    """Return `params` as a dict; raise BackendError for one that `what` does not have, or a value below `least`."""
+    checked = dict(params or {})
+    for name, value in checked.items():
         if name not in known:
             can = f"it takes {', '.join(known)}" if known else "it takes none"
             raise BackendError(f"{what} has no parameter {name}; {can}")
         if value < least:
             raise BackendError(f"{name}={value}: must be at least {least}")
-    return params
+    return checked

@@ -1,4 +1,4 @@
-"""The brute-force backend: the oracle that every other backend is checked against."""
+"""The brute-force backend, with which the tests compare all others."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ _FILE = "codes.safetensors"
 
 
 class ExactIndex:
-    """All codes in memory, every distance computed."""
+    """All codes in memory; a search computes every distance."""
 
     types: ClassVar[tuple[str, ...]] = ("exact",)
     reason = ""
@@ -48,7 +48,7 @@ class ExactIndex:
         self._codes = np.concatenate([self._codes, codes])
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
-        """Drop the codes where `keep` (n,) is false; the others are renumbered in their order."""
+        """Remove the codes where `keep` (n,) is false; the others are renumbered from 0, in order."""
         self._codes = self._codes[keep]
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -85,7 +85,7 @@ class ExactIndex:
     def load(cls, folder: Path, mmap: bool = False) -> Self:
         """Open what `save` wrote. Raises BackendError if the file does not hold codes, or for `mmap`."""
         if mmap:
-            raise BackendError("the exact backend does not map its file; types flat and ivf of backend faiss do")
+            raise BackendError("the exact backend cannot map its file; types flat and ivf of the faiss backend can")
         try:
             codes = load_file(folder / _FILE)["codes"]
         except (OSError, KeyError, SafetensorError) as error:

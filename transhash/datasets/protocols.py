@@ -172,7 +172,7 @@ def check_protocol(name: str, lists: str | Path) -> Check:
 def find(name: str) -> Protocol:
     """Return a protocol by its name. Raises SourceError if there is none."""
     if name not in PROTOCOLS:
-        raise SourceError(f"{name}: no such protocol; there are: {', '.join(PROTOCOLS)}")
+        raise SourceError(f"{name}: no such protocol; available: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

@@ -1,4 +1,4 @@
-"""The demo's report: its codes beside their float embedding, that embedding cut to as many bytes, and phash."""
+"""The demo's report: codes compared with their embedding, the embedding reduced to the same size, and phash."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +14,7 @@ from ..evaluation.average_precision import average_precision
 from ..evaluation.levels import Levels
 from ..evaluation.relevance import common_labels
 from ..report import evaluated
-from ..report.records import Measurement, Record, Row, Run
+from ..report.records import Measurement, Record, Run, TableRow
 from ..sources import open_source
 from .prepared import Demo
 
@@ -23,13 +23,13 @@ BYTES, SCORE = "bytes per image", "mAP@all"
 Floats = NDArray[np.float32]
 
 
-def write(demo: Demo, seconds: float) -> list[Row]:
-    """Write the report of a demo that took `seconds`, and return the rows of its table, the codes first."""
+def write(demo: Demo, seconds: float) -> list[TableRow]:
+    """Write the report of a demo that took `seconds`; return the rows of its table, the codes first."""
     queries, database = (read_codes(demo.codes(part), embeddings=True) for part in ("queries", "database"))
     records = [
         _described(record, seconds) for record in evaluated.records(queries, database, "th demo", folder=demo.images)
     ]
-    table = [record for record in records if isinstance(record, Row) and SCORE in record.values]
+    table = [record for record in records if isinstance(record, TableRow) and SCORE in record.values]
     size = database.model.bits // 8
     for method, family, levels in _others(demo, queries, database, size):
         values = {BYTES: Measurement(size), SCORE: Measurement(float(average_precision(levels).mean()))}
@@ -49,27 +49,27 @@ def _described(record: Record, seconds: float) -> Record:
 
 
 def _others(demo: Demo, queries: Codes, database: Codes, size: int) -> Iterator[tuple[str, str, Levels]]:
-    """Yield other ways to spend `size` bytes per image: a name, its family, and the ranking that it gives."""
+    """Yield other methods of `size` bytes per image: name, family and ranking."""
     assert queries.embeddings is not None
     assert database.embeddings is not None
     floats = queries.embeddings.astype(np.float32), database.embeddings.astype(np.float32)
     labels = common_labels(queries.records, database.records)
     half = [part.astype(np.float16).astype(np.float32) for part in _principal(*floats, size // 2)]
     yield (
-        f"that embedding cut to {size // 2} principal components, float16",
+        f"embedding reduced to {size // 2} principal components, float16",
         "float",
         score_levels(_nearness(*half), *labels),
     )
     rounded = _rounded(*_principal(*floats, size))
     yield (
-        f"that embedding cut to {size} principal components, int8",
+        f"embedding reduced to {size} principal components, int8",
         "float",
         score_levels(_nearness(*rounded), *labels),
     )
-    asked, stored = (
+    query_codes, stored = (
         encode(open_source(demo.images, names=demo.names(part)), "phash") for part in ("queries", "database")
     )
-    yield "perceptual hash", "peer", hamming_levels(asked, stored)
+    yield "perceptual hash", "peer", hamming_levels(query_codes, stored)
 
 
 def _principal(queries: Floats, database: Floats, components: int) -> tuple[Floats, Floats]:
@@ -81,7 +81,7 @@ def _principal(queries: Floats, database: Floats, components: int) -> tuple[Floa
 
 
 def _rounded(queries: Floats, database: Floats) -> tuple[Floats, Floats]:
-    """Round every component to 256 steps of its range in the database."""
+    """Quantize every component to 256 levels over its range in the database."""
     low = database.min(axis=0)
     step = (database.max(axis=0) - low) / 255
 

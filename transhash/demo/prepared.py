@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..report.records import Row
+from ..report.records import TableRow
 from ..system import files
 
 _MARK = ".th-demo"
@@ -31,7 +31,7 @@ class Demo:
     folder: Path
     queries: list[str] = field(repr=False)
     resumed: bool
-    table: list[Row] = field(default_factory=list, repr=False)
+    table: list[TableRow] = field(default_factory=list, repr=False)
 
     @property
     def images(self) -> Path:

@@ -1,4 +1,4 @@
-"""Near-duplicates: images within a radius of one that is kept, with a look at their files.
+"""Near-duplicates: clusters of images around the one to keep, and the state of their files.
 
 for cluster in transhash.dedup("photos.index", radius=4):
     print("keep", cluster.kept, "remove", cluster.spare)

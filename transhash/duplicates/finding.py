@@ -1,4 +1,4 @@
-"""Clusters of near-duplicates, each around the image that is kept."""
+"""Find clusters of near-duplicates, each around the image to keep."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -25,25 +25,25 @@ from .opening import Images, opened
 from .radius import default_radius
 
 KEEP = ("largest", "oldest", "path")
-_HITS = 1 << 22  # pairs of a cluster's centres and other images held at a time
+_HITS = 1 << 22  # pairs of a centre and another image in memory at a time
 _MAX_RADIUS = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """An image and others within the radius of it.
+    """An image and the others within the radius around it.
 
-    The first image is the one that is kept, unless no file of the cluster can be: then `kept` is None.
+    The first image is the one to keep. If none of the files can be kept, `kept` is None.
 
     Attributes:
         ids: (m,) int64, ids of the rows in the index, or their positions in the codes.
-        distances: (m,) int32, bits in which each differs from the first; at most the radius.
-        sizes: (m,) int64, bytes of the files now; -1 where they are not there.
+        distances: (m,) int32, Hamming distances to the first; at most the radius.
+        sizes: (m,) int64, current file sizes in bytes; -1 for missing files.
         paths: the m paths.
-        verdicts: what each distance says, as `transhash.Match.verdict`.
-        roles: what each is: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since
-            it was encoded) or "missing".
-        spare_bytes: bytes of the spare files; a file with several names counts once.
+        verdicts: what each distance means, as in `transhash.Match.verdict`.
+        roles: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since it was encoded) or
+            "missing".
+        spare_bytes: total size of the spare files; a file with several names counts once.
     """
 
     ids: NDArray[np.int64]
@@ -60,30 +60,30 @@ class Cluster:
 
     def __repr__(self) -> str:
         """Describe the cluster in one line."""
-        kept = "nothing that could be kept" if self.kept is None else f"{self.kept!r} kept"
+        kept = "none can be kept" if self.kept is None else f"{self.kept!r} kept"
         return f"<Cluster of {len(self)} images: {kept}, {len(self.spare)} spare>"
 
     @property
     def kept(self) -> str | None:
-        """Path of the image that is kept; it is there, and as it was encoded."""
+        """Path of the image to keep; its file exists and is unchanged since it was encoded."""
         return self.paths[0] if self.roles[0] == "kept" else None
 
     @property
     def spare(self) -> list[str]:
-        """Paths of the images that are not needed beside the one that is kept; none is another name of it."""
+        """Paths of the images that can be removed; none of them is another name of the kept file."""
         return [path for path, role in zip(self.paths, self.roles, strict=True) if role == "spare"]
 
 
 @dataclass(frozen=True, eq=False)
 class Duplicates(Sequence[Cluster]):
-    """The clusters of a collection, the largest first; of equals, by the lowest row.
+    """The clusters of a collection, the largest first, equal sizes by the lowest row.
 
     Attributes:
-        clusters: the clusters, each of two images or more.
-        radius: bits within which images are near-duplicates.
-        chained: images that are linked to a cluster's first image only by way of others, and so are not in it.
-        changed: paths of files that have changed since they were encoded: encode them again.
-        missing: paths of files that are not there any more.
+        clusters: the clusters, each of at least two images.
+        radius: largest Hamming distance of near-duplicates, in bits.
+        chained: number of images that are connected to a cluster's first image only through others, so not in it.
+        changed: paths of files that have changed since they were encoded; encode them again.
+        missing: paths of files that no longer exist.
     """
 
     clusters: list[Cluster]
@@ -97,28 +97,28 @@ class Duplicates(Sequence[Cluster]):
         return len(self.clusters)
 
     @overload
-    def __getitem__(self, place: int) -> Cluster: ...
+    def __getitem__(self, index: int) -> Cluster: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Cluster]: ...
-    def __getitem__(self, place: int | slice) -> Cluster | list[Cluster]:
+    def __getitem__(self, index: slice) -> list[Cluster]: ...
+    def __getitem__(self, index: int | slice) -> Cluster | list[Cluster]:
         """Return a cluster, or the clusters of a slice."""
-        return self.clusters[place]
+        return self.clusters[index]
 
     def __iter__(self) -> Iterator[Cluster]:
         """Yield the clusters."""
         return iter(self.clusters)
 
     def __repr__(self) -> str:
-        """Describe the answer in one line."""
+        """Describe the result in one line."""
         images, spare = sum(map(len, self.clusters)), len(self.spare)
         bits = f"{self.radius} bit{'s' if self.radius != 1 else ''}"
         return f"<Duplicates: {len(self)} clusters of {images} images within {bits}, {spare} spare>"
 
     def write_html(self, path: str | Path) -> None:
-        """Draw the clusters side by side as one page of HTML, on which the choice can be changed and saved as a list.
+        """Draw the clusters on an HTML page, where the selection can be changed and saved as a list.
 
-        As many clusters are drawn as have 1,000 images. Nothing is deleted. Raises OutputError if anything but an
-        earlier page stands at `path`.
+        Shows clusters until they hold 1,000 images. Deletes nothing. Raises OutputError if `path` exists and is not
+        an earlier page.
         """
         from ..report.gallery import Tile, write_clusters  # loads Pillow and Jinja
 
@@ -140,12 +140,12 @@ class Duplicates(Sequence[Cluster]):
 
     @property
     def spare(self) -> list[str]:
-        """Paths of all images that are not needed beside those that are kept."""
+        """Paths of all images that can be removed."""
         return [path for cluster in self.clusters for path in cluster.spare]
 
     @property
     def spare_bytes(self) -> int:
-        """Bytes of the spare files."""
+        """Total size of the spare files."""
         return sum(cluster.spare_bytes for cluster in self.clusters)
 
 
@@ -159,23 +159,23 @@ def dedup(
     reference: Sequence[str | Path] = (),
     on_rows: Progress = silent,
 ) -> Duplicates:
-    """Find near-duplicates and decide which image of each cluster is kept. Nothing is deleted.
+    """Find near-duplicates and decide which image of each cluster to keep. Deletes nothing.
 
-    The files are looked at: rows of one file (links, hard links, a file listed twice) count once, and a file that is
-    gone or has changed since it was encoded is neither kept nor spare. Every spare image lies within `radius` of the
-    one that is kept, which is another file. A member of an archive counts as there if its archive is; a file is never
-    spare because of a member.
+    The files are checked: rows of the same file (links, hard links, a file listed twice) count once, and a file that
+    is missing or has changed since it was encoded is neither kept nor spare. Every spare image is within `radius` of
+    the kept one, which is a different file. A member of an archive exists if its archive does. A file is never spare
+    because of a member.
 
     Args:
         images: an index, codes, or the path of an index folder or a codes file. Ids are positions for codes.
         radius: bits, 0 to 1024; `default_radius` of the model if None.
-        keep: the image that is kept: "largest" file, "oldest" change, or first "path" in alphabetical order.
-        prefer: folders whose images are kept rather than others.
+        keep: which image to keep: the "largest" file, the "oldest" change, or the first "path" in alphabetical order.
+        prefer: folders whose images are preferred.
         reference: folders whose images are always kept.
         on_rows: called with the number of distinct codes compared so far, and the total.
 
-    Raises BackendError for a bad radius or rule, or if the index's type does not keep its codes; SelectionError if a
-    folder is not there; TypeError for anything else than images; and what reading the index or codes file raises.
+    Raises BackendError for an invalid radius or rule, or if the index type does not keep its codes; SelectionError if
+    a folder does not exist; TypeError for another type of `images`; and what reading the index or codes file raises.
     """
     codes, ids = opened(images)
     radius = default_radius(codes.model, len(codes)) if radius is None else radius
@@ -201,27 +201,29 @@ def dedup(
 
 
 def spare_lines(found: Duplicates, null: bool) -> list[bytes]:
-    """Return the spare paths as bytes, one for each line of a list or, with `null`, each before a NUL byte.
+    """Return the spare paths as bytes, for a list with one per line or, with `null`, each terminated by a NUL byte.
 
-    Raises SelectionError without `null` if a path contains a line break, since a reader would take it for two.
+    Raises SelectionError without `null` if a path contains a line break, which would split it in two.
     """
     paths = [os.fsencode(path) for path in found.spare]
     for path in paths:
         if not null and (b"\n" in path or b"\r" in path):
-            raise SelectionError(f"{display(path)}: a line break in a name; end paths in NUL bytes with -0")
+            raise SelectionError(
+                f"{display(path)}: the name contains a line break; separate paths by NUL bytes with -0"
+            )
     return paths
 
 
 def _order(
     files: Sequence[ImageFile], keep: str, protected: NDArray[np.bool_], preferred: NDArray[np.bool_]
 ) -> list[int]:
-    """Return the positions of files in the order in which they are kept."""
+    """Return the positions of files in order of preference."""
     state = {State.PRESENT: 0, State.ARCHIVED: 1, State.CHANGED: 2, State.MISSING: 3}
 
-    def rank(place: int) -> tuple[object, ...]:
-        file = files[place]
+    def rank(index: int) -> tuple[object, ...]:
+        file = files[index]
         rule = {"largest": -file.size, "oldest": file.mtime, "path": min(file.paths)}[keep]
-        return state[file.state], not protected[place], not preferred[place], rule, file.rows[0]
+        return state[file.state], not protected[index], not preferred[index], rule, file.rows[0]
 
     return sorted(range(len(files)), key=rank)
 
@@ -229,13 +231,13 @@ def _order(
 def _grouped(
     codes: NDArray[np.uint8], linked: NDArray[np.int64], order: Sequence[int], radius: int
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int32]]], int]:
-    """Put every file around the first in `order` that is within the radius of it.
+    """Assign every file to the first file in `order` that is within the radius.
 
-    Returns the groups of two files or more, as positions and distances, the centre first; and how many files are
-    linked to the first centre of their component only by way of others.
+    Returns the groups of at least two files, as positions and distances, the centre first; and how many files are
+    connected to the first centre of their component only through others.
     """
-    places = np.array(order, np.int64)
-    by_component = places[np.argsort(linked[places], kind="stable")]
+    ordered = np.array(order, np.int64)
+    by_component = ordered[np.argsort(linked[ordered], kind="stable")]
     groups, chained = [], 0
     for start, stop in pairwise(bounds(linked[by_component])):
         first = True
@@ -250,15 +252,15 @@ def _grouped(
 def _stars(
     codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """Yield the first of the waiting positions with all that are within the radius of it, and so on with the rest."""
+    """Yield the first of the waiting positions with all others within the radius, then repeat with the rest."""
     while len(waiting):
         pool = codes[waiting]
         free = np.ones(len(waiting), np.bool_)
         batch = max(1, _HITS // len(waiting))
-        found = hamming.within(pool[:batch], pool, radius)
-        for centre in range(len(found)):
+        neighbours = hamming.within(pool[:batch], pool, radius)
+        for centre in range(len(neighbours)):
             if free[centre]:
-                near, distances = found.row(centre)
+                near, distances = neighbours.row(centre)
                 taken = free[near] & (near != centre)
                 members = near[taken]
                 free[members] = free[centre] = False
@@ -275,12 +277,12 @@ def _cluster(
     verdicts: Verdicts | None,
     ids: RowIds,
 ) -> Cluster:
-    """Return a group of files as a cluster, with a row for every name of a file."""
+    """Return a group of files as a cluster, with a row for every name of each file."""
     kept = files[group[0]].state in (State.PRESENT, State.ARCHIVED)
     rows, roles, sizes, paths, apart, freed = [], [], [], [], [], 0
-    for place, distance in zip(group.tolist(), distances.tolist(), strict=True):
-        file = files[place]
-        role = "kept" if kept and place == group[0] else _role(file, bool(protected[place]), kept)
+    for index, distance in zip(group.tolist(), distances.tolist(), strict=True):
+        file = files[index]
+        role = "kept" if kept and index == group[0] else _role(file, bool(protected[index]), kept)
         freed += max(0, file.size) if role == "spare" else 0
         for row, path in zip(file.rows, file.paths, strict=True):
             rows.append(row)
@@ -289,8 +291,8 @@ def _cluster(
             paths.append(os.fsdecode(path))
             apart.append(distance)
     numbers = np.array(rows, np.int64)
-    said = [verdicts.verdict(distance) if verdicts else None for distance in apart]
-    return Cluster(ids.of(numbers), np.array(apart, np.int32), np.array(sizes, np.int64), paths, said, roles, freed)
+    words = [verdicts.verdict(distance) if verdicts else None for distance in apart]
+    return Cluster(ids.of(numbers), np.array(apart, np.int32), np.array(sizes, np.int64), paths, words, roles, freed)
 
 
 def _role(file: ImageFile, protected: bool, kept: bool) -> str:

@@ -1,8 +1,8 @@
-"""Connected components of codes: which are linked by steps of at most R bits.
+"""Connected components of codes, where codes at most R bits apart are connected.
 
-Equal codes are merged first. Pairs of the others are looked for only where they can be: two codes that differ by at
-most R bits agree in at least one of any R + 1 parts (Greene, Parnas and Yao, FOCS 1994; Norouzi, Punjani and Fleet,
-CVPR 2012).
+Equal codes are merged first. The codes are then divided into R + 1 parts, because two codes that differ in at most R
+bits are equal in at least one of them (Greene, Parnas and Yao, FOCS 1994; Norouzi, Punjani and Fleet, CVPR 2012).
+Only codes that share a part are compared.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from .. import hamming
 from ..system.progress import Progress, silent
 
 _QUERIES = 1 << 9  # rows of a tile of pairs
-_CODES = 1 << 13  # columns of a tile: all its pairs fit into memory
-_EDGES = 1 << 22  # pairs kept before they are merged
-_GROUP = 1 << 9  # codes that agree in a part, on average: large enough that calls are few
+_CODES = 1 << 13  # columns of a tile of pairs, which all fit into memory
+_EDGES = 1 << 22  # pairs collected before they are merged
+_GROUP = 1 << 9  # average number of codes that share a part: large enough to need few calls
 
 Rows = NDArray[np.int64]
 
 
 def components(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:
-    """Return the component of every code, (n,) int64: equal for codes linked by steps of at most `radius` bits.
+    """Return the component of every code, (n,) int64: codes connected by steps of at most `radius` bits share one.
 
     Memory grows with the number of codes, not of pairs.
 
@@ -49,7 +49,7 @@ def components(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent
 
 
 def _merged(labels: Rows, links: list[Rows]) -> Rows:
-    """Return new numbers after linking pairs (2, m) of the old ones."""
+    """Return the component numbers after connecting pairs (2, m) of the old ones."""
     one, two = np.concatenate([np.empty((2, 0), np.int64), *links], axis=1)
     graph = coo_array((np.ones(len(one), np.bool_), (one, two)), shape=(len(labels), len(labels)))
     _, merged = connected_components(graph, directed=False)
@@ -57,7 +57,7 @@ def _merged(labels: Rows, links: list[Rows]) -> Rows:
 
 
 def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator[Rows]:
-    """Yield all pairs of distinct codes at distance <= radius, (2, m) positions; a pair can occur more than once."""
+    """Yield all pairs of distinct codes at distance <= radius, (2, m) positions; a pair can appear several times."""
     parts = _parts(codes.shape[1] * 8, radius, len(codes)) if radius else []
     for part, (start, stop) in enumerate(parts):
         values = _values(codes, start, stop)
@@ -67,9 +67,9 @@ def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator
             group = codes[rows]
             for query in range(0, len(rows) - 1, _QUERIES):
                 for base in range(query, len(rows), _CODES):
-                    found = hamming.within(group[query : query + _QUERIES], group[base : base + _CODES], radius)
-                    one = np.repeat(np.arange(query, query + len(found)), np.diff(found.offsets))
-                    two = found.ids + base
+                    near = hamming.within(group[query : query + _QUERIES], group[base : base + _CODES], radius)
+                    one = np.repeat(np.arange(query, query + len(near)), np.diff(near.offsets))
+                    two = near.ids + base
                     yield rows[np.stack([one, two])[:, one < two]]
                 done = part * len(codes) + first + query
                 on_rows(done // len(parts), len(codes))
@@ -77,12 +77,12 @@ def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator
 
 
 def _parts(bits: int, radius: int, count: int) -> list[tuple[int, int]]:
-    """Return the bits of parts, (first, end), in one of which near codes agree; an empty part compares all."""
+    """Return bit ranges (first, end), in one of which near codes are equal; an empty range compares all codes."""
     step = bits // (radius + 1)
     width = min(step, (count // _GROUP).bit_length())
     if radius + 1 >= 1 << width:
         return [(0, 0)]
-    return [(place * step, place * step + width) for place in range(radius + 1)]
+    return [(part * step, part * step + width) for part in range(radius + 1)]
 
 
 def _values(codes: NDArray[np.uint8], start: int, stop: int) -> Rows:

@@ -1,4 +1,4 @@
-"""The files behind rows: which rows are one file, which files are gone, and which have changed since encoding."""
+"""The files of rows: which rows are the same file, which files are missing, and which have changed since encoding."""
 
 import os
 import stat
@@ -16,24 +16,24 @@ from ..system.files import display
 
 
 class State(StrEnum):
-    """What became of an image file after it was encoded."""
+    """The state of an image file since it was encoded."""
 
     PRESENT = "present"
-    ARCHIVED = "archived"  # a member of an archive or a table, which is there
+    ARCHIVED = "archived"  # a member of an archive or a table that exists
     CHANGED = "changed"
     MISSING = "missing"
 
 
 @dataclass
 class ImageFile:
-    """A file, and the rows that were made from it.
+    """A file and its rows.
 
     Attributes:
-        rows: positions of its rows, ascending; the first stands for it.
-        paths: the path of each row: links and other names of one file differ.
-        state: whether the file is there, and as it was encoded.
-        size: bytes now; -1 if the file is not there.
-        mtime: nanoseconds of its last change; -1 if not known.
+        rows: positions of its rows, ascending; the first one represents it.
+        paths: the path of each row; links and other names of the file differ.
+        state: whether the file exists and is unchanged.
+        size: current size in bytes; -1 if the file is missing.
+        mtime: time of its last change in nanoseconds; -1 if unknown.
     """
 
     rows: list[int]
@@ -46,35 +46,35 @@ class ImageFile:
 def files_of(rows: NDArray[np.int64], codes: NDArray[np.uint8], records: Records) -> list[ImageFile]:
     """Return the files of rows, ordered by their first row.
 
-    Rows are one file if their device and inode are equal: links, hard links, and a file that is listed twice. If the
-    codes of its rows differ, at least one is out of date, and the file counts as changed.
+    Rows with the same device and inode are one file: links, hard links, and a file that is listed twice. If the codes
+    of its rows differ, at least one is out of date, and the file counts as changed.
 
     Args:
-        rows: (m,) positions that `ImageFile.rows` will hold.
+        rows: (m,) positions for `ImageFile.rows`.
         codes: (m, bits/8) uint8, their codes.
         records: their m records.
     """
-    found: dict[object, ImageFile] = {}
+    by_key: dict[object, ImageFile] = {}
     first: dict[object, int] = {}
     sizes, mtimes = _known(records.sizes, len(rows)), _known(records.mtimes, len(rows))
-    for place, (row, path) in enumerate(zip(rows.tolist(), records.full_paths(), strict=True)):
-        key, file = _look(path, sizes[place], mtimes[place])
-        if key not in found:
-            found[key], first[key] = file, place
+    for index, (row, path) in enumerate(zip(rows.tolist(), records.full_paths(), strict=True)):
+        key, file = _inspect(path, sizes[index], mtimes[index])
+        if key not in by_key:
+            by_key[key], first[key] = file, index
             file.rows.append(row)
             continue
-        known = found[key]
+        known = by_key[key]
         known.rows.append(row)
         known.paths.append(path)
-        if file.state is State.CHANGED or (codes[place] != codes[first[key]]).any():
+        if file.state is State.CHANGED or (codes[index] != codes[first[key]]).any():
             known.state = State.CHANGED
-    return list(found.values())
+    return list(by_key.values())
 
 
 def mark_stale(files: Sequence[ImageFile], records: Records) -> None:
-    """Mark files that have further rows, with other codes than theirs: some of their rows are out of date.
+    """Mark files as changed that also have rows outside the clusters, with different codes: some are out of date.
 
-    Only needed where the size and time of a file are not known: with them, rows that are out of date differ.
+    Needed only where the size and time of a file are unknown; otherwise those reveal rows that are out of date.
 
     Args:
         files: the files of the rows in clusters.
@@ -97,9 +97,9 @@ def mark_stale(files: Sequence[ImageFile], records: Records) -> None:
 
 
 def inside(files: Sequence[ImageFile], folders: Iterable[str | Path], what: str) -> NDArray[np.bool_]:
-    """Return which files lie in one of the folders, (m,) bool; links count for both of their ends.
+    """Return which files are inside one of the folders, (m,) bool; a link counts by its own path and its target's.
 
-    Raises SelectionError if a folder is not there; `what` names the option.
+    Raises SelectionError if a folder does not exist; `what` names the option.
     """
     roots = set()
     for folder in map(os.fsencode, folders):
@@ -116,8 +116,8 @@ def inside(files: Sequence[ImageFile], folders: Iterable[str | Path], what: str)
     return np.array([any(map(lies_in, file.paths)) for file in files], np.bool_)
 
 
-def _look(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
-    """Return what identifies the file at a path, and the file; `size` and `mtime` are those when it was encoded."""
+def _inspect(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
+    """Return the identity of the file at a path, and the file; `size` and `mtime` are from when it was encoded."""
     try:
         now = os.stat(path)
     except NotADirectoryError:
@@ -132,14 +132,14 @@ def _look(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
 
 
 def _identity(found: os.stat_result, path: bytes) -> object:
-    """Return the identity that links, hard links and other names of a file share."""
+    """Return the identity of a file, which its links, hard links and other names share."""
     return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
 
 
 def _member(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
-    """Describe a member of an archive: a parent of its path is a file.
+    """Describe a member of an archive, which is a file among the parents of its path.
 
-    A row with a size was made from a file, whose folder a file has replaced: it is missing.
+    A row with a size comes from a separate file. If one of its parents is a file now, it is missing.
     """
     archive = os.path.dirname(path)
     while archive and not os.path.exists(archive):

@@ -1,4 +1,4 @@
-"""The collections in which near-duplicates can be looked for."""
+"""Open the collections in which near-duplicates can be found."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ Images = Collection | Codes | str | Path
 def opened(images: "Images") -> tuple[Codes, RowIds]:
     """Return the codes of an index, of codes, or of the path of either, and the ids of their rows.
 
-    Raises TypeError for anything else; and what reading the index or codes file raises.
+    Raises TypeError for other types, and what reading the index or codes file raises.
     """
     if isinstance(images, str | Path):
         is_file = not is_server(images) and is_codes_file(Path(images))

@@ -1,4 +1,4 @@
-"""Which radius separates copies from images that are merely alike."""
+"""Choose the radius that separates copies from merely similar images."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from ..hashers import rarity_of
 from ..system.arguments import check_range, checked
 from .opening import Images, opened
 
-_SAMPLE = 1 << 11  # images whose nearest neighbour is looked for
+_SAMPLE = 1 << 11  # images whose nearest neighbour is searched
 _PAIRS = 1 << 16  # random pairs from which the distribution of distances is estimated
 _MOST_CHANCE_PAIRS = 0.5
 _RAREST = 1e-6  # share of the pairs of unrelated images within the default radius, in a small collection
@@ -21,12 +21,12 @@ _RAREST = 1e-6  # share of the pairs of unrelated images within the default radi
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A radius for a collection, and the figures behind it.
+    """A suggested radius for a collection, and the statistics behind it.
 
     Attributes:
         radius: bits; the largest radius at which less than one pair of unrelated images is expected, at most an
             eighth of the code.
-        near: how many images of the sample have another within 0, 1, … bits.
+        near: how many images of the sample have another image within 0, 1, … bits.
         chance_pairs: pairs of unrelated images expected within 0, 1, … bits in the whole collection.
         sample: images in the sample.
     """
@@ -38,15 +38,17 @@ class Suggestion:
 
     def __repr__(self) -> str:
         """Describe the suggestion in one line."""
-        return f"<Suggestion: radius {self.radius}, {self.near[self.radius]} of {self.sample} images have a near one>"
+        return (
+            f"<Suggestion: radius {self.radius}, {self.near[self.radius]} of {self.sample} images have one within it>"
+        )
 
 
 def default_radius(model: ModelRef, count: int) -> int:
-    """Return the radius used for `count` images if none is chosen.
+    """Return the default radius for `count` images.
 
-    For a model that says how near unrelated images come, such as ``copy``, it is the radius within which less than
-    one pair of unrelated images is expected, and at most one pair in 10⁶ falls. Otherwise it is a sixteenth of a
-    perceptual hash, and 0 for a trained hasher, which gives near codes to different images of one kind.
+    For a model with known distances of unrelated images, such as ``copy``, it is the largest radius within which less
+    than one pair of unrelated images is expected, and at most one in 10⁶ of those pairs falls. Otherwise it is 1/16
+    of the bits for a perceptual hash, and 0 for a trained hasher, which assigns similar codes to images of one class.
     """
     if rarity := rarity_of(model):
         return rarity.radius(min(_RAREST, _MOST_CHANCE_PAIRS / max(1, count * (count - 1) / 2)))
@@ -57,9 +59,9 @@ def default_radius(model: ModelRef, count: int) -> int:
 def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
     """Suggest a radius from the distances in a collection: an index, codes, or the path of either.
 
-    Distances of random pairs of distinct codes are fitted by a binomial distribution with as many independent bits as
-    their variance shows (Daugman, IEEE TCSVT 2004). Its lower tail tells how many pairs of unrelated images lie
-    within a radius.
+    A binomial distribution is fitted to the distances of random pairs of distinct codes; their variance determines
+    its number of independent bits (Daugman, IEEE TCSVT 2004). Its lower tail estimates how many pairs of unrelated
+    images are within a radius.
 
     Raises MismatchError for fewer than two codes, and what `dedup` raises.
     """
@@ -67,7 +69,7 @@ def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
     codes, _ = opened(images)
     packed, count = codes.packed, len(codes)
     if count < 2:
-        raise MismatchError(f"{count} codes: a radius is suggested from two or more")
+        raise MismatchError(f"{count} codes: suggesting a radius needs at least two")
     rng, bits = np.random.default_rng(seed), codes.model.bits
     one = rng.integers(0, count, _PAIRS)
     two = (one + rng.integers(1, count, _PAIRS)) % count
@@ -83,7 +85,7 @@ def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
 
 
 def expected_pairs(apart: NDArray[np.float64], count: int, bits: int, most: int) -> NDArray[np.float64]:
-    """Return how many pairs of `count` unrelated images are expected within 0 to `most` bits, (most + 1,).
+    """Return the expected number of pairs of `count` unrelated images within 0 to `most` bits, (most + 1,).
 
     `apart` holds the distances of random pairs as shares of the `bits`.
     """

@@ -1,4 +1,4 @@
-"""Evaluation from counts per distance, so that ties are treated exactly. Protocols: ``docs/evaluation.md``."""
+"""Evaluate retrieval from counts per distance, which treats ties exactly. Protocols: ``docs/evaluation.md``."""
 
 from .bits import BitDiagnostics, diagnose
 from .identity import identity, shared_rows

@@ -1,7 +1,7 @@
 """Mean average precision under ties.
 
 AP@R = (1/H) · Σ_{i ≤ R} rel(i) · hits(i)/i, where H is the number of relevant items among the first R (the
-convention of the hashing literature; 0 if there is none). Where items tie, their order is arbitrary, so AP@R is a
+convention of the hashing literature; 0 if H = 0). Where items tie, their order is arbitrary, so AP@R is a
 random variable: this is its exact expectation over all orders (McSherry & Najork, ECIR 2008, extended here to a
 cut-off R that falls inside a tie).
 """
@@ -39,7 +39,7 @@ def _gain(
     before: NDArray[np.int64],
     hits_before: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the expected Σ rel(i) · hits(i)/i over a level of `total` tied items behind `before` others.
+    """Return the expected Σ rel(i) · hits(i)/i over a level of `total` tied items, ranked after `before` others.
 
     Position j of the level is relevant with probability r/n, and then (j - 1)(r - 1)/(n - 1) hits are expected
     before it in the level. The sums over j are harmonic numbers, H(m) = ψ(m + 1) + const.

@@ -1,6 +1,6 @@
-"""How well a collection uses its bits: their balance and independence, and the number of distinct codes.
+"""Bit statistics of a collection: balance, correlation, and the number of distinct codes.
 
-Balanced and uncorrelated bits are what a good code has (Weiss, Torralba & Fergus, *Spectral Hashing*, NIPS 2008).
+The bits of a good code are balanced and uncorrelated (Weiss, Torralba & Fergus, *Spectral Hashing*, NIPS 2008).
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import MismatchError
 
-_ROWS = 1 << 14  # rows unpacked at a time; float32 counts them exactly
+_ROWS = 1 << 14  # rows unpacked at a time; float32 represents such counts exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,15 +18,14 @@ class BitDiagnostics:
     """How well a collection uses its bits.
 
     Attributes:
-        balance: (bits,) float64, share of ones of each bit.
-        mean_correlation: mean of the absolute correlation over all pairs of different bits, 0 to 1; a constant bit
-            correlates with none.
-        max_correlation: the largest of them.
-        mean_entropy: entropy of a bit alone, in bits, 0 to 1; mean over the bits.
-        constant_bits: bits that are the same in all rows.
-        distinct_codes: different codes.
-        collisions: share of the rows that share their code with another row.
-        largest_bucket: rows that share the most frequent code.
+        balance: (bits,) float64, share of ones in each bit.
+        mean_correlation: mean absolute correlation over all pairs of different bits, 0 to 1; 0 for a constant bit.
+        max_correlation: the highest absolute correlation.
+        mean_entropy: mean entropy of the individual bits, in bits, 0 to 1.
+        constant_bits: number of bits that are equal in all rows.
+        distinct_codes: number of different codes.
+        collisions: share of rows whose code another row has, too.
+        largest_bucket: number of rows with the most frequent code.
     """
 
     balance: NDArray[np.float64]
@@ -40,7 +39,7 @@ class BitDiagnostics:
 
 
 def diagnose(codes: NDArray[np.uint8]) -> BitDiagnostics:
-    """Measure codes (n, bits/8) uint8, in blocks. Raises MismatchError if there are none."""
+    """Measure codes (n, bits/8) uint8, in blocks. Raises MismatchError if n is 0."""
     if not len(codes):
         raise MismatchError("no codes: nothing to diagnose")
     together = _ones_together(codes)
@@ -61,7 +60,7 @@ def diagnose(codes: NDArray[np.uint8]) -> BitDiagnostics:
 
 
 def _ones_together(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return in how many rows both bits of a pair are one, (bits, bits); the diagonal counts each bit's ones."""
+    """Count the rows in which both bits of a pair are 1, (bits, bits); the diagonal counts the ones of each bit."""
     bits = codes.shape[1] * 8
     together = np.zeros((bits, bits), dtype=np.int64)
     for start in range(0, len(codes), _ROWS):
@@ -86,7 +85,7 @@ def _surprise(share: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _buckets(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return how many rows carry each of the different codes."""
+    """Return the number of rows of each distinct code."""
     width = codes.shape[1]
     whole = np.ascontiguousarray(codes).view(f"u{width}" if width in (1, 2, 4, 8) else f"V{width}")
     return np.unique(whole, return_counts=True)[1]

@@ -1,4 +1,4 @@
-"""Precision-recall curves: along the ranking, and by growing the radius of a lookup."""
+"""Precision-recall curves: along the ranking, and by Hamming radius."""
 
 import csv
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from .levels import Levels
 from .precision import expected_hits, recall_of
 
 _HEADER = ["curve", "at", "precision", "recall"]
-_LONGEST = 64  # bytes of a first line that are looked at
+_LONGEST = 64  # bytes read of the first line
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """Precision and recall, as means over the queries, at growing depths.
+class PrecisionRecallCurve:
+    """Precision and recall at increasing depths, as means over the queries.
 
     Attributes:
         name: ``ranking`` or ``radius``.
@@ -33,25 +33,25 @@ class Curve:
     recall: NDArray[np.float64]
 
 
-def ranking_curve(levels: Levels, depths: Sequence[int]) -> Curve:
-    """Return P@N and recall@N for each N of `depths`, expected over the order of ties."""
+def ranking_curve(levels: Levels, depths: Sequence[int]) -> PrecisionRecallCurve:
+    """Return P@N and recall@N for each N in `depths`, as expectations over the order of ties."""
     at, hits = np.array(depths, dtype=np.int64), expected_hits(levels, depths)
-    return Curve("ranking", at, (hits / at).mean(axis=0), recall_of(levels, hits).mean(axis=0))
+    return PrecisionRecallCurve("ranking", at, (hits / at).mean(axis=0), recall_of(levels, hits).mean(axis=0))
 
 
-def radius_curve(levels: Levels) -> Curve:
-    """Return precision and recall of all that lies within each radius, 0 to bits.
+def radius_curve(levels: Levels) -> PrecisionRecallCurve:
+    """Return precision and recall of all matches within each radius, 0 to bits.
 
-    A query that finds nothing counts as precision 0, one without any relevant item as recall 0.
+    A query without matches has precision 0, one without relevant items recall 0.
     """
-    found, hits = np.cumsum(levels.total, axis=1), np.cumsum(levels.relevant, axis=1)
-    precision = np.divide(hits, found, out=np.zeros(hits.shape), where=found > 0)
+    retrieved, hits = np.cumsum(levels.total, axis=1), np.cumsum(levels.relevant, axis=1)
+    precision = np.divide(hits, retrieved, out=np.zeros(hits.shape), where=retrieved > 0)
     recall = np.divide(hits, hits[:, -1:], out=np.zeros(hits.shape), where=hits[:, -1:] > 0)
-    return Curve("radius", np.arange(hits.shape[1]), precision.mean(axis=0), recall.mean(axis=0))
+    return PrecisionRecallCurve("radius", np.arange(hits.shape[1]), precision.mean(axis=0), recall.mean(axis=0))
 
 
 def depths_to(count: int) -> list[int]:
-    """Return depths that look even on a logarithmic axis: 1, 2, ... 9, 10, 20, ... 90, 100, ... and `count`."""
+    """Return depths for a logarithmic axis: 1, 2, ... 9, 10, 20, ... 90, 100, ... and `count`."""
     steps = (digit * 10**power for power in range(len(str(count))) for digit in range(1, 10))
     return [step for step in steps if step < count] + [count]
 
@@ -64,10 +64,10 @@ def is_curves_file(path: Path) -> bool:
         return file.readline(_LONGEST).rstrip(b"\r\n") == ",".join(_HEADER).encode()
 
 
-def write_curves(path: Path, curves: Sequence[Curve]) -> None:
-    """Write curves as one CSV (RFC 4180), a point a row: curve, at, precision, recall.
+def write_curves(path: Path, curves: Sequence[PrecisionRecallCurve]) -> None:
+    """Write curves as one CSV file (RFC 4180), atomically: a row per point with curve, at, precision, recall.
 
-    The file is whole or not there. Raises OSError if it cannot be written.
+    Raises OSError if it cannot be written.
     """
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)

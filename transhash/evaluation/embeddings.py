@@ -1,4 +1,4 @@
-"""The ranking that float embeddings give, by cosine: what codes are compared with."""
+"""The ranking by cosine similarity of float embeddings, with which codes are compared."""
 
 from collections.abc import Iterator
 
@@ -12,26 +12,26 @@ from .levels import Levels, score_levels
 from .relevance import common_labels
 
 _CELLS = 1 << 22  # scores in memory at a time
-_ROWS = 1 << 14  # embeddings that are float32 at a time
+_ROWS = 1 << 14  # embeddings converted to float32 at a time
 
 
 def embedding_levels(queries: Codes, database: Codes) -> Iterator[Levels]:
-    """Yield the levels of some queries after the other, ranked by the inner product of embeddings of unit length.
+    """Yield the levels of consecutive blocks of queries, ranked by the inner product of unit-length embeddings.
 
     Raises MismatchError as `hamming_levels` does, or if a side has no embeddings.
     """
     check_same_model(queries.model, database.model, "queries", "database")
     if queries.embeddings is None or database.embeddings is None:
-        raise MismatchError("no embeddings to compare with; encode both sides again, with --embeddings")
-    asked, labels = common_labels(queries.records, database.records)
+        raise MismatchError("embeddings are missing; encode both sides again, with --embeddings")
+    query_labels, labels = common_labels(queries.records, database.records)
     size = max(1, _CELLS // max(1, len(database)))
     for start in range(0, len(queries), size):
         vectors = queries.embeddings[start : start + size].astype(np.float32)
-        yield score_levels(_scores(vectors, database.embeddings), asked[start : start + size], labels)
+        yield score_levels(_scores(vectors, database.embeddings), query_labels[start : start + size], labels)
 
 
 def _scores(vectors: NDArray[np.float32], embeddings: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Return inner products (q, n), without a float32 copy of all embeddings."""
+    """Return inner products (q, n) without a float32 copy of all embeddings."""
     scores = np.empty((len(vectors), len(embeddings)), np.float32)
     for start in range(0, len(embeddings), _ROWS):
         np.matmul(

@@ -1,4 +1,4 @@
-"""Identify the evaluated data, so that two people can check that they used the same split."""
+"""Fingerprints of the evaluated data, which show whether two evaluations used the same split."""
 
 import hashlib
 import os
@@ -13,10 +13,10 @@ _DIGITS = 12
 
 
 def identity(records: Records) -> str:
-    r"""Return 12 hexadecimal digits that stand for the rows' paths and labels, in whatever order they come.
+    r"""Return a fingerprint of the rows' paths and labels, independent of their order: 12 hexadecimal digits.
 
-    They begin the SHA-256 of the sorted lines ``path \t label \x1f label ... \n`` (without the blanks): the path's
-    bytes as stored, the row's label names sorted, in UTF-8.
+    They are the first digits of the SHA-256 of the sorted lines ``path \t label \x1f label ... \n`` (without the
+    spaces): the path's bytes as stored, and the row's label names sorted, in UTF-8.
     """
     digest = hashlib.sha256()
     for line in sorted(_lines(records)):
@@ -25,11 +25,10 @@ def identity(records: Records) -> str:
 
 
 def shared_rows(queries: Records, database: Records) -> int:
-    """Return how many queries are in the database themselves, by absolute path."""
-    asked = [_absolute(queries.root, path) for path in queries.paths]
-    wanted = set(asked)
-    found = wanted.intersection(_absolute(database.root, path) for path in database.paths)
-    return sum(path in found for path in asked)
+    """Return the number of queries that are also in the database, by absolute path."""
+    query_paths = [_absolute(queries.root, path) for path in queries.paths]
+    shared = set(query_paths).intersection(_absolute(database.root, path) for path in database.paths)
+    return sum(path in shared for path in query_paths)
 
 
 def _lines(records: Records) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Mean average precision as public hashing code computes it: ties in the order of the database.
 
-HashNet (Cao et al., ICCV 2017) and the repositories after it sort the database by distance and take the ranking as it
-comes, so their figure depends on how equal distances happen to lie. Here the sort is stable.
+HashNet (Cao et al., ICCV 2017) and the repositories based on it sort the database by distance and do not treat ties,
+so their result depends on the order of equal distances. Here the sort is stable.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from .relevance import common_labels
 def legacy_average_precision(queries: Codes, database: Codes, at: int | None = None) -> NDArray[np.float64]:
     """Return AP@R of each query, (q,) float64, with equal distances in the order of the database.
 
-    The sum of hits(i)/i over the hits among the first R, divided by their number; 0 if there is none. R is the whole
+    The sum of hits(i)/i over the hits among the first R, divided by their number; 0 without hits. R is the whole
     database if `at` is None. Raises MismatchError as `hamming_levels` does.
     """
     check_same_model(queries.model, database.model, "queries", "database")

@@ -1,4 +1,4 @@
-"""A ranking with ties: what every metric is computed from."""
+"""A ranking with ties, from which every metric is computed."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from .relevance import Labels, common_labels
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """For each query, how many items tie at each level of its ranking, nearest level first.
+    """For each query, the number of tied items at each level of its ranking, nearest level first.
 
     Attributes:
         total: (q, levels) int64, items at the level.
-        relevant: (q, levels) int64, those among them that are relevant.
+        relevant: (q, levels) int64, relevant items at the level.
     """
 
     total: NDArray[np.int64]
@@ -25,10 +25,10 @@ class Levels:
 
 
 def hamming_levels(queries: Codes, database: Codes) -> Levels:
-    """Rank a database by Hamming distance: level d holds what lies d bits from the query.
+    """Rank a database by Hamming distance: level d holds the items at distance d from the query.
 
-    Relevant is what shares at least one label with the query; rows without a label share none.
-    Raises MismatchError if the codes are of two models, a side has no labels, or none of the queries has one.
+    An item is relevant if it shares at least one label with the query. Raises MismatchError if the codes are from
+    different models, a side has no labels, or none of the queries has one.
     """
     check_same_model(queries.model, database.model, "queries", "database")
     query_labels, labels = common_labels(queries.records, database.records)

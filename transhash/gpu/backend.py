@@ -28,7 +28,7 @@ _FILE = "codes.safetensors"
 
 @dataclass
 class InvertedLists:
-    """How type ``ivf`` divides its codes.
+    """The inverted lists of type ``ivf``.
 
     Attributes:
         centroids: (nlist, bits/8) uint8.
@@ -43,7 +43,7 @@ class InvertedLists:
 
 @runtime_checkable
 class HasInvertedLists(Protocol):
-    """A backend whose indexes of type ``ivf`` a GPU can take over; its `info` then holds ``nprobe``."""
+    """A backend whose ``ivf`` indexes can be copied to a GPU; their `info` includes ``nprobe``."""
 
     def inverted_lists(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
         """Return centroids (nlist, bits/8) uint8 and the list of each code (n,) int32; None for other types."""
@@ -51,7 +51,7 @@ class HasInvertedLists(Protocol):
 
 
 class TritonIndex:
-    """Codes that `DeviceCodes` (type ``flat``, exact) or `DeviceLists` (type ``ivf``) searches.
+    """An index that is searched by `DeviceCodes` (type ``flat``, exact) or `DeviceLists` (type ``ivf``).
 
     The first search copies them to the device (`transhash.gpu.choose`); building and saving need no GPU.
     """
@@ -75,7 +75,7 @@ class TritonIndex:
     ) -> Self:
         """Build an index of codes (n, bits/8) uint8.
 
-        Type ``ivf`` takes ``nlist`` and ``nprobe``, by default those of `clustering.plan`.
+        Type ``ivf`` takes ``nlist`` and ``nprobe``, with the defaults of `clustering.plan`.
         """
         if type not in (None, *cls.types):
             raise BackendError(f"the triton backend has no index type {type!r}; it has: {', '.join(cls.types)}")
@@ -85,9 +85,9 @@ class TritonIndex:
 
     @classmethod
     def of(cls, backend: Backend, device: str | None = None) -> Self:
-        """Copy an index of any backend to a device, or spread it over ``all`` GPUs, where it gives the same answers.
+        """Copy an index of any backend to a device, or divide it among ``all`` GPUs. It gives the same results.
 
-        Types are ``exact`` and ``flat``, and ``ivf`` of a backend that is `HasInvertedLists`.
+        Supports the types ``exact`` and ``flat``, and ``ivf`` if the backend is `HasInvertedLists`.
 
         Raises BackendError for other types, or if the device does not exist or has too little memory.
         """
@@ -134,14 +134,14 @@ class TritonIndex:
         Type ``ivf`` takes ``nprobe``. It probes more lists where those hold fewer than k codes.
         """
         nprobe, scanned = self._nprobe(params), self._scanned()
-        found = scanned.top_k(queries, k, nprobe, allowed)
-        if not (nprobe and found.ids.shape[1]):
-            return found
-        while len(short := np.flatnonzero(found.ids[:, -1] == NO_ID)):
+        nearest = scanned.top_k(queries, k, nprobe, allowed)
+        if not (nprobe and nearest.ids.shape[1]):
+            return nearest
+        while len(short := np.flatnonzero(nearest.ids[:, -1] == NO_ID)):
             nprobe = (4 * nprobe[0],)
             more = scanned.top_k(queries[short], k, nprobe, allowed)
-            found.ids[short], found.distances[short] = more.ids, more.distances
-        return found
+            nearest.ids[short], nearest.distances[short] = more.ids, more.distances
+        return nearest
 
     def range_search(
         self,
@@ -165,12 +165,12 @@ class TritonIndex:
     def load(cls, folder: Path, mmap: bool = False) -> Self:
         """Open an index written by `save`. Raises BackendError if the file is inconsistent, or for `mmap`."""
         if mmap:
-            raise BackendError("the triton backend does not map its file; types flat and ivf of backend faiss do")
+            raise BackendError("the triton backend cannot map its file; types flat and ivf of the faiss backend can")
         path = folder / _FILE
         try:
             arrays = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise BackendError(f"{path}: holds no codes ({error}); build the index again") from error
+            raise BackendError(f"{path}: does not hold codes ({error}); build the index again") from error
         problem = _problem(arrays)
         if problem:
             raise BackendError(f"{path}: {problem}; build the index again")
@@ -195,7 +195,7 @@ class TritonIndex:
         self._inverted.nprobe = value
 
     def info(self) -> dict[str, int | str]:
-        """Describe the index; ``bytes`` are those on the device."""
+        """Describe the index; ``bytes`` is its size on the device."""
         words = -(-self.bits // 32) * 4
         if not self._inverted:
             return {"type": "flat", "bytes": len(self) * words}
@@ -248,7 +248,7 @@ def _problem(arrays: dict[str, NDArray[np.generic]]) -> str | None:
     """Describe the first inconsistency of the arrays in a file; None if there is none."""
     codes = arrays.get("codes", np.empty(0))
     if codes.dtype != np.uint8 or codes.ndim != 2 or not 1 <= codes.shape[1] <= 128:
-        return f"{codes.dtype} {codes.shape} are no codes"
+        return f"{codes.dtype} {codes.shape} are not codes"
     if arrays.keys() == {"codes"}:
         return None
     if arrays.keys() != {"codes", "centroids", "lists", "nprobe"}:
@@ -260,11 +260,11 @@ def _problem(arrays: dict[str, NDArray[np.generic]]) -> str | None:
         or centroids.shape[1] != codes.shape[1]
         or not len(centroids)
     ):
-        return f"{centroids.dtype} {centroids.shape} are no centroids"
+        return f"{centroids.dtype} {centroids.shape} are not centroids"
     if lists.dtype != np.int32 or lists.shape != (len(codes),):
-        return f"{lists.dtype} {lists.shape} are no lists"
+        return f"{lists.dtype} {lists.shape} are not lists"
     if lists.min(initial=0) < 0 or lists.max(initial=0) >= len(centroids):
-        return "a list that has no centroid"
+        return "a list without a centroid"
     if nprobe.dtype != np.int64 or nprobe.shape != (1,) or not 1 <= nprobe[0] <= len(centroids):
-        return "nprobe outside the lists"
+        return "nprobe is out of range"
     return None

@@ -38,7 +38,7 @@ def choose(name: str | None = None) -> torch.device:
 
 
 def choose_some(name: str | None = None) -> list[torch.device]:
-    """Return the devices that `name` stands for: every CUDA GPU for ``all``, otherwise one, as `choose` does."""
+    """Return every CUDA GPU if `name` is ``all``, otherwise the one device that `choose` returns."""
     if name != "all":
         return [choose(name)]
     return [choose(f"cuda:{number}") for number in range(torch.cuda.device_count())] or [choose()]
@@ -50,7 +50,7 @@ def threads(devices: int) -> ThreadPoolExecutor:
 
 
 def counts_in_hardware(device: torch.device) -> bool:
-    """Return whether the kernels may use NVIDIA's instruction that counts bits."""
+    """Return whether the kernels may use NVIDIA's population count instruction."""
     return device.type == "cuda" and torch.version.hip is None
 
 

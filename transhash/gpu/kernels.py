@@ -1,12 +1,12 @@
 # mypy: ignore-errors
 """Triton kernels that scan packed codes. They work on slots and levels, which `scan.py` defines.
 
-Codes are stored word by word, ``codes[word * stride + slot]`` int32, so that a word of a block of slots is one
-contiguous read. Codes and `allowed` are loaded in wide pieces without a mask; that is safe because a whole block of
+Codes are stored word by word, ``codes[word * stride + slot]`` int32, so that the same word of a block of slots is one
+contiguous read. Codes and `allowed` are loaded in wide pieces without a mask; that is safe because a full block of
 padding follows the last slot. A slot that is out of range or not allowed gets distance BITS + 1, above every level.
 
 Constants of a launch: WORDS in a code, BITS of its width, BINS a power of two above BITS + 1, BLOCK slots to a block,
-MASKED whether `allowed` (one bit a slot, lowest first) is to be read, POPC whether this is an NVIDIA GPU.
+MASKED whether to read `allowed` (one bit per slot, lowest first), POPC whether this is an NVIDIA GPU.
 """
 
 import triton
@@ -42,7 +42,7 @@ def block_distances(
     MASKED: tl.constexpr,
     POPC: tl.constexpr,
 ):
-    """Return the distances of one query to the slots from `start` (int64), one block of them: (BLOCK,) int32."""
+    """Return the distances of one query to the block of slots at `start` (int64): (BLOCK,) int32."""
     lanes = tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], tl.int32)
     for word in tl.static_range(WORDS):
@@ -58,7 +58,7 @@ def block_distances(
 
 @triton.jit
 def add_histogram(histogram, distances, BITS: tl.constexpr, BINS: tl.constexpr):
-    """Add how many slots are at each distance 0, 1, ... BITS to one row of `histogram`."""
+    """Add the number of slots at each distance 0, 1, ... BITS to one row of `histogram`."""
     counts = tl.histogram(distances, BINS)
     levels = tl.arange(0, BINS)
     tl.atomic_add(histogram + levels, counts, mask=(levels <= BITS) & (counts > 0), sem="relaxed")
@@ -87,7 +87,7 @@ def survey_blocks(
 ):
     """Scan a block of slots for a tile of queries: its smallest distance, and its histogram if that is below a bound.
 
-    The grid is one program for each block from number `first` on and each tile, tiles running faster, so that
+    The grid has one program per block, from number `first` on, and tile. The tile index varies fastest, so that
     programs that read the same block run at about the same time.
     """
     tiles = tl.cdiv(count, TILE)

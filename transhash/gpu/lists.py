@@ -1,4 +1,4 @@
-"""Inverted lists: codes grouped around centroids, of which a search looks into the nearest lists only."""
+"""Inverted lists: codes grouped by nearest centroid; a search scans only the lists nearest to the query."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from .flat import DeviceCodes
 
 
 class DeviceLists:
-    """A binary IVF in the memory of a GPU: exact among the codes of the probed lists, and in all if all are probed.
+    """A binary IVF index in GPU memory: exact within the probed lists, so exact overall if all are probed.
 
     A query probes the lists of its nearest centroids; among equally near centroids, the first ones.
     """
@@ -73,7 +73,7 @@ class DeviceLists:
     def within(
         self, queries: NDArray[np.uint8], radius: int, nprobe: int, allowed: NDArray[np.bool_] | None = None
     ) -> Within:
-        """Return every code at distance <= radius of each query in its `nprobe` lists, as `top_k` orders them."""
+        """Return every code at distance <= radius of each query in its `nprobe` lists, ordered as by `top_k`."""
         with devices.searching(self.device):
             words, mask = self._store.queries(queries), self._mask(allowed)
             return scan.range_matches(self._ranges(words, min(radius, self.bits), nprobe, mask))
@@ -101,9 +101,9 @@ class DeviceLists:
             lists = self._centroids.nearest(group, nprobe).flatten()
             blocks = self._blocks[lists]
             segments = torch.repeat_interleave(torch.arange(len(lists), device=self.device), blocks)
-            place = torch.arange(len(segments), device=self.device) - (blocks.cumsum(0) - blocks)[segments]
+            block_in_list = torch.arange(len(segments), device=self.device) - (blocks.cumsum(0) - blocks)[segments]
             probed = lists[segments]
-            starts = self._offsets[probed] + place * self._store.block
+            starts = self._offsets[probed] + block_in_list * self._store.block
             owners = (segments // nprobe).to(torch.int32)
             yield group, scan.Items(owners, starts, self._offsets[probed + 1], segments)
 

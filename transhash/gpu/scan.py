@@ -1,9 +1,9 @@
-"""The passes of an exact scan over codes in a device's memory.
+"""The passes of an exact scan over codes in device memory.
 
-First the survey: every code is read once; each block of slots leaves its smallest distance, and histograms of the
-distances give each query its level, the distance of its k-th code. Then only blocks that reach the level are read
-again: their codes below the level, and the first ones at the level, are counted, assigned output places, and written
-there. The result does not depend on the order in which a GPU runs its programs.
+The survey reads every code once. It stores the smallest distance of each block of slots, and a histogram of distances
+for each query, which gives the query's level: the distance of its k-th code. The selection then reads only blocks
+that reach the level again. It counts their codes below the level and the first ones at it, computes output
+positions, and writes the codes there. The result does not depend on the order in which the GPU runs its programs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,18 +21,18 @@ from . import device as devices
 from . import kernels
 
 _BLOCK = 1024  # slots that one program scans
-_TILE = 16  # queries that one program scans them for, one after the other
+_TILE = 16  # queries for which one program scans them
 _UPLOAD = 1 << 26  # bytes of codes copied to the device at a time
 _FIRST = 1 << 16  # codes in the first launch of a survey, whose histogram bounds the level for the next
 _GROWTH = 32  # factor from one launch to the next
 _LAUNCH = 1 << 30  # codes in one launch at most: its counts are int32
-_CELLS = 1 << 24  # numbers held for a group of queries: their histograms, the minima of their blocks
+_CELLS = 1 << 24  # numbers stored for a group of queries: histograms and block minima
 _SURVIVORS = 1 << 24  # codes collected and sorted at a time
 
 
 @dataclass(frozen=True)
 class Items:
-    """Blocks of slots to scan, each for one query; the order is that of queries.
+    """Blocks of slots to scan, each for one query, ordered by query.
 
     Attributes:
         owners: (m,) int32, queries.
@@ -50,9 +50,9 @@ class Items:
         """Return the number of items."""
         return len(self.owners)
 
-    def __getitem__(self, chosen: Tensor | slice) -> "Items":
+    def __getitem__(self, selected: Tensor | slice) -> "Items":
         """Return a subset of the items."""
-        return Items(self.owners[chosen], self.starts[chosen], self.stops[chosen], self.segments[chosen])
+        return Items(self.owners[selected], self.starts[selected], self.stops[selected], self.segments[selected])
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Survivors:
     """The codes found by consecutive queries, query by query.
 
     Attributes:
-        counts: (q,) int64, how many codes each query owns.
-        slots: (total,) int64, in no order inside a query.
+        counts: (q,) int64, number of codes per query.
+        slots: (total,) int64, unordered within a query.
         distances: (total,) int64.
         owners: (total,) int64, queries counted from the first of these.
     """
@@ -73,12 +73,12 @@ class Survivors:
 
 
 class Store:
-    """Codes in a device's memory, and the kernels on them. Queries and masks come from `queries` and `mask`."""
+    """Codes in device memory, and the kernels that scan them. `queries` and `mask` upload the other arguments."""
 
     def __init__(self, codes: NDArray[np.uint8], device: torch.device, beside: int = 0) -> None:
         """Upload codes (n, bits/8) uint8 in pieces.
 
-        Raises BackendError if they do not fit, with `beside` bytes for each code that the caller will upload.
+        Raises BackendError if they do not fit, including `beside` bytes per code that the caller will upload.
         """
         self.device = device
         self.count, width = codes.shape
@@ -94,13 +94,13 @@ class Store:
             self._codes[:, start : start + len(piece)] = self._as_words(piece).T
 
     def queries(self, queries: NDArray[np.uint8]) -> Tensor:
-        """Upload queries (q, bits/8) uint8 as (q, words) int32. Raises BackendError if they are of another width."""
+        """Upload queries (q, bits/8) uint8 as (q, words) int32. Raises BackendError for another width."""
         if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != self.bits:
             raise BackendError(f"queries {queries.dtype} {queries.shape}: must be uint8 (q, {self.bits // 8})")
         return self._as_words(queries)
 
     def mask(self, allowed: NDArray[np.bool_] | None) -> Tensor | None:
-        """Upload which slots may be found, (n,) bool, as one bit a slot. Raises BackendError for another length."""
+        """Upload which slots may be found, (n,) bool, as one bit per slot. Raises BackendError for another length."""
         if allowed is None:
             return None
         if allowed.shape != (self.count,):
@@ -110,7 +110,7 @@ class Store:
         return torch.from_numpy(marks).to(self.device)
 
     def groups(self, queries: Tensor, cells: int) -> Iterator[Tensor]:
-        """Split queries so that `cells` numbers for each, and their histograms, do not outgrow the device."""
+        """Split queries into groups for which `cells` numbers per query, and the histograms, fit into memory."""
         size = max(1, _CELLS // max(cells, self.bits + 1))
         for start in range(0, len(queries), size):
             yield queries[start : start + size]
@@ -123,8 +123,9 @@ class Store:
         """Scan all slots for queries (q, words); with k = 0 for minima only.
 
         Returns:
-            The smallest distance in each block, (q, blocks) int16, and how many codes there are at each distance,
-            (q, bits + 1) int64: all codes nearer than the k-th of a query, and with those at its distance at least k.
+            The smallest distance in each block, (q, blocks) int16, and the number of codes at each distance,
+            (q, bits + 1) int64, which is exact for all codes nearer than the query's k-th; up to its distance, it
+            counts at least k codes.
         """
         minima = torch.empty((len(queries), self.blocks()), dtype=torch.int16, device=self.device)
         totals = torch.zeros((len(queries), self.bits + 1), dtype=torch.int64, device=self.device)
@@ -155,7 +156,7 @@ class Store:
         return minima, totals
 
     def survey_items(self, queries: Tensor, items: Items, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scan items: the smallest distance of each, (m,) int16, and the histograms of queries, as `survey` does."""
+        """Scan items; return the smallest distance of each, (m,) int16, and the histograms of queries as `survey`."""
         minima = torch.empty(len(items), dtype=torch.int16, device=self.device)
         totals = torch.zeros((len(queries), self.bits + 1), dtype=torch.int64, device=self.device)
         size = _LAUNCH // self.block
@@ -173,12 +174,12 @@ class Store:
 
         Args:
             queries: (q, words) int32.
-            items: the blocks to search; all codes of other blocks are above the levels.
+            items: the blocks to scan; all codes of other blocks are above the levels.
             levels: (q,) int32.
             rooms: (q,) int64, or None for all codes at the level.
-            mask: as `mask` gives it.
+            mask: as returned by `mask`.
 
-        Survivors come for one run of queries after the other, all queries once.
+        Each `Survivors` covers a run of consecutive queries; together they cover all queries.
         """
         below, at = (torch.empty(len(items), dtype=torch.int32, device=self.device) for _ in range(2))
         self._launch(kernels.count_items, queries, items, mask, levels, below, at)
@@ -262,7 +263,7 @@ def thresholds(totals: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Args:
         totals: (q, bits + 1) int64, codes at each distance.
-        k: how many are wanted; of fewer, all are taken.
+        k: number of codes wanted; if there are fewer, all are taken.
 
     Returns:
         (q,) int32 and (q,) int64.
@@ -273,23 +274,23 @@ def thresholds(totals: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return levels.to(torch.int32), k - below
 
 
-def ordered(found: Survivors, positions: Tensor, bits: int, count: int) -> tuple[Tensor, Tensor]:
+def ordered(survivors: Survivors, positions: Tensor, bits: int, count: int) -> tuple[Tensor, Tensor]:
     """Return positions and distances of survivors, both (total,) int64, by (query, distance, position)."""
-    keys = ((found.owners * (bits + 1) + found.distances) * count + positions).sort().values
+    keys = ((survivors.owners * (bits + 1) + survivors.distances) * count + positions).sort().values
     return keys % count, keys // count % (bits + 1)
 
 
-def tables(found: Survivors, positions: Tensor, bits: int, count: int, k: int) -> tuple[Tensor, Tensor]:
+def tables(survivors: Survivors, positions: Tensor, bits: int, count: int, k: int) -> tuple[Tensor, Tensor]:
     """Return the first `k` survivors of each query as (q, k) int64 positions and (q, k) int32 distances."""
-    positions, distances = ordered(found, positions, bits, count)
-    places = torch.arange(k, device=positions.device)
-    filled = places < found.counts[:, None]
-    places = torch.where(filled, (found.counts.cumsum(0) - found.counts)[:, None] + places, 0)
+    positions, distances = ordered(survivors, positions, bits, count)
+    ranks = torch.arange(k, device=positions.device)
+    filled = ranks < survivors.counts[:, None]
+    sources = torch.where(filled, (survivors.counts.cumsum(0) - survivors.counts)[:, None] + ranks, 0)
     ids = positions.new_full(filled.shape, NO_ID)
     bits_apart = positions.new_full(filled.shape, NO_DISTANCE, dtype=torch.int32)
     if len(positions):
-        ids = torch.where(filled, positions[places], ids)
-        bits_apart = torch.where(filled, distances[places].to(torch.int32), bits_apart)
+        ids = torch.where(filled, positions[sources], ids)
+        bits_apart = torch.where(filled, distances[sources].to(torch.int32), bits_apart)
     return ids, bits_apart
 
 
@@ -322,7 +323,7 @@ def _launches(blocks: int, size: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _runs(counts: list[int]) -> Iterator[int]:
-    """Split queries into runs whose finds fit into one collection; yield the length of each run."""
+    """Split queries into runs whose survivors fit into one collection; yield the length of each run."""
     size = total = 0
     for count in counts:
         if size and total + count > _SURVIVORS:

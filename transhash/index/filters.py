@@ -221,8 +221,8 @@ def labels(index: Rows, names: Sequence[str]) -> Mask:
     known = {name: place for place, name in enumerate(index.records.label_names)}
     unknown = [name for name in names if name not in known]
     if unknown or index.records.labels is None:
-        there = f"there are: {_listed(list(known))}" if known else "its images have none"
-        raise SelectionError(f"no label {_listed(unknown)} in the index; {there}")
+        known_labels = f"available: {_listed(list(known))}" if known else "its images have none"
+        raise SelectionError(f"no label {_listed(unknown)} in the index; {known_labels}")
     places = np.array([known[name] for name in names])
     found: Mask = np.isin(label_columns(index.records.labels), places).max(axis=1)
     if not found.any():

@@ -1,9 +1,9 @@
-"""The compiled scan: distances of packed codes at the speed of memory. Only `transhash.hamming` uses it.
+"""The compiled scan: computes distances of packed codes at memory bandwidth. Only `transhash.hamming` uses it.
 
-It is optional: an installation without a C compiler has no `_scan`, and `isas` is empty. The instruction set is
-chosen at run time. A scan is over *segments*, arrays of consecutive codes, for *pairs* of a segment and a query; a
-flat index is one segment, an inverted file as many as it has lists. Every answer is exact, and the same on any number
-of threads.
+It is optional: without a C compiler at installation there is no `_scan`, and `isas` is empty. The instruction set is
+chosen at run time. A scan compares the queries with *segments*, arrays of consecutive codes, as listed by *pairs* of
+a segment and a query. A flat index is one segment; an inverted file has one per list. Results are exact, and equal
+for any number of threads.
 """
 
 import os
@@ -24,9 +24,9 @@ except ImportError:
 isas: tuple[str, ...] = tuple(_scan.names()) if _scan else ()
 """The instruction sets that this machine can use, the fastest first."""
 
-_SMALL = 1 << 20  # distances below which starting a second thread takes longer than computing them
-_ALONE = 4  # queries per thread from which each thread takes queries; with fewer, each takes a share of the codes
-_ALIGNED = 1 << 12  # rows: codes are cut at multiples of this, so that a part's mask starts at a byte
+_SMALL = 1 << 20  # distances; computing fewer takes less time than starting a second thread
+_MANY = 4  # queries per thread; from here on, threads divide the queries, with fewer the codes
+_ALIGNED = 1 << 12  # rows; codes are cut at multiples of this, so that the mask of a part starts at a byte
 _ID_BITS = 48  # a sort key is distance << 48 | id
 _HITS = 1 << 22  # booleans in a table of queries and rows
 
@@ -39,7 +39,7 @@ _MEMORY = 1 << 27  # maximum bytes of candidates per thread
 Part = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """The input of one call: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""
 
-Found = tuple[NDArray[np.int64], NDArray[np.int32]]
+Results = tuple[NDArray[np.int64], NDArray[np.int32]]
 """Ids and distances, (q, k)."""
 
 
@@ -53,8 +53,8 @@ class Segments:
     """
 
     def __init__(self, codes: Sequence[NDArray[np.uint8]], ids: Sequence[NDArray[np.int64]]) -> None:
-        """Take contiguous codes (n, w) uint8 with their ids (n,) int64, which stay where they are, uncopied."""
-        self._kept = (codes, ids)
+        """Take contiguous codes (n, w) uint8 with their ids (n,) int64, without copying them."""
+        self._arrays = (codes, ids)  # keeps the addresses valid
         addresses = [[_address(array) for array in arrays] for arrays in (codes, ids)]
         self.rows = np.array([len(array) for array in codes])
         ascending = [bool((array[1:] > array[:-1]).all()) for array in ids]
@@ -74,7 +74,7 @@ def top_k(
     """Return the `k` nearest codes of each query; arguments as `transhash.hamming.top_k`, contiguous, k <= n."""
     if len(queries) <= _READ_FOR and len(queries) * len(codes) < _SMALL:
         return _at_once(queries, _rows(codes, len(queries), 1)[0], k, allowed, isa)
-    return _nearest(queries, k, allowed, isa, lambda own, shares: _rows(codes, own.stop - own.start, shares))
+    return _nearest(queries, k, allowed, isa, lambda group, shares: _rows(codes, group.stop - group.start, shares))
 
 
 def top_k_lists(
@@ -88,7 +88,7 @@ def top_k_lists(
     """Return the `k` nearest codes of each query in the segments that it probes, (q, p) int64, -1 for none."""
     if len(queries) <= _READ_FOR and segments.rows[probes].sum() < _SMALL:
         return _at_once(queries, _probed(segments, probes, 1)[0], k, allowed, isa)
-    return _nearest(queries, k, allowed, isa, lambda own, shares: _probed(segments, probes[own], shares))
+    return _nearest(queries, k, allowed, isa, lambda group, shares: _probed(segments, probes[group], shares))
 
 
 def within(
@@ -107,9 +107,9 @@ def within_lists(
     isa: str,
 ) -> Within:
     """Return all codes within a radius in the segments that each query probes, (q, p) int64, -1 for none."""
-    found = _within(queries, _probed(segments, probes, threads()), radius, allowed, isa)
-    owners = np.repeat(np.arange(len(queries)), np.diff(found.offsets))
-    return Within.sort(len(queries), owners, found.ids, found.distances)
+    unsorted = _within(queries, _probed(segments, probes, threads()), radius, allowed, isa)
+    owners = np.repeat(np.arange(len(queries)), np.diff(unsorted.offsets))
+    return Within.sort(len(queries), owners, unsorted.ids, unsorted.distances)
 
 
 def tally(
@@ -118,25 +118,25 @@ def tally(
     hits: Callable[[slice], NDArray[np.bool_]],
     isa: str,
 ) -> NDArray[np.int64]:
-    """Count codes at each distance: (q, 2, bits + 1) int64, first what does not count as a hit, then what does.
+    """Count codes at each distance: (q, 2, bits + 1) int64, first the misses, then the hits.
 
     `hits` returns, for a slice of queries, which codes are hits: (queries, n) bool.
     """
     table = np.zeros((len(queries), 2, queries.shape[1] * 8 + 1), dtype=np.int64)
 
-    def count(own: slice) -> None:
-        _scan.tally(isa, queries.shape[1], queries[own], codes, hits(own), table[own])
+    def count(group: slice) -> None:
+        _scan.tally(isa, queries.shape[1], queries[group], codes, hits(group), table[group])
 
     step = max(1, _HITS // max(1, len(codes)))
-    _run([partial(count, own) for own in _slices(len(queries), step)])
+    _run([partial(count, group) for group in _slices(len(queries), step)])
     return table
 
 
 def _at_once(queries: NDArray[np.uint8], part: Part, k: int, allowed: NDArray[np.bool_] | None, isa: str) -> Nearest:
-    """Search in one part, where dividing the work would take longer than the work."""
-    found = _empty(len(queries), k)
-    _scan.nearest(isa, queries.shape[1], queries, *part, _mask(allowed), k, *found)
-    return Nearest(*found)
+    """Search in one part: dividing so little work would take longer than doing it."""
+    results = _empty(len(queries), k)
+    _scan.nearest(isa, queries.shape[1], queries, *part, _mask(allowed), k, *results)
+    return Nearest(*results)
 
 
 def _nearest(
@@ -146,19 +146,19 @@ def _nearest(
     isa: str,
     parts_of: Callable[[slice, int], list[Part]],
 ) -> Nearest:
-    """Search in parts: each thread takes queries if there are many, else a share of the codes.
+    """Search in parallel: threads divide the queries if there are many, else the codes.
 
-    `parts_of` returns the scan for a slice of the queries, in at most as many parts as it is told.
+    `parts_of` returns the scan for a slice of the queries, in at most the given number of parts.
     """
     mask, shares = _mask(allowed), threads()
-    found = _empty(len(queries), k)
-    many = len(queries) >= _ALONE * shares
+    results = _empty(len(queries), k)
+    many = len(queries) >= _MANY * shares
     scans, groups = [], []
-    for own in _groups(len(queries), k, shares if many else 1):
-        parts, whole = parts_of(own, 1 if many else shares), (found[0][own], found[1][own])
-        outs = [whole] if len(parts) == 1 else [_empty(own.stop - own.start, k) for _ in parts]
+    for group in _groups(len(queries), k, shares if many else 1):
+        parts, whole = parts_of(group, 1 if many else shares), (results[0][group], results[1][group])
+        outs = [whole] if len(parts) == 1 else [_empty(group.stop - group.start, k) for _ in parts]
         scans += [
-            partial(_scan.nearest, isa, queries.shape[1], queries[own], *part, mask, k, *out)
+            partial(_scan.nearest, isa, queries.shape[1], queries[group], *part, mask, k, *out)
             for part, out in zip(parts, outs, strict=True)
         ]
         groups.append((whole, outs))
@@ -166,15 +166,16 @@ def _nearest(
     for (ids, distances), outs in groups:
         if len(outs) > 1:
             ids[:], distances[:] = _merged(outs, k)
-    return Nearest(*found)
+    return Nearest(*results)
 
 
 def _within(
     queries: NDArray[np.uint8], parts: list[Part], radius: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> Within:
-    """Scan twice: count the matches of each part, query and distance, then write each id directly to its place.
+    """Scan twice: count the matches of each part, query and distance, then write each id to its final position.
 
-    The counts give every part a cursor for each query and distance, so parts write in parallel and nothing is sorted.
+    The cumulative counts are the output positions of every part for each query and distance, so the parts write in
+    parallel and nothing is sorted.
     """
     radius = min(radius, queries.shape[1] * 8)
     arguments = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
@@ -196,18 +197,18 @@ def _mask(allowed: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
     return None if allowed is None else np.packbits(allowed, bitorder="little")
 
 
-def _empty(queries: int, k: int) -> Found:
+def _empty(queries: int, k: int) -> Results:
     ids, distances = np.empty((queries, k), np.int64), np.empty((queries, k), np.int32)
     ids.fill(NO_ID)
     distances.fill(NO_DISTANCE)
     return ids, distances
 
 
-def _merged(parts: list[Found], k: int) -> Found:
+def _merged(parts: list[Results], k: int) -> Results:
     """Return the `k` nearest of all parts, by (distance, id)."""
     none = np.iinfo(np.int64).max
     ids, distances = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
-    # One sort by a key that joins distance and id; empty places get the largest key.
+    # One sort by a key that combines distance and id; empty entries get the largest key.
     keys = np.where(ids == NO_ID, none, distances.astype(np.int64) << _ID_BITS | ids)
     keys.sort(axis=1)
     best = keys[:, :k]
@@ -223,7 +224,7 @@ def _address(array: NDArray[np.generic]) -> int:
 
 
 def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
-    """Scan all rows for all queries, in shares of about as many rows."""
+    """Scan all rows for all queries, in shares of about equal size."""
     pairs = np.zeros((queries, 2), np.uint64)
     pairs[:, 1] = np.arange(queries)
     if queries * len(codes) < _SMALL:
@@ -237,14 +238,14 @@ def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
 
 
 def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[Part]:
-    """Scan the segments that each query probes, in shares of about as many rows."""
+    """Scan the segments that each query probes, in shares of about equal size."""
     lists, most = probes.ravel(), probes.shape[1]
     pairs = np.empty((len(lists), 2), np.uint64)
     if len(probes) == 1:
         pairs[:, 0], pairs[:, 1] = lists, 0
     else:
-        # Sort pairs by segment, so that a list is read once for all queries that probe it; but the nearest list of
-        # every query first, because it gives a limit with which most codes of the others are rejected at once.
+        # Sort pairs by segment, so that a list is read once for all queries that probe it. The nearest list of every
+        # query comes first, because it gives a limit that rejects most codes of the other lists.
         order = np.argsort(lists + (np.arange(len(lists)) % most > 0) * len(segments.rows), kind="stable")
         pairs[:, 0], pairs[:, 1] = lists[order], order // most
     if lists.min(initial=0) < 0:

@@ -1,4 +1,4 @@
-/* AVX2: four codes a vector, bits counted by looking up half bytes (Mula, Kurz and Lemire 2018). */
+/* AVX2: four codes per vector; bits are counted by a table lookup of half bytes (Mula, Kurz and Lemire 2018). */
 #include "kernel.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -24,7 +24,7 @@ INLINE __m256i count_bytes(__m256i x)
 
 INLINE __m256i distance(const uint64_t *planes, size_t stride, size_t words, const uint64_t *query)
 {
-    __m256i bytes = _mm256_setzero_si256(); /* 8 a word: 16 words fit a byte */
+    __m256i bytes = _mm256_setzero_si256(); /* at most 8 per word, so 16 words fit in a byte */
     for (size_t word = 0; word < words; word++) {
         __m256i code = _mm256_loadu_si256((const __m256i *)(planes + word * stride));
         bytes = _mm256_add_epi8(
@@ -96,7 +96,7 @@ TARGET static size_t below(const uint64_t *planes, size_t stride, size_t words, 
     return all_below(planes, stride, words, n, query, limit, mask, places, out);
 }
 
-/* One query alone: words are counted one by one, as fast as they arrive from memory. */
+/* A single query: counting word by word is as fast as memory. */
 INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const uint64_t *query, uint32_t limit,
                              uint32_t *places, uint16_t *out)
 {

@@ -1,4 +1,4 @@
-/* AVX-512 with VPOPCNTDQ: eight codes a vector. */
+/* AVX-512 with VPOPCNTDQ: eight codes per vector. */
 #include "kernel.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -15,7 +15,7 @@ static int supported(void)
            __builtin_cpu_supports("avx512vpopcntdq");
 }
 
-/* Add what words `from` to `to` differ by. */
+/* Add to each lane of `bits` the number of differing bits in words `from` to `to`. */
 INLINE __m512i add(__m512i bits, const uint64_t *planes, size_t stride, size_t from, size_t to, const __m512i *query,
                    __mmask8 lanes)
 {
@@ -79,10 +79,10 @@ INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, siz
 {
     __m512i broadcast_query[MAX_WORDS], bound = _mm512_set1_epi64(limit);
     size_t count = 0, place = 0;
-    size_t half = words < 4 ? words : words / 2; /* of a long code, half is often too far already */
+    size_t half = words < 4 ? words : words / 2; /* the first half of a long code often exceeds the limit already */
     broadcast(query, words, broadcast_query);
     if (!mask) {
-        for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) { /* they share a branch that is seldom taken */
+        for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) { /* 32 codes share one branch, which is rarely taken */
             __m512i bits[UNROLLED];
             for (size_t part = 0; part < UNROLLED; part++)
                 bits[part] = distance(planes + place + 8 * part, stride, half, broadcast_query, 0xff);
@@ -135,7 +135,7 @@ TARGET static size_t below(const uint64_t *planes, size_t stride, size_t words, 
 #undef CALL
 }
 
-/* Distances of eight codes of two words, as they lie; in the order of `two_words`. */
+/* Distances of eight consecutive codes of two words, in the lane order of `two_words`. */
 INLINE __m512i pairs(const uint8_t *codes, __m512i query)
 {
     __m512i a = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(codes), query));
@@ -143,7 +143,7 @@ INLINE __m512i pairs(const uint8_t *codes, __m512i query)
     return _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
-/* Distances of eight codes of four words, as they lie; in the order of `four_words`. */
+/* Distances of eight consecutive codes of four words, in the lane order of `four_words`. */
 INLINE __m512i quads(const uint8_t *codes, __m512i query)
 {
     const __m512i low = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
@@ -155,7 +155,7 @@ INLINE __m512i quads(const uint8_t *codes, __m512i query)
 INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const uint64_t *query, uint32_t limit,
                              uint32_t *places, uint16_t *out)
 {
-    const __m512i two_words = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7); /* where codes 0, 1, ... are found */
+    const __m512i two_words = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7); /* lanes of codes 0, 1, ... */
     const __m512i four_words = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
     const __m512i order = words == 2 ? two_words : four_words;
     const __m512i bound = _mm512_set1_epi64(limit);

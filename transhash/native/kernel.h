@@ -6,25 +6,25 @@
 #include <stdint.h>
 
 #define MAX_WORDS 16 /* 1,024 bits */
-#define BLOCK_ROWS 4096 /* most codes per call */
+#define BLOCK_ROWS 4096 /* maximum number of codes per call */
 
-/* Codes lie in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several codes.
-   A code of 64 bits is its own plane, which need not be aligned. */
+/* Codes are stored in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several
+   codes. An array of 64-bit codes is already a plane; it need not be aligned. */
 typedef struct {
     const char *name;
     int (*supported)(void);
 
-    /* Write the distance of n codes to a query. */
+    /* Write the distances of n codes to a query. */
     void (*distances)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                       uint16_t *distances);
 
-    /* Write places and distances of the codes nearer than `limit`, in order, and return how many there are; of those
-       only whose bit in `mask` is set, lowest bit first, if there is one. */
+    /* Write the positions and distances of the codes nearer than `limit`, in order, and return their number. If
+       `mask` is not NULL, skip codes whose bit in it, lowest bit first, is not set. */
     size_t (*below)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                     uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *distances);
 
-    /* The same as `below` for codes of `width` bytes as they lie, without a mask: faster for a
-       single query, which would not repay the transposition. May be NULL; `whole` says for which widths it works. */
+    /* The same as `below` for codes of `width` bytes in row order, without a mask: faster for a single query, for
+       which transposition does not pay off. May be NULL; `whole` returns whether it supports a width. */
     size_t (*below_rows)(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
                          uint32_t *places, uint16_t *distances);
     int (*whole)(size_t width);

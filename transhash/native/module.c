@@ -1,4 +1,4 @@
-/* The Python side: arguments arrive checked by transhash/hamming.py, lengths are compared once more. */
+/* The Python interface. transhash/hamming.py checks the arguments; lengths are checked again here. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <string.h>
@@ -21,23 +21,23 @@ static const Kernel *find(const char *name)
     for (int place = 0; place < KERNELS; place++)
         if (!strcmp(kernels[place]->name, name) && kernels[place]->supported())
             return kernels[place];
-    PyErr_Format(PyExc_ValueError, "no instruction set %s here", name);
+    PyErr_Format(PyExc_ValueError, "instruction set %s is not available", name);
     return NULL;
 }
 
 static PyObject *names(PyObject *module, PyObject *none)
 {
     (void)module, (void)none;
-    PyObject *found = PyList_New(0);
-    for (int place = 0; found && place < KERNELS; place++) {
+    PyObject *list = PyList_New(0);
+    for (int place = 0; list && place < KERNELS; place++) {
         if (!kernels[place]->supported())
             continue;
         PyObject *name = PyUnicode_FromString(kernels[place]->name);
-        if (!name || PyList_Append(found, name))
-            Py_CLEAR(found);
+        if (!name || PyList_Append(list, name))
+            Py_CLEAR(list);
         Py_XDECREF(name);
     }
-    return found;
+    return list;
 }
 
 /* Arrays of one call, released together. */

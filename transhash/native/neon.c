@@ -1,4 +1,4 @@
-/* NEON: two codes a vector. */
+/* NEON: two codes per vector. */
 #include "kernel.h"
 
 #if defined(__ARM_NEON) && defined(__aarch64__)
@@ -8,7 +8,7 @@ static int always(void) { return 1; }
 
 static inline uint64x2_t distance(const uint64_t *planes, size_t stride, size_t words, const uint64_t *query)
 {
-    uint8x16_t bytes = vdupq_n_u8(0); /* 8 a word: 16 words fit a byte */
+    uint8x16_t bytes = vdupq_n_u8(0); /* at most 8 per word, so 16 words fit in a byte */
     for (size_t word = 0; word < words; word++) {
         uint8x16_t code = vld1q_u8((const uint8_t *)(planes + word * stride));
         bytes = vaddq_u8(bytes, vcntq_u8(veorq_u8(code, vreinterpretq_u8_u64(vdupq_n_u64(query[word])))));

@@ -1,4 +1,4 @@
-/* Plain C: any machine, and the tails of the others. */
+/* Plain C for any machine, and for the remaining codes of the other kernels. */
 #include "kernel.h"
 
 #include <string.h>

@@ -17,12 +17,12 @@
 #else
 #define PREFETCH(address) ((void)(address))
 #endif
-#define FEW 4             /* fewer queries than this do not repay copying codes of 64 bits into aligned planes */
+#define FEW 4             /* from this many queries on, copying 64-bit codes into an aligned plane pays off */
 #define FIRST_ROWS 64     /* size of the first block: without a limit yet, all its codes are candidates */
 
-/* The candidates of a query. They are not kept in a heap: new ones are appended, and when `size` reaches `full`,
-   `prune` keeps the k best by counting distances, in linear time. `full` is k at first, because k candidates give the first
-   limit, and then all the room there is (2k + 256), so that pruning costs a constant per candidate. */
+/* The candidates of a query. They are not a heap: new ones are appended, and when `size` reaches `full`, `prune` keeps
+   the k best by counting distances, in linear time. `full` is k at first, because k candidates give the first limit,
+   and then the size of the buffers (`room`, 2k + 256), so that pruning takes constant time per candidate. */
 typedef struct {
     int64_t *ids;
     uint16_t *distances;
@@ -40,7 +40,7 @@ typedef struct {
     int64_t *out;
     Candidates *candidates;
     size_t k, room;
-    int ordered; /* ids arrive in ascending order, so of two codes at a distance the earlier is better */
+    int ordered; /* ids arrive in ascending order, so of two codes at the same distance the earlier one is better */
     size_t levels;
     size_t *histogram; /* (levels) */
     int64_t *ties;     /* (room) */
@@ -91,7 +91,7 @@ static uint32_t prune(Work *work, Candidates *candidates)
     return work->ordered ? last : last + 1;
 }
 
-/* Do the action for the `count` codes of a block that a kernel returned, at `places` behind `start` in the segment. */
+/* Process the `count` codes of a block that a kernel returned; `places` are their positions relative to `start`. */
 static void take(const Scan *scan, Work *work, const Segment *segment, size_t start, size_t query, size_t count,
                  const uint32_t *places, const uint16_t *distances)
 {
@@ -120,13 +120,13 @@ static void take(const Scan *scan, Work *work, const Segment *segment, size_t st
     }
 }
 
-/* Return the number of codes of `words` words in a block: a multiple of 8, so that a block's mask starts at a byte. */
+/* Return the number of codes of `words` words per block: a multiple of 8, so that a block's mask starts at a byte. */
 static size_t rows_of(size_t words) { return PLANE_BYTES / (8 * words) / 8 * 8; }
 
 static uint64_t *aligned(char *memory) { return (uint64_t *)(memory + (LINE - (uintptr_t)memory % LINE)); }
 
-/* Prefetch the beginning of the next segment. The hardware does not foresee it: an inverted list lies anywhere, and is
-   often so short that waiting for its first lines would take longer than comparing its codes. */
+/* Prefetch the start of the next segment. The hardware prefetcher cannot predict the address of an inverted list, and
+   many lists are so short that waiting for their first cache lines would take longer than comparing their codes. */
 static void fetch(const Segment *segment, size_t width)
 {
     size_t bytes = segment->rows * width < AHEAD ? segment->rows * width : AHEAD;
@@ -163,7 +163,7 @@ static int run(const Scan *scan, Work *work)
                 scan->allowed && !segment->ids ? scan->allowed + (segment->base + start) / 8 : NULL;
             int few = end - first < FEW;
             int in_rows = end - first == 1 && !mask && scan->kernel->whole && scan->kernel->whole(scan->width);
-            /* Codes of 8 bytes are their own plane, so a copy only aligns them; that pays for FEW queries or more. */
+            /* Codes of 8 bytes are already a plane; a copy only aligns them, which pays off from FEW queries on. */
             if (!in_rows && !(scan->width == 8 && few)) {
                 scan->kernel->transpose(codes, scan->width, n, planes, rows);
                 block = planes;
@@ -174,7 +174,7 @@ static int run(const Scan *scan, Work *work)
                 uint32_t limit = work->limits[query];
                 if (work->action == NEAREST && segment->ascending &&
                     segment->ids[start] > work->candidates[query].highest)
-                    limit--; /* all ids from here on are too high for distance limit - 1 */
+                    limit--; /* from here on, all ids are too high to enter at distance limit - 1 */
                 if (in_rows)
                     count = scan->kernel->below_rows(codes, scan->width, n, words_of, limit, places, distances);
                 else
@@ -193,7 +193,7 @@ static int run(const Scan *scan, Work *work)
     return failed ? -1 : 0;
 }
 
-/* Write the candidates into a row of the result, by (distance, id): a counting sort by distance, then by id within. */
+/* Write the candidates to a row of the result by (distance, id): a counting sort by distance, then a sort by id. */
 static void finish(Work *work, Candidates *candidates, int64_t *ids, int32_t *distances)
 {
     if (candidates->size > work->k)

@@ -32,18 +32,18 @@ typedef struct {
 
 /* All functions return 0, or -1 if memory is exhausted. */
 
-/* Write the k nearest of each query by (distance, id): ids (query_count, k) and distances (query_count, k). Places
-   are left as they are where fewer codes are found. Segments without ids must be in the order of their bases. */
+/* Write the k nearest of each query by (distance, id): ids (query_count, k) and distances (query_count, k). If fewer
+   codes are found, the remaining entries are not written. Segments without ids must be in the order of their bases. */
 int scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances);
 
-/* Add to counts (query_count, radius + 1) how many codes lie at each distance up to `radius`. */
+/* Add to counts (query_count, radius + 1) the number of codes at each distance up to `radius`. */
 int scan_count(const Scan *scan, uint32_t radius, int64_t *counts);
 
 /* Write the id of every code within `radius` to out[cursors[query, distance]], and advance that cursor. */
 int scan_fill(const Scan *scan, uint32_t radius, int64_t *cursors, int64_t *out);
 
-/* Add to table (query_count, 2, 8 * width + 1) how many of n codes lie at each distance: those whose byte in
-   hits (query_count, n) is 0, then those where it is 1. */
+/* Add to table (query_count, 2, 8 * width + 1) the number of codes at each distance: first those whose byte in
+   hits (query_count, n) is 0, then those whose byte is 1. */
 int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_t query_count, const uint8_t *codes,
                size_t n, const uint8_t *hits, int64_t *table);
 

@@ -1,10 +1,10 @@
 """Reports: results files, and the pages and tables that are drawn from them.
 
-One line writes a page, or Markdown, or CSV:
+One call writes a page (HTML), Markdown or CSV:
 
     report.write_html("report.html", report.read("results.jsonl"))
 
-What `read` yields can be made from codes, too: `evaluated.records`. A page needs the extra ``report``.
+`evaluated.records` makes the same records from codes. HTML needs the extra ``report``.
 """
 
 from .page import write_html

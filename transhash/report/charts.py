@@ -1,4 +1,4 @@
-"""Charts of Vega-Lite whose colours are the page's: CSS variables, so that light and dark need no second drawing."""
+"""Vega-Lite charts. Colours are CSS variables of the page, so that one chart serves the light and the dark theme."""
 
 import math
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from . import figures
 
 Spec = dict[str, Any]
 
-_HUES = {"codes": 4, "float": 4, "peer": 6}  # colours of the page per family
+_HUES = {"codes": 4, "float": 4, "peer": 6}  # number of the page's colours per family
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
-_LOG = 50.0  # a wider axis than this factor is logarithmic
+_LOG = 50.0  # an axis that spans more than this factor is logarithmic
 _HEIGHT = 340
 _BAR = 26
-_LONG = 36  # characters of a label, from which on there are two of them in a row
+_LONG = 36  # characters; legends with labels this long have two columns instead of three
 _FONT = "system-ui, 'Segoe UI', Roboto, sans-serif"
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a method: (x, y), the range of y if it has one, and what is written beside it, if anything.
+    """A point of a method: (x, y), the range of y, and the text beside it, if any.
 
-    Points are told apart by `method`; `label` is what is said of this one.
+    Colour and shape depend on `method`; `label` is the tooltip.
     """
 
     method: str
@@ -34,12 +34,12 @@ class Point:
     y: float
     low: float | None = None
     high: float | None = None
-    said: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A figure of a method, and which one, such as ``median``; if empty, only a line reaches it."""
+    """A figure of a method; `which` names it, such as ``median``, or is empty for an end of the range."""
 
     label: str
     family: str
@@ -48,7 +48,7 @@ class Dot:
 
 
 def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool = False) -> Spec:
-    """Draw points, those of a method joined in the order of x, with a legend that highlights what is clicked."""
+    """Draw points, connected per method in the order of x, with a legend that highlights the clicked method."""
     methods, colours, shapes = _styles(points)
     axes = [
         _axis(kind, name, [getattr(point, field) for point in points], logarithmic)
@@ -81,9 +81,9 @@ def lines(title: str, x: str, y: str, points: Sequence[Point], logarithmic: bool
         layers.append(base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q")))
     for align, side in (("left", 1), ("right", -1)):
         middle = sorted(point.x for point in points)[-1] / 2
-        there = [point for point in points if point.said and (point.x > middle) == (side < 0)]
-        if there:
-            layers.append(_names(there, align, side * 10, axes))
+        labelled = [point for point in points if point.text and (point.x > middle) == (side < 0)]
+        if labelled:
+            layers.append(_names(labelled, align, side * 10, axes))
     ours_on_top = sorted(points, key=lambda point: point.family == "codes")
     return _spec(alt.layer(*layers, data=_values(ours_on_top)), _HEIGHT, title)
 
@@ -103,7 +103,7 @@ def bars(title: str, x: str, y: str, points: Sequence[Point]) -> Spec:
 
 
 def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
-    """Draw a line for each method, from its lowest figure to its highest, with marks on it; the best on top."""
+    """Draw a horizontal line per method, from its lowest to its highest figure, with marks; the best on top."""
     marked = [row for row in rows if row.which]
     which = list(dict.fromkeys(row.which for row in marked))
     first = [row for row in marked if row.which == which[0]]
@@ -141,31 +141,31 @@ def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
 
 
 def _names(points: Sequence[Point], align: str, dx: int, axes: Sequence[Any]) -> Any:
-    """Write names beside points, on the side where there is room."""
+    """Write labels beside points, on the side with more space."""
     return (
         alt.Chart(_values(points))
         .mark_text(
             align=align,
             dx=dx,
-            dy=-dx,  # above on one side, below on the other: the two do not meet
+            dy=-dx,  # above on one side, below on the other, so that labels do not overlap
             fontSize=12,
             fontWeight=600,
             color="var(--ink)",
             limit=alt.ExprRef("width * 0.8"),
         )
-        .encode(*axes, text="said:N")
+        .encode(*axes, text="text:N")
     )
 
 
 def _styles(points: Sequence[Point]) -> tuple[list[str], list[str], list[str]]:
-    """Give every method a colour of its family and a shape."""
+    """Assign each method a colour of its family and a shape."""
     families = {point.method: point.family for point in points}
     seen = dict.fromkeys(_HUES, 0)
     colours = []
     for family in families.values():
         colours.append(f"var(--{family}-{seen[family] % _HUES[family]})")
         seen[family] += 1
-    shapes = [_SHAPES[place % len(_SHAPES)] for place in range(len(families))]
+    shapes = [_SHAPES[number % len(_SHAPES)] for number in range(len(families))]
     return list(families), colours, shapes
 
 
@@ -173,13 +173,13 @@ def _axis(kind: Any, name: str, values: Sequence[float], logarithmic: bool) -> A
     field = "x:Q" if kind is alt.X else "y:Q"
     if (_wide(values) and not name.startswith(figures.SHARES)) or (logarithmic and min(values) > 0):
         return kind(field, title=name, scale=alt.Scale(type="log", nice=False, padding=12), axis=_ticks(name, values))
-    near = 0 <= min(values) < max(values) / 2  # to zero, which is shown then
-    scale = alt.Scale(zero=True) if near else alt.Scale(zero=False, padding=8)
+    with_zero = 0 <= min(values) < max(values) / 2
+    scale = alt.Scale(zero=True) if with_zero else alt.Scale(zero=False, padding=8)
     return kind(field, title=name, scale=scale, axis=_ticks(name, []))
 
 
 def _ticks(name: str, values: Sequence[float]) -> alt.Axis:
-    """Mark a logarithmic axis at powers: of two for bytes, of ten, or 1, 2 and 5 times that where they are few."""
+    """Place the ticks of a logarithmic axis: powers of two for bytes, else 1, or 1, 2 and 5, times powers of ten."""
     if not _wide(values):
         return alt.Axis(format=_format(name), labelOverlap=True, tickCount=6)
     low, high = math.log10(min(values)), math.log10(max(values))
@@ -197,12 +197,12 @@ def _wide(values: Sequence[float]) -> bool:
 
 
 def _format(name: str) -> str:
-    """Return the format of d3 that spells a figure."""
+    """Return the d3 format of a figure."""
     return ".3~f" if name.startswith(figures.SHARES) else ",.4~r"
 
 
 def _legend(labels: Sequence[str]) -> alt.Legend:
-    """Return a legend below the chart, in as many columns as there is room for its labels."""
+    """Return a legend below the chart, with fewer columns for long labels or on a narrow screen."""
     columns = 3 if max(map(len, labels)) < _LONG else 2
     return alt.Legend(
         title=None,
@@ -217,12 +217,13 @@ def _legend(labels: Sequence[str]) -> alt.Legend:
 def _values(points: Sequence[Point | Dot]) -> alt.Data:
     return alt.Data(
         values=[
-            {name: _short(value) for name, value in vars(one).items() if value not in (None, "")} for one in points
+            {name: _rounded(value) for name, value in vars(point).items() if value not in (None, "")}
+            for point in points
         ]
     )
 
 
-def _short(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 

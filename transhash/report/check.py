@@ -1,4 +1,4 @@
-"""Checks of the values in an untrusted results file: types, and sizes that a page can hold.
+"""Check the values in an untrusted results file: types, and sizes that a page can hold.
 
 Every function returns the value, or raises ValueError.
 """
@@ -22,14 +22,14 @@ def instance(kind: type[Any], value: Any) -> Any:
 
 
 def text(value: Any, most: int = _MAX_TEXT) -> str:
-    """Check a text; half a surrogate pair, which JSON can spell, becomes an escape."""
+    """Check a string; a lone surrogate, which JSON allows, becomes an escape."""
     if len(instance(str, value)) > most:
         raise ValueError(f"{len(value):,} characters; {most:,} at most")
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def number(value: Any) -> float:
-    """Check a finite number that can be drawn; one too small for that becomes 0."""
+    """Check a finite number that can be drawn; one too small to draw becomes 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         raise ValueError(f"{short(value)} where a number of at most {_LARGEST:g} is expected")
     return float(value) if abs(value) >= 1 / _LARGEST else 0.0
@@ -41,7 +41,7 @@ def optional_number(value: Any) -> float | None:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Check a text, number, truth value or None, or lists and objects of them, nested at most `depth` levels."""
+    """Check a string, number, boolean or None, or lists and objects of them, nested at most `depth` levels."""
     if isinstance(value, dict | list) and not depth:
         raise ValueError(f"{short(value)}: too many levels deep")
     if isinstance(value, dict):
@@ -54,17 +54,17 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def settings(value: Any) -> dict[str, Any]:
-    """Check an object of anything that `plain` takes."""
+    """Check an object whose values `plain` accepts."""
     return {text(name): plain(part, _MAX_DEPTH) for name, part in instance(dict, value).items()}
 
 
 def params(value: Any) -> dict[str, Any]:
-    """Check an object of texts, numbers, truth values and None."""
+    """Check an object of strings, numbers, booleans and None."""
     return {text(name): plain(part) for name, part in instance(dict, value).items()}
 
 
 def texts(value: Any) -> dict[str, str]:
-    """Check an object of texts."""
+    """Check an object of strings."""
     return {text(name): text(part) for name, part in instance(dict, value).items()}
 
 
@@ -78,7 +78,7 @@ def points(value: Any) -> list[tuple[float, float]]:
 
 
 def image(value: Any) -> str:
-    """Check a JPEG, PNG or WebP file in base64, or the empty text."""
+    """Check a JPEG, PNG or WebP file in base64, or an empty string."""
     encoded = text(value, _MAX_IMAGE)
     base64.b64decode(encoded, validate=True)  # raises binascii.Error, a ValueError
     if encoded and not image_kind(encoded):
@@ -87,12 +87,12 @@ def image(value: Any) -> str:
 
 
 def image_kind(encoded: str) -> str:
-    """Return ``jpeg``, ``png`` or ``webp`` for a file in base64, by its first bytes; empty for others."""
+    """Return ``jpeg``, ``png`` or ``webp`` for a file in base64, by its first bytes; otherwise an empty string."""
     head = base64.b64decode(encoded[:16])
     return next((kind for start, kind in _IMAGES.items() if head.startswith(start)), "")
 
 
 def short(value: Any) -> str:
-    """Spell a value in 60 characters at most."""
+    """Return the repr of a value, cut to 60 characters."""
     spelled = repr(value)
     return spelled if len(spelled) < 60 else spelled[:56] + " ..."

@@ -28,9 +28,9 @@ class Evaluation:
             ``P@N``, ``recall@N``, ``P@H<=2`` and ``empty@H<=2``; see `transhash.evaluation.measure`.
         diagnostics: how well the database uses its bits.
         queries: number of queries.
-        queries_id: digest of their paths and labels, which tells splits apart.
+        queries_id: digest of their paths and labels, which identifies the split.
         queries_without_label: how many have no label; they count as 0.
-        queries_in_database: how many are in the database themselves.
+        queries_in_database: how many queries are also in the database.
         database: number of codes in the database.
         database_id: digest of its paths and labels.
         bits: width of a code.
@@ -55,7 +55,7 @@ class Evaluation:
 
     @property
     def ties(self) -> str:
-        """The rule of ties in words."""
+        """Description of the tie rule."""
         return evaluation.TIE_RULES[self.rule]
 
     def document(self) -> dict[str, Any]:
@@ -79,51 +79,53 @@ def evaluate(
 ) -> Evaluation:
     """Search every query in a database, compare labels, and return the figures.
 
-    Relevant is what shares a label with the query. Where distances tie, the figures are exact expectations over all
-    orders.
+    An image is relevant if it shares a label with the query. Where distances tie, the figures are exact expectations
+    over all orders.
 
     Args:
         database: `Codes` with labels, or a codes file.
-        queries: the same, of the same model.
+        queries: the same, encoded with the same model.
         at: R of mAP@R; the whole database if None.
-        rule: ``expected``, or ``legacy`` for a mAP in the order of the database, as public hashing code computes it.
+        rule: ``expected``, or ``legacy``: for mAP, ties stay in the order of the database, as in most published code.
         curves: also write precision-recall curves to this CSV file.
-        report: also write a report to this HTML file, which needs the extra ``report``: curves, bits, examples, and
-            the embeddings, if both sides have some, beside the codes.
-        images: folder of the images that the report shows; without it the report shows their names.
-        progress: called with the number of queries that the embeddings have ranked, and of all queries.
+        report: also write a report to this HTML file (needs the extra ``report``): curves, bits, examples, and a
+            comparison with the embeddings if both sides have them.
+        images: folder of the images that the report shows; without it, the report shows their names.
+        progress: called with the number of queries ranked by embeddings so far, and the total.
 
-    Raises MismatchError if the codes are of two models, a side is empty or has no labels, or an argument is out of
-    range; CodesError if a file is damaged; OutputError if an output exists and is another kind of file; ResultsError
-    if the extra ``report`` is not installed. Outputs are checked before anything is computed.
+    Raises MismatchError if the codes are from different models, a side is empty or has no labels, or an argument is
+    out of range; CodesError if a file is damaged; OutputError if an output exists and is another kind of file;
+    ResultsError if the extra ``report`` is not installed. Outputs are checked before anything is computed.
     """
     if images is not None and report is None:
-        raise MismatchError("images are for the report: pass report=, too")
+        raise MismatchError("images= needs report=")
     if curves is not None:
         files.check_replaceable(Path(curves), is_curves_file, "a file of curves")
     if report is not None:
         page.check_replaceable(Path(report))
-    stored, asked = (_codes(side, embeddings=report is not None) for side in (database, queries))
-    found = Evaluation(
-        metrics=evaluation.measure(asked, stored, at, rule),
+    stored, query_codes = (_codes(side, embeddings=report is not None) for side in (database, queries))
+    result = Evaluation(
+        metrics=evaluation.measure(query_codes, stored, at, rule),
         diagnostics=evaluation.diagnose(stored.packed),
-        queries=len(asked),
-        queries_id=evaluation.identity(asked.records),
-        queries_without_label=evaluation.without_label(asked.records),
-        queries_in_database=evaluation.shared_rows(asked.records, stored.records),
+        queries=len(query_codes),
+        queries_id=evaluation.identity(query_codes.records),
+        queries_without_label=evaluation.without_label(query_codes.records),
+        queries_in_database=evaluation.shared_rows(query_codes.records, stored.records),
         database=len(stored),
         database_id=evaluation.identity(stored.records),
         bits=stored.model.bits,
         rule=rule,
     )
     if curves is not None:
-        levels = evaluation.hamming_levels(asked, stored)
+        levels = evaluation.hamming_levels(query_codes, stored)
         write_curves(Path(curves), [ranking_curve(levels, depths_to(len(stored))), radius_curve(levels)])
     if report is not None:
         command = _command(database, queries, at, rule, images, report)
         folder = None if images is None else Path(images)
-        page.write_html(Path(report), list(evaluated.records(asked, stored, command, at, rule, folder, progress)))
-    return found
+        page.write_html(
+            Path(report), list(evaluated.records(query_codes, stored, command, at, rule, folder, progress))
+        )
+    return result
 
 
 def _codes(source: CodesSource, embeddings: bool) -> Codes:
@@ -140,7 +142,7 @@ def _command(
     images: str | PathLike[str] | None,
     report: str | PathLike[str],
 ) -> str:
-    """Spell the command that writes the report again; for codes in memory, the Python call."""
+    """Return the command that reproduces the report; for codes in memory, the Python call."""
     if isinstance(database, Codes) or isinstance(queries, Codes):
         return "transhash.evaluate(...)"
     options = {"--queries": queries, "--at": at, "--rule": rule if rule != "expected" else None, "--images": images}

@@ -1,4 +1,4 @@
-"""The records of an evaluation: metrics, curves, bits, and example queries with their answers."""
+"""Make the records of an evaluation: metrics, curves, bit statistics, and example queries with their matches."""
 
 import base64
 import io
@@ -33,10 +33,10 @@ from ..evaluation.embeddings import embedding_levels
 from ..evaluation.metrics import DEPTHS
 from ..sources import decode
 from ..system.progress import Progress, silent
-from .records import Curve, Example, Measurement, Picture, Record, Row, Run
+from .records import Curve, Example, Measurement, Picture, Record, Run, TableRow
 
 _RUN = "eval"
-_FOUND = 10  # matches of an example
+_MATCHES = 10  # of an example query
 _SIDE = 96  # pixels of a thumbnail
 _QUANTILES = 100
 _STEPS = 50
@@ -54,16 +54,16 @@ def records(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Iterator[Record]:
-    """Yield the records from which a report on an evaluation is drawn.
+    """Yield the records for a report on an evaluation.
 
     Args:
-        queries: with labels, and embeddings if floats are to be compared.
+        queries: with labels, and with embeddings to compare them.
         database: the same.
-        command: the command that repeats it.
+        command: the command that reproduces the evaluation.
         at: R of mAP@R, or None for the whole database.
-        rule: the rule of ties, as in `measure`.
+        rule: the tie rule, as in `measure`.
         folder: folder of the images; without it their names are shown.
-        progress: called with the number of queries ranked by their embeddings, and of all queries.
+        progress: called with the number of queries ranked by embeddings so far, and the total.
 
     Raises MismatchError as `measure` does.
     """
@@ -105,27 +105,30 @@ def _dataset(database: Codes) -> str:
     return f"{len(database):,} images"
 
 
-def _row(database: Codes, metrics: dict[str, float]) -> Row:
-    """Make a row of metrics; the worst and the best of one become its range."""
+def _row(database: Codes, metrics: dict[str, float]) -> TableRow:
+    """Make a row of metrics; the worst and the best value of a metric become its range."""
     bits = database.model.bits
     values = {"bytes per image": Measurement(bits / 8)}
     for name, value in metrics.items():
         if not name.endswith((" worst", " best")):
             values[name] = Measurement(value, metrics.get(f"{name} worst"), metrics.get(f"{name} best"))
-    return Row(_RUN, "Metrics", _dataset(database), _CODES, "codes", {"bits": bits}, values)
+    return TableRow(_RUN, "Metrics", _dataset(database), _CODES, "codes", {"bits": bits}, values)
 
 
 def _code_curves(database: Codes, levels: Levels, precisions: NDArray[np.float64]) -> Iterator[Curve]:
     dataset, params = _dataset(database), {"bits": database.model.bits}
     ranking, radius = ranking_curve(levels, _depths(len(database))), radius_curve(levels)
-    for method, found in ((_CODES, ranking), (f"{_CODES}, by radius", radius)):
-        points = _points(found.recall, found.precision)
+    for method, curve in ((_CODES, ranking), (f"{_CODES}, by radius", radius)):
+        points = _points(curve.recall, curve.precision)
         yield Curve(_RUN, _PLOTS[0], dataset, method, "codes", params, "recall", "precision", points)
     points = _points(ranking.at, ranking.precision)
     yield Curve(_RUN, _PLOTS[1], dataset, _CODES, "codes", params, "N", "precision", points)
     points = _sorted(precisions)
     yield Curve(_RUN, _PLOTS[2], dataset, _CODES, "codes", params, "share of the queries", "AP", points)
-    pairs = {"query and image share a label": levels.relevant, "they share none": levels.total - levels.relevant}
+    pairs = {
+        "query and image share a label": levels.relevant,
+        "query and image share no label": levels.total - levels.relevant,
+    }
     for family, (method, counts) in zip(("codes", "peer"), pairs.items(), strict=True):
         shares = counts.sum(axis=0) / max(1, counts.sum())
         points = _points(np.arange(len(shares)), shares)
@@ -133,15 +136,15 @@ def _code_curves(database: Codes, levels: Levels, precisions: NDArray[np.float64
 
 
 def _floats(queries: Codes, database: Codes, at: int | None, progress: Progress) -> Iterator[Record]:
-    """Rank by embeddings, a block of queries at a time."""
+    """Measure the ranking by embeddings, one block of queries at a time."""
     assert database.embeddings is not None
     depths = _depths(len(database))
     precisions: list[NDArray[np.float64]] = []
     curves = []
     for levels in embedding_levels(queries, database):
         precisions.append(average_precision(levels, at))
-        found = ranking_curve(levels, depths)
-        curves.append(len(levels.total) * np.array([found.precision, found.recall]))
+        curve = ranking_curve(levels, depths)
+        curves.append(len(levels.total) * np.array([curve.precision, curve.recall]))
         progress(sum(map(len, precisions)), len(queries))
     precision, recall = (np.sum(curves, axis=0) / len(queries)).tolist()
     every = np.concatenate(precisions)
@@ -150,7 +153,7 @@ def _floats(queries: Codes, database: Codes, at: int | None, progress: Progress)
     values |= {f"P@{depth}": Measurement(precision[depths.index(depth)]) for depth in DEPTHS if depth in depths}
     values |= {f"recall@{depth}": Measurement(recall[depths.index(depth)]) for depth in DEPTHS if depth in depths}
     params = {"numbers": dim}
-    yield Row(_RUN, "Metrics", dataset, _FLOATS, "float", params, values)
+    yield TableRow(_RUN, "Metrics", dataset, _FLOATS, "float", params, values)
     for plot, x, y, points in (
         (_PLOTS[0], "recall", "precision", list(zip(recall, precision, strict=True))),
         (_PLOTS[1], "N", "precision", list(zip(map(float, depths), precision, strict=True))),
@@ -164,7 +167,7 @@ def _points(x: NDArray[np.number], y: NDArray[np.number]) -> list[tuple[float, f
 
 
 def _depths(count: int) -> list[int]:
-    """Return depths that look even on a logarithmic axis, and more that do on a linear one."""
+    """Return depths that are evenly spaced on a logarithmic axis, and others that are on a linear one."""
     return sorted({*depths_to(count), *(count * part // _STEPS for part in range(1, _STEPS) if count > _STEPS)})
 
 
@@ -184,12 +187,12 @@ def _bits(database: Codes) -> Iterator[Record]:
         "mean correlation of two bits": bits.mean_correlation,
         "highest correlation of two bits": bits.max_correlation,
         "distinct codes": bits.distinct_codes,
-        "share of codes that are not alone": bits.collisions,
+        "share of codes with a duplicate": bits.collisions,
         "largest group of equal codes": bits.largest_bucket,
     }
     dataset, params = _dataset(database), {"bits": database.model.bits}
     measured = {name: Measurement(float(value)) for name, value in values.items()}
-    yield Row(_RUN, "Bits of the database", dataset, _CODES, "codes", params, measured)
+    yield TableRow(_RUN, "Bits of the database", dataset, _CODES, "codes", params, measured)
     points = _points(np.arange(len(bits.balance)), bits.balance)
     yield Curve(_RUN, "Ones in each bit", dataset, _CODES, "codes", params, "bit", "share of ones", points)
 
@@ -197,27 +200,27 @@ def _bits(database: Codes) -> Iterator[Record]:
 def _examples(
     queries: Codes, database: Codes, levels: Levels, precisions: NDArray[np.float64], folder: Path | None
 ) -> Iterator[Example]:
-    """Yield the best, the median and the worst of the queries that have a relevant image."""
-    able = np.flatnonzero(levels.relevant.any(axis=1))
-    order = able[np.argsort(-precisions[able], kind="stable")]
-    for rank, place in (("best", 0), ("in the middle", len(order) // 2), ("worst", len(order) - 1)):
-        if 0 <= place < len(order):
-            query = int(order[place])
-            yield _example(queries, database, query, f"Went {rank}: AP {precisions[query]:.3f}", folder)
+    """Yield the best, the median and the worst query among those with a relevant image."""
+    answerable = np.flatnonzero(levels.relevant.any(axis=1))
+    order = answerable[np.argsort(-precisions[answerable], kind="stable")]
+    for name, rank in (("Best", 0), ("Median", len(order) // 2), ("Worst", len(order) - 1)):
+        if 0 <= rank < len(order):
+            query = int(order[rank])
+            yield _example(queries, database, query, f"{name} query: AP {precisions[query]:.3f}", folder)
 
 
 def _example(queries: Codes, database: Codes, query: int, title: str, folder: Path | None) -> Example:
-    found = hamming.top_k(queries.packed[query : query + 1], database.packed, min(_FOUND, len(database)))
+    nearest = hamming.top_k(queries.packed[query : query + 1], database.packed, min(_MATCHES, len(database)))
     labels = set(queries.records.names(query))
-    asked = _picture(queries.records, query, ", ".join(sorted(labels)), folder)
+    shown = _picture(queries.records, query, ", ".join(sorted(labels)), folder)
     matches = [
         replace(
             _picture(database.records, int(row), f"{distance}", folder),
             right=not labels.isdisjoint(database.records.names(int(row))),
         )
-        for row, distance in zip(found.ids[0], found.distances[0], strict=True)
+        for row, distance in zip(nearest.ids[0], nearest.distances[0], strict=True)
     ]
-    return Example(_RUN, _dataset(database), _CODES, title, asked, matches)
+    return Example(_RUN, _dataset(database), _CODES, title, shown, matches)
 
 
 def _picture(records: Records, row: int, caption: str, folder: Path | None) -> Picture:
@@ -226,7 +229,7 @@ def _picture(records: Records, row: int, caption: str, folder: Path | None) -> P
 
 
 def _thumbnail(folder: Path, path: str) -> str:
-    """Return a small JPEG of an image inside a folder, in base64; empty if there is none, or its path leads out."""
+    """Return a small JPEG of an image in `folder`, in base64; empty if it is missing or outside the folder."""
     inside = os.path.normpath(folder.absolute() / path)
     if os.path.commonpath([inside, folder.absolute()]) != os.path.normpath(folder.absolute()):
         return ""

@@ -1,4 +1,4 @@
-"""How figures are spelled, and which end of them is better. Their names: ``docs/results-format.md``."""
+"""Format figures, and say whether higher or lower is better. Their names: ``docs/results-format.md``."""
 
 import math
 import re
@@ -21,7 +21,7 @@ def spell(name: str, figure: Measurement) -> str:
 
 
 def span(name: str, figure: Measurement) -> str:
-    """Return the range of a figure, ``0.36 to 0.41``; empty if it has none that shows."""
+    """Return the range of a figure, ``0.36 to 0.41``; empty if there is none or its rounded ends are equal."""
     if figure.low is None or figure.high is None:
         return ""
     low, high = number(name, figure.low), number(name, figure.high)
@@ -29,14 +29,14 @@ def span(name: str, figure: Measurement) -> str:
 
 
 def number(name: str, value: float) -> str:
-    """Spell a value: shares with four decimals, whole numbers as they are, others with three digits that count."""
+    """Format a value: shares with four decimals, integers exactly, others with three significant digits."""
     if name.startswith(SHARES):
         return f"{value:.4f}"
     return plain(value)
 
 
 def plain(value: float) -> str:
-    """Spell a number with three digits that count; whole numbers, and those above a thousand, without a point."""
+    """Format a number with three significant digits; integers, and numbers from 1,000 on, without decimals."""
     if value == round(value) or abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
     if abs(value) < 1e-4:
@@ -45,7 +45,7 @@ def plain(value: float) -> str:
 
 
 def better(name: str) -> int:
-    """Return 1 where a higher figure is better, -1 where a lower one is, 0 where it is not known."""
+    """Return 1 if a higher figure is better, -1 if a lower one is, 0 if it is not known."""
     if name.startswith(_HIGHER):
         return 1
     return -1 if name.startswith(_LOWER[:-1]) or name == _LOWER[-1] else 0
@@ -57,11 +57,11 @@ def label(method: str, params: dict[str, Any]) -> str:
 
 
 def shared(params: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the parameters that are the same for all of several: said once, not with each."""
+    """Return the parameters that are equal in all of several dicts; empty for fewer than two."""
     if len(params) < 2:
         return {}
     first = params[0].items()
-    return {name: value for name, value in first if all(name in own and own[name] == value for own in params)}
+    return {name: value for name, value in first if all(name in each and each[name] == value for each in params)}
 
 
 def rest(params: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def rest(params: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
 
 
 def spelled(params: dict[str, Any]) -> list[str]:
-    """Spell parameters, one after the other: ``64 bits``, ``nprobe 8``."""
+    """Format parameters: ``64 bits``, ``nprobe 8``."""
     return [
         f"{value:,} {name}" if name in _COUNTED and isinstance(value, int) else f"{name} {value}"
         for name, value in params.items()
@@ -78,6 +78,6 @@ def spelled(params: dict[str, Any]) -> list[str]:
 
 
 def size(dataset: str) -> int | None:
-    """Return how many codes a data set has, the largest number in a name such as ``clustered, 1,000,000``."""
-    numbers = [int(found.replace(",", "")) for found in re.findall(r"\b\d{1,3}(?:,\d{3})+\b|\b\d{4,12}\b", dataset)]
+    """Return the size of a data set: the largest number in a name such as ``clustered, 1,000,000``; else None."""
+    numbers = [int(digits.replace(",", "")) for digits in re.findall(r"\b\d{1,3}(?:,\d{3})+\b|\b\d{4,12}\b", dataset)]
     return max(numbers, default=None)

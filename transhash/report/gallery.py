@@ -1,6 +1,6 @@
-"""Pictures as one page of HTML that needs nothing beside it: matches of queries, and clusters of near-duplicates.
+"""Self-contained HTML pages with thumbnails: matches of queries, and clusters of near-duplicates.
 
-Like a report (`page`), a page runs only its own script, by its digest, and loads nothing.
+As in a report (`page`), the content security policy allows only the page's own script, and loading nothing.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ..system.files import display
 from . import output
 from .page import allowed, environment, script
 
-MOST = 1000  # pictures of a page
-_MATCHES = 100  # of a query
+MOST = 1000  # most images on a page
+_MATCHES = 100  # most matches of a query
 _SIDE = 240  # pixels of a thumbnail's longer side
 _START = b"<!doctype html>\n<!-- pictures of TransHash -->\n"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """An image of a page.
+    """An image on a page.
 
     Attributes:
         path: its path; it may hold undecodable bytes as surrogates.
-        distance: bits in which its code differs from the query's, or from the first image's of its cluster.
+        distance: Hamming distance to the query, or to the first image of its cluster; None for a query.
         labels: its labels.
-        role: what it is in its cluster; empty for a match.
-        verdict: what the distance says, as `transhash.Match.verdict`.
+        role: its role in the cluster, as in `transhash.duplicates.Cluster`; empty for a match.
+        verdict: what the distance means, as in `transhash.Match.verdict`.
         size: bytes of the file; -1 if not known.
     """
 
@@ -71,16 +71,16 @@ class Tile:
 
     @cached_property
     def file(self) -> str:
-        """What the names of one file share; the path if no file is there."""
+        """An identifier that all names of one file share; `key` if the file does not exist."""
         try:
-            found = os.stat(self.path)
+            status = os.stat(self.path)
         except (OSError, ValueError):
             return self.key
-        return f"{found.st_dev}-{found.st_ino}"
+        return f"{status.st_dev}-{status.st_ino}"
 
     @property
     def date(self) -> str:
-        """The day on which the file last changed; empty if no file is there."""
+        """The date of the file's last change; empty if the file does not exist."""
         try:
             return datetime.fromtimestamp(os.stat(self.path).st_mtime).date().isoformat()
         except (OSError, ValueError, OverflowError):
@@ -113,30 +113,30 @@ class Tile:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise OutputError if anything but an earlier page of pictures stands at `path`."""
+    """Raise OutputError if `path` exists and is not an earlier page of images."""
     output.check(path, _START)
 
 
 def write_matches(path: Path, queries: Sequence[str], matches: Sequence[Sequence[Tile]]) -> None:
-    """Draw queries, each with its matches, as a page; it is whole or not there.
+    """Draw queries with their matches as an HTML page, written atomically.
 
-    At most 100 matches of a query are drawn, and 1,000 in all. Raises OutputError as `check_replaceable` does.
+    Shows at most 100 matches per query, and 1,000 in total. Raises OutputError as `check_replaceable` does.
     """
     shown: list[dict[str, Any]] = []
     free = MOST
-    for query, found in zip(queries, matches, strict=True):
+    for query, results in zip(queries, matches, strict=True):
         if free <= 0:
             break
-        tiles = found[: min(_MATCHES, free)]
+        tiles = results[: min(_MATCHES, free)]
         free -= max(1, len(tiles))
-        shown.append({"query": Tile(query), "tiles": tiles, "found": len(found)})
+        shown.append({"query": Tile(query), "tiles": tiles, "found": len(results)})
     _write(path, "matches.html", shown=shown, queries=len(queries))
 
 
 def write_clusters(path: Path, clusters: Sequence[Sequence[Tile]], radius: int) -> None:
-    """Draw clusters of near-duplicates as a page on which the choice can be changed and saved as a list.
+    """Draw clusters of near-duplicates as an HTML page, where the selection can be changed and saved as a list.
 
-    As many clusters are drawn as have 1,000 images. Raises OutputError as `check_replaceable` does.
+    Shows clusters until they hold 1,000 images. Raises OutputError as `check_replaceable` does.
     """
     shown: list[Sequence[Tile]] = []
     for cluster in clusters:

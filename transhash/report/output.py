@@ -1,4 +1,4 @@
-"""Write reports completely or not at all, and only over an earlier report."""
+"""Write reports atomically, and overwrite only earlier reports."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from ..system import files
 
 
 def check(path: Path, mark: bytes) -> None:
-    """Raise OutputError if `path` exists and does not begin with `mark`."""
-    files.check_replaceable(path, lambda there: files.begins_with(there, mark), "a report")
+    """Raise OutputError if `path` exists and does not start with `mark`."""
+    files.check_replaceable(path, lambda existing: files.begins_with(existing, mark), "a report")
 
 
 def write(path: Path, data: bytes, mark: bytes) -> None:
-    """Write or replace `path`; the data begin with `mark`. Raises OutputError as `check` does."""
+    """Write or replace `path`; `data` must start with `mark`. Raises OutputError as `check` does."""
     check(path, mark)
     with files.replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -1,7 +1,7 @@
-"""A report as one page of HTML that needs nothing beside it, and lets nothing in a results file run.
+"""A report as one self-contained HTML page, in which nothing from a results file can run.
 
-Everything from a file is escaped where it stands, and the page's own policy (CSP) lets the browser run exactly the
-scripts that were written here, by their digests, and load nothing from anywhere.
+All text from a results file is escaped. The page's content security policy (CSP) allows only the scripts of this
+package, by digest, and forbids loading anything.
 """
 
 import base64
@@ -18,29 +18,29 @@ from . import figures, output
 from .accuracy import accuracies
 from .records import Record
 from .sections import Section, gather
-from .summary import Summary, summarize
+from .summary import ReportSummary, summarize
 from .tables import tables
 
 _START = b"<!doctype html>\n<!-- a report of TransHash -->\n"
 
 
 def write_html(path: str | Path, records: Iterable[Record], title: str = "") -> None:
-    """Draw records as a page; it is whole or not there. Needs the extra ``report``.
+    """Draw records as an HTML page, written atomically. Needs the extra ``report``.
 
-    Raises ResultsError if anything but an earlier report stands at `path`, or a library is missing.
+    Raises OutputError if `path` exists and is not an earlier report, ResultsError if a library is missing.
     """
     check_replaceable(Path(path))
     output.write(Path(path), html(gather(records), title), _START)
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise ResultsError if anything but an earlier report stands at `path`, or a library is missing."""
+    """Raise OutputError if `path` exists and is not an earlier report, ResultsError if a library is missing."""
     output.check(path, _START)
     _libraries()
 
 
 def html(sections: Sequence[Section], title: str = "") -> bytes:
-    """Return the page of some runs, those on accuracy first. Raises ResultsError if a library is missing."""
+    """Return the HTML page of runs, those on accuracy first. Raises ResultsError if a library is missing."""
     _libraries()
     from markupsafe import Markup
 
@@ -79,19 +79,19 @@ def environment() -> Any:
     """Return the Jinja environment for the templates of this package."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    jinja = Environment(
         loader=PackageLoader("transhash.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return made
+    jinja.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return jinja
 
 
 def allowed(scripts: Sequence[str]) -> Any:
-    """Return what a page's policy names so that the browser runs exactly these scripts."""
+    """Return the CSP sources that allow exactly these scripts, as markup."""
     from markupsafe import Markup
 
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
@@ -107,7 +107,7 @@ def script(name: str) -> Any:
 
 @cache
 def library() -> str:
-    """Return the scripts that draw plots: Vega, Vega-Lite and Vega-Embed, as one."""
+    """Return Vega, Vega-Lite and Vega-Embed, which draw the plots, as one script."""
     import vl_convert
 
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -120,19 +120,19 @@ def _libraries() -> None:
             raise ResultsError(f"reports need {name}; install it with: pip install 'transhash[report]'")
 
 
-def _title(summary: Summary, sections: Sequence[Section]) -> str:
+def _title(summary: ReportSummary, sections: Sequence[Section]) -> str:
     if summary.buys:
         return "What hash codes buy, and what they cost"
     return sections[0].run.title if sections else "No results"
 
 
 def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in values.items())
+    return ", ".join(f"{name.replace('_', ' ')} {_formatted(value)}" for name, value in values.items())
 
 
-def _said(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, list):
-        return f"({', '.join(map(_said, value))})"
+        return f"({', '.join(map(_formatted, value))})"
     if isinstance(value, dict):
         return f"({_listed(value)})"
     return "none" if value in (None, "") else str(value)

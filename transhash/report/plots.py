@@ -1,4 +1,4 @@
-"""The plots of a run: accuracy against bytes, then its curves, then the times of its queries."""
+"""The plots of a run: accuracy against size, its curves, and its query times."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from . import charts, figures
 from .accuracy import accuracies
 from .charts import Dot, Point
-from .records import Curve, Row
+from .records import Curve, TableRow
 from .sections import Section
 
 _QUERIES = {
@@ -15,13 +15,13 @@ _QUERIES = {
     "ms per query p95": "95 in 100 queries",
     "ms per query p99": "99 in 100 queries",
 }
-_LINES = ("hasher", "candidates", "with")  # parameters that make another line; others make another point of it
-_MANY = 5  # methods that deserve a plot of their own, one below the other
+_LINES = ("hasher", "candidates", "with")  # parameters that start a new line; others add a point to it
+_MANY = 5  # from this number of methods on, their accuracy gets its own plot
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart of Vega-Lite on one data set, with what it shows in words."""
+    """A Vega-Lite chart for one data set, with a note on how to read it."""
 
     name: str
     dataset: str
@@ -30,7 +30,7 @@ class Plot:
 
 
 def plots(section: Section) -> list[list[Plot]]:
-    """Return everything that a run lets draw: together what is the same on other data sets, the largest first."""
+    """Return the plots of a run, grouped by name, the largest data set of each group first."""
     speed = any(curve.y == "queries/s" for curve in section.curves)
     drawn = [
         *_scatters(section.rows, "bytes per image", "mAP", _named(section)),
@@ -46,7 +46,7 @@ def plots(section: Section) -> list[list[Plot]]:
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return b of y ∝ x^b, the least squares of the logarithms; None for fewer than three positive points."""
+    """Fit y ∝ x^b by least squares of the logarithms and return b; None for fewer than three positive points."""
     logs = [(math.log(x), math.log(y)) for x, y in points if x > 0 and y > 0]
     middle = sum(x for x, _ in logs) / max(1, len(logs))
     spread = sum((x - middle) ** 2 for x, _ in logs)
@@ -55,24 +55,24 @@ def exponent(points: Sequence[tuple[float, float]]) -> float | None:
     return sum((x - middle) * y for x, y in logs) / spread
 
 
-def _named(section: Section) -> list[Row]:
-    """Return the rows whose names a plot writes beside their points: those that the summary speaks of."""
-    return [row for found in accuracies(section) for row in (found.ours, found.floats) if row]
+def _named(section: Section) -> list[TableRow]:
+    """Return the rows whose points are labelled: those that the summary mentions."""
+    return [row for comparison in accuracies(section) for row in (comparison.ours, comparison.floats) if row]
 
 
-def _scatters(rows: Sequence[Row], x: str, y: str, named: Sequence[Row] = ()) -> list[Plot]:
-    """Draw one figure against another, methods with several rows as lines; one plot for each data set and pair."""
-    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+def _scatters(rows: Sequence[TableRow], x: str, y: str, named: Sequence[TableRow] = ()) -> list[Plot]:
+    """Draw one figure against another, with a line for each method of several rows; one plot per data set."""
+    groups: dict[tuple[str, str, str, str], list[TableRow]] = {}
     for row in rows:
         across, up = (next((name for name in row.values if name.startswith(start)), "") for start in (x, y))
         if across and up:
             groups.setdefault((row.table, row.dataset, across, up), []).append(row)
     drawn = []
-    for (_, dataset, across, up), own in groups.items():
-        if len(own) > 1:
+    for (_, dataset, across, up), group in groups.items():
+        if len(group) > 1:
             points = [
                 _point(row, line, label, across, up, any(row is other for other in named))
-                for row, line, label in zip(own, _labels(own, _LINES), _labels(own), strict=True)
+                for row, line, label in zip(group, _labels(group, _LINES), _labels(group), strict=True)
             ]
             name = f"{up} against {across}"
             spec = charts.lines(f"{name}, {dataset}", across, up, points)
@@ -80,19 +80,19 @@ def _scatters(rows: Sequence[Row], x: str, y: str, named: Sequence[Row] = ()) ->
     return drawn
 
 
-def _labels(records: Sequence[Row | Curve], only: Sequence[str] = ()) -> list[str]:
-    """Name records that are drawn together, without the parameters that all share, or with some others only."""
+def _labels(records: Sequence[TableRow | Curve], only: Sequence[str] = ()) -> list[str]:
+    """Label records that are drawn together: method and the parameters that differ, or those in `only`."""
     common = figures.shared([record.params for record in records])
-    told = [figures.rest(record.params, common) for record in records]
+    differing = [figures.rest(record.params, common) for record in records]
     if only:
-        told = [{name: value for name, value in params.items() if name in only} for params in told]
-    return [figures.label(record.method, params) for record, params in zip(records, told, strict=True)]
+        differing = [{name: value for name, value in params.items() if name in only} for params in differing]
+    return [figures.label(record.method, params) for record, params in zip(records, differing, strict=True)]
 
 
-def _point(row: Row, line: str, label: str, x: str, y: str, named: bool) -> Point:
+def _point(row: TableRow, line: str, label: str, x: str, y: str, named: bool) -> Point:
     figure = row.values[y]
-    said = label if named else ""
-    return Point(line, row.family, label, row.values[x].value, figure.value, figure.low, figure.high, said)
+    text = label if named else ""
+    return Point(line, row.family, label, row.values[x].value, figure.value, figure.low, figure.high, text)
 
 
 def _curves(curves: Sequence[Curve]) -> list[Plot]:
@@ -100,7 +100,7 @@ def _curves(curves: Sequence[Curve]) -> list[Plot]:
     for curve in curves:
         if curve.points:
             groups.setdefault((curve.plot, curve.dataset, curve.x, curve.y), []).append(curve)
-    return [_curve_plot(*key, own) for key, own in groups.items()]
+    return [_curve_plot(*key, group) for key, group in groups.items()]
 
 
 def _curve_plot(plot: str, dataset: str, x: str, y: str, curves: Sequence[Curve]) -> Plot:
@@ -117,30 +117,30 @@ def _curve_plot(plot: str, dataset: str, x: str, y: str, curves: Sequence[Curve]
     return Plot(plot, dataset, _note(x, y), charts.lines(title, x, y, points, grows))
 
 
-def _ranks(rows: Sequence[Row]) -> list[Plot]:
-    """Draw accuracy with its band, one method below the other: those of the same bytes do not hide each other."""
+def _ranks(rows: Sequence[TableRow]) -> list[Plot]:
+    """Draw the accuracy of each method with its range, one per line, so that methods of equal size do not overlap."""
     drawn = []
-    for dataset, own in _by_dataset(rows, "mAP"):
-        metric = next(name for name in own[0].values if name.startswith("mAP"))
+    for dataset, group in _by_dataset(rows, "mAP"):
+        metric = next(name for name in group[0].values if name.startswith("mAP"))
         dots = [
             Dot(label, row.family, which, value)
-            for row, label in zip(own, _labels(own), strict=True)
+            for row, label in zip(group, _labels(group), strict=True)
             if (figure := row.values.get(metric))
             for which, value in ((metric, figure.value), ("", figure.low), ("", figure.high))
             if value is not None
         ]
-        if len(own) >= _MANY:
+        if len(group) >= _MANY:
             spec = charts.dots(f"{metric}, {dataset}", metric, dots)
             drawn.append(Plot(f"{metric} of each method", dataset, _note("", metric), spec))
     return drawn
 
 
-def _latencies(rows: Sequence[Row]) -> list[Plot]:
+def _latencies(rows: Sequence[TableRow]) -> list[Plot]:
     drawn = []
-    for dataset, own in _by_dataset(rows, "ms per query"):
+    for dataset, group in _by_dataset(rows, "ms per query"):
         dots = [
             Dot(label, row.family, which, row.values[name].value)
-            for row, label in zip(own, _labels(own), strict=True)
+            for row, label in zip(group, _labels(group), strict=True)
             for name, which in _QUERIES.items()
             if name in row.values and row.values[name].value > 0
         ]
@@ -150,16 +150,16 @@ def _latencies(rows: Sequence[Row]) -> list[Plot]:
     return drawn
 
 
-def _by_dataset(rows: Sequence[Row], start: str) -> list[tuple[str, list[Row]]]:
-    """Return the rows that have a figure of some name, together where they may be compared."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+def _by_dataset(rows: Sequence[TableRow], start: str) -> list[tuple[str, list[TableRow]]]:
+    """Return the rows with a figure whose name starts with `start`, grouped by table and data set."""
+    groups: dict[tuple[str, str], list[TableRow]] = {}
     for row in rows:
         if any(name.startswith(start) for name in row.values):
             groups.setdefault((row.table, row.dataset), []).append(row)
-    return [(dataset, own) for (_, dataset), own in groups.items()]
+    return [(dataset, group) for (_, dataset), group in groups.items()]
 
 
 def _note(x: str, y: str) -> str:
-    ends = {1: "higher is better", -1: "lower is better"}
-    said = [f"{name}: {ends[figures.better(name)]}" for name in (y, x) if figures.better(name)]
-    return "; ".join(said) + ("." if said else "")
+    directions = {1: "higher is better", -1: "lower is better"}
+    notes = [f"{name}: {directions[figures.better(name)]}" for name in (y, x) if figures.better(name)]
+    return "; ".join(notes) + ("." if notes else "")

@@ -1,10 +1,8 @@
 """Results files: JSON lines with the records of measurements, from which every table and plot is drawn.
 
-The first line of a run says what ran where (`Run`); then every row of a table (`Row`), every line of a plot
-(`Curve`), everything that could not be measured (`Skipped`) and every query shown with its answers (`Example`) is
-a line of its own, written as soon as it is known, so that an interrupted run resumes after its last complete
-line.
-Format: ``docs/results-format.md``.
+The first line of a run describes what ran where (`Run`). Each row of a table (`TableRow`), line of a plot (`Curve`),
+skipped measurement (`Skipped`) and example query (`Example`) follows on its own line, written as soon as it is known,
+so that an interrupted run resumes after its last complete line. Format: ``docs/results-format.md``.
 """
 
 import json
@@ -19,25 +17,25 @@ from . import check
 
 FAMILIES = ("codes", "float", "peer")
 
-_MAX_FILE = 1 << 25  # in memory it takes a dozen times as much
+_MAX_FILE = 1 << 25  # bytes; parsed, it needs about twelve times as much memory
 _MAX_LINE = 1 << 24
 _START = b'{"record": '
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where rows come from.
+    """One run of a measurement, to which other records belong.
 
     Attributes:
-        id: what the lines of this run carry.
+        id: identifies the run in its other records.
         suite: ``accuracy``, ``search``, ``encode``, ``copies``, ``training``, ``scaling``, ``public`` or ``eval``.
-        title: one line for a person.
-        command: what repeats it.
-        date: of its start, ISO 8601 with the time zone.
-        commit: of the source; empty if unknown.
+        title: one line for readers.
+        command: the command that reproduces it.
+        date: its start, ISO 8601 with the time zone.
+        commit: commit of the source; empty if unknown.
         machine: cpu, cores, memory_gib, gpu, system.
-        versions: of everything that takes part.
-        settings: seed, threads, repeats, protocol, tie rule and the suite's own.
+        versions: versions of the packages involved.
+        settings: seed, threads, repeats, protocol, tie rule, and settings of the suite.
     """
 
     id: str
@@ -52,18 +50,18 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table: a method on a data set.
 
     Attributes:
         run: id of its run.
-        table: which table of the suite it stands in.
+        table: name of its table in the suite.
         dataset: what was searched, such as ``cifar10`` or ``clustered, 1,000,000``.
-        method: who is measured, such as ``TransHash`` or ``usearch HNSW``.
-        family: ``codes`` for what TransHash makes and searches, ``float`` for float embeddings, ``peer`` for others.
-        params: what tells rows of one method apart, such as ``{"bits": 64, "nprobe": 8}``.
-        values: figures by name, such as ``{"mAP@54000": Measurement(0.74)}``; a name says its unit, and one figure
-            has one name in all suites.
+        method: what is measured, such as ``TransHash`` or ``usearch HNSW``.
+        family: ``codes`` for codes of TransHash, ``float`` for float embeddings, ``peer`` for other methods.
+        params: parameters that distinguish rows of one method, such as ``{"bits": 64, "nprobe": 8}``.
+        values: figures by name, such as ``{"mAP@54000": Measurement(0.74)}``; names include the unit and are the same
+            in all suites.
     """
 
     run: str
@@ -77,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number, or the median of several with the lowest and highest of them."""
+    """A number, or the median of several with their minimum and maximum."""
 
     value: float
     low: float | None = None
@@ -101,7 +99,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A measurement that was left out, and why: a peer is not installed, or a size does not fit."""
+    """A measurement that was skipped, and why: a peer is not installed, or a size does not fit."""
 
     run: str
     dataset: str
@@ -111,13 +109,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of an example.
+    """An image in an example.
 
     Attributes:
-        name: its path, or what else names it.
-        caption: what stands below it, such as ``distance 3``.
+        name: its path, or another name.
+        caption: text below it, such as ``distance 3``.
         right: whether it shares a label with the query; true of the query itself.
-        image: a JPEG, PNG or WebP file in base64; empty if there is none to show.
+        image: a JPEG, PNG or WebP file in base64; empty if there is no image to show.
     """
 
     name: str
@@ -133,7 +131,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Example:
-    """A query with what a method found for it, nearest first; `title` says why it is shown."""
+    """A query with its matches, nearest first; `title` says why it is shown."""
 
     run: str
     dataset: str
@@ -143,8 +141,15 @@ class Example:
     matches: list[Picture]
 
 
-Record = Run | Row | Curve | Skipped | Example
-_KINDS: dict[str, type[Record]] = {"run": Run, "row": Row, "curve": Curve, "skipped": Skipped, "example": Example}
+Record = Run | TableRow | Curve | Skipped | Example
+_KINDS: dict[str, type[Record]] = {
+    "run": Run,
+    "row": TableRow,
+    "curve": Curve,
+    "skipped": Skipped,
+    "example": Example,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
@@ -152,7 +157,7 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
     Raises ResultsError if `path` is another kind of file.
     """
-    documents = ({"record": type(record).__name__.lower(), **asdict(record)} for record in records)
+    documents = ({"record": _NAMES[type(record)], **asdict(record)} for record in records)
     lines = [json.dumps(document, allow_nan=False) + "\n" for document in documents]
     with path.open("ab+") as file:
         _cut(file, path)
@@ -160,10 +165,10 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 
 def read(path: str | Path) -> Iterator[Record]:
-    """Yield the records of a results file; an incomplete last line is left out.
+    """Yield the records of a results file, except an incomplete last line.
 
-    Nothing in the file is trusted: every field has its type and a size that a page can hold, every number is finite,
-    and every record belongs to a run before it. Raises ResultsError if it is not a results file.
+    The file is not trusted: the type and size of every field are checked, every number must be finite, and every
+    record must belong to an earlier run. Raises ResultsError if it is not a results file.
     """
     path = Path(path)
     if path.stat().st_size > _MAX_FILE:
@@ -177,7 +182,7 @@ def read(path: str | Path) -> Iterator[Record]:
                 record = _record(line)
                 runs |= {record.id} if isinstance(record, Run) else set()
                 if not isinstance(record, Run) and record.run not in runs:
-                    raise ValueError(f"no run {check.short(record.run)} stands before it")
+                    raise ValueError(f"run {check.short(record.run)} does not come before it")
             except (RecursionError, ValueError) as error:
                 raise ResultsError(f"{path}, line {number}: not a record of a results file: {error}") from None
             yield record
@@ -201,18 +206,19 @@ def _record(line: bytes) -> Record:
     document = json.loads(line)
     name = check.instance(dict, document).pop("record", None)
     if not isinstance(name, str) or name not in _KINDS:
-        raise ValueError(f"record is {check.short(name)}; there are: {', '.join(_KINDS)}")
-    return _made(_KINDS[name], document)
+        raise ValueError(f"record is {check.short(name)}; expected one of: {', '.join(_KINDS)}")
+    return _build(_KINDS[name], document)
 
 
-def _made(kind: Any, document: Any) -> Any:
-    """Build a dataclass from an object that has its fields, and no others; ValueError says which are wrong."""
+def _build(kind: Any, document: Any) -> Any:
+    """Build a dataclass from a JSON object with exactly its fields; ValueError names the first wrong one."""
+    record = _NAMES.get(kind, kind.__name__.lower())
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := check.instance(dict, document).keys() - known.keys():
-        raise ValueError(f"{check.short(min(unknown))} is not a field of {kind.__name__.lower()}")
+        raise ValueError(f"{check.short(min(unknown))} is not a field of {record}")
     for name, entry in known.items():
         if name not in document and entry.default is MISSING and entry.default_factory is MISSING:
-            raise ValueError(f"{kind.__name__.lower()} without {name}")
+            raise ValueError(f"{record} without {name}")
     values = {}
     for name, value in document.items():
         checked: Callable[[Any], Any] = _CHECKS.get(name, check.text)
@@ -225,12 +231,12 @@ def _made(kind: Any, document: Any) -> Any:
 
 def _family(value: Any) -> str:
     if value not in FAMILIES:
-        raise ValueError(f"{check.short(value)}; there are: {', '.join(FAMILIES)}")
+        raise ValueError(f"{check.short(value)}; expected one of: {', '.join(FAMILIES)}")
     return str(value)
 
 
 def _figures(value: Any) -> dict[str, Measurement]:
-    return {check.text(name): _made(Measurement, part) for name, part in check.instance(dict, value).items()}
+    return {check.text(name): _build(Measurement, part) for name, part in check.instance(dict, value).items()}
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -243,8 +249,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "points": check.points,
     "image": check.image,
     "right": lambda value: check.instance(bool, value),
-    "query": lambda value: _made(Picture, value),
-    "matches": lambda value: [_made(Picture, picture) for picture in check.instance(list, value)],
+    "query": lambda value: _build(Picture, value),
+    "matches": lambda value: [_build(Picture, picture) for picture in check.instance(list, value)],
     "value": check.number,
     "low": check.optional_number,
     "high": check.optional_number,

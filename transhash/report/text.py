@@ -1,4 +1,4 @@
-"""The tables of a report as Markdown, for READMEs and documents, and as CSV, for papers."""
+"""Write the tables of a report as Markdown or CSV."""
 
 import csv
 import io
@@ -6,24 +6,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from . import figures, output
-from .records import Record, Row, Run
+from .records import Record, Run, TableRow
 from .sections import Section, gather
 from .summary import summarize
-from .tables import Table, cell, tables
+from .tables import ResultsTable, cell, tables
 
 _MARK = "<!-- a report of TransHash -->"
 _COLUMNS = (
     *("suite", "date", "commit", "table", "dataset", "family", "method", "params"),
     *("figure", "value", "low", "high", "command"),
 )
-_COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
-_MEANT = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|&"})
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates such a cell
+_ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|&"})
 
 
 def write_markdown(path: str | Path, records: Iterable[Record]) -> None:
-    """Write the summary, every table and what was not run; it is whole or not there.
+    """Write the summary, the tables and the skipped measurements as Markdown, atomically.
 
-    Raises ResultsError if anything but an earlier report stands at `path`.
+    Raises OutputError if `path` exists and is not an earlier report.
     """
     output.write(
         Path(path), f"{_MARK}\n\n{markdown(gather(records))}".encode("utf-8", "backslashreplace"), _MARK.encode()
@@ -31,10 +31,10 @@ def write_markdown(path: str | Path, records: Iterable[Record]) -> None:
 
 
 def write_csv(path: str | Path, records: Iterable[Record]) -> None:
-    """Write every figure as a row of CSV (RFC 4180); it is whole or not there.
+    """Write every figure as a row of CSV (RFC 4180), atomically.
 
-    A text that a spreadsheet would compute gets an apostrophe in front.
-    Raises ResultsError if anything but an earlier report stands at `path`.
+    Text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe.
+    Raises OutputError if `path` exists and is not an earlier report.
     """
     text = io.StringIO()
     rows = csv.writer(text)
@@ -45,7 +45,7 @@ def write_csv(path: str | Path, records: Iterable[Record]) -> None:
 
 
 def markdown(sections: Sequence[Section]) -> str:
-    """Return a report as Markdown, without its plots and pictures."""
+    """Return a report as Markdown, without plots and images."""
     summary = summarize(sections)
     lines = [f"- {_plain(sentence)}" for sentence in summary.buys + summary.costs]
     for section in sections:
@@ -54,13 +54,13 @@ def markdown(sections: Sequence[Section]) -> str:
             lines += ["", f"### {_plain(table.title)}", "", *markdown_table(table)]
         if section.skipped:
             lines += ["", "Not run:", ""]
-            lines += [f"- {_plain(f'{one.method}, {one.dataset}: {one.reason}')}" for one in section.skipped]
+            lines += [f"- {_plain(f'{skip.method}, {skip.dataset}: {skip.reason}')}" for skip in section.skipped]
         lines += ["", *_measured(section.run)]
     return "\n".join(lines).strip() + "\n"
 
 
-def markdown_table(table: Table, columns: Sequence[str] = ()) -> list[str]:
-    """Return a table as lines of Markdown, with some of its columns or all; a few codes among others are bold."""
+def markdown_table(table: ResultsTable, columns: Sequence[str] = ()) -> list[str]:
+    """Return a table as lines of Markdown, with `columns` or all; rows of codes are bold if they are a minority."""
     shown = list(columns) or table.columns
     before = ["data", "method"] if table.datasets else ["method"]
     lines = [_line([*before, *map(_plain, shown)]), "|" + "---|" * len(before) + "---:|" * len(shown)]
@@ -84,21 +84,21 @@ def _measured(run: Run) -> Iterator[str]:
     yield from (f"    {line}" for line in run.command.splitlines())
 
 
-def _csv_rows(run: Run, row: Row) -> Iterator[list[object]]:
+def _csv_rows(run: Run, row: TableRow) -> Iterator[list[object]]:
     params = ", ".join(figures.spelled(row.params))
-    told = [run.suite, run.date, run.commit, row.table, row.dataset, row.family, row.method, params]
+    cells = [run.suite, run.date, run.commit, row.table, row.dataset, row.family, row.method, params]
     for name, figure in row.values.items():
         numbers = [figure.value, figure.low, figure.high]
-        yield [*map(_inert, told), _inert(name), *numbers, _inert(run.command)]
+        yield [*map(_inert, cells), _inert(name), *numbers, _inert(run.command)]
 
 
 def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(_COMPUTED) else text
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _plain(text: str) -> str:
-    """Spell a text so that Markdown shows it as it is, in one line."""
-    return " ".join(text.split()).translate(_MEANT)
+    """Escape text for Markdown, on one line."""
+    return " ".join(text.split()).translate(_ESCAPES)
 
 
 def _marked(text: str, bold: bool) -> str:
