@@ -1,6 +1,7 @@
 """The page of `th serve` in a real browser, on a real server: what a person does with it, at two widths."""
 
 import base64
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ def photos(tmp_path_factory):
         draw(number).resize((48, 36)).save(root / "copies" / f"{number} small.jpg")
         draw(number).save(root / "copies" / f"{number}.jpg", quality=60)
     shutil.copy(root / "sea" / "07.png", root / "copies" / ATTACK)
+    draw(seed).save(os.fsencode(root) + b"/sea/caf\xe9.png")
     return root
 
 
@@ -55,9 +57,9 @@ def serving(command, index, tmp_path_factory):
     """Start servers, return their addresses, and end them with the module."""
     running = []
 
-    def run(*options: object) -> str:
+    def run(*options: object, also: tuple[Path, ...] = ()) -> str:
         home = {"PATH": "/usr/bin:/bin", "HOME": str(index.parent), "XDG_DATA_HOME": str(index.parent / "data")}
-        words = [*command, "serve", index, "--port", "0", *options]
+        words = [*command, "serve", index, *also, "--port", "0", *options]
         process = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True, env=home)
         running.append(process)
         assert process.stderr
@@ -141,12 +143,12 @@ def settled(tab, text):
 
 def test_browsing(tab):
     tab.show()
-    settled(tab, "139 images")
+    settled(tab, "140 images")
     page = tab.page
-    while page.locator(".card[data-id]").count() < 139:
+    while page.locator(".card[data-id]").count() < 140:
         page.mouse.wheel(0, 4000)
         page.wait_for_timeout(50)
-    assert len(set(tab.paths())) == 139
+    assert len(set(tab.paths())) == 140
     assert page.locator(".more").is_hidden()
     page.get_by_role("button", name="Shuffle").click()
     page.wait_for_url("**seed=*")
@@ -282,7 +284,7 @@ def test_more_like_this_and_back(tab):
     page.wait_for_function("() => scrollY > 100")
     assert abs(page.evaluate("scrollY") - depth) < 900
     page.get_by_role("button", name="Back to all images").click()
-    settled(tab, "139 images")
+    settled(tab, "140 images")
 
 
 def test_the_radius(tab):
@@ -362,6 +364,13 @@ def test_names_run_nothing(tab):
     tab.page.locator(".card .over").click()
     tab.page.get_by_role("dialog").locator(".facts", has_text="72").wait_for()
     assert "broken" not in tab.page.title()
+
+
+def test_names_that_are_not_utf8(tab):
+    tab.show("?glob=sea%2Fcaf*")
+    settled(tab, "1 image")
+    assert tab.paths() == ["sea/caf\ufffd.png"]
+    tab.page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
 
 
 def members(tab, place=0):
@@ -505,6 +514,29 @@ def test_a_server_with_a_token_asks_for_it(chromium, serving, tmp_path):
         "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
     }
     assert tab.elsewhere == []
+    tab.context.close()
+
+
+def test_several_collections_one_of_which_has_lost_its_images(chromium, serving, tmp_path):
+    (tmp_path / "lost").mkdir()
+    for seed in range(900, 903):
+        draw(seed).save(tmp_path / "lost" / f"{seed}.png")
+    transhash.build_index(transhash.encode(tmp_path / "lost", "phash"), tmp_path / "lost.index")
+    shutil.rmtree(tmp_path / "lost")
+    tab = Tab(chromium, serving(also=(tmp_path / "lost.index",)), 390, "dark")
+    tab.show("?label=sea")
+    settled(tab, "61 images")
+    tab.page.locator("#which").select_option("lost")
+    settled(tab, "3 images")
+    assert tab.page.locator(".chip").count() == 0
+    assert tab.page.locator(".card .blank").all_inner_texts() == ["900.png", "901.png", "902.png"]
+    tab.page.get_by_role("link", name="More like").first.click()
+    settled(tab, "2 images")
+    tab.page.get_by_role("link", name="Duplicates").click()
+    tab.page.get_by_role("heading", name="No near-duplicates").wait_for()
+    assert "index=lost" in tab.query()
+    assert tab.complaints == []
+    assert tab.fits()
     tab.context.close()
 
 

@@ -50,7 +50,7 @@ def _described(served: ServedIndex) -> IndexInfo:
         generation=snapshot.generation,
         root=None if folder.root is None else os.fsdecode(folder.root),
         labels=len(snapshot.label_counts) if snapshot.is_local else 0,
-        images=folder.root is not None,
+        images=folder.root is not None and os.path.exists(folder.root),
         codes=snapshot.is_local,
         reranks=["asymmetric"] if model.name != "phash" and snapshot.is_local else [],
         default_radius=default_radius(model, len(snapshot)),

@@ -2,96 +2,117 @@
 
 import { debounced, fresh, h } from "./dom.js";
 
-const WAIT = 120;
+const WAIT = 120; // milliseconds without a key, before completions are asked for
 
 /**
  * Return an element with a field and its list.
- * `complete(text, signal)` returns options {value, text, note, more}; `choose(value)` takes what was chosen or typed.
- * An option with `more` stays in the field, to be completed further.
+ * `complete(text, signal)` returns options {value, text, note, more}; `choose(value)` takes what was chosen or, with
+ * `free`, typed. An option with `more` stays in the field, to be completed further.
  */
-export function combobox({ label, placeholder, complete, choose, free = false }) {
-  const list = h("ul", { role: "listbox", id: fresh("list"), "aria-label": label, hidden: true });
-  const input = h("input", {
-    type: "text", role: "combobox", "aria-expanded": "false", "aria-controls": list.id, "aria-autocomplete": "list",
-    "aria-label": label, placeholder, autocomplete: "off", autocapitalize: "off", spellcheck: "false", enterkeyhint: "done",
-  });
-  let options = [];
-  let active = -1;
-  let request = null;
-  let closed = true; // what was typed before that is not completed any more
+export const combobox = (settings) => new Combobox(settings).element;
 
-  function show(found) {
-    options = found;
-    list.replaceChildren(...found.map((option, place) => h("li", {
-      role: "option", id: `${list.id}-${place}`, "aria-selected": "false",
-      onpointerdown: (event) => event.preventDefault(), onclick: () => take(option),
-    }, h("span", {}, option.text), option.note ? h("small", {}, option.note) : null)));
-    list.hidden = found.length === 0;
-    input.setAttribute("aria-expanded", String(!list.hidden));
-    point(-1);
+class Combobox {
+  #settings;
+  #input;
+  #list;
+  #options = [];
+  #active = -1;
+  #request = null;
+  #isClosed = true; // what was typed is not completed any more
+
+  constructor(settings) {
+    const { label, placeholder } = settings;
+    this.#settings = settings;
+    this.#list = h("ul", { role: "listbox", id: fresh("list"), "aria-label": label, hidden: true });
+    this.#input = h("input", {
+      type: "text", role: "combobox", "aria-expanded": "false", "aria-controls": this.#list.id, "aria-autocomplete": "list",
+      "aria-label": label, placeholder, autocomplete: "off", autocapitalize: "off", spellcheck: "false", enterkeyhint: "done",
+    });
+    this.#listen();
+    this.element = h("div", { class: "combobox" }, this.#input, this.#list);
   }
 
-  function point(place) {
-    list.children[active]?.setAttribute("aria-selected", "false");
-    active = place;
-    const option = list.children[active];
+  #listen() {
+    const soon = debounced(() => this.#look(), WAIT);
+    const open = (look) => {
+      this.#isClosed = false;
+      look();
+    };
+    const now = () => this.#look();
+    this.#input.addEventListener("input", () => open(soon));
+    this.#input.addEventListener("focus", () => open(now));
+    this.#input.addEventListener("click", () => { if (this.#list.hidden) open(now); });
+    this.#input.addEventListener("blur", () => this.#close());
+    this.#input.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #key(event) {
+    const keys = {
+      ArrowDown: () => this.#point(Math.min(this.#active + 1, this.#options.length - 1)),
+      ArrowUp: () => this.#point(Math.max(this.#active - 1, -1)),
+      Enter: () => this.#enter(),
+      Escape: () => this.#close(),
+    };
+    if (!keys[event.key] || event.isComposing) return;
+    if (event.key !== "Escape" || !this.#list.hidden) event.preventDefault();
+    keys[event.key]();
+  }
+
+  #enter() {
+    const text = this.#input.value.trim();
+    if (this.#active >= 0) this.#take(this.#options[this.#active]);
+    else if (text && this.#settings.free) this.#take({ value: text });
+    else if (text && this.#options.length) this.#take(this.#options[0]);
+  }
+
+  async #look() {
+    if (this.#isClosed) return;
+    this.#request?.abort();
+    this.#request = new AbortController();
+    try {
+      const found = await this.#settings.complete(this.#input.value, this.#request.signal);
+      if (!this.#isClosed) this.#show(found);
+    } catch (error) {
+      if (error.name !== "AbortError") this.#show([]);
+    }
+  }
+
+  #show(options) {
+    this.#options = options;
+    this.#list.replaceChildren(...options.map((option, place) => h("li", {
+      role: "option", id: `${this.#list.id}-${place}`, "aria-selected": "false",
+      onpointerdown: (event) => event.preventDefault(), onclick: () => this.#take(option),
+    }, h("span", {}, option.text), option.note ? h("small", {}, option.note) : null)));
+    this.#list.hidden = options.length === 0;
+    this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
+    this.#point(-1);
+  }
+
+  /** Mark an option; the focus stays in the field. */
+  #point(place) {
+    this.#list.children[this.#active]?.setAttribute("aria-selected", "false");
+    this.#active = place;
+    const option = this.#list.children[place];
     option?.setAttribute("aria-selected", "true");
     option?.scrollIntoView({ block: "nearest" });
-    if (option) input.setAttribute("aria-activedescendant", option.id);
-    else input.removeAttribute("aria-activedescendant");
+    if (option) this.#input.setAttribute("aria-activedescendant", option.id);
+    else this.#input.removeAttribute("aria-activedescendant");
   }
 
-  async function look() {
-    if (closed) return;
-    request?.abort();
-    request = new AbortController();
-    try {
-      const found = await complete(input.value, request.signal);
-      if (!closed && document.activeElement === input) show(found);
-    } catch (error) {
-      if (error.name !== "AbortError") show([]);
-    }
-  }
-
-  function take(option) {
-    input.value = option.more ? option.value : "";
+  #take(option) {
+    this.#input.value = option.more ? option.value : "";
     if (option.more) {
-      input.focus();
-      look();
+      this.#input.focus();
+      this.#look();
     } else {
-      close();
-      choose(option.value);
+      this.#close();
+      this.#settings.choose(option.value);
     }
   }
 
-  function close() {
-    closed = true;
-    request?.abort();
-    show([]);
+  #close() {
+    this.#isClosed = true;
+    this.#request?.abort();
+    this.#show([]);
   }
-
-  function enter() {
-    if (active >= 0) take(options[active]);
-    else if (free && input.value.trim()) take({ value: input.value.trim() });
-    else if (!free && options.length && input.value) take(options[0]);
-  }
-
-  const keys = {
-    ArrowDown: () => point(Math.min(active + 1, options.length - 1)),
-    ArrowUp: () => point(Math.max(active - 1, -1)),
-    Enter: enter,
-    Escape: close,
-  };
-  input.addEventListener("keydown", (event) => {
-    if (!keys[event.key] || event.isComposing) return;
-    if (event.key !== "Escape" || !list.hidden) event.preventDefault();
-    keys[event.key]();
-  });
-  const soon = debounced(look, WAIT);
-  const open = () => { closed = false; };
-  input.addEventListener("input", () => { open(); soon(); });
-  input.addEventListener("focus", () => { open(); look(); });
-  input.addEventListener("click", () => { if (list.hidden) { open(); look(); } });
-  input.addEventListener("blur", close);
-  return h("div", { class: "combobox" }, input, list);
 }

@@ -5,7 +5,7 @@ import { distanceOf } from "./cards.js";
 import { h, icon, iconButton } from "./dom.js";
 import { day, pixels, shown, size } from "./format.js";
 import { address, like } from "./state.js";
-import { zoom } from "./zoom.js";
+import { Zoom } from "./zoom.js";
 
 /**
  * Open the dialog. `reference` {source, title, id} stays on the left, null for none; `items` can be stepped through, from
@@ -39,9 +39,9 @@ export function view({ index, state, reference, items, start, actions = () => []
     before.disabled = place === 0;
     after.disabled = place === items.length - 1;
     const level = h("output", { "aria-label": "Zoom" });
-    const zooming = zoom(panes.map((one) => one.frame), (scale) => { level.textContent = `${Math.round(100 * scale)} %`; });
+    const zooming = new Zoom(panes.map((one) => one.frame), (scale) => { level.textContent = `${Math.round(100 * scale)} %`; });
     tools.replaceChildren(before, after,
-      iconButton("minus", "Zoom out", zooming.farther), level, iconButton("plus", "Zoom in", zooming.closer), iconButton("fit", "Fit", zooming.reset),
+      iconButton("minus", "Zoom out", () => zooming.farther()), level, iconButton("plus", "Zoom in", () => zooming.closer()), iconButton("fit", "Fit", () => zooming.reset()),
       ...actions(item, close), more(item));
   }
 
