@@ -1,0 +1,19 @@
+"""The example of docs/plugins.md passes the suite that it is tested with."""
+
+from unittest.mock import patch
+
+import pytest
+
+from transhash.testing import CollectionContract
+
+from .toy_server import ToyServer
+
+
+class TestToy(CollectionContract):
+    @pytest.fixture(autouse=True)
+    def _installed(self):
+        with patch("transhash.index.collection.server", lambda location: ToyServer):  # as an entry point would
+            yield
+
+    def build(self, codes, place):
+        return ToyServer.build(codes, f"toy://{place}/photos.db")
