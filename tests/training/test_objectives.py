@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transhash.errors import TrainingError
 from transhash.hashers import smvit
 from transhash.hashers.architecture import Architecture
-from transhash.hashers.bit_layout import bit_order, split_bits
+from transhash.hashers.bit_layout import bit_order, split_bits, streams
 from transhash.training import objectives
 from transhash.training.config import LOSSES, TARGETED, TrainConfig
 from transhash.training.objectives.targets import class_targets
@@ -26,9 +26,9 @@ OWN = {  # the settings that an objective has, and what they are if nobody gives
 each_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
-def build(loss, bits, classes, seed=0, several=False, groups=0, **own):
+def build(loss, bits, classes, seed=0, several=False, **own):
     torch.manual_seed(seed)
-    return objectives.build(TrainConfig(loss=loss, **own), [bits], classes, groups=groups, several=several)
+    return objectives.build(TrainConfig(loss=loss, **own), [bits], classes, several=several)
 
 
 def has_several(y):
@@ -186,12 +186,12 @@ def test_the_paper_sums_over_streams(batch, groups, gamma, lam, nested):
     bits = u.shape[1]
     lengths = [8, bits] if nested and bits > 8 else [bits]
     config = TrainConfig(loss="transhash", gamma=gamma, quantization=lam)
-    objective = objectives.build(config, lengths, y.shape[1], groups=groups).double()
+    objective = objectives.build(config, lengths, y.shape[1], streams=streams(lengths, groups)).double()
     of_bits = np.repeat(np.arange(groups + 1 if groups else 1), split_bits(bits, groups))[bit_order(lengths, groups)]
     costs = []
     for length in lengths:
-        streams = [u[:, np.flatnonzero(of_bits[:length] == stream)] for stream in range(groups + 1)]
-        parts = [(h, (gamma / bits if gamma else 0.5) * h.shape[1]) for h in streams if h.shape[1]]
+        outputs = [u[:, np.flatnonzero(of_bits[:length] == stream)] for stream in range(groups + 1)]
+        parts = [(h, (gamma / bits if gamma else 0.5) * h.shape[1]) for h in outputs if h.shape[1]]
         costs.append(sum(cauchy(h, y, share, lam) for h, share in parts))
     found = objective(torch.from_numpy(u), torch.from_numpy(y))
     assert found.item() == pytest.approx(mean(costs), rel=1e-7, abs=1e-12)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import CutMix
 
 from ..errors import TrainingError
+from ..hashers.bit_layout import streams
 from ..hashers.precision import has_bf16
 from ..hashers.transhash import TransHasher
 from . import objectives, optimizer
@@ -39,7 +40,11 @@ class Learner:
         classes = len(hasher.class_names)
         architecture = hasher.architecture
         objective = objectives.build(
-            config, architecture.lengths, classes, groups=architecture.groups, several=several
+            config,
+            architecture.lengths,
+            classes,
+            streams=streams(architecture.lengths, architecture.groups),
+            several=several,
         )
         self._objective = objective.to(hasher.device)
         self._optimizer = optimizer.build(self._net, self._objective, config)

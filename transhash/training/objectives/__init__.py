@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from ...hashers.bit_layout import streams
 from ..config import LOSSES, TrainConfig
 from .base import Objective
 from .cauchy import DCH, TransHash
@@ -15,22 +14,27 @@ __all__ = ["Objective", "build"]
 
 
 def build(
-    config: TrainConfig, lengths: Sequence[int], classes: int, *, groups: int = 0, several: bool = False
+    config: TrainConfig,
+    lengths: Sequence[int],
+    classes: int,
+    *,
+    streams: Sequence[int] = (),
+    several: bool = False,
 ) -> Objective:
     """Make the objective `config.loss` for codes of `lengths` bits, ascending, and `classes` classes.
 
-    With more than one length it is the mean over those prefixes of the outputs (`Nested`). `groups` is the number of
-    local streams, which only the objective of the paper distinguishes; `several` tells whether an image may have
-    several classes, or none.
+    With more than one length it is the mean over those prefixes of the outputs (`Nested`). `streams` tells the stream
+    that each bit comes from, by default one for all; only the objective of the paper distinguishes them. `several`
+    tells whether an image may have several classes, or none.
 
     γ and λ come from the configuration, or are the defaults of the objective. GreedyHash's classifier is initialised
     from torch's generator; targets depend only on the number of bits and classes.
     """
     settings = {name: getattr(config, name) for name in LOSSES[config.loss]}
     chosen: dict[str, float] = {name: value for name, value in settings.items() if value is not None}
-    of_bits = streams(lengths, groups)
+    stream_of = streams or [0] * lengths[-1]
     makers: dict[str, Callable[[int], Objective]] = {
-        "transhash": lambda bits: TransHash(of_bits[:bits], **_shared(chosen, bits / lengths[-1])),
+        "transhash": lambda bits: TransHash(stream_of[:bits], **_shared(chosen, bits / lengths[-1])),
         "dch": lambda bits: DCH(**chosen),
         "dpsh": lambda bits: DPSH(**chosen),
         "hashnet": HashNet,
