@@ -1,6 +1,7 @@
 """Answers of the engine against a plain search by numpy, whatever is asked together."""
 
 import base64
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 import transhash
 from transhash import Codes, Filter
 from transhash.codes import ModelRef, Records
-from transhash.errors import MismatchError, SelectionError, ServingError
+from transhash.errors import IndexFolderError, MismatchError, SelectionError, ServingError
 from transhash.serving import browsing
 from transhash.serving.engine import Engine
 from transhash.serving.queries import Query, QueryError, code_of, cursor_of, of_cursor
@@ -116,6 +117,10 @@ def test_indexes_have_names_and_unknown_ones_are_refused(engine, tmp_path):
         Engine([place], images=tmp_path / "none")
     with pytest.raises(ServingError, match="nothing to serve"):
         Engine([])
+    before = threading.active_count()
+    with pytest.raises(IndexFolderError):
+        Engine([place, tmp_path])
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("text", ["", "x", "AAAA", "gA==", "é", "mqR0b3lzwMDAAcCQkACTAP__"])

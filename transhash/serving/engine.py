@@ -65,21 +65,26 @@ class Engine:
         if images is not None and not os.path.isdir(images):
             raise ServingError(f"{display(images)}: not a folder; name the folder of the images")
         self.monitor = monitor or Monitor()
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="transhash-watch", daemon=True)
         self._pool = BoundedPool("decode", min(8, os.cpu_count() or 1), _WAITING)
         self._others = BoundedPool("work", 4, _WAITING)
         self.thumbnails = Thumbnails(self.monitor)
         self.duplicates = DuplicateSearches()
         self._encoders: dict[str, QueryEncoder] = {}
         self.indexes: dict[str, ServedIndex] = {}
-        self._stopped = threading.Event()
-        folder = None if images is None else Path(images)
+        try:
+            self._open(locations, None if images is None else Path(images), model)
+        except BaseException:
+            self.close()
+            raise
+        self._watcher.start()
+
+    def _open(self, locations: Sequence[str | Path], images: Path | None, model: str | Path | None) -> None:
         for location in locations:
             name = _free_name(location, self.indexes)
-            self.indexes[name] = ServedIndex(name, location, folder, self.monitor)
-        for served in self.indexes.values():
+            served = self.indexes[name] = ServedIndex(name, location, images, self.monitor)
             served.encoder = self._encoder(str(model or served.snapshot.model.name))
-        self._watcher = threading.Thread(target=self._watch, name="transhash-watch", daemon=True)
-        self._watcher.start()
 
     def __enter__(self) -> "Engine":
         """Return the engine."""
@@ -123,7 +128,8 @@ class Engine:
     def close(self) -> None:
         """Answer what is waiting, and end the threads."""
         self._stopped.set()
-        self._watcher.join()
+        if self._watcher.ident is not None:
+            self._watcher.join()
         self._pool.close()
         self._others.close()
         self.thumbnails.close()
