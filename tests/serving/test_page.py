@@ -337,6 +337,10 @@ def test_looking_closely(tab):
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
     assert button.evaluate("element => element === document.activeElement")
+    button.click()
+    dialog.get_by_role("link", name="More like this").click()
+    page.locator(".query .name", has_text="copies/").wait_for()
+    assert dialog.count() == 0
 
 
 def test_the_keyboard_alone(tab):
@@ -574,5 +578,9 @@ def test_files_go_to_the_trash_after_a_second_look(chromium, address, photos):
     dialog.get_by_role("button", name="Done").click()
     tab.page.get_by_text("2 files are gone: neither kept nor removed").wait_for()
     assert len(chosen(tab)) == 3
+    for path in going:  # as the user would take them back
+        shutil.move(photos.parent / "data/Trash/files" / path.name, path)
+    tab.page.get_by_role("button", name="Look again").click()
+    tab.page.get_by_text("5 images to remove").wait_for()
     assert tab.complaints == []
     tab.context.close()

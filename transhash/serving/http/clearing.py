@@ -39,6 +39,8 @@ async def duplicates(service: Service, request: Request) -> Response:
     served = service.index(request)
     start = reading.whole(request, "cursor", 0, 0, 999_999_999)
     limit = reading.whole(request, "limit", _LIMIT, 1, _MOST)
+    if reading.known(request, "fresh", ("false", "true")) == "true":
+        service.engine.duplicates.forget(served.name)
     search = service.engine.duplicates.of(served, _rules(served, request))
     await asyncio.wait([asyncio.wrap_future(search.found)], timeout=_PATIENCE)
     if not search.found.done():

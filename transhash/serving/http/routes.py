@@ -138,6 +138,7 @@ _ROUTES_OF_DUPLICATES = (
             _choice("keep", KEEP, "Which image of a cluster is kept."),
             Parameter("prefer", _MANY, "Folders whose images are kept rather than others."),
             Parameter("reference", _MANY, "Folders whose images are always kept."),
+            _choice("fresh", ("false", "true"), "Whether to look at the files again."),
             _limit(200, 20),
             _CURSOR,
         ),

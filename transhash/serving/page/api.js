@@ -56,10 +56,10 @@ export async function get(path, parameters = {}, signal = undefined) {
   return (await ask(withQuery(path, parameters), { signal })).json();
 }
 
-/** As `get`, for what is computed while one waits: `onProgress` is told how far it is. */
-export async function getWhenDone(path, parameters, signal, onProgress) {
-  for (;;) {
-    const answer = await ask(withQuery(path, parameters), { signal });
+/** As `get`, for what is computed while one waits: `onProgress` is told how far it is. Only the first request has `first`. */
+export async function getWhenDone(path, parameters, signal, onProgress, first = {}) {
+  for (let asked = { ...parameters, ...first }; ; asked = parameters) {
+    const answer = await ask(withQuery(path, asked), { signal });
     const document = await answer.json();
     if (answer.status !== 202) return document;
     onProgress(document);

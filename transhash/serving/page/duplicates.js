@@ -12,6 +12,8 @@ import { rules } from "./rules.js";
 
 const PAGE = 20;
 
+let fresh = false; // whether the next view looks at the files again
+
 /** Return the view; `all` is the list of indexes, with what the server allows. */
 export function duplicates(state, index, all) {
   if (!index.codes) {
@@ -44,7 +46,8 @@ export function duplicates(state, index, all) {
       progress.hidden = false;
       progress.max = Math.max(1, total);
       progress.value = done;
-    });
+    }, { fresh: fresh || null });
+    fresh = false;
     progress.hidden = true;
     if (cursor === null) begin(answer);
     return { items: answer.clusters, total: totals.clusters, cursor: answer.cursor };
@@ -71,7 +74,8 @@ export function duplicates(state, index, all) {
     go.disabled = many === 0;
   }
 
-  const head = h("div", { class: "head" }, h("h1", {}, "Near-duplicates"), h("p", { class: "dim" }, "Click an image to keep or remove it. Nothing is deleted here."));
+  const head = h("div", { class: "head" }, h("h1", {}, "Near-duplicates"), h("p", { class: "dim" }, "Click an image to keep or remove it. Nothing is deleted here."),
+    h("button", { type: "button", class: "quiet", title: "Files may have changed since", onclick: () => { fresh = true; change({}); } }, "Look again"));
   const element = h("div", { class: "duplicates" }, head, rules(state, index), progress, remarks, list.element, bar);
   return { element, stop: list.stop };
 }

@@ -9,17 +9,18 @@ import { Zoom } from "./zoom.js";
 
 /**
  * Open the dialog. `reference` {source, title, id} stays on the left, null for none; `items` can be stepped through, from
- * `start` on; `actions(item, close)` returns buttons.
+ * `start` on; `actions(item)` returns buttons.
  */
 export function view({ index, state, reference, items, start, actions = () => [] }) {
   const stage = h("div", { class: "stage" });
   const title = h("h2", { id: "viewer-title" });
   const tools = h("div", { class: "buttons" });
+  const more = h("div", { class: "buttons" });
   const before = iconButton("left", "Previous image", () => step(-1));
   const after = iconButton("right", "Next image", () => step(1));
   const close = () => dialog.close();
   const dialog = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title", onclose: () => dialog.remove() },
-    h("header", {}, title, tools, iconButton("close", "Close", close)), stage);
+    h("header", {}, title, tools, more, iconButton("close", "Close", close)), stage);
   let place = start;
 
   function step(by) {
@@ -41,12 +42,8 @@ export function view({ index, state, reference, items, start, actions = () => []
     const level = h("output", { "aria-label": "Zoom" });
     const zooming = new Zoom(panes.map((one) => one.frame), (scale) => { level.textContent = `${Math.round(100 * scale)} %`; });
     tools.replaceChildren(before, after,
-      iconButton("minus", "Zoom out", () => zooming.farther()), level, iconButton("plus", "Zoom in", () => zooming.closer()), iconButton("fit", "Fit", () => zooming.reset()),
-      ...actions(item, close), more(item));
-  }
-
-  function more(item) {
-    return index.codes ? h("a", { class: "button", href: address(like(state, item.id)), "data-go": true, onclick: close }, "More like this") : "";
+      iconButton("minus", "Zoom out", () => zooming.farther()), level, iconButton("plus", "Zoom in", () => zooming.closer()), iconButton("fit", "Fit", () => zooming.reset()));
+    more.replaceChildren(...actions(item), index.codes ? h("a", { class: "button", href: address(like(state, item.id)), "data-go": true, onclick: close }, "More like this") : "");
   }
 
   draw();
