@@ -273,7 +273,7 @@ def test_sync_takes_model_and_embeddings_from_the_file(here, pictures, tmp_path,
         assert message in here("encode", "photos", "-o", output, *options, cwd=tmp_path, code=1).stderr
     os.remove(hasher)
     done = here("encode", "photos", "-o", "c.h5", "--sync", cwd=tmp_path, code=1)
-    assert "h.safetensors, which is not there any more; name the file with --model" in done.stderr
+    assert "h.safetensors, which no longer exists; name the file with --model" in done.stderr
 
 
 def test_an_output_that_is_a_link_or_lies_among_the_images(here, pictures, tmp_path):

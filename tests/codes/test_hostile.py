@@ -92,7 +92,7 @@ def test_long_paths_come_in_small_blocks(tmp_path):
 
 def test_paths_that_no_file_system_has_are_refused(tmp_path, monkeypatch):
     codes = Codes(np.zeros((2, 8), np.uint8), Records([b"x", b"x" * 4097]), MODEL)
-    with pytest.raises(CodesError, match="a path of 4,097 bytes: a codes file holds 4,096"):
+    with pytest.raises(CodesError, match="a path of 4,097 bytes: at most 4,096 are allowed"):
         write_codes(tmp_path / "c.h5", codes)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(writer, "MAX_PATH", 1 << 16)
@@ -132,7 +132,7 @@ def test_damaged_npy_headers(tmp_path, header):
     header = header.ljust(len(header) + 10) + b"\n"
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     (tmp_path / "a.npy").write_bytes(data)
-    with pytest.raises(CodesError, match=r"not an array that NumPy saved \(the header is damaged\)"):
+    with pytest.raises(CodesError, match=r"not a valid .npy file \(the header is damaged\)"):
         exchange.open_table(tmp_path / "a.npy")
 
 
@@ -144,7 +144,7 @@ def test_a_small_table_of_long_paths(tmp_path, length):
     codes = pa.array([b"12345678"] * 2000, pa.binary(8))
     parquet.write_table(pa.table({"path": paths.cast(pa.string()), "code": codes}), tmp_path / "a.parquet")
     if length > 4096:
-        with pytest.raises(CodesError, match="a path of 60,000 bytes: a codes file holds 4,096"):
+        with pytest.raises(CodesError, match="a path of 60,000 bytes: at most 4,096 are allowed"):
             exchange.open_table(tmp_path / "a.parquet")
         return
     block = next(exchange.open_table(tmp_path / "a.parquet").blocks)

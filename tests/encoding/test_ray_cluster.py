@@ -228,7 +228,7 @@ def test_without_ray(monkeypatch, pictures, tmp_path):
 def test_a_machine_with_another_hasher(hasher_file, tmp_path):
     ref = load_hasher(hasher_file).ref
     ray_cluster._Worker(ref, False, 1).load()
-    with pytest.raises(ClusterError, match="is another hasher than"):
+    with pytest.raises(ClusterError, match="is not the same hasher as"):
         ray_cluster._Worker(replace(ref, digest="0" * 64), False, 1).load()
     with pytest.raises(ClusterError, match=f"on {socket.gethostname()}: .*no such hasher"):
         ray_cluster._Worker(replace(ref, name=str(tmp_path / "h.safetensors")), False, 1).load()

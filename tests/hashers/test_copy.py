@@ -85,7 +85,7 @@ def test_a_file_is_extended_at_its_own_length(tmp_path):
 
 
 def test_a_loaded_hasher_has_its_length():
-    with pytest.raises(ModelError, match="a hasher that is loaded has its length"):
+    with pytest.raises(ModelError, match="the length of a loaded hasher is fixed"):
         transhash.encode([photo(0)], load_hasher("phash"), bits=64)
 
 

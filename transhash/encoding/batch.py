@@ -21,7 +21,7 @@ class EncodedBatch:
         codes: (n, bits/8) uint8; row i is the code of `items[i]`.
         items: the n images that were read, without their data.
         skipped: the items that could not be read, with the reason.
-        embeddings: (n, d) float16 of unit length, or None if they were not asked for.
+        embeddings: (n, d) float16 of unit length, or None if they were not requested.
     """
 
     codes: NDArray[np.uint8]
@@ -31,7 +31,7 @@ class EncodedBatch:
 
 
 class BatchEncoder:
-    """Encodes lists of items: what each encoding process and each Ray worker holds."""
+    """Encodes lists of items; each encoding process and each Ray worker has one."""
 
     def __init__(self, hasher: Hasher, threads: int) -> None:
         """Encode with `hasher`; `threads` threads read and prepare the images."""
@@ -47,24 +47,24 @@ class BatchEncoder:
 def encode_prepared(batch: Sequence[Loaded], hasher: Hasher, embeddings: bool) -> EncodedBatch:
     """Hash the prepared images of a batch.
 
-    Raises ModelError if embeddings are wanted of a hasher that has none.
+    Raises ModelError if embeddings are requested from a hasher that has none.
     """
     skipped = [item for item in batch if isinstance(item, Skipped)]
-    found = [item for item in batch if not isinstance(item, Skipped)]
+    loaded = [item for item in batch if not isinstance(item, Skipped)]
     width = hasher.ref.bits // 8
-    if not found:
+    if not loaded:
         return EncodedBatch(np.empty((0, width), dtype=np.uint8), [], skipped)
-    stack = np.stack([pixels for _, pixels in found])
+    stack = np.stack([pixels for _, pixels in loaded])
     vectors = None
     if not embeddings:
         codes = hasher.encode(stack)
     else:
         codes, vectors = embedding_hasher(hasher).encode_both(stack)
-    if codes.shape != (len(found), width) or codes.dtype != np.uint8:
+    if codes.shape != (len(loaded), width) or codes.dtype != np.uint8:
         raise ModelError(
-            f"{hasher.ref.name} returned codes {codes.shape} {codes.dtype}; expected ({len(found)}, {width}) uint8"
+            f"{hasher.ref.name} returned codes {codes.shape} {codes.dtype}; expected ({len(loaded)}, {width}) uint8"
         )
-    return EncodedBatch(codes, [item for item, _ in found], skipped, vectors)
+    return EncodedBatch(codes, [item for item, _ in loaded], skipped, vectors)
 
 
 def embedding_hasher(hasher: Hasher) -> EmbeddingHasher:

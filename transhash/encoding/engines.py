@@ -19,7 +19,7 @@ from .batch import EncodedBatch, encode_prepared
 BATCH_SIZE = 32
 MAX_BATCH = 4096  # images, or processes
 ENGINES = ("local", "ray")
-_AHEAD = 3  # batches under way per process
+_AHEAD = 3  # batches in progress per process
 
 
 def encode_batches(
@@ -35,13 +35,13 @@ def encode_batches(
     """Encode items in order, `batch_size` at a time.
 
     Args:
-        items: the images; a bounded number of them is taken ahead of the results.
+        items: the images; a bounded number of them is read ahead of the results.
         root: the folder that their paths start from.
-        hasher: encodes them; for several processes it must be one that `load_hasher` finds by its name.
+        hasher: encodes them; for several processes, `load_hasher` must be able to load it by its name.
         batch_size: images that the hasher sees at once.
         embeddings: whether to return the hasher's embeddings beside the codes.
-        processes: how many processes encode, each on a GPU if there are any; None for one per GPU or, on a Ray
-            cluster without GPUs, one for every four cores.
+        processes: number of encoding processes, each on a GPU if available; None for one per GPU or, on a Ray cluster
+            without GPUs, one per four cores.
         engine: ``local`` for this machine, ``ray`` for a Ray cluster (`ray_cluster`).
 
     Raises ModelError if a process dies, ClusterError if the cluster cannot be used.
@@ -101,7 +101,7 @@ def _in_processes(
 
 
 class _Pool(ProcessPoolExecutor):
-    """A pool whose processes get no signal before they have decided to ignore it (`worker.start`)."""
+    """A pool that blocks signals while it starts a process, until the process ignores them (`worker.start`)."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Submit a task; this may start a process."""
@@ -109,7 +109,7 @@ class _Pool(ProcessPoolExecutor):
             return super().submit(fn, *args, **kwargs)
 
     def kill(self) -> None:
-        """End the processes at once: nobody waits for what they are doing."""
+        """Kill the processes at once, because nobody waits for their results."""
         for process in list((self._processes or {}).values()):
             process.kill()
         self.shutdown(wait=False, cancel_futures=True)

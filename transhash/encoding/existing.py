@@ -1,4 +1,4 @@
-"""The rows of a codes file that a run extends."""
+"""The rows of the codes file that a run extends."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,18 +13,18 @@ from ..system.progress import Progress, silent
 
 
 class ExistingRows:
-    """Tells new images from known ones by their paths, in 40 bytes per row.
+    """Distinguishes new images from known ones by their paths, in 40 bytes per row.
 
     Attributes:
-        changed: (n,) bool, rows whose file has another size or time than it had.
-        seen: (n,) bool, rows whose file is there.
-        passed: how many items of the source had a row and were not encoded again.
+        changed: (n,) bool, rows whose file's size or time has changed.
+        seen: (n,) bool, rows whose file exists.
+        passed: number of items of the source that had a row and were not encoded again.
     """
 
     def __init__(self, path: Path, model: ModelRef, between: Progress = silent) -> None:
-        """Read the rows of a codes file; `between` is called with the rows read so far, and what it raises ends that.
+        """Read the rows of a codes file, calling `between` with the number of rows read so far, and the total.
 
-        Raises CodesError if `model` prepares images or computes differently.
+        Raises CodesError if `model` preprocesses images or computes differently, and what `between` raises.
         """
         known: list[bytes] = []
         stats: list[NDArray[np.int64]] = []
@@ -39,12 +39,12 @@ class ExistingRows:
                 sizes, mtimes = block.records.sizes, block.records.mtimes
                 stats.append(np.stack([unknown if v is None else v for v in (sizes, mtimes)], axis=1))
                 between(start + len(block), len(file))
-        found = keys.array(known)
-        self._order = np.argsort(found, kind="stable")
-        self._keys = found[self._order]
+        unsorted = keys.array(known)
+        self._order = np.argsort(unsorted, kind="stable")
+        self._keys = unsorted[self._order]
         self._stats = np.concatenate(stats) if stats else np.empty((0, 2), np.int64)
-        self.changed = np.zeros(len(found), bool)
-        self.seen = np.zeros(len(found), bool)
+        self.changed = np.zeros(len(unsorted), bool)
+        self.seen = np.zeros(len(unsorted), bool)
         self.passed = 0
 
     def new(self, items: Iterable[Item | Skipped], *, sync: bool) -> Iterator[Item | Skipped]:

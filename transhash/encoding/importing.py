@@ -1,11 +1,11 @@
-"""Make a codes file of CSV, a NumPy array or Parquet."""
+"""Make a codes file from CSV, a NumPy array or Parquet."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..codes import ModelRef, check_replaceable, exchange
-from ..codes.exchange import Row
+from ..codes.exchange import PathAndLabels
 from ..codes.truncation import nested_lengths
 from ..errors import CodesError
 from ..hashers import model_ref, names
@@ -26,46 +26,46 @@ def import_codes(
     names: str | Path | None = None,
     on_rows: Progress = silent,
 ) -> int:
-    """Make a codes file of an export, or of codes of another method; return the number of rows.
+    """Make a codes file from an export, or from codes of another method; return the number of rows.
 
     Args:
         source: a file that ends in .csv, .npy or .parquet, such as `export_codes` writes.
         output: codes file to write; replaces one that exists.
-        model: what made the codes: "copy", "phash", the path of a hasher, or any other name; None for that in a
-            Parquet file.
+        model: the model of the codes: "copy", "phash", the path of a hasher, or any other name; None for the one
+            named in a Parquet file.
         root: folder that the paths are relative to.
-        bits: width of the codes in a .npy, where its type leaves it open.
-        names: list of the paths and labels of a .npy, as for `encode`.
+        bits: length of the codes in a .npy file, if its type is ambiguous.
+        names: list of the paths and labels for a .npy file, as for `encode`.
         on_rows: called with the number of rows written so far, and the total, 0 if unknown.
 
-    Raises CodesError if the source is damaged or does not say what made its codes, ModelError if a hasher cannot be
-    loaded, OutputError if `output` is another kind of file, and OSError if it cannot be written.
+    Raises CodesError if the source is damaged or does not name its model, ModelError if a hasher cannot be loaded,
+    OutputError if `output` is another kind of file, and OSError if it cannot be written.
     """
     source, output = Path(source), Path(output)
     if source.suffix.lower() != ".npy" and (bits or names):
-        raise CodesError(f"{display(source)}: bits and a list of names belong to a .npy")
+        raise CodesError(f"{display(source)}: bits and a list of names are only for .npy files")
     check_replaceable(output)
     table = exchange.open_table(source, bits, _Listed(names, root) if names else None)
     ref = _model(model, table.bits) if isinstance(model, str) else model or table.model
     if ref is None:
-        raise CodesError(f"{display(source)} does not say what made its codes; say it: --model NAME")
+        raise CodesError(f"{display(source)} does not name the model of its codes; pass --model NAME")
     folder = os.fsencode(os.path.abspath(root)) if root else table.root or b""
     return exchange.import_table(table, output, ref, folder, on_rows)
 
 
 class _Listed:
-    """Path and labels of every image in a list; can be iterated more than once."""
+    """Path and labels of every image in a list; can be iterated several times."""
 
     def __init__(self, names: str | Path, root: str | Path | None) -> None:
         self._source = ListSource(root or ".", names)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[PathAndLabels]:
         for item in self._source.entries():
             yield item.path, item.labels
 
 
 def _model(name: str, bits: int) -> ModelRef:
-    """Return the hasher with a name, for codes of `bits`; any other name stands for itself."""
+    """Return the reference of the hasher with a name, for codes of `bits`, or a reference with any other name."""
     if name in names() or name.endswith(".safetensors") or os.path.isfile(name):
         whole = model_ref(name)
         return model_ref(name, bits) if bits in nested_lengths(whole) else whole

@@ -1,4 +1,4 @@
-"""Plan an encoding run: check source, hasher and output before any image is read."""
+"""Plan an encoding run: check source, hasher and output before reading any image."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from ..hashers.base import Hasher
 from ..sources import Share, open_source
 from ..sources.base import ImageSource, origins
 from .batch import embedding_hasher
-from .target import Target, standing
+from .target import Target, existing_target
 from .unfinished import RunSettings
 
 _SHARE = re.compile(r"(\d{1,9})/(\d{1,9})")
@@ -22,18 +22,18 @@ _MAX_SHARES = 999_999  # that a codes file can name
 
 @dataclass(frozen=True)
 class Job:
-    """A checked order to encode images into a file.
+    """A checked plan to encode images into a file.
 
     Attributes:
         source: the images.
         output: the codes file; not a link.
         hasher: encodes them.
-        total: number of images, None if it is not known.
-        embeddings: whether embeddings are kept.
-        append: whether a codes file at `output` is extended.
-        sync: whether its rows are updated, too.
-        share: which share of the images the source is, as I/N; empty for all of them.
-        origins: what the images of the finished file will have been read from; None if that is unknown.
+        total: number of images; None if unknown.
+        embeddings: whether to store embeddings.
+        append: whether to extend the codes file at `output`.
+        sync: whether to update its rows, too.
+        share: the share of the images that the source yields, as I/N; empty for all of them.
+        origins: the origins of the images in the finished file; None if unknown.
     """
 
     source: ImageSource
@@ -48,7 +48,7 @@ class Job:
 
     @property
     def settings(self) -> RunSettings:
-        """What the parts of the run depend on."""
+        """The settings on which the parts of the run depend."""
         ref = self.hasher.ref
         return RunSettings(ref.digest, ref.preprocessing, self.embeddings, self.append, self.sync, self.share or None)
 
@@ -66,18 +66,18 @@ def plan(
     bf16: bool,
     bits: int | None,
 ) -> Job:
-    """Check what `encode_to_file` is asked to do, in the order of what the checks cost; then load the hasher."""
+    """Check the arguments of `encode_to_file`, cheap checks first; then load the hasher."""
     if hasher is not None and not isinstance(hasher, str | Path):
         loaded_hasher(hasher, None)
     append = append or sync
     if force and append:
         raise CodesError("force replaces the codes file, append and sync extend it: choose one")
     output = Path(output)
-    if output.is_symlink():  # write the file that it leads to
+    if output.is_symlink():  # write its target
         output = Path(os.path.realpath(output))
     source = opened(images, shard)
     share = source.place if isinstance(source, Share) else ""
-    target = standing(output, force=force)
+    target = existing_target(output, force=force)
     extended = target if append else None
     if hasher is None:
         hasher = _model_of(extended) if extended else DEFAULT
@@ -101,15 +101,15 @@ def plan(
 
 
 def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSource:
-    """Open an image source, or the share of it that `shard` names: ``"I/N"`` or (I, N), I from 0 to N - 1.
+    """Open an image source, or the share of it given by `shard`: ``"I/N"`` or (I, N) with I from 0 to N - 1.
 
-    Raises SourceError if the images cannot be opened, or there is no such share.
+    Raises SourceError if the images cannot be opened, or `shard` is invalid.
     """
     source = open_source(images)
     if shard is None:
         return source
-    found = _SHARE.fullmatch(shard if isinstance(shard, str) else "/".join(map(str, shard)))
-    number, shares = map(int, found.groups()) if found else (0, 0)
+    match = _SHARE.fullmatch(shard if isinstance(shard, str) else "/".join(map(str, shard)))
+    number, shares = map(int, match.groups()) if match else (0, 0)
     if not number < shares <= _MAX_SHARES:
         raise SourceError(
             f"shard {shard!r}: expected I/N, such as 0/4, with I from 0 to N - 1 and N at most {_MAX_SHARES:,}"
@@ -120,7 +120,7 @@ def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSour
 def loaded_hasher(
     hasher: Hasher | str | Path, images: int | None, *, bf16: bool = False, bits: int | None = None
 ) -> Hasher:
-    """Return a hasher; a name or a path is loaded for the number of `images` expected, and codes of `bits`.
+    """Return a hasher; load a name or a path for the expected number of `images` and codes of `bits`.
 
     Raises TypeError for anything that is not a hasher.
     """
@@ -132,13 +132,13 @@ def loaded_hasher(
 
 
 def length(hasher: Hasher | str | Path, bits: int | None, extended: Target | None = None) -> int | None:
-    """Return the length of the codes: as chosen, as in the file that is extended, or the hasher's default.
+    """Return the length of the codes: `bits`, the length in the file to extend, or the hasher's default.
 
-    Raises ModelError for a length and a hasher that is loaded already.
+    Raises ModelError if `bits` are given for a hasher that is already loaded.
     """
     if not isinstance(hasher, str | Path):
         if bits is not None:
-            raise ModelError("bits apply to a hasher's name or file; a hasher that is loaded has its length")
+            raise ModelError("bits apply to a hasher's name or file; the length of a loaded hasher is fixed")
         return None
     if bits is None and extended:
         whole = model_ref(hasher)
@@ -148,10 +148,8 @@ def length(hasher: Hasher | str | Path, bits: int | None, extended: Target | Non
 
 
 def _model_of(target: Target) -> str:
-    """Return the hasher that made a codes file. Raises ModelError if its file is not there any more."""
+    """Return the hasher that made a codes file. Raises ModelError if its file no longer exists."""
     name = target.model.name
     if os.sep in name and not os.path.isfile(name):
-        raise ModelError(
-            f"{target.path}: was made with {name}, which is not there any more; name the file with --model"
-        )
+        raise ModelError(f"{target.path}: was made with {name}, which no longer exists; name the file with --model")
     return name

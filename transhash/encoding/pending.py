@@ -8,12 +8,12 @@ from ..codes import UNKNOWN, Codes, Records, StringTable, label_ids
 from ..hashers.base import Hasher
 from .batch import EncodedBatch
 
-_ITEMS = 1 << 13  # to commit at the latest after this many items
-_SECONDS = 2.0  # or this long
+_ITEMS = 1 << 13  # commit at the latest after this many items
+_SECONDS = 2.0  # or after this time
 
 
 class PendingBatches:
-    """Collects batches until it is time to commit them."""
+    """Collects batches until they are due to be committed."""
 
     def __init__(self, root: bytes, hasher: Hasher) -> None:
         """Collect codes of `hasher` for paths that start at `root`."""
@@ -30,17 +30,17 @@ class PendingBatches:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to commit them."""
+        """Whether the batches should be committed now."""
         return self._items >= _ITEMS or time.monotonic() - self._since > _SECONDS
 
     def take(self) -> Codes:
-        """Return the batches as one, and start over with none."""
+        """Return the batches as one `Codes`, and remove them."""
         codes = self.codes()
         self._batches, self._items, self._since = [], 0, time.monotonic()
         return codes
 
     def codes(self) -> Codes:
-        """Return the batches as one."""
+        """Return the batches as one `Codes`."""
         batches = self._batches
         items = [item for batch in batches for item in batch.items]
         width = max((len(item.labels) for item in items), default=0)

@@ -1,4 +1,4 @@
-"""What a run would encode, without reading any image."""
+"""Preview an encoding run: count the images without reading them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from .job import opened
 
 @dataclass
 class Preview:
-    """What an image source holds.
+    """The contents of an image source.
 
     Attributes:
         images: number of images.
-        first: the first of them.
-        labels: how many images have each label.
-        skipped: files that cannot be read, as far as that shows without reading them.
+        first: the first images.
+        labels: number of images with each label.
+        skipped: files that cannot be read, as far as this is known without reading them.
     """
 
     images: int = 0
@@ -26,17 +26,17 @@ class Preview:
 
 
 def preview(images: Any, shard: str | tuple[int, int] | None = None, first: int = 5) -> Preview:
-    """Walk through an image source and count what it yields, keeping the `first` images.
+    """Iterate over an image source and count its images, keeping the `first` ones.
 
-    Raises SourceError if the images cannot be opened, or there is no such share.
+    Raises SourceError if the images cannot be opened, or `shard` is invalid.
     """
-    found = Preview()
+    result = Preview()
     for item in opened(images, shard):
         if isinstance(item, Skipped):
-            found.skipped.append(item)
+            result.skipped.append(item)
             continue
-        found.images += 1
-        found.labels.update(item.labels)
-        if len(found.first) < first:
-            found.first.append(item)
-    return found
+        result.images += 1
+        result.labels.update(item.labels)
+        if len(result.first) < first:
+            result.first.append(item)
+    return result

@@ -1,7 +1,7 @@
-"""Encode on a Ray cluster: each worker is a Ray actor that holds a hasher, and one thread here waits for it.
+"""Encode on a Ray cluster: each worker is a Ray actor with a hasher, and one local thread waits for it.
 
-Workers for which Ray has no room yet join when it has. A worker that is lost, perhaps with its machine, is replaced,
-and another one takes over its images. Ray's own restarts would make these wait for a machine that never comes back.
+Workers for which Ray has no resources yet join later. If a worker is lost, perhaps with its machine, it is replaced,
+and another worker encodes its images. Ray's own restarts would wait for a machine that may never come back.
 """
 
 import logging
@@ -31,18 +31,18 @@ from .batch import BatchEncoder, EncodedBatch
 
 _CORES = 4  # per worker, without GPUs and without a number of workers
 _GPU_UNITS = 10_000  # Ray counts GPUs in units of 1/10,000
-_TRIES = 3  # workers that get the same images, or are started in place of a lost one
+_TRIES = 3  # attempts to encode the same images, or to start a worker
 _PATIENCE = 600.0  # seconds to wait for a worker while nothing else happens
 _CONNECT = 10.0  # seconds
 
 
 @contextmanager
 def ray_pool(hasher: Hasher, size: int | None = None) -> Iterator["RayPool"]:
-    """Start workers on the cluster that Ray is connected to, that RAY_ADDRESS names, or on this machine.
+    """Start workers on the cluster that Ray is connected to, the one that RAY_ADDRESS names, or this machine.
 
     Args:
-        hasher: one that `load_hasher` finds by its name, on every machine of the cluster.
-        size: number of workers; by default one per GPU or, without GPUs, one for every four cores.
+        hasher: `load_hasher` must be able to load it by its name on every machine of the cluster.
+        size: number of workers; by default one per GPU or, without GPUs, one per four cores.
 
     Raises ClusterError if Ray is not installed, or the cluster cannot be reached.
     """
@@ -65,7 +65,7 @@ def ray_pool(hasher: Hasher, size: int | None = None) -> Iterator["RayPool"]:
 
 
 class RayPool:
-    """Workers on a Ray cluster that hold the same hasher.
+    """Workers on a Ray cluster with the same hasher.
 
     Attributes:
         size: number of workers, once all have started.
@@ -101,9 +101,9 @@ class RayPool:
         self.threads.shutdown(cancel_futures=True)
 
     def encode(self, chunk: Sequence[Item | Skipped], root: bytes, embeddings: bool) -> EncodedBatch:
-        """Have a worker encode items, and another one if it is lost.
+        """Encode items on a worker, and on another one if it is lost.
 
-        Raises ClusterError if several workers are lost over them, or there is none; else what the worker raised.
+        Raises ClusterError if several workers are lost or none can be started, and what the worker raised.
         """
         with _cluster_errors():
             return self._encode(chunk, root, embeddings)
@@ -127,7 +127,7 @@ class RayPool:
             return batch
         first = display(chunk[0].path)
         raise ClusterError(
-            f"{_TRIES} workers died, one after the other, over {first!r} and the {len(chunk) - 1} images behind it, "
+            f"{_TRIES} workers died, one after the other, on {first!r} and the {len(chunk) - 1} images after it, "
             "perhaps out of memory; use a smaller --batch-size or fewer --processes"
         )
 
@@ -135,7 +135,7 @@ class RayPool:
         """Wait for an idle worker."""
         while True:
             try:
-                found = self._idle.get(timeout=_PATIENCE)
+                ready = self._idle.get(timeout=_PATIENCE)
             except Empty:
                 if time.monotonic() - self._last_activity < _PATIENCE:
                     continue
@@ -143,24 +143,24 @@ class RayPool:
                     f"the cluster had no room for a worker of {self._requirements} in {_PATIENCE / 60:.0f} minutes; "
                     "see: ray status"
                 ) from None
-            if found.error is None:
-                return found.worker
-            if _is_lost(found.error) and found.tries > 1:
-                self._stop_worker(found.worker)
-                self._start_worker(found.tries - 1)
+            if ready.error is None:
+                return ready.worker
+            if _is_lost(ready.error) and ready.tries > 1:
+                self._stop_worker(ready.worker)
+                self._start_worker(ready.tries - 1)
             else:
-                self._idle.put(found)  # for the other threads, which must end, too
-                raise _one_line(found.error)
+                self._idle.put(ready)  # for the other threads, which must end, too
+                raise _one_line(ready.error)
 
     def _start_worker(self, tries: int = _TRIES) -> None:
-        """Ask for a worker; it is idle once it has loaded its hasher."""
+        """Request a worker; it becomes idle once it has loaded its hasher."""
         if not self._closed:
             worker = self._make.remote(*self._setup)
             self._workers.add(worker)
-            worker.load.remote().future().add_done_callback(partial(self._arrived, worker, tries))
+            worker.load.remote().future().add_done_callback(partial(self._on_loaded, worker, tries))
 
-    def _arrived(self, worker: Any, tries: int, loaded: Future[None]) -> None:
-        """Make a worker idle, or keep the error of its start. Ray calls this in a thread that must not wait."""
+    def _on_loaded(self, worker: Any, tries: int, loaded: Future[None]) -> None:
+        """Make a worker idle, or store the error of its start. Ray calls this in a thread that must not block."""
         self._last_activity = time.monotonic()
         self._idle.put(_Ready(worker, tries, loaded.exception()))
 
@@ -174,7 +174,7 @@ class RayPool:
 
 @dataclass(frozen=True)
 class _Ready:
-    """An idle worker, or the error of its start and how many more may be started in its place."""
+    """An idle worker, or the error of its start and the number of remaining attempts."""
 
     worker: Any
     tries: int = 0
@@ -191,7 +191,7 @@ class _Worker:
         self._encoder: BatchEncoder | None = None
 
     def load(self) -> None:
-        """Load the hasher. Raises ClusterError if it cannot be loaded, or is not the one of this run."""
+        """Load the hasher. Raises ClusterError if it cannot be loaded, or is not the hasher of this run."""
         where = socket.gethostname()
         try:
             hasher = load_hasher(self._model.name, bf16=self._bf16, bits=self._model.bits)
@@ -199,7 +199,7 @@ class _Worker:
             raise ClusterError(f"on {where}: {error}") from None
         if hasher.ref.digest != self._model.digest:
             name = self._model.name
-            raise ClusterError(f"on {where}: {name} is another hasher than where the run began; copy it there")
+            raise ClusterError(f"on {where}: {name} is not the same hasher as where the run started; copy it there")
         if hasattr(hasher, "device"):
             import torch
 
@@ -221,7 +221,7 @@ def _connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        if ":" in address:  # Ray itself would try for minutes, and log a lot
+        if ":" in address:  # Ray would retry for minutes and log a lot
             with suppress(ValueError), socket.create_connection((place.hostname or "", place.port or 0), _CONNECT):
                 pass
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -237,7 +237,7 @@ def _connect() -> None:
 
 
 def plan_workers(machines: Sequence[dict[str, float]], size: int | None, *, network: bool) -> tuple[int, int, float]:
-    """Return the number of workers, and the cores and GPUs of each, so that all find room if possible.
+    """Return the number of workers, and the cores and GPUs of each, so that all can run at once if possible.
 
     Args:
         machines: the resources of each machine under Ray's names, "CPU" and "GPU".
@@ -259,7 +259,7 @@ def plan_workers(machines: Sequence[dict[str, float]], size: int | None, *, netw
 
 @contextmanager
 def _cluster_errors() -> Iterator[None]:
-    """Convert whatever Ray raises, bare Exceptions included, to ClusterError."""
+    """Convert all errors of Ray, including bare Exceptions, to ClusterError."""
     try:
         yield
     except TransHashError:

@@ -96,9 +96,9 @@ def encode_to_file(
 ) -> EncodingSummary:
     """Encode images into a codes file.
 
-    The file appears when it is complete; until then a codes file at `output` stays as it was. What is done is kept
-    in parts beside it: after an interruption the same call resumes behind them, and writes the file that an
-    uninterrupted run would have written.
+    The file appears when it is complete; until then, a codes file at `output` does not change. Finished parts are
+    stored beside it: after an interruption, the same call resumes from them, and writes the same file as an
+    uninterrupted run.
 
     Args:
         images: anything that `transhash.sources.open_source` takes.
@@ -161,10 +161,10 @@ def encode_to_file(
 
 
 class _Run:
-    """A run into a file: what is done, what is yet to be committed, and what is known of the file it extends."""
+    """The state of a run into a file: its progress, the pending batches, and the rows of the file that it extends."""
 
     def __init__(self, job: Job, unfinished: UnfinishedRun, stopped: Callable[[], bool]) -> None:
-        """Resume behind the parts of `unfinished`. Raises CodesError if the images are not theirs."""
+        """Resume after the parts of `unfinished`. Raises CodesError if they were made from other images."""
         self._began = time.perf_counter()
         self._job = job
         self._unfinished = unfinished
@@ -180,7 +180,7 @@ class _Run:
 
     @property
     def done(self) -> int:
-        """How many images of the source are done: encoded, skipped, or in the extended file."""
+        """Number of images of the source that are encoded, skipped, or in the extended file."""
         return self._resumed + self._encoded + (self._existing.passed if self._existing else 0)
 
     def batches(self, batch_size: int, processes: int | None, engine: str) -> Generator[EncodedBatch]:
@@ -200,7 +200,7 @@ class _Run:
             yield from self._committed(batches)
 
     def _committed(self, batches: Iterator[EncodedBatch]) -> Iterator[EncodedBatch]:
-        """Yield batches, and commit them now and then, when the run is interrupted, and when it fails."""
+        """Yield batches; commit them regularly, when the run is interrupted, and when it fails."""
         try:
             for batch in batches:
                 self._pending.add(batch)
@@ -213,7 +213,7 @@ class _Run:
                     self._unfinished.commit(self._pending.take())
         except (TransHashError, KeyboardInterrupt):
             self._unfinished.commit(self._pending.take())
-            if self._stopped():  # a signal to the whole group may have ended helpers, too
+            if self._stopped():  # a signal to the process group may have ended child processes, too
                 raise KeyboardInterrupt from None
             raise
         self._unfinished.commit(self._pending.take())
@@ -250,11 +250,11 @@ def _count(rows: NDArray[np.bool_] | None) -> int:
 
 
 def _without(output: Path, source: ImageSource) -> Iterator[Item | Skipped]:
-    """Yield the items of a source except `output`: a codes file may have the name of an image."""
-    own = os.fsencode(os.path.realpath(output))
-    name = os.path.basename(own)
+    """Yield the items of a source except `output`, because a codes file may have the name of an image."""
+    target = os.fsencode(os.path.realpath(output))
+    name = os.path.basename(target)
     for item in source:
-        if not item.path.endswith(name) or os.path.realpath(os.path.join(source.root, item.path)) != own:
+        if not item.path.endswith(name) or os.path.realpath(os.path.join(source.root, item.path)) != target:
             yield item
 
 

@@ -1,4 +1,4 @@
-"""What an encoding run did."""
+"""The summary of an encoding run."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 from .batch import EncodedBatch
 
-_STUCK = 0.01  # a bit that differs in less than this share of the codes says nothing about the images,
-_ENOUGH = 100  # if there are at least this many codes
+_STUCK = 0.01  # a bit is stuck if it differs in less than this share of the codes
+_ENOUGH = 100  # fewest codes for which stuck bits are counted
 _NAMED = 5  # counts that a message names
 
 
 @dataclass(repr=False)
 class EncodingSummary:
-    """What a run of `encode_to_file` did.
+    """The result of `encode_to_file`.
 
     Attributes:
         output: the codes file.
         rows: its rows.
         bits: width of its codes.
         size: its size in bytes.
-        encoded: images that this run encoded.
-        resumed: images that the interrupted run before it had encoded.
-        skipped: images that this run could not read, counted by reason.
-        ignored: files that were passed over because of their names, counted by suffix.
-        changed, vanished: rows of the extended file whose image has changed, or is not there any more.
+        encoded: number of images that this run encoded.
+        resumed: number of images that an interrupted run had encoded before.
+        skipped: number of images that this run could not read, by reason.
+        ignored: number of files that are not images by their names, by suffix.
+        changed, vanished: rows of the extended file whose image has changed, or no longer exists.
         sync: whether changed and vanished rows were updated.
         seconds: how long the run took.
-        ones: for each bit, in how many of this run's codes it is set, (bits,) int64.
+        ones: number of this run's codes in which each bit is set, (bits,) int64.
     """
 
     output: Path
@@ -68,7 +68,7 @@ class EncodingSummary:
 
     @property
     def stuck_bits(self) -> int:
-        """How many bits are the same in 99 of 100 codes; 0 for fewer than 100 codes."""
+        """Number of bits that are equal in more than 99 of 100 codes; 0 for fewer than 100 codes."""
         if self.encoded < _ENOUGH:
             return 0
         share = self.ones / self.encoded
@@ -76,12 +76,12 @@ class EncodingSummary:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should know about the codes, one sentence each."""
+        """Warnings about the codes, one sentence each."""
         if self.stuck_bits <= self.bits // 10:
             return []
         return [
-            f"{self.stuck_bits} of {self.bits} bits hardly vary over these images, so codes say little about them; "
-            "the hasher may have collapsed"
+            f"{self.stuck_bits} of {self.bits} bits hardly vary over these images, so the codes carry little "
+            "information; the hasher may have collapsed"
         ]
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The codes file that stands at the output: what it holds, and whether a run may replace or extend it."""
+"""The codes file that already exists at the output, and whether a run may replace or extend it."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from ..system.files import display, printable
 
 @dataclass(frozen=True)
 class Target:
-    """What a codes file says about itself, without its rows.
+    """The header of an existing codes file.
 
     Attributes:
         path: the file.
         model: the hasher that made it.
         root: the folder that its paths start from; empty if there is none.
-        share: which share of the images it holds, as I/N; empty for all of them.
-        rows: their number.
-        embeddings: length of its embeddings; 0 if it holds none.
-        origins: what its images were read from, as in `codes.header.Header`; None if it does not say.
+        share: the share of the images in it, as I/N; empty for all of them.
+        rows: number of rows.
+        embeddings: length of its embeddings; 0 if it has none.
+        origins: what its images were read from, as in `codes.header.Header`; None if unknown.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Target:
     def check_replaced(
         self, model: ModelRef, root: bytes, share: str, embeddings: bool, origins: tuple[bytes, ...] | None
     ) -> None:
-        """Raise OutputError if a run would replace the file by codes of something else."""
+        """Raise OutputError if a run would replace the file with codes of other images or another hasher."""
         unread = self._unread(origins)
         if self.share and share and self.share != share:
             difference = f"is share {share}"
@@ -70,21 +70,21 @@ class Target:
         )
 
     def check_synced(self, origins: tuple[bytes, ...] | None) -> None:
-        """Raise CodesError if a run would drop rows because it does not read what they come from."""
+        """Raise CodesError if a run would drop rows because it does not read their origins."""
         if unread := self._unread(origins):
             raise CodesError(
-                f"{display(self.path)}: has rows of {unread}, which this run does not read and so would drop; name "
-                "that, too, or use --append, or encode into another file"
+                f"{display(self.path)}: has rows of {unread}, which this run does not read and would drop; pass "
+                "it, too, or use --append, or encode into another file"
             )
 
     def with_origins(self, origins: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
-        """Return what the images were read from once those of another source are added; None if it is unknown."""
+        """Return the origins after adding those of another source; None if unknown."""
         if self.origins is None or origins is None:
             return None
         return tuple(dict.fromkeys((*self.origins, *origins)))
 
     def _unread(self, origins: tuple[bytes, ...] | None) -> str:
-        """Name what the file was made of, is still there, and is not among `origins`; empty if nothing is known."""
+        """Describe the file's origins that still exist and are not in `origins`; empty if none or unknown."""
         if self.origins is None or origins is None:
             return ""
         read = set(origins)
@@ -99,15 +99,15 @@ class Target:
         """Raise CodesError if a run cannot add its rows to the file."""
         where = display(self.path)
         if self.share != share:
-            held, asked = (f"share {said}" if said else "no share" for said in (self.share, share))
-            raise CodesError(f"{where}: holds {held}, and this run is {asked}; extend it with the same --shard")
+            old, new = (f"share {share}" if share else "all images" for share in (self.share, share))
+            raise CodesError(f"{where}: holds {old}, but this run encodes {new}; extend it with the same --shard")
         if (self.model.digest, self.model.bits) != (model.digest, model.bits):
             raise CodesError(
                 f"{where}: was made with {_named(self.model)}, not with {_named(model)}; encode into another file"
             )
         if self.root != root:
             raise CodesError(
-                f"{where}: was made of {_folder(self.root)}, not of {_folder(root)}; append to it from there, or "
+                f"{where}: was made from {_folder(self.root)}, not from {_folder(root)}; append to it from there, or "
                 "choose another output"
             )
         if embeddings and not self.embeddings:
@@ -118,39 +118,39 @@ class Target:
             raise CodesError(f"{where}: holds embeddings; append with them, or encode into another file")
 
 
-def standing(output: Path, *, force: bool) -> Target | None:
-    """Read what stands at `output`; None if nothing does, or if it is a codes file that cannot be read and may go.
+def existing_target(output: Path, *, force: bool) -> Target | None:
+    """Read the header of a codes file at `output`; None if it does not exist, or is damaged and `force` is true.
 
-    Raises OutputError if it is not a codes file, or a damaged one and `force` is false.
+    Raises OutputError if it is not a codes file, or is damaged and `force` is false.
     """
     check_replaceable(output)
     if not output.exists():
         return None
     try:
-        said = guarded(lambda report: _peek(output), output)
+        fields = guarded(lambda report: _peek(output), output)
     except CodesError as error:
         if force:
             return None
         raise OutputError(f"{error}; --force replaces it") from None
-    names = said["origins"]
+    names = fields["origins"]
     origins = None if names is None else tuple(map(bytes.fromhex, names))
-    share, rows, embeddings = said["rest"]
-    root = bytes.fromhex(said["root"])
-    return Target(output, ModelRef(*said["model"]), root, share, rows, embeddings, origins)
+    share, rows, embeddings = fields["rest"]
+    root = bytes.fromhex(fields["root"])
+    return Target(output, ModelRef(*fields["model"]), root, share, rows, embeddings, origins)
 
 
 def _peek(path: Path) -> dict[str, Any]:
     """Return the header of a codes file as JSON can hold it."""
     with hdf5.opened(path) as file:
-        said = header.read(file)
+        head = header.read(file)
         rows = hdf5.dataset(file, "codes", np.uint8, ndim=(2,)).shape[0]
         width = hdf5.dataset(file, "embeddings", np.float16, ndim=(2,)).shape[1] if "embeddings" in file else 0
-        model = said.model
+        model = head.model
         return {
             "model": (model.name, model.digest, model.bits, model.preprocessing),
-            "root": said.root.hex(),
-            "origins": None if said.origins is None else [name.hex() for name in said.origins],
-            "rest": (said.share, int(rows), int(width)),
+            "root": head.root.hex(),
+            "origins": None if head.origins is None else [name.hex() for name in head.origins],
+            "rest": (head.share, int(rows), int(width)),
         }
 
 

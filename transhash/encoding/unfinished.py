@@ -1,8 +1,8 @@
 """An unfinished codes file: parts that are committed one by one, and joined at the end.
 
-Each part is a codes file that appears whole, so a run that is killed loses only what came after its last part. The
-next run checks that the images are the same, and resumes behind them. `_FAN_IN` parts of one level are merged into
-one of the next level, so that even a run of weeks has few files.
+Each part is a codes file that is written atomically, so a killed run loses only the images after its last part. The
+next run checks that the images are the same, and resumes after the parts. `_FAN_IN` parts of one level are merged
+into one of the next level, so that even a run of weeks has few files.
 """
 
 import os
@@ -32,15 +32,15 @@ _PART_NAME = re.compile(r"(\d{15,})-(\d{15,})-(\d+)\.h5")
 
 
 class RunSettings(msgspec.Struct, frozen=True):
-    """What the parts of a run depend on: two runs with the same settings write the same parts.
+    """The settings on which the parts of a run depend: runs with the same settings write the same parts.
 
     Attributes:
         model: digest of the hasher.
-        preparation: what the hasher does to images first.
-        embeddings: whether embeddings are kept.
+        preparation: the hasher's preprocessing.
+        embeddings: whether embeddings are stored.
         append: whether the run extends a codes file.
-        sync: whether it updates and drops rows of that, too.
-        share: which share of the images it encodes, as I/N; None for all of them.
+        sync: whether it also updates and drops rows of that file.
+        share: the share of the images that it encodes, as I/N; None for all of them.
     """
 
     model: str
@@ -55,10 +55,10 @@ class UnfinishedRun:
     """The parts of one codes file, in the folder ``<name>.parts`` beside it; opened by `UnfinishedRun.open`.
 
     Attributes:
-        base: the codes file that the run extends, as it was when the run began; None if it extends none.
-        rows: rows that the parts hold; those of an earlier run once `resume` has checked them.
-        skips: items without a row that they hold.
-        first_skip: path and reason of the first item without a row, if there is one.
+        base: the codes file that the run extends, as it was when the run started; None if it extends none.
+        rows: number of rows in the parts, including those of an earlier run after `resume` has checked them.
+        skips: number of skipped items in the parts.
+        first_skip: path and reason of the first skipped item, if there is one.
     """
 
     def __init__(self, folder: Path, output: Path) -> None:
@@ -80,7 +80,7 @@ class UnfinishedRun:
         Args:
             output: the codes file that the parts will become.
             settings: of this run; parts of a run with other settings are refused.
-            append: whether to extend the codes file that stands there, if one does, rather than replace it.
+            append: whether to extend an existing codes file at `output` rather than replace it.
             restart: whether to delete the parts of an earlier run.
 
         Raises CodesError if the parts belong to another run, and OutputError if another process is writing them.
@@ -101,9 +101,9 @@ class UnfinishedRun:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def resume(self, items: Iterator[Item | Skipped]) -> Iterator[Item | Skipped]:
-        """Pass over the items that the parts hold, and return the iterator over the rest.
+        """Skip the items that are in the parts, and return the iterator over the rest.
 
-        Raises CodesError if the items are not those that the parts were made of.
+        Raises CodesError if the items differ from those in the parts.
         """
         for held in self._parts:
             part = codes.read_codes(held.path)
@@ -125,7 +125,7 @@ class UnfinishedRun:
         return items
 
     def commit(self, part: Codes) -> None:
-        """Add a part. Raises OSError if it cannot be written; the others stay."""
+        """Add a part. Raises OSError if it cannot be written; the other parts are kept."""
         items = len(part) + len(part.skipped)
         if not items:
             return
@@ -135,11 +135,11 @@ class UnfinishedRun:
         self._parts.append(new)
         self._count(part)
         while len(self._parts) >= _FAN_IN and self._parts[-_FAN_IN].level == self._parts[-1].level:
-            few = self._parts[-_FAN_IN:]
-            merged = _Part.of(self._folder, few[0].start, few[-1].stop, few[-1].level + 1)
-            codes.merge([(old.path, None) for old in few], merged.path, trusted=True)
+            group = self._parts[-_FAN_IN:]
+            merged = _Part.of(self._folder, group[0].start, group[-1].stop, group[-1].level + 1)
+            codes.merge([(old.path, None) for old in group], merged.path, trusted=True)
             self._parts[-_FAN_IN:] = [merged]
-            for old in few:
+            for old in group:
                 old.path.unlink()
 
     def discard(self) -> None:
@@ -158,11 +158,11 @@ class UnfinishedRun:
 
         Args:
             keep: which rows of the base go first, (n,) bool; None for all of them.
-            share: which share of the images the file holds, as I/N; empty for all of them.
+            share: the share of the images in the file, as I/N; empty for all of them.
             origins: what its images were read from, as in `codes.header.Header`.
-            on_rows: called now and then with the rows written so far, and their number; what it raises ends the join.
+            on_rows: called with the number of rows written so far, and the total; what it raises ends the join.
 
-        Raises CodesError if the parts do not fit together, OSError if the file cannot be written; the parts stay.
+        Raises CodesError if the parts are inconsistent, OSError if the file cannot be written; the parts are kept.
         """
         inputs = [(self.base, keep)] if self.base else []
         inputs += [(held.path, None) for held in self._parts]
@@ -204,24 +204,24 @@ class _Part:
 
     @classmethod
     def at(cls, path: Path) -> Self | None:
-        found = _PART_NAME.fullmatch(path.name)
-        return cls(path, *map(int, found.groups())) if found else None
+        match = _PART_NAME.fullmatch(path.name)
+        return cls(path, *map(int, match.groups())) if match else None
 
 
 def _remaining_parts(folder: Path) -> list[_Part]:
-    """Return the parts in order; delete those that had been merged when a run was killed."""
+    """Return the parts in order; delete those that were already merged when a run was killed."""
     parts = [part for path in folder.glob("*.h5") if (part := _Part.at(path))]
-    found: list[_Part] = []
+    remaining: list[_Part] = []
     for part in sorted(parts, key=lambda part: (part.start, -part.stop)):
-        if found and part.start < found[-1].stop:
+        if remaining and part.start < remaining[-1].stop:
             part.path.unlink()
         else:
-            found.append(part)
-    return found
+            remaining.append(part)
+    return remaining
 
 
 def _start(folder: Path, base: Path | None, settings: RunSettings) -> None:
-    """Delete all parts; what the folder holds counts once `_RUN` is there."""
+    """Delete all parts and write the settings. The folder is valid once `_RUN` exists."""
     for path in (folder / _RUN, folder / _BASE, *folder.glob("*.h5")):
         path.unlink(missing_ok=True)
     if base and base.exists():

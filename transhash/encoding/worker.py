@@ -1,4 +1,4 @@
-"""One encoding process of several. Light to import: what must happen first happens before numpy and torch load."""
+"""The code of an encoding process. It loads neither numpy nor torch before `start` handles signals."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ def start(model: str, bits: int, bf16: bool, network: bool, threads: int, counte
         bf16: whether it computes in bfloat16.
         network: whether it runs on torch.
         threads: threads that decode, and that torch computes with.
-        counter: a shared integer, by which the processes take turns at the GPUs.
+        counter: a shared integer that distributes the processes over the GPUs.
     """
     leave_signals_to_parent()
     end_with_parent()
@@ -30,14 +30,14 @@ def start(model: str, bits: int, bf16: bool, network: bool, threads: int, counte
     from .batch import BatchEncoder
 
     with counter.get_lock():
-        place = counter.value
+        number = counter.value
         counter.value += 1
     if network:
         import torch
 
         torch.set_num_threads(threads)
         if torch.cuda.is_available():
-            torch.cuda.set_device(place % torch.cuda.device_count())
+            torch.cuda.set_device(number % torch.cuda.device_count())
     _STATE["encoder"] = BatchEncoder(load_hasher(model, bf16=bf16, bits=bits), threads)
 
 

@@ -1,4 +1,4 @@
-"""Codes files to and from CSV, NumPy arrays and Parquet, and to what databases load."""
+"""Convert codes files to and from CSV, NumPy arrays and Parquet, and to formats that databases load."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,19 +12,29 @@ from ..reader import open_codes
 from ..records import ModelRef
 from ..writer import CodesWriter
 from . import csv_table, ndjson_table, npy_table, parquet_table, sqlite_table
-from .npy_table import Row
-from .table import Block, Table
+from .npy_table import PathAndLabels
+from .table import CodesTable, RowBlock
 
-__all__ = ["DATABASES", "EXPORTED", "SUFFIXES", "Block", "Row", "Table", "export_codes", "import_table", "open_table"]
+__all__ = [
+    "DATABASES",
+    "EXPORTED",
+    "SUFFIXES",
+    "CodesTable",
+    "PathAndLabels",
+    "RowBlock",
+    "export_codes",
+    "import_table",
+    "open_table",
+]
 
 _FORMATS = {".csv": csv_table, ".npy": npy_table, ".parquet": parquet_table}
 _EXPORTS = {**_FORMATS, ".db": sqlite_table, ".ndjson": ndjson_table}
 SUFFIXES = tuple(_FORMATS)
-"""The names of files that are exported and imported end in one of these,"""
+"""Suffixes of the formats that can be exported and imported."""
 EXPORTED = tuple(_EXPORTS)
-"""and those of all exports in one of these."""
+"""Suffixes of all formats that can be exported."""
 DATABASES = ("duckdb", *ndjson_table.ENGINES)
-"""Databases that have a form of their own among those of a suffix."""
+"""Databases that need their own variant of a format."""
 
 
 @checked
@@ -33,18 +43,18 @@ def export_codes(
 ) -> int:
     """Write a codes file in another format, by the suffix of `target`; return the number of rows.
 
-    The formats are CSV, a NumPy array (``.npy``), Parquet, SQLite (``.db``) and NDJSON. Only Parquet has embeddings,
-    an array has nothing but the codes; none has what was skipped.
+    The formats are CSV, a NumPy array (``.npy``), Parquet, SQLite (``.db``) and NDJSON. Only Parquet contains
+    embeddings, an array contains only the codes, and none contains the skipped images.
 
     Args:
         source: the codes file.
         target: the file to write; replaced if it is an earlier export.
-        on_rows: called with the number of rows written so far, and that of all.
-        database: what is to load NDJSON: ``elasticsearch``, ``opensearch`` or ``vespa``; or ``duckdb``, for which
-            Parquet gets ids and the codes as numbers, too.
+        on_rows: called with the number of rows written so far, and the total.
+        database: the database that will load NDJSON: ``elasticsearch``, ``opensearch`` or ``vespa``; or ``duckdb``,
+            for which Parquet also gets ids and the codes as integers.
 
-    Raises CodesError if the codes file is damaged, another file stands at `target`, or the format cannot hold what is
-    to be written; OSError if it cannot be written.
+    Raises CodesError if the codes file is damaged or the format cannot represent its contents; OutputError if
+    `target` exists and is not an earlier export; OSError if it cannot be written.
     """
     source, target = Path(source), Path(target)
     form = _form(target, _EXPORTS)
@@ -55,12 +65,13 @@ def export_codes(
         return len(file)
 
 
-def open_table(path: str | Path, bits: int | None = None, rows: Iterable[Row] | None = None) -> Table:
+def open_table(path: str | Path, bits: int | None = None, rows: Iterable[PathAndLabels] | None = None) -> CodesTable:
     """Open CSV, a NumPy array or Parquet, by its suffix, to import it.
 
-    `bits` and `rows` belong to an array: width of its codes, path and labels of every row (see `npy_table.read`).
+    `bits` and `rows` are for arrays: the length of its codes, and path and labels of every row (see
+    `npy_table.read`).
 
-    Raises CodesError if it is not as `export_codes` writes it.
+    Raises CodesError if it does not have the format that `export_codes` writes.
     """
     path = Path(path)
     form = _form(path)
@@ -68,7 +79,7 @@ def open_table(path: str | Path, bits: int | None = None, rows: Iterable[Row] | 
 
 
 def import_table(
-    table: Table,
+    table: CodesTable,
     output: str | Path,
     model: ModelRef,
     root: bytes = b"",
@@ -77,11 +88,11 @@ def import_table(
     """Write the rows of a table as a codes file, and return their number.
 
     Args:
-        table: what `open_table` opened; is used up.
-        output: codes file to write; replaces one that stands there.
-        model: what made the codes.
+        table: from `open_table`; its rows are consumed.
+        output: codes file to write; replaces an existing one.
+        model: the model of the codes.
         root: the folder that paths are relative to.
-        on_rows: called with the number of rows written so far, and that of all, 0 if unknown.
+        on_rows: called with the number of rows written so far, and the total, 0 if unknown.
 
     Raises CodesError if a row is damaged, the model has another width, or something other than a codes file stands at
     `output`; OSError if it cannot be written.

@@ -1,4 +1,4 @@
-"""CSV with a row for each image: codes in hexadecimal, paths byte for byte, lines that end in LF."""
+"""CSV with a row for each image: codes in hexadecimal, paths as raw bytes, lines that end in LF."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -15,22 +15,22 @@ from ...system.progress import Progress
 from ..reader import CodesFile
 from ..records import MAX_LABELS, UNKNOWN, Codes, label_columns
 from ..strings import BLOCK_BYTES, STRINGS
-from .table import Block, Table, check_path
+from .table import CodesTable, RowBlock, check_path
 
 _STATS = ["size", "mtime"]
 _LEAST = (0, -(1 << 63))  # dates before 1970 are negative
 _Row = tuple[int, list[str]]  # number of its last line, cells
-_HINT = "write it as th codes export does"
+_HINT = "use the format of th codes export"
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
     """Write the columns id, path, label, code and, if they are known, size and mtime; ids are positions in the file.
 
-    Rows with several labels have columns label1, label2 and so on, of which the last may be empty. Raises CodesError
-    for a label without a character, OSError if the file cannot be written.
+    Rows with several labels have columns label1, label2 and so on, which may be empty. Raises CodesError for an empty
+    label, OSError if the file cannot be written.
     """
     if "" in file.label_names:
-        raise CodesError(f"{file.path}: a label is an empty text, which CSV cannot tell from none; export .parquet")
+        raise CodesError(f"{file.path}: an empty label, which CSV cannot distinguish from none; export .parquet")
     with (
         files.replacing(target) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as out,
@@ -51,10 +51,10 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
             on_rows(start + len(block), len(file))
 
 
-def read(path: Path) -> Table:
-    """Open a file that `write` wrote, with or without the column id. Blank lines are ignored.
+def read(path: Path) -> CodesTable:
+    """Open a file in the format of `write`, with or without the column id. Blank lines are ignored.
 
-    Raises CodesError if it is something else.
+    Raises CodesError if it has another format.
     """
     rows = _rows(path)
     _, header = next(rows, (0, []))
@@ -66,16 +66,16 @@ def read(path: Path) -> Table:
     if header != expected or labels > MAX_LABELS:
         raise CodesError(f"{path}: line 1: columns {','.join(header)[:200]!r}: expected path, label, code; {_HINT}")
     if first is None:
-        raise CodesError(f"{path}: no row; {_HINT}")
+        raise CodesError(f"{path}: no rows; {_HINT}")
     try:
         bits = check_bits(4 * len(first[1][skip + 1 + labels]))
     except (IndexError, ValueError) as error:
         raise CodesError(f"{path}: line {first[0]}: {error}; {_HINT}") from None
-    return Table(bits, _blocks(path, chain([first], rows), bits, labels, stats, skip), 0, labels, stats=stats)
+    return CodesTable(bits, _blocks(path, chain([first], rows), bits, labels, stats, skip), 0, labels, stats=stats)
 
 
 def is_own(path: Path) -> bool:
-    """Return whether a file begins as one that `write` wrote."""
+    """Return whether a file starts like one that `write` wrote."""
     with path.open("rb") as file:
         line = file.readline(1 << 16)
     return line.startswith((b"id,path,", b"path,")) and b"code" in line.rstrip().split(b",")
@@ -93,8 +93,8 @@ def _rows(path: Path) -> Iterator[_Row]:
             raise CodesError(f"{path}: line {reader.line_num}: {error}; {_HINT}") from None
 
 
-def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: bool, skip: int) -> Iterator[Block]:
-    """Yield the rows, `skip` cells of each left out."""
+def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: bool, skip: int) -> Iterator[RowBlock]:
+    """Yield the rows, without the first `skip` cells of each."""
     width = 2 + labels + (2 if stats else 0)
     for batch in _batches((line, row[skip:]) for line, row in rows):
         paths = []
@@ -107,12 +107,12 @@ def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: boo
                 paths.append(check_path(row[0].encode("utf-8", "surrogateescape")))
                 codes.append(bytes.fromhex(row[1 + labels]))
                 if len(codes[-1]) * 8 != bits or len(row[1 + labels]) * 4 != bits:
-                    raise ValueError(f"a code of other than {bits} bits")
+                    raise ValueError(f"a code that does not have {bits} bits")
                 numbers.append([_number(cell, least) for cell, least in zip(row[2 + labels :], _LEAST, strict=False)])
             except ValueError as error:
                 raise CodesError(f"{path}: line {line}: {error}; {_HINT}") from None
         table = np.array(numbers, dtype=np.int64).reshape(len(batch), -1)
-        yield Block(
+        yield RowBlock(
             np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(batch), -1),
             paths,
             [tuple(filter(None, row[1 : 1 + labels])) for _, row in batch],
@@ -123,7 +123,7 @@ def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: boo
 
 
 def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    """Yield consecutive rows: at most 16,384, and 16 Mi characters or one row."""
+    """Yield batches of consecutive rows: at most 16,384 rows, and 16 Mi characters unless it is a single row."""
     batch: list[_Row] = []
     room = BLOCK_BYTES
     for row in rows:
@@ -149,7 +149,7 @@ def _label_cells(file: CodesFile, block: Codes) -> list[list[str]]:
 
 
 def _number(cell: str, least: int) -> int:
-    """Return a size or a time; -1 of an empty cell. Raises ValueError if it is neither."""
+    """Return a size or a time; -1 for an empty cell. Raises ValueError if it is neither."""
     if not cell or cell == str(UNKNOWN):
         return UNKNOWN
     if len(cell) > 20 or not least <= int(cell) < 1 << 63:

@@ -1,4 +1,4 @@
-"""NDJSON that search engines load: Elasticsearch and OpenSearch by their bulk API, Vespa by its feed client."""
+"""NDJSON for search engines: the bulk API of Elasticsearch and OpenSearch, and the feed client of Vespa."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -68,5 +68,5 @@ def write(file: CodesFile, target: Path, on_rows: Progress, engine: str) -> None
 
 
 def is_own(path: Path) -> bool:
-    """Return whether a file begins as one that `write` wrote."""
+    """Return whether a file starts like one that `write` wrote."""
     return any(files.begins_with(path, f'{mark}0"'.encode()) for mark in (_ACTION, _PUT))

@@ -1,4 +1,4 @@
-"""NumPy's .npy: the codes alone, as an array."""
+"""NumPy's .npy: only the codes, as an array."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -16,10 +16,10 @@ from ...system.files import display
 from ...system.progress import Progress
 from ..reader import CodesFile
 from ..strings import STRINGS
-from .table import Block, Table, check_path
+from .table import CodesTable, RowBlock, check_path
 
-_PROBLEMS = {"mmap length": "cut off", "Python objects": "holds Python objects"}  # by NumPy's words for them
-Row = tuple[bytes, tuple[str, ...]]
+_PROBLEMS = {"mmap length": "cut off", "Python objects": "holds Python objects"}  # by a phrase in NumPy's message
+PathAndLabels = tuple[bytes, tuple[str, ...]]
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
@@ -33,26 +33,26 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
             on_rows(start + len(block), len(file))
 
 
-def read(path: Path, bits: int | None = None, rows: Iterable[Row] | None = None) -> Table:
+def read(path: Path, bits: int | None = None, rows: Iterable[PathAndLabels] | None = None) -> CodesTable:
     """Open an array of codes: packed, (n, bits/8) uint8, or signs, (n, bits) of any real type, 1 where positive.
 
-    Packed codes may also be int8, less 128, as sentence-transformers writes precision ``binary``. An int8 array
-    counts as signs if it holds nothing but -1, 0 and 1.
+    Packed codes may also be int8 minus 128, as sentence-transformers writes precision ``binary``. An int8 array is
+    read as signs if it contains only -1, 0 and 1.
 
     Args:
         path: the array.
-        bits: width of a code; without it uint8 is taken for packed codes, and everything else for signs.
-        rows: path and labels of every row, to be gone through twice; without them paths are the numbers of the rows.
+        bits: length of the codes; without it, uint8 is read as packed codes, and other types as signs.
+        rows: path and labels of every row, iterated twice; without them, paths are row numbers.
 
-    Raises CodesError if it is no such array, or there are more or fewer `rows`.
+    Raises CodesError if it is not such an array, or the number of `rows` differs.
     """
     array = _opened(path)
     if array.ndim != 2 or array.dtype.kind not in "buif":
-        raise CodesError(f"{path}: holds no codes: save packed uint8 (n, bits/8), or signs (n, bits)")
+        raise CodesError(f"{path}: not an array of codes: save packed uint8 (n, bits/8), or signs (n, bits)")
     width = array.shape[1]
     packed = (array.dtype == np.uint8 or _is_shifted(array)) and bits in (None, 8 * width)
     try:
-        found = check_bits(8 * width if packed else width)
+        length = check_bits(8 * width if packed else width)
     except ValueError as error:
         raise CodesError(f"{path}: {error}") from None
     if (
@@ -63,15 +63,15 @@ def read(path: Path, bits: int | None = None, rows: Iterable[Row] | None = None)
         and array[:STRINGS].max(initial=0) <= 1
         and len(array)
     ):
-        raise CodesError(f"{path}: zeros and ones: packed codes or single bits? Say how many --bits a code has")
-    if bits not in (None, found):
-        raise CodesError(f"{path}: {width} columns of {array.dtype} are no codes of {bits} bits")
+        raise CodesError(f"{path}: zeros and ones may be packed codes or single bits; pass the length: --bits")
+    if bits not in (None, length):
+        raise CodesError(f"{path}: {width} columns of {array.dtype} are not codes of {bits} bits")
     most = max((len(labels) for _, labels in rows), default=0) if rows is not None else 0
-    return Table(found, _blocks(path, array, packed, rows), len(array), most)
+    return CodesTable(length, _blocks(path, array, packed, rows), len(array), most)
 
 
 def is_own(path: Path) -> bool:
-    """Return whether a file is an array as `write` writes it."""
+    """Return whether a file is an array in the format of `write`."""
     try:
         array = _opened(path)
     except CodesError:
@@ -80,31 +80,33 @@ def is_own(path: Path) -> bool:
 
 
 def _opened(path: Path) -> NDArray[Any]:
-    """Return an array that stays on disk. Raises CodesError if it is none; arrays of objects are none."""
+    """Map an array. Raises CodesError if the file is not an array, or holds Python objects."""
     with path.open("rb") as file:
         if file.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
-            raise CodesError(f"{display(path)}: not an array that NumPy saved; save one with numpy.save")
+            raise CodesError(f"{display(path)}: not a .npy file; save one with numpy.save")
     try:
         return npy.open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # NumPy parses the header as Python, which can fail in many ways
         problem = next((known for words, known in _PROBLEMS.items() if words in str(error)), "the header is damaged")
-        raise CodesError(f"{display(path)}: not an array that NumPy saved ({problem})") from None
+        raise CodesError(f"{display(path)}: not a valid .npy file ({problem})") from None
 
 
 def _is_shifted(array: NDArray[Any]) -> bool:
-    """Return whether an array holds packed codes less 128, and not signs."""
+    """Return whether an array holds packed codes minus 128, rather than signs."""
     return array.dtype == np.int8 and any(
         (np.abs(array[start : start + STRINGS].astype(np.int16)) > 1).any() for start in range(0, len(array), STRINGS)
     )
 
 
-def _unshifted(part: NDArray[Any]) -> NDArray[np.uint8]:
+def _as_unsigned(part: NDArray[Any]) -> NDArray[np.uint8]:
     return part if part.dtype == np.uint8 else (part.astype(np.int16) + 128).astype(np.uint8)
 
 
-def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] | None) -> Iterator[Block]:
+def _blocks(
+    path: Path, array: NDArray[Any], packed: bool, rows: Iterable[PathAndLabels] | None
+) -> Iterator[RowBlock]:
     named = iter(rows) if rows is not None else ((b"%d" % place, ()) for place in range(len(array)))
     for start in range(0, len(array), STRINGS):
         part = np.asarray(array[start : start + STRINGS])
@@ -116,9 +118,9 @@ def _blocks(path: Path, array: NDArray[Any], packed: bool, rows: Iterable[Row] |
             count = start + len(listed)
             raise CodesError(f"{path}: {len(array)} codes, but the list has {count} paths; list one for each")
         try:
-            codes = _unshifted(part) if packed else pack(part)
+            codes = _as_unsigned(part) if packed else pack(part)
         except ValueError:
             raise CodesError(f"{path}: rows {start} to {start + len(part) - 1}: not a number") from None
-        yield Block(codes, [name for name, _ in listed], [labels for _, labels in listed])
+        yield RowBlock(codes, [name for name, _ in listed], [labels for _, labels in listed])
     if next(named, None) is not None:
         raise CodesError(f"{path}: {len(array)} codes, but the list has more paths; list one for each")

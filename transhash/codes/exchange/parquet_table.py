@@ -1,4 +1,4 @@
-"""Parquet, through pyarrow: all of a codes file but what was skipped."""
+"""Parquet, through pyarrow: everything in a codes file except the skipped images."""
 
 import json
 from collections.abc import Iterator
@@ -19,26 +19,26 @@ from ..guard import guarded
 from ..reader import CodesFile
 from ..records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, label_columns
 from ..strings import MAX_STRING, STRINGS
-from .table import Block, Table
+from .table import CodesTable, RowBlock
 
-_KEY = b"transhash"  # of the metadata that name the model
-_ROOM = 2 << 30  # bytes of address space for reading it, of which pyarrow's allocator reserves half
-_MAX_THRIFT = 1 << 24  # bytes and entries of the file's own description
-_MOST_EXPANDED = 1 << 14  # bytes of codes for each byte of the file
+_KEY = b"transhash"  # key of the metadata that name the model
+_ROOM = 2 << 30  # bytes of address space for reading; pyarrow's allocator reserves half
+_MAX_THRIFT = 1 << 24  # bytes and entries of the file's metadata
+_MOST_EXPANDED = 1 << 14  # maximum bytes of codes per byte of the file
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress, words: bool = False) -> None:
-    """Write path, labels, code, embedding, size and mtime: those that there are.
+    """Write the columns path, labels, code, embedding, size and mtime, as far as the file has them.
 
-    With `words`, there are also id, the position in the file, and word0, word1, …: the code as unsigned numbers of 64
-    bits, filled up with zeros.
+    With `words`, also write id, the position in the file, and word0, word1, …: the code as unsigned 64-bit integers,
+    padded with zeros.
 
     Paths are strings, or binary if one is not UTF-8. Raises CodesError if pyarrow is not installed, OSError if the
     file cannot be written.
     """
     pa, parquet = _pyarrow()
     model, root = file.header.model, file.header.root.decode("utf-8", "surrogateescape")
-    said = {
+    origin = {
         "model": model.name,
         "model_digest": model.digest,
         "bits": model.bits,
@@ -52,7 +52,7 @@ def write(file: CodesFile, target: Path, on_rows: Progress, words: bool = False)
     fields += [("size", pa.int64()), ("mtime", pa.int64())] if file.stats else []
     numbers = -(-model.bits // 64) if words else 0
     fields += [("id", pa.int64()), *((f"word{place}", pa.uint64()) for place in range(numbers))] if words else []
-    schema = pa.schema([pa.field(*field) for field in fields], {_KEY: json.dumps(said).encode()})
+    schema = pa.schema([pa.field(*field) for field in fields], {_KEY: json.dumps(origin).encode()})
     with (
         files.replacing(target) as temporary,
         temporary.open("wb") as out,
@@ -64,10 +64,10 @@ def write(file: CodesFile, target: Path, on_rows: Progress, words: bool = False)
             on_rows(start + len(block), len(file))
 
 
-def read(path: Path) -> Table:
-    """Open a table as `write` writes it; it need not say what made the codes.
+def read(path: Path) -> CodesTable:
+    """Open a table in the format of `write`; it need not name the model of the codes.
 
-    Raises CodesError if it is something else, or pyarrow is not installed.
+    Raises CodesError if it has another format, or pyarrow is not installed.
     """
     pa, _ = _pyarrow()
     guarded(lambda report: _check(path, report), path, room=_ROOM)
@@ -83,11 +83,11 @@ def read(path: Path) -> Table:
             if types.get(name, kind) != kind:
                 raise ValueError(f"{name} of {types[name]}: expected {kind}")
         bits = check_bits(8 * int(types["code"].byte_width))
-        model, root = _said((schema.metadata or {}).get(_KEY), bits)
+        model, root = _origin((schema.metadata or {}).get(_KEY), bits)
         if file.metadata.num_rows * (bits // 8) > _MOST_EXPANDED * max(1, path.stat().st_size):
             raise ValueError(f"{file.metadata.num_rows:,} rows in {path.stat().st_size:,} bytes")
-        labels = _most(file) if "labels" in types else 0
-        return Table(
+        labels = _max_labels(file) if "labels" in types else 0
+        return CodesTable(
             bits,
             _blocks(path, file),
             file.metadata.num_rows,
@@ -100,7 +100,7 @@ def read(path: Path) -> Table:
 
 
 def _opened(path: Path) -> Any:
-    """Open a table; strings that occur again and again stay in their dictionary, however often they do."""
+    """Open a table; repeated strings stay in their dictionary, so that they use memory only once."""
     _, parquet = _pyarrow()
     schema = parquet.read_metadata(path).schema
     leaves = [schema.column(place).path for place in range(len(schema))]
@@ -167,11 +167,11 @@ _BROKEN = (
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises over a table of another kind into a CodesError."""
+    """Convert errors of pyarrow on other or damaged files to CodesError."""
     try:
         yield
     except _BROKEN as error:
-        raise CodesError(f"{path}: not a table as th codes export writes it ({one_line(error)})") from error
+        raise CodesError(f"{path}: not in the format of th codes export ({one_line(error)})") from error
 
 
 def _is_text(block: Codes) -> bool:
@@ -206,7 +206,7 @@ def _columns(pa: Any, block: Codes, text: bool) -> list[Any]:
 
 
 def _words(packed: NDArray[np.uint8]) -> list[NDArray[np.uint64]]:
-    """Return codes (n, bits/8) as columns of numbers (n,), the first bit the highest."""
+    """Return codes (n, bits/8) as columns of integers (n,), most significant bit first."""
     count, width = packed.shape
     filled = np.zeros((count, -(-width // 8) * 8), np.uint8)
     filled[:, :width] = packed
@@ -223,7 +223,7 @@ class _Metadata(msgspec.Struct, frozen=True):
     root: str
 
 
-def _said(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes | None]:
+def _origin(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes | None]:
     """Return the model and the root that a table names. Raises ValueError or MsgspecError if it is broken."""
     if metadata is None:
         return None, None
@@ -234,16 +234,16 @@ def _said(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes | N
     return model, said.root.encode("utf-8", "surrogateescape")
 
 
-def _most(file: Any) -> int:
-    """Return how many labels a row has at most."""
+def _max_labels(file: Any) -> int:
+    """Return the maximum number of labels per row."""
     lengths = (batch.column(0).value_lengths().fill_null(0) for batch in _batches(file, ["labels"]))
     most = max((int(lengths_.to_numpy().max(initial=0)) for lengths_ in lengths), default=0)
     if most > MAX_LABELS:
-        raise ValueError(f"{most:,} labels of an image: a codes file holds {MAX_LABELS:,}")
+        raise ValueError(f"{most:,} labels of an image: at most {MAX_LABELS:,} are allowed")
     return most
 
 
-def _blocks(path: Path, file: Any) -> Iterator[Block]:
+def _blocks(path: Path, file: Any) -> Iterator[RowBlock]:
     batches = _batches(file)
     while True:
         with _damage(path):
@@ -255,14 +255,14 @@ def _blocks(path: Path, file: Any) -> Iterator[Block]:
 
 
 def _texts(column: Any, what: str, most: int) -> list[Any]:
-    """Return the strings of a dictionary column, None where it is null; equal ones share an object.
+    """Return the strings of a dictionary column, None where it is null; equal strings share an object.
 
     Raises ValueError if one has more than `most` bytes.
     """
     values = column.dictionary
     longest = int(_lengths(values).max(initial=0)) if len(values) else 0
     if longest > most:
-        raise ValueError(f"a {what} of {longest:,} bytes: a codes file holds {most:,}")
+        raise ValueError(f"a {what} of {longest:,} bytes: at most {most:,} are allowed")
     texts = np.array([*values.to_pylist(), None], object)
     places = column.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
     found: list[Any] = texts[places].tolist()
@@ -278,10 +278,10 @@ def _paths(column: Any) -> list[Any]:
 
 
 def _lists(column: Any) -> list[tuple[Any, ...]]:
-    """Return the lists of strings of a column. Raises ValueError if one is longer than a codes file holds."""
+    """Return the lists of strings of a column. Raises ValueError if one has too many labels for a codes file."""
     lengths = column.value_lengths().fill_null(0).to_numpy()
     if lengths.max(initial=0) > MAX_LABELS:
-        raise ValueError(f"{lengths.max():,} labels of an image: a codes file holds {MAX_LABELS:,}")
+        raise ValueError(f"{lengths.max():,} labels of an image: at most {MAX_LABELS:,} are allowed")
     texts, ends = _texts(column.flatten(), "label", MAX_STRING), np.cumsum(lengths).tolist()
     return [tuple(texts[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -298,8 +298,8 @@ def _names(path: Path) -> None:
         _opened(path)
 
 
-def _block(columns: dict[str, Any]) -> Block:
-    """Return some rows of a table. Raises ValueError, TypeError or KeyError if a column holds something else."""
+def _block(columns: dict[str, Any]) -> RowBlock:
+    """Return rows of a table. Raises ValueError, TypeError or KeyError if a column has another type."""
     codes = columns["code"].to_pylist()
     paths = _paths(columns["path"])
     if None in paths or None in codes:
@@ -311,7 +311,7 @@ def _block(columns: dict[str, Any]) -> Block:
     if "embedding" in columns:
         vectors = columns["embedding"].flatten().to_numpy().reshape(len(paths), columns["embedding"].type.list_size)
     stats = [columns[name].fill_null(UNKNOWN).to_numpy() for name in ("size", "mtime") if name in columns]
-    return Block(
+    return RowBlock(
         np.frombuffer(b"".join(codes), dtype=np.uint8).reshape(len(codes), -1),
         paths,
         labels,

@@ -1,4 +1,4 @@
-"""SQLite: a table of rows, whose codes sqlite-vec and any other extension read as BLOBs."""
+"""SQLite: a table of images with codes as BLOBs, as sqlite-vec and other extensions read them."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""Rows on their way into a codes file."""
+"""Rows of other formats, to be written to a codes file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from ..records import ModelRef
 
 
 def check_path(path: bytes) -> bytes:
-    """Return a path. Raises ValueError if it is longer than a codes file holds."""
+    """Return a path. Raises ValueError if it is too long for a codes file."""
     if len(path) > MAX_PATH:
-        raise ValueError(f"a path of {len(path):,} bytes: a codes file holds {MAX_PATH:,}")
+        raise ValueError(f"a path of {len(path):,} bytes: at most {MAX_PATH:,} are allowed")
     return path
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """Some consecutive rows, as `CodesWriter.append` takes them."""
+class RowBlock:
+    """Consecutive rows, as the arguments of `CodesWriter.append`."""
 
     packed: NDArray[np.uint8]
     paths: Sequence[bytes]
@@ -30,22 +30,22 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class CodesTable:
     """A file of codes in another format.
 
     Attributes:
-        bits: width of its codes.
-        blocks: its rows, which are read as they are asked for; raises CodesError at the first that is no row.
-        count: how many there are; 0 if that is not known before they are read.
-        labels: how many labels a row has at most.
-        embeddings: how many numbers an embedding has; 0 if there are none.
+        bits: length of its codes.
+        blocks: its rows, read lazily; raises CodesError at the first invalid row.
+        count: number of rows; 0 if unknown before they are read.
+        labels: maximum number of labels per row.
+        embeddings: length of the embeddings; 0 if there are none.
         stats: whether it has sizes and times.
-        model: what made the codes, if the file says so.
-        root: the folder that paths are relative to, if the file says so.
+        model: the model of the codes, if the file names it.
+        root: the folder that paths are relative to, if the file names it.
     """
 
     bits: int
-    blocks: Iterator[Block]
+    blocks: Iterator[RowBlock]
     count: int = 0
     labels: int = 0
     embeddings: int = 0
