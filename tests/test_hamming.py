@@ -227,9 +227,9 @@ def test_shapes_that_do_not_fit_are_refused():
 
     lists = hamming.Lists([codes], [np.arange(100)])
     for search in (nearest, near):
-        with pytest.raises(ValueError, match="not of one width"):
+        with pytest.raises(ValueError, match="different widths"):
             search(np.zeros((1, 8), np.uint8), codes)
         with pytest.raises(ValueError, match="for 100 codes"):
             search(codes[:1], codes, np.ones(9, bool))
-    with pytest.raises(ValueError, match="not of one width"):
+    with pytest.raises(ValueError, match="different widths"):
         hamming.top_k_lists(np.zeros((1, 8), np.uint8), lists, np.zeros((1, 1), np.int64), 3)

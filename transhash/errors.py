@@ -3,20 +3,20 @@
     TransHashError
     ├── ImageError       an image cannot be read
     ├── SourceError      a folder or list of images cannot be used
-    ├── CodesError       a codes file is damaged, foreign or of an unknown version
+    ├── CodesError       a codes file is damaged, of another format or of an unknown version
     ├── ModelError       a hasher or its weights cannot be loaded
     ├── ClusterError     a Ray cluster cannot be used
     ├── TrainingError    training cannot start with these images or settings
-    ├── BackendError     a backend is missing, broken or cannot do what was asked
-    ├── IndexFolderError an index folder is damaged, foreign or of an unknown version
-    ├── SelectionError   a filter, path or id names nothing in an index
-    │   └── PositionError    there is no query or row of that number; also an IndexError
-    ├── MismatchError    codes of different models or widths were put together
-    ├── ResultsError     a results file is damaged or foreign
-    ├── ServingError     a service cannot start, or cannot take a request now
-    └── OutputError      an output exists and is another kind of file, or cannot be written there
+    ├── BackendError     a backend is missing, broken or does not support an operation
+    ├── IndexFolderError an index folder is damaged, of another format or of an unknown version
+    ├── SelectionError   a filter, path or id matches nothing in an index
+    │   └── PositionError    a query or row number is out of range; also an IndexError
+    ├── MismatchError    codes of different models or lengths were combined
+    ├── ResultsError     a results file is damaged or of another format
+    ├── ServingError     a service cannot start, or cannot accept a request now
+    └── OutputError      an output exists and is another kind of file, or cannot be written
 
-A message is one line that says where, what is wrong, and how to fix it.
+A message is one line that says where the problem is, what is wrong, and how to fix it.
 """
 
 import re
@@ -26,7 +26,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
 class TransHashError(Exception):
-    """Base of all errors raised on purpose: catch this one to catch them all."""
+    """Base class of all errors that TransHash raises on purpose."""
 
 
 class ImageError(TransHashError):
@@ -38,7 +38,7 @@ class SourceError(TransHashError):
 
 
 class CodesError(TransHashError):
-    """A codes file is damaged, foreign or of an unknown version."""
+    """A codes file is damaged, of another format or of an unknown version."""
 
 
 class ModelError(TransHashError):
@@ -54,35 +54,35 @@ class TrainingError(TransHashError):
 
 
 class BackendError(TransHashError):
-    """A backend is missing, broken or cannot do what was asked."""
+    """A backend is missing, broken or does not support an operation."""
 
 
 class IndexFolderError(TransHashError):
-    """An index folder is damaged, foreign or of an unknown version."""
+    """An index folder is damaged, of another format or of an unknown version."""
 
 
 class SelectionError(TransHashError):
-    """A filter, path or id names nothing in an index."""
+    """A filter, path or id matches nothing in an index."""
 
 
 class PositionError(SelectionError, IndexError):
-    """There is no query or row of that number. It is an IndexError, too, as sequences raise."""
+    """A query or row number is out of range. It is also an IndexError, as sequences raise it."""
 
 
 class MismatchError(TransHashError):
-    """Codes of different models or widths were put together."""
+    """Codes of different models or lengths were combined."""
 
 
 class ResultsError(TransHashError):
-    """A results file is damaged or foreign."""
+    """A results file is damaged or of another format."""
 
 
 class ServingError(TransHashError):
-    """A service cannot start, or cannot take a request now."""
+    """A service cannot start, or cannot accept a request now."""
 
 
 class OutputError(TransHashError):
-    """An output exists and is another kind of file, or it cannot be written there."""
+    """An output exists and is another kind of file, or cannot be written."""
 
 
 def one_line(error: BaseException) -> str:
@@ -91,7 +91,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Return what an error says, without the quotes and tuples that some exceptions print."""
+    """Return an error's message, without the quotes and tuples that some exceptions print."""
     first = error.args[0] if error.args else None
     if isinstance(error, KeyError) and isinstance(first, str):
         return first if " " in first else f"{first!r} is missing"

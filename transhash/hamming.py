@@ -1,7 +1,7 @@
-"""Hamming distances between packed codes: exact, ties by position, flat in memory.
+"""Hamming distances between packed codes: exact, with ties ordered by position, in bounded memory.
 
-All codes are uint8 of shape (n, bits/8). A distance is the number of differing bits. The searches and counts run in
-the compiled scan (`transhash.native`) where it was built, and in numpy elsewhere, with the same answers.
+All codes are uint8 of shape (n, bits/8). A distance is the number of differing bits. Searches and counts use the
+compiled scan (`transhash.native`) if it was built, and numpy otherwise, with the same results.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ from . import native
 from .results import NO_DISTANCE, NO_ID, Nearest, Within
 
 isa = next(iter(native.isas), "")
-"""The instruction set of the compiled scan, one of `transhash.native.isas`; empty: numpy."""
+"""The instruction set of the compiled scan, one of `transhash.native.isas`; empty for numpy."""
 
 _BLOCK = 1 << 22  # distances computed at a time: 8 MiB of uint16
-_ROWS = 1 << 16  # codes counted at a time: what belongs to them stays in the cache
+_ROWS = 1 << 16  # codes counted at a time, so that their data stay in the cache
 _ID_BITS = 48  # a sort key is distance << 48 | position
 
 
@@ -41,9 +41,9 @@ def top_k(
     if isa and k:
         return native.top_k(_contiguous(queries), _contiguous(codes), k, allowed, isa)
     if allowed is not None:
-        chosen = np.flatnonzero(allowed)
-        found = top_k(queries, codes[chosen], k)
-        return Nearest(chosen[found.ids], found.distances)
+        positions = np.flatnonzero(allowed)
+        nearest = top_k(queries, codes[positions], k)
+        return Nearest(positions[nearest.ids], nearest.distances)
     best = np.empty((len(queries), 0), dtype=np.int64)
     for start, block in _blocks(queries, codes):
         positions = np.arange(start, start + block.shape[1], dtype=np.int64)
@@ -64,23 +64,23 @@ def within(
     if isa:
         return native.within(_contiguous(queries), _contiguous(codes), radius, allowed, isa)
     if allowed is not None:
-        chosen = np.flatnonzero(allowed)
-        inner = within(queries, codes[chosen], radius)
-        return Within(inner.offsets, chosen[inner.ids], inner.distances)
-    owners, ids, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
+        positions = np.flatnonzero(allowed)
+        inside = within(queries, codes[positions], radius)
+        return Within(inside.offsets, positions[inside.ids], inside.distances)
+    owners, ids, far = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
     for start, block in _blocks(queries, codes):
         owner, position = np.nonzero(block <= radius)
         owners.append(owner)
         ids.append(position + start)
-        found.append(block[owner, position])
-    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(found))
+        far.append(block[owner, position])
+    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(far))
 
 
 class Lists:
-    """Codes in several arrays, as an inverted file keeps them, for `top_k_lists` and `within_lists`."""
+    """The inverted lists of an index, for `top_k_lists` and `within_lists`."""
 
     def __init__(self, codes: Sequence[NDArray[np.uint8]], ids: Sequence[NDArray[np.int64]]) -> None:
-        """Take lists of contiguous codes (n, w) uint8 and of their ids (n,) int64; nothing is copied."""
+        """Take lists of contiguous codes (n, w) uint8 and of their ids (n,) int64, without copying them."""
         self.codes = codes
         self.ids = ids
         self.segments = native.Segments(codes, ids)
@@ -97,20 +97,20 @@ def top_k_lists(
 
     Args:
         queries: (q, w) uint8.
-        lists: the codes; no id stands twice.
-        probes: (q, p) int64, numbers of lists, each once a query; -1 for none.
-        k: at least 1; rows end in ids of -1 where the lists hold fewer.
-        allowed: (highest id + 1,) bool, the ids that count; all if not given.
+        lists: the codes; ids are unique.
+        probes: (q, p) int64, numbers of lists, distinct for each query; -1 for none.
+        k: at least 1; rows end in ids of -1 if the lists hold fewer codes.
+        allowed: (highest id + 1,) bool; the search considers only ids where it is true.
     """
     _check_shapes(queries, lists.codes[0])
     if isa:
         return native.top_k_lists(_contiguous(queries), lists.segments, probes, k, allowed, isa)
-    found = _empty_matches(len(queries), k)
+    result = _empty_matches(len(queries), k)
     for query, (codes, ids) in enumerate(_gathered(queries, lists, probes, allowed)):
-        own = top_k(queries[query : query + 1], codes, k)
-        places = own.ids.shape[1]
-        found.ids[query, :places], found.distances[query, :places] = ids[own.ids[0]], own.distances[0]
-    return found
+        nearest = top_k(queries[query : query + 1], codes, k)
+        count = nearest.ids.shape[1]
+        result.ids[query, :count], result.distances[query, :count] = ids[nearest.ids[0]], nearest.distances[0]
+    return result
 
 
 def within_lists(
@@ -127,13 +127,13 @@ def within_lists(
     _check_shapes(queries, lists.codes[0])
     if isa:
         return native.within_lists(_contiguous(queries), lists.segments, probes, radius, allowed, isa)
-    owners, found, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    owners, matches, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for query, (codes, ids) in enumerate(_gathered(queries, lists, probes, allowed)):
-        own = within(queries[query : query + 1], codes, radius)
-        owners.append(np.full(len(own.ids), query))
-        found.append(ids[own.ids])
-        distances.append(own.distances)
-    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(found), np.concatenate(distances))
+        inside = within(queries[query : query + 1], codes, radius)
+        owners.append(np.full(len(inside.ids), query))
+        matches.append(ids[inside.ids])
+        distances.append(inside.distances)
+    return Within.sort(len(queries), np.concatenate(owners), np.concatenate(matches), np.concatenate(distances))
 
 
 def counts(
@@ -144,8 +144,8 @@ def counts(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count codes at each distance of each query: all of them, and those that share a label with the query.
 
-    Labels are one a row, (rows,) int32 with a negative number for none; or sets, (rows, classes/8) uint8 with one bit
-    a class, as `numpy.packbits` makes them. Both sides are of one kind and number the classes alike.
+    Labels are one per row, (rows,) int32 with a negative number for none; or bit sets, (rows, classes/8) uint8 with
+    one bit per class in the order of `numpy.packbits`. Both sides use the same form and the same class numbers.
 
     Args:
         queries: (q, bits/8) uint8.
@@ -181,14 +181,14 @@ def _tallied(
     labels: NDArray[np.int32] | NDArray[np.uint8],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     table = np.zeros((len(queries), 2, queries.shape[1] * 8 + 1), dtype=np.int64)
-    asked = _contiguous(queries)
+    contiguous = _contiguous(queries)
     for start in range(0, len(codes), _ROWS):
         rows = slice(start, start + _ROWS)
 
-        def hits(own: slice, rows: slice = rows) -> NDArray[np.bool_]:
-            return np.stack(list(sharing(query_labels[own], labels[rows])))
+        def hits(group: slice, rows: slice = rows) -> NDArray[np.bool_]:
+            return np.stack(list(sharing(query_labels[group], labels[rows])))
 
-        table += native.tally(asked, _contiguous(codes[rows]), hits, isa)
+        table += native.tally(contiguous, _contiguous(codes[rows]), hits, isa)
     return table.sum(axis=1), table[:, 1]
 
 
@@ -209,20 +209,20 @@ def sharing(
 
 
 def _columns(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return rows (n, w) as words, filled up with zeros, a word a row: (w/8, n). Each word is then contiguous."""
+    """Return rows (n, w) as columns of zero-padded 64-bit words, (w/8, n), each of which is contiguous."""
     padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8)))
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
 def _blocks(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    """Yield (start, distances (q, block)) over the database, so that memory does not grow with it."""
+    """Yield (start, distances (q, block)) for blocks of the database, in bounded memory."""
     size = max(1, _BLOCK // max(1, len(queries)))
     for start in range(0, len(codes), size):
         yield start, distances(queries, codes[start : start + size])
 
 
 def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64] | NDArray[np.uint8]:
-    """View codes as the widest words that fit their width."""
+    """View codes as 64-bit words if their width allows it."""
     if codes.shape[1] % 8 == 0:
         return np.ascontiguousarray(codes).view(np.uint64)
     return codes
@@ -231,9 +231,9 @@ def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64] | NDArray[np.uint8]:
 def _check_shapes(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], allowed: NDArray[np.bool_] | None = None
 ) -> None:
-    """Raise ValueError unless the compiled scan, which sees bare memory, may read it."""
+    """Raise ValueError for shapes that do not match; the compiled scan would read out of bounds."""
     if queries.ndim != 2 or codes.ndim != 2 or queries.shape[1] != codes.shape[1]:
-        raise ValueError(f"queries {queries.shape} and codes {codes.shape} are not of one width")
+        raise ValueError(f"queries {queries.shape} and codes {codes.shape} have different widths")
     if allowed is not None and allowed.shape != (len(codes),):
         raise ValueError(f"a mask {allowed.shape} for {len(codes)} codes")
 
@@ -249,10 +249,11 @@ def _empty_matches(queries: int, k: int) -> Nearest:
 def _gathered(
     queries: NDArray[np.uint8], lists: Lists, probes: NDArray[np.int64], allowed: NDArray[np.bool_] | None
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Yield for each query the codes (m, w) and ids (m,) of the lists that it probes, in the order of their ids."""
-    for own in probes:
-        codes = [np.empty((0, queries.shape[1]), np.uint8), *(lists.codes[place] for place in own if place >= 0)]
-        ids = np.concatenate([np.empty(0, np.int64), *(lists.ids[place] for place in own if place >= 0)])
+    """Yield for each query the codes (m, w) and ids (m,) of the lists that it probes, ordered by id."""
+    for row in probes:
+        probed = row[row >= 0]
+        codes = [np.empty((0, queries.shape[1]), np.uint8), *(lists.codes[number] for number in probed)]
+        ids = np.concatenate([np.empty(0, np.int64), *(lists.ids[number] for number in probed)])
         order = np.argsort(ids)
         if allowed is not None:
             order = order[allowed[ids[order]]]

@@ -1,7 +1,7 @@
-"""Signs to packed bits and back: the one place that knows the bit order and the rule for zero.
+"""Pack signs to bits and back. Only this module defines the bit order and the treatment of zero.
 
-Bit ``j`` of a code lies in byte ``j // 8`` under the mask ``0x80 >> (j % 8)`` (most significant bit first, as
-`numpy.packbits` does it). It is 1 where the hasher's output is greater than zero: zero gives 0.
+Bit ``j`` of a code is in byte ``j // 8`` under the mask ``0x80 >> (j % 8)`` (most significant bit first, as in
+`numpy.packbits`). It is 1 if the hasher's output is greater than zero, else 0.
 """
 
 from typing import Any, Literal
@@ -15,16 +15,16 @@ MAX_BITS = 1024
 
 
 def check_bits(bits: int) -> int:
-    """Return `bits` if a code can have that many: a multiple of 8 from 8 to 1024. Raises ValueError."""
+    """Return `bits`, or raise ValueError if it is not a multiple of 8 from 8 to 1024."""
     if not (MIN_BITS <= bits <= MAX_BITS and bits % 8 == 0):
-        raise ValueError(f"{bits} bits: a code has a multiple of 8, from {MIN_BITS} to {MAX_BITS}")
+        raise ValueError(f"{bits} bits: must be a multiple of 8 from {MIN_BITS} to {MAX_BITS}")
     return bits
 
 
 def pack(outputs: NDArray[Any]) -> NDArray[np.uint8]:
     """Pack real or boolean outputs (n, bits) into codes (n, bits/8) uint8.
 
-    Raises ValueError for a width that is no code width, or for an output that is not a number.
+    Raises ValueError if `bits` is not a valid code length, or an output is NaN.
     """
     if outputs.ndim != 2:
         raise ValueError(f"outputs of shape {outputs.shape}: expected (n, bits)")

@@ -1,4 +1,4 @@
-"""Arrays that a backend's search returns: positions and distances, without paths."""
+"""The results of a backend's search: positions and distances, without paths."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +27,14 @@ class Nearest:
         return len(self.ids)
 
     def row(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return the ids and distances found for one query, without unfilled places."""
-        found = self.ids[query] != NO_ID
-        return self.ids[query][found], self.distances[query][found]
+        """Return the ids and distances of one query, without unfilled entries."""
+        filled = self.ids[query] != NO_ID
+        return self.ids[query][filled], self.distances[query][filled]
 
-    def without(self, own: NDArray[np.int64]) -> "Nearest":
-        """Return these without the id `own[i]` in row i, or without its last one, so that a column less is left."""
+    def without(self, excluded: NDArray[np.int64]) -> "Nearest":
+        """Remove one id from each row: `excluded[i]` from row i or, if it is absent, the last. Returns (q, k - 1)."""
         ids, distances = self.ids.copy(), self.distances.copy()
-        unwanted = ids == own[:, None]
+        unwanted = ids == excluded[:, None]
         ids[unwanted], distances[unwanted] = NO_ID, NO_DISTANCE
         order = np.argsort(unwanted, axis=1, kind="stable")[:, :-1]
         return Nearest(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))
@@ -42,10 +42,10 @@ class Nearest:
 
 @dataclass(frozen=True, eq=False)
 class Within:
-    """Every code within a radius of each query, ordered by (distance, id) inside a query.
+    """Every code within a radius of each query, ordered by (query, distance, id).
 
     Attributes:
-        offsets: (q + 1,) int64; query `i` owns the places `offsets[i]` to `offsets[i + 1]`.
+        offsets: (q + 1,) int64; the matches of query `i` are at `offsets[i]` to `offsets[i + 1]`.
         ids: (total,) int64, positions in the index.
         distances: (total,) int32, differing bits.
     """
@@ -59,14 +59,14 @@ class Within:
         return len(self.offsets) - 1
 
     def row(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return the ids and distances found for one query."""
-        own = slice(self.offsets[query], self.offsets[query + 1])
-        return self.ids[own], self.distances[own]
+        """Return the ids and distances of one query."""
+        matches = slice(self.offsets[query], self.offsets[query + 1])
+        return self.ids[matches], self.distances[matches]
 
-    def without(self, own: NDArray[np.int64]) -> "Within":
-        """Return these without the id `own[i]` of query i."""
+    def without(self, excluded: NDArray[np.int64]) -> "Within":
+        """Remove the id `excluded[i]` from the matches of query i."""
         owners = np.repeat(np.arange(len(self)), np.diff(self.offsets))
-        kept = self.ids != own[owners]
+        kept = self.ids != excluded[owners]
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(np.bincount(owners[kept], minlength=len(self)), out=offsets[1:])
         return Within(offsets, self.ids[kept], self.distances[kept])
@@ -79,7 +79,7 @@ class Within:
         ids: NDArray[np.integer[Any]],
         distances: NDArray[np.number[Any]],
     ) -> "Within":
-        """Order finds as they came: `owners`, `ids` and `distances` (total,) name query, position and bits."""
+        """Sort unordered matches, given as the query, position and distance of each: three arrays (total,)."""
         order = np.lexsort((ids, distances, owners))
         offsets = np.zeros(queries + 1, dtype=np.int64)
         np.cumsum(np.bincount(owners, minlength=queries), out=offsets[1:])

@@ -1,4 +1,4 @@
-"""Settings that say what they are for and what they may be: one text for the code, the docs and the command line."""
+"""Settings: dataclass fields with a help text and a range, from which the command line makes its options."""
 
 from dataclasses import field, fields
 from typing import Any
@@ -7,14 +7,14 @@ from .system.arguments import check_fields
 
 
 def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, of: Any = ()) -> Any:
-    """Return a dataclass field with a default, a sentence about it, and its range or the values to choose from."""
+    """Return a dataclass field with a default, a help text, and its range or choices."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "of": tuple(of)})
 
 
-def fault(settings: Any) -> str | None:
-    """Return what is wrong with the first value of a dataclass of settings that is none of those allowed, if any.
+def first_error(settings: Any) -> str | None:
+    """Describe the first value of a settings dataclass that is not allowed; None if all are.
 
-    Raises TypeError for a value of another type than that of its field.
+    Raises TypeError for a value that does not have the type of its field.
     """
     check_fields(settings)
     for entry in fields(settings):

@@ -95,7 +95,7 @@ def test_options_arrive_in_the_file(th_inside, pictures, weights, tmp_path):
     [
         ([], 1, r"pass --pretrained, or --weights FILE"),
         (["--weights", "{weights}", "--bits", "32"], 1, r"itq of 32 bits .* 24 images, 64 values: .*--method lsh"),
-        (["--weights", "{weights}", "--bits", "60"], 2, r"60 bits: a code has a multiple of 8"),
+        (["--weights", "{weights}", "--bits", "60"], 2, r"60 bits: must be a multiple of 8"),
         (["--weights", "{weights}", "--stride", "0"], 2, r"--stride.* 0 is not in the range"),
         (["--weights", "{weights}", "--groups", "2"], 2, r"No such option '?--groups"),
         (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'lsh'"),

@@ -107,7 +107,7 @@ def test_a_list_with_several_classes_an_image(th_inside, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--bits", "60"], 2, "60 bits: a code has a multiple of 8"),
+        (["--bits", "60"], 2, "60 bits: must be a multiple of 8"),
         (["--epochs", "0"], 2, "'--epochs': 0 is not in the range 1<=x<=100000"),
         (["--flip", "1.5"], 2, "'--flip': 1.5 is not in the range 0.0<=x<=1.0"),
         (["--lr", "nan"], 2, "'--lr': nan is not a number"),

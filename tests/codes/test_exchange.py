@@ -101,7 +101,7 @@ def test_zeros_and_ones_of_bytes_ask_for_the_width(tmp_path):
         open_table(tmp_path / "ones.npy")
     assert next(open_table(tmp_path / "ones.npy", 16).blocks).packed.tolist() == np.packbits(ones, axis=1).tolist()
     assert next(open_table(tmp_path / "ones.npy", 128).blocks).packed.tolist() == ones.tolist()
-    with pytest.raises(CodesError, match="no codes of 64 bits"):
+    with pytest.raises(CodesError, match="not codes of 64 bits"):
         open_table(tmp_path / "ones.npy", 64)
 
 

@@ -140,7 +140,7 @@ def test_what_fails_in_the_hasher_is_that_images_skip(png):
         raise MemoryError
 
     item = Item(b"a.png", (), png(0))
-    assert load_item(item, b"", fails) == Skipped(b"a.png", "needs more memory than there is")
+    assert load_item(item, b"", fails) == Skipped(b"a.png", "not enough memory")
     assert load_item(item, b"", lambda image: np.array(1 // 0)) == Skipped(
         b"a.png", "cannot be preprocessed: ZeroDivisionError: integer division or modulo by zero"
     )

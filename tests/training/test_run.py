@@ -65,7 +65,7 @@ def test_a_local_stream_has_four_bits(pictures, bits, groups, nested, loss, mess
 def test_crops_are_not_larger_than_the_resized_image(pictures):
     with pytest.raises(TrainingError, match="resize 24: must be at least the image size, 32"):
         transhash.train(pictures, None, TINY, TrainConfig(resize=24))
-    with pytest.raises(TrainingError, match="resize takes the place of crop"):
+    with pytest.raises(TrainingError, match="resize and crop exclude each other"):
         TrainConfig(resize=40, crop=0.3)
 
 

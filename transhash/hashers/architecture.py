@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import ModelError
-from ..settings import fault, setting
+from ..settings import first_error, setting
 
 POOLS = ("token", "mean", "both")
 
@@ -19,10 +19,13 @@ class Architecture:
     backbone: str = setting("vit_small_patch16_224", "Name of a plain vision transformer in timm.")
     image_size: int = setting(224, "Side of the square input, in pixels.", low=8, high=1024)
     patch_size: int | None = setting(
-        None, "Side of a patch, in pixels; by default that of the backbone.", low=1, high=1024
+        None, "Side of a patch, in pixels; by default the size of the backbone.", low=1, high=1024
     )
     stride: int | None = setting(
-        None, "Step between patches, in pixels; by default a patch, so that they do not overlap.", low=1, high=1024
+        None,
+        "Step between patches, in pixels; by default the side of a patch, without overlap.",
+        low=1,
+        high=1024,
     )
     groups: int = setting(2, "Number of local streams; 0 gives a plain vision transformer hasher.", low=0, high=512)
     pool: str = setting(
@@ -30,7 +33,7 @@ class Architecture:
     )
     depth: int | None = setting(None, "Number of blocks to keep, from the first; by default all.", low=2, high=1000)
     mirror: bool = setting(
-        False, "Read images both as they are and mirrored, and take the mean: better codes, twice the time to encode."
+        False, "Average the features of an image and its mirror image: better codes, but twice the encoding time."
     )
     nested: tuple[int, ...] = setting(
         (),
@@ -39,10 +42,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         """Check each value by itself; building the network checks whether they fit together."""
-        if message := fault(self):
+        if message := first_error(self):
             raise ModelError(message)
         if self.bits % 8:
-            raise ModelError(f"{self.bits} bits: a code has a multiple of 8, from 8 to 1024")
+            raise ModelError(f"{self.bits} bits: must be a multiple of 8 from 8 to 1024")
         for length in self.nested:
             if length % 8 or not 8 <= length <= self.bits:
                 raise ModelError(f"nested {length}: must be a multiple of 8, from 8 to {self.bits} (--bits)")

@@ -1,4 +1,4 @@
-"""Decode one image to RGB, or tell why it cannot be decoded."""
+"""Decode an image to RGB, or raise an error with the reason."""
 
 import io
 import os
@@ -19,16 +19,17 @@ from .base import MAX_PIXELS, Item, Skipped, file_item
 from .budget import reserved
 from .cache import Cached
 
-Image.init()  # makes Pillow load its decoders, so that those it was built without can be left out
+Image.init()  # makes Pillow load its decoders, so that `FORMATS` lists only those that it was built with
 FORMATS = tuple(name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP") if name in Image.OPEN)
 
-_STRIP = 1 << 18  # pixels that are converted at a time
+_STRIP = 1 << 18  # pixels converted at a time
 _MAX_SCANNED = 1 << 31  # pixels times scans: 3 seconds of one core
-_MAX_RUNS = 1 << 24  # bytes of a run-length coded bitmap, which Pillow decodes in Python
-_BYTES = {"WEBP": 18, "AVIF": 16, "HEIF": 16}  # bytes per pixel that decoding takes, with the picture as RGB,
-_FEWEST = 8  # and in other formats: Pillow has 4 bytes per pixel, and turns or converts into a copy
-_COEFFICIENTS = 6  # more in a JPEG file of several scans
-_MAX_LAYERS = 8  # times that the parts of a picture may cover it: five bands may be stored apart
+_MAX_RUNS = 1 << 24  # bytes of a run-length encoded bitmap, which Pillow decodes in Python
+# Memory that decoding needs, in bytes per pixel, including the RGB image:
+_BYTES = {"WEBP": 18, "AVIF": 16, "HEIF": 16}
+_OTHER_BYTES = 8  # in other formats Pillow stores 4 bytes per pixel, and rotates or converts to a copy
+_COEFFICIENTS = 6  # additional bytes for a JPEG file with several scans
+_MAX_LAYERS = 8  # how often the tiles of an image may cover it: up to five bands are stored separately
 _PLACES = ((324, 273), (325, 279))  # tags of TIFF: offsets and sizes of tiles and strips
 _GREYS = {"1": 255, "L;2": 85, "L;4": 17}  # modes of PNG's pixels, and what turns their values into 8 bits
 _BORDER = 96  # bytes for each row and column: Pillow's pointers to rows, and the filter of a resized copy
@@ -47,15 +48,15 @@ Pixels = np.ndarray[Any, np.dtype[Any]]
 
 
 def read(path: str | bytes | Path, draft: int | None = None) -> Image.Image:
-    """Read an image file as an upright RGB picture.
+    """Read an image file as an upright RGB image.
 
-    The first frame of an animation is taken, EXIF rotation is applied, transparency is laid over white, 16-bit
-    grey is scaled to 8 bits. Formats other than `FORMATS` are not tried: some of Pillow's run other programs.
+    Reads the first frame of an animation, applies EXIF rotation, blends transparency over white, and scales 16-bit
+    grey to 8 bits. Only `FORMATS` are supported, because some of Pillow's other decoders run external programs.
 
-    With `draft`, a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as both sides keep
-    twice as many pixels: before it is scaled down to `draft` pixels, that is faster and nearly the same.
+    With `draft`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides have at least twice
+    `draft` pixels: this is faster, and nearly the same after scaling to `draft` pixels.
 
-    Raises ImageError, with the reason, for whatever is not a readable image of at most `MAX_PIXELS` pixels.
+    Raises ImageError, with the reason, if it is not a readable image of at most `MAX_PIXELS` pixels.
     """
     item = file_item(b"", os.fsencode(path), ())
     if isinstance(item, Skipped):
@@ -70,7 +71,7 @@ def read_file(file: BinaryIO, draft: int | None = None) -> Image.Image:
 
 
 def dimensions(file: BinaryIO) -> tuple[int, int]:
-    """Return width and height of the upright picture in an open image file, without decoding its pixels.
+    """Return width and height of the upright image in an open file, without decoding its pixels.
 
     Raises ImageError, with the reason, if it is not an image of a known format.
     """
@@ -82,18 +83,18 @@ def dimensions(file: BinaryIO) -> tuple[int, int]:
 
 
 def open_item(root: bytes, item: Item, draft: int | None = None) -> Image.Image:
-    """Return the image of a source's item as `read` would: from its file, its bytes or its pixels.
+    """Return the image of a source's item, processed as by `read`, from its file, its bytes or its pixels.
 
-    Raises ImageError, with the reason, for whatever is not a readable image of at most `MAX_PIXELS` pixels.
+    Raises ImageError, with the reason, if it is not a readable image of at most `MAX_PIXELS` pixels.
     """
     with ExitStack() as memory:
         return _open(root, item, draft, memory)
 
 
 def prepare(root: bytes, item: Item, preprocess: Callable[[Image.Image], Pixels]) -> Pixels:
-    """Decode an item and preprocess it, within the memory that all threads share (`budget`).
+    """Decode and preprocess an item, within the memory limit that all threads share (`budget`).
 
-    Raises ImageError if either fails, even for want of memory.
+    Raises ImageError if either fails, including for lack of memory.
     """
     with ExitStack() as memory:
         image = _open(root, item, None, memory)
@@ -102,7 +103,7 @@ def prepare(root: bytes, item: Item, preprocess: Callable[[Image.Image], Pixels]
 
 
 def _open(root: bytes, item: Item, draft: int | None, memory: ExitStack) -> Image.Image:
-    """Decode an item; the memory that this takes is reserved until `memory` is closed."""
+    """Decode an item; its memory stays reserved until `memory` is closed."""
     data = item.data.load() if isinstance(item.data, Cached) else item.data
     with _reasons("damaged image"):
         if data is None:
@@ -116,7 +117,7 @@ def _open(root: bytes, item: Item, draft: int | None, memory: ExitStack) -> Imag
 
 
 def _without_waiting(path: str | bytes, flags: int) -> int:
-    """Open a file; a pipe that took its place since it was looked at does not block."""
+    """Open a file without blocking, in case a pipe has replaced it since it was checked."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -129,13 +130,13 @@ def _from_pixels(pixels: Pixels) -> Image.Image:
 
 @contextmanager
 def _reasons(failure: str) -> Iterator[None]:
-    """Turn whatever is raised into an ImageError with the reason."""
+    """Convert any exception to an ImageError with the reason."""
     try:
         yield
     except TransHashError:
         raise
     except MemoryError as error:
-        raise ImageError("needs more memory than there is") from error
+        raise ImageError("not enough memory") from error
     except OSError as error:
         if error.errno is None:  # Pillow raises OSError for a damaged image, the system one with a number
             raise ImageError(f"{failure}: {one_line(error)}") from error
@@ -145,14 +146,14 @@ def _reasons(failure: str) -> Iterator[None]:
 
 
 def _identified(file: BinaryIO) -> tuple[Image.Image, BinaryIO, int]:
-    """Read the head of an image file; return the image, the file to read it from, and the number of its scans."""
+    """Read the header of an image file; return the image, the file to read it from, and its number of scans."""
     head = file.read(12)
     if not head:
         raise ImageError("empty file")
     formats = (*FORMATS, *heif.formats(head))
     scans = jpeg.scans(file) if head.startswith(jpeg.SIGNATURE) else 1
     if head.startswith(png.SIGNATURE):
-        file = png.without_ballast(file)
+        file = png.essential_chunks(file)
     file.seek(0)
     image = _opened(file, formats)
     _check_size(image.width, image.height)
@@ -173,7 +174,7 @@ def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image
 
 
 def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
-    """Read the header of an image file as `Image.open` does, which also warns of sizes that are allowed here."""
+    """Read the header of an image file like `Image.open`, which would warn about sizes that are allowed here."""
     head = file.read(16)
     for name in formats:
         factory, accepts = Image.OPEN[name]
@@ -188,20 +189,20 @@ def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
 
 
 def _picture(image: Image.Image, memory: ExitStack) -> Image.Image:
-    """Return a picture that the caller made as upright RGB."""
+    """Convert a PIL image to upright RGB."""
     _check_size(image.width, image.height)
     memory.enter_context(reserved(_needed(image, 1)))
     return _turned(_rgb(image), _turn(image))
 
 
 def _needed(image: Image.Image, scans: int) -> int:
-    """Return about how many bytes decoding and preprocessing take."""
-    each = _BYTES.get(image.format or "", _FEWEST) + (_COEFFICIENTS if scans > 1 else 0)
+    """Estimate the memory for decoding and preprocessing, in bytes."""
+    each = _BYTES.get(image.format or "", _OTHER_BYTES) + (_COEFFICIENTS if scans > 1 else 0)
     return each * image.width * image.height + _BORDER * (image.width + image.height)
 
 
 def _check_work(image: Image.Image, file: BinaryIO, scans: int) -> None:
-    """Raise ImageError for a file made to be decoded for minutes."""
+    """Raise ImageError for a file that would take minutes to decode."""
     pixels = image.width * image.height
     if isinstance(image, TiffImageFile):
         scans = _scans_of_strips(image, file)
@@ -209,19 +210,19 @@ def _check_work(image: Image.Image, file: BinaryIO, scans: int) -> None:
         raise ImageError(f"takes too long to decode: {scans} scans of {image.width} x {image.height} pixels")
     tiles = getattr(image, "tile", [])
     if sum((right - left) * (low - top) for _, (left, top, right, low), *_ in tiles) > _MAX_LAYERS * pixels:
-        raise ImageError("takes too long to decode: its parts lie over each other many times")
+        raise ImageError("takes too long to decode: its tiles overlap many times")
     if any(codec == "bmp_rle" for codec, *_ in tiles) and file.seek(0, io.SEEK_END) > _MAX_RUNS:
         raise ImageError(f"takes too long to decode: a run-length coded bitmap of more than {_MAX_RUNS:,} bytes")
 
 
 def _scans_of_strips(image: TiffImageFile, file: BinaryIO) -> int:
-    """Return the largest number of JPEG scans in a strip or tile of a TIFF file; 1 if they are coded otherwise."""
+    """Return the largest number of JPEG scans in a strip or tile of a TIFF file; 1 for other compression."""
     if image.info.get("compression") not in ("jpeg", "tiff_jpeg"):
         return 1
     starts, sizes = (_numbers(image.tag_v2.get(tile) or image.tag_v2.get(strip)) for tile, strip in _PLACES)
     parts = set(zip(starts, sizes, strict=False))
     if sum(size for _, size in parts) > 2 * file.seek(0, io.SEEK_END):
-        raise ImageError("takes too long to decode: its parts lie over each other in the file")
+        raise ImageError("takes too long to decode: its tiles overlap in the file")
     most = 1
     for start, size in parts:
         file.seek(start)
@@ -234,7 +235,7 @@ def _numbers(value: Any) -> tuple[int, ...]:
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Bring the transparent colour of a PNG to the depth of the pixels: Pillow leaves it at that of the file."""
+    """Scale the transparent colour of a PNG to the bit depth of the pixels, which Pillow does not do."""
     colour = image.info.get("transparency")
     depth = str(image.tile[0].args) if isinstance(image, PngImageFile) and image.tile else ""
     if isinstance(colour, int) and depth in _GREYS:
@@ -261,7 +262,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Convert strip by strip: a large image has no room for copies in the modes between its own and RGB."""
+    """Convert to RGB strip by strip, because the intermediate modes of a large image would need too much memory."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     rgb = Image.new("RGB", image.size)
@@ -283,12 +284,12 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Return whether an image is grey of more than 8 bits."""
+    """Return whether an image is greyscale with more than 8 bits."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """Return what becomes black and white in deep grey: of integers their 16-bit range, of real numbers their own."""
+    """Return the values that become black and white: the 16-bit range for integers, the actual range for floats."""
     if image.mode != "F":
         return 0.0, 65535.0
     ranges = [(float(values.min()), float(values.max())) for values in map(_values, map(image.crop, _strips(image)))]
@@ -304,7 +305,7 @@ def _eight_bit(strip: Image.Image, low: float, high: float, transparent: object)
 
 
 def _values(strip: Image.Image) -> Pixels:
-    """Return the numbers of a strip as float64, in which those of float32 cannot overflow."""
+    """Return the values of a strip as float64, so that float32 values cannot overflow."""
     return np.nan_to_num(np.asarray(strip, dtype=np.float32)).astype(np.float64)
 
 

@@ -1,7 +1,7 @@
-"""Read PNG files without the chunks that a picture does not need.
+"""Read PNG files without the chunks that are not needed to decode the image.
 
-Text, colour profiles and the like may be long, damaged or a decompression bomb, and Pillow rejects the whole picture
-then. Short text is kept, as it can say which way up the picture is.
+Text, colour profiles and similar chunks may be long, damaged or a decompression bomb, for which Pillow rejects the
+whole image. Short text is kept, because it can contain the orientation.
 """
 
 import io
@@ -20,8 +20,8 @@ _MAX_TEXTS = 1 << 24  # bytes of all of them
 _MAX_CHUNKS = 1 << 20
 
 
-def without_ballast(file: BinaryIO) -> BinaryIO:
-    """Return the picture in a PNG file as a file of its essential chunks.
+def essential_chunks(file: BinaryIO) -> BinaryIO:
+    """Return a PNG file reduced to the chunks that are needed.
 
     Raises ImageError if it has too many chunks.
     """
@@ -55,7 +55,7 @@ def _is_name(kind: bytes) -> bool:
 
 
 def _unpacked(kind: bytes, file: BinaryIO, length: int) -> int | None:
-    """Return how many bytes a chunk unpacks to, or None if they are many, or its checksum is wrong."""
+    """Return the unpacked size of a chunk in bytes, or None if it is too large or the checksum is wrong."""
     data = file.read(length)
     if zlib.crc32(kind + data) != int.from_bytes(file.read(4)):
         return None
@@ -75,7 +75,7 @@ def _unpacked(kind: bytes, file: BinaryIO, length: int) -> int | None:
 
 
 class _Parts(io.RawIOBase):
-    """Parts of a file, one behind the other."""
+    """The concatenation of parts of a file."""
 
     def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]) -> None:
         """Take the parts from start to end; neighbours are joined."""
@@ -105,9 +105,9 @@ class _Parts(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        place = bisect_right(self._starts, self._at) - 1
-        start, end = self._parts[place]
-        begin = start + self._at - self._starts[place]
+        index = bisect_right(self._starts, self._at) - 1
+        start, end = self._parts[index]
+        begin = start + self._at - self._starts[index]
         if begin >= end:
             return 0
         self._file.seek(begin)

@@ -1,4 +1,4 @@
-"""A share of a source, for one of several machines that encode side by side."""
+"""A share of a source, for each of several machines that encode in parallel."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from .base import Described, Divisible, ImageSource, Item, Selective, Skipped, i
 
 
 class Share(Described):
-    """Every `shares`-th item of a source, from the one at place `number`, counted from 0.
+    """Every `shares`-th item of a source, starting with item `number`, counted from 0.
 
-    Where the source reads as many files or more, every `shares`-th of these, so that each is read but once.
+    If the source reads at least `shares` files, the files are divided instead, so that each is read only once.
 
     Attributes:
-        place: which share, as I/N.
+        place: number of the share, as I/N.
     """
 
     def __init__(self, source: ImageSource, number: int, shares: int) -> None:
@@ -34,7 +34,7 @@ class Share(Described):
 
     @property
     def ignored(self) -> Counter[str]:
-        """How many files the source passed over, by suffix."""
+        """Number of files that the source ignored, by suffix."""
         return ignored_files(self._source)
 
     def __iter__(self) -> Iterator[Item | Skipped]:
@@ -45,6 +45,6 @@ class Share(Described):
         return islice(iter(self._source), start, None, step)
 
     def count(self) -> int | None:
-        """Return how many there are, or None if the source does not know."""
+        """Return the number of items, or None if the source does not know it."""
         whole = self._source.count()
         return None if whole is None else len(range(whole)[self._slice])

@@ -1,4 +1,4 @@
-"""Arguments of public functions, checked against their annotations before anything else is done."""
+"""Check the arguments of public functions against their annotations before the function runs."""
 
 import os
 import sys
@@ -19,45 +19,45 @@ from ..errors import TransHashError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_LOOKED_AT = 10_000  # members of a list whose types are checked
+_CHECKED = 10_000  # members of a list whose types are checked
 _MAX_TEXT = 1000  # characters of a name or choice
 _MAX_PATH, _MAX_NAME = 4096, 255  # bytes that the system takes
 
 
 class _Kind(NamedTuple):
-    """What an annotation allows, in words, and the check of a value."""
+    """A description of the values that an annotation allows, and the check of a value."""
 
     words: str
     accepts: Callable[[Any], bool]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function raise TypeError for an argument of a type that its annotation excludes.
+    """Make a function raise TypeError for an argument whose type its annotation does not allow.
 
-    The message is one line that says what the argument may be. Annotations that name protocols or arrays are left to
-    the function. A path that no system can open raises TransHashError.
+    The message is one line with the allowed types. The function itself must check arguments annotated with protocols
+    or arrays. A path that no system can open raises TransHashError.
     """
     parameters = signature(function)
 
     @cache
     def kinds() -> dict[str, _Kind]:  # on the first call, when every module has been imported
         annotated = {name: entry.annotation for name, entry in parameters.parameters.items()}
-        found = {
+        known = {
             name: _kind(one, function.__globals__) for name, one in annotated.items() if one is not Parameter.empty
         }
-        return {name: kind for name, kind in found.items() if kind}
+        return {name: kind for name, kind in known.items() if kind}
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = parameters.bind(*args, **kwargs).arguments
+            arguments = parameters.bind(*args, **kwargs).arguments
         except TypeError:
-            return function(*args, **kwargs)  # whose error names the function
+            return function(*args, **kwargs)  # raises a TypeError that names the function
         for name, kind in kinds().items():
-            if name in given and not kind.accepts(given[name]):
-                raise TypeError(f"{name} is {kind.words}; not {described(given[name])}")
-            if name in given:
-                _check_texts(name, given[name], paths=_PATH in kind.words)
+            if name in arguments and not kind.accepts(arguments[name]):
+                raise TypeError(f"{name} must be {kind.words}, not {described(arguments[name])}")
+            if name in arguments:
+                _check_texts(name, arguments[name], paths=_PATH in kind.words)
         return function(*args, **kwargs)
 
     return call
@@ -76,7 +76,7 @@ def check_fields(record: Any) -> None:
     for entry in fields(record):
         kind, value = _kind(entry.type, vars(module)), getattr(record, entry.name)
         if kind and not kind.accepts(value):
-            raise TypeError(f"{entry.name} is {kind.words}; not {described(value)}")
+            raise TypeError(f"{entry.name} must be {kind.words}, not {described(value)}")
 
 
 def check_choice(choices: Collection[str], **values: str) -> None:
@@ -92,7 +92,7 @@ def described(value: object) -> str:
 
 
 def _kind(annotation: Any, names: dict[str, Any]) -> _Kind | None:
-    """Return what an annotation allows, or None if that cannot be checked here."""
+    """Return the check for an annotation, or None if it cannot be checked here."""
     if isinstance(annotation, str):  # a name that only type checkers import cannot be resolved
         with suppress(NameError):
             return _kind(eval(annotation, names), names)  # noqa: S307 - our own source
@@ -115,13 +115,13 @@ def _union(members: Sequence[Any], names: dict[str, Any]) -> _Kind | None:
     return _Kind(" or ".join(words), lambda value: any(kind.accepts(value) for kind in known))
 
 
-_TEXT, _PATH = "a text", "a path (str or Path)"
+_TEXT, _PATH = "a string", "a path (str or Path)"
 _PLAIN: dict[Any, _Kind] = {
     NoneType: _Kind("None", lambda value: value is None),
     None: _Kind("None", lambda value: value is None),
     str: _Kind(_TEXT, lambda value: isinstance(value, str)),
     bool: _Kind("True or False", lambda value: isinstance(value, bool) or type(value).__name__ == "bool"),
-    int: _Kind("a whole number", lambda value: _is_whole(value)),
+    int: _Kind("an integer", lambda value: _is_whole(value)),
     float: _Kind("a number", lambda value: isinstance(value, Real) and not _is_flag(value)),
     Path: _Kind(_PATH, lambda value: isinstance(value, Path)),
     os.PathLike: _Kind(_PATH, lambda value: isinstance(value, os.PathLike)),
@@ -156,7 +156,7 @@ def _several(origin: Any, members: Sequence[Any], names: dict[str, Any]) -> _Kin
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, origin):
             return False
         return (
-            member is None or not isinstance(values, Sequence) or all(map(member.accepts, islice(values, _LOOKED_AT)))
+            member is None or not isinstance(values, Sequence) or all(map(member.accepts, islice(values, _CHECKED)))
         )
 
     each = f", each {member.words}" if member else ""

@@ -1,12 +1,12 @@
-"""The settings of training and fitting. This module does not load torch, so that the command line can show them."""
+"""The settings of training and fitting. This module does not load torch, so that ``th train --help`` is fast."""
 
 from dataclasses import dataclass, replace
 
 from ..errors import TrainingError
-from ..settings import fault, setting
+from ..settings import first_error, setting
 from ..system.arguments import checked
 
-LOSSES = {  # each with those of γ and λ that it has
+LOSSES = {  # each with its parameters, of γ and λ
     "transhash": ("gamma", "quantization"),
     "dch": ("gamma", "quantization"),
     "dpsh": ("quantization",),
@@ -16,7 +16,7 @@ LOSSES = {  # each with those of γ and λ that it has
     "orthohash": (),
     "dpn": (),
 }
-TARGETED = ("csq", "orthohash", "dpn")  # give a class the same code in every run
+TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, equal in all runs
 METHODS = ("itq", "lsh")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adamw", "sgd")
@@ -104,7 +104,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if message := fault(self):
+        if message := first_error(self):
             raise TrainingError(message)
         for name in ("gamma", "quantization"):
             if getattr(self, name) is not None and name not in LOSSES[self.loss]:
@@ -112,7 +112,7 @@ class TrainConfig:
         if self.minutes and self.schedule != "constant":
             raise TrainingError(f"minutes: schedule {self.schedule} must run to its end; choose constant")
         if self.resize is not None and self.crop != _CROP:
-            raise TrainingError("resize takes the place of crop; leave one of them out")
+            raise TrainingError("resize and crop exclude each other; leave one of them out")
         if self.cutmix and self.loss != "orthohash":
             raise TrainingError(f"cutmix: the loss {self.loss} cannot use shares of labels; leave it out")
 
@@ -135,5 +135,5 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if message := fault(self):
+        if message := first_error(self):
             raise TrainingError(message)
