@@ -142,7 +142,7 @@ def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="session")
 def left() -> Callable[[int], bool]:
-    """Tell whether a process of a group is left after a while."""
+    """Return whether a process of a group still runs after a timeout."""
 
     def look(group: int) -> bool:
         for _ in range(600):

@@ -16,7 +16,7 @@ DOCS = REPOSITORY / "docs"
 LOADED = re.compile(r"""<(?:link|script|img|iframe)\b[^>]*?\b(?:src|href)=["']?(?:https?:)?//[^"'\s>]+""")
 
 
-def test_the_command_reference_is_what_the_commands_say():
+def test_the_command_reference_is_up_to_date():
     page = runpy.run_path(str(DOCS / "cli_reference.py"))["page"]
     written = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8")
     assert written == page(), "run: python docs/cli_reference.py"
@@ -32,7 +32,7 @@ def test_every_page_is_in_the_navigation():
     assert named == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
 
-def test_links_of_the_readme_lead_somewhere():
+def test_links_in_the_readme_resolve():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert links

@@ -114,7 +114,7 @@ def test_spare_files_are_never_the_last_copy(tree, collection, data):
 @given(collections(most=200))
 @pytest.mark.parametrize("backend", [None, "exact", "faiss"])
 def test_clusters_equal_brute_force(tmp_path_factory, backend, collection):
-    """Every file in turn, the largest first, is kept and takes all that are near it."""
+    """The oracle: the largest remaining file is kept and takes all others within the radius."""
     packed, radius = collection
     folder = test_clusters_equal_brute_force.__dict__.setdefault("folder", tmp_path_factory.mktemp("files"))
     for row in range(200):
@@ -201,7 +201,7 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
 
 
 def change(name, first, fate, known):
-    """What happens to a file between encoding and the search for duplicates."""
+    """A change of a file between encoding and the search for duplicates."""
     if fate != "kept" and os.path.lexists(name):
         if fate == "overwritten" and os.path.isfile(name) and known:
             with open(name, "r+b") as file:
@@ -216,8 +216,8 @@ def change(name, first, fate, known):
                 os.symlink(first, name)
 
 
-def test_a_row_that_is_out_of_date_keeps_its_file(tmp_path):
-    """One file, encoded, changed and encoded again, without sizes and times: which code it has now is unknown."""
+def test_an_outdated_row_protects_its_file(tmp_path):
+    """A file that was encoded twice with different contents, without sizes and times: its current code is unknown."""
     (tmp_path / "x.jpg").write_bytes(b"x")
     (tmp_path / "y.jpg").write_bytes(b"y")
     codes = codes_of(np.array([[0], [0], [255]], np.uint8), [b"x.jpg", b"y.jpg", b"x.jpg"], os.fsencode(tmp_path))
@@ -225,7 +225,7 @@ def test_a_row_that_is_out_of_date_keeps_its_file(tmp_path):
     assert (found.spare, found.changed) == ([], [f"{tmp_path}/x.jpg"])
 
 
-def test_names_of_one_archive_and_lost_folders(tmp_path):
+def test_archives_with_two_names_and_missing_folders(tmp_path):
     """Members under two names of one archive are one; a file whose folder became a file is missing."""
     (tmp_path / "a.tar").write_bytes(b"tar")
     os.link(tmp_path / "a.tar", tmp_path / "b.tar")
@@ -235,7 +235,7 @@ def test_names_of_one_archive_and_lost_folders(tmp_path):
     assert (found.spare, len(found.missing)) == ([], 2)
 
 
-def test_a_chain_names_only_what_is_near(tmp_path):
+def test_clusters_do_not_follow_chains(tmp_path):
     packed = np.packbits(np.tri(65, 64, -1, dtype=bool), axis=1)
     found = transhash.dedup(on_disk(tmp_path, packed), 20)
     assert all(cluster.distances.max() <= 20 for cluster in found)
@@ -243,7 +243,7 @@ def test_a_chain_names_only_what_is_near(tmp_path):
     assert len(transhash.dedup(on_disk(tmp_path, packed[::2]), 1)) == 0
 
 
-def test_many_equal_codes_are_no_pairs():
+def test_equal_codes_are_merged_before_pairing():
     """300,000 equal codes would be 45 thousand million pairs."""
     packed = np.zeros((300_000, 8), np.uint8)
     packed[1::3, 0] = 1
@@ -251,7 +251,7 @@ def test_many_equal_codes_are_no_pairs():
     assert np.bincount(duplicates.components(packed, 1)).tolist() == [299_999, 1]
 
 
-def test_progress_ends_at_all():
+def test_progress_ends_at_the_total():
     rng, said = np.random.default_rng(0), []
     packed = rng.integers(0, 256, (3000, 8), dtype=np.uint8)
     for radius in (0, 2, 30):
@@ -261,8 +261,8 @@ def test_progress_ends_at_all():
         assert said[-1] == (3000, 3000)
 
 
-def test_a_file_that_is_gone_is_not_kept(tmp_path):
-    """The sizes when it was encoded name the larger file, which is not there any more."""
+def test_a_missing_file_is_not_kept(tmp_path):
+    """By the sizes at encoding, the larger file would be kept, but it no longer exists."""
     codes = on_disk(tmp_path, np.zeros((2, 8), np.uint8), sizes=np.array([100, 100]))
     (tmp_path / "0.jpg").unlink()
     found = transhash.dedup(codes)
@@ -271,7 +271,7 @@ def test_a_file_that_is_gone_is_not_kept(tmp_path):
     assert found[0].sizes.tolist() == [100, -1]
 
 
-def test_a_file_that_has_changed_is_neither_kept_nor_spare(tmp_path):
+def test_a_changed_file_is_neither_kept_nor_spare(tmp_path):
     codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8), sizes=np.array([100, 100, 100]))
     (tmp_path / "0.jpg").write_bytes(b"y" * 1000)
     found = transhash.dedup(codes)
@@ -297,7 +297,7 @@ def test_rows_of_one_file_with_different_codes_are_stale(tmp_path):
         ({"reference": ["a"], "keep": "oldest"}, "a/x.jpg"),
     ],
 )
-def test_what_is_kept(tmp_path, options, kept):
+def test_the_keep_rules(tmp_path, options, kept):
     (tmp_path / "a").mkdir()
     for name, size, date in (("a/x.jpg", 5, 20), ("large.jpg", 9, 30), ("old.jpg", 1, 10)):
         (tmp_path / name).write_bytes(b"x" * size)
@@ -317,7 +317,7 @@ def test_reference_files_are_never_spare(tmp_path):
 
 
 def test_members_of_an_archive(tmp_path):
-    """They are there as long as the archive is; a file is not spare because of one."""
+    """Members exist as long as their archive does; a file is never spare because of a member."""
     archive, file = tmp_path / "a.tar", tmp_path / "x.jpg"
     archive.write_bytes(b"tar")
     file.write_bytes(b"x")

@@ -57,7 +57,7 @@ def test_top_k_is_a_stable_sort(pair, k):
 
 @settings(deadline=None)
 @given(collections(), st.integers(1, 70), st.randoms(use_true_random=False))
-def test_top_k_of_what_is_allowed(pair, k, random):
+def test_top_k_with_a_mask(pair, k, random):
     queries, codes = pair
     allowed = np.array([random.random() < 0.4 for _ in codes])
     distances = np.where(allowed, oracle(queries, codes), 10_000)
@@ -69,7 +69,7 @@ def test_top_k_of_what_is_allowed(pair, k, random):
 
 @settings(deadline=None)
 @given(collections(), st.integers(0, 170))
-def test_within_is_closed_and_ordered(pair, radius):
+def test_within_includes_the_radius_and_is_ordered(pair, radius):
     queries, codes = pair
     distances = oracle(queries, codes)
     found = hamming.within(queries, codes, radius)
@@ -154,7 +154,7 @@ def test_lists(file, k, radius, filtered):
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize("k", [1, 10, 300])
 def test_ties_in_long_lists(ascending, k):
-    """Where most codes are alike, the smallest ids win, in whatever lists they are, and in whatever order."""
+    """Of equal codes, those with the smallest ids are returned, regardless of their lists and order."""
     rng = np.random.default_rng(k)
     codes = np.array([0, 0, 0, 1, 3], np.uint8)[rng.integers(0, 5, 9000)][:, None].repeat(8, axis=1)
     order = rng.permutation(9000)
@@ -202,7 +202,7 @@ def test_blocks_threads_and_unaligned_memory(width, threads, monkeypatch):
             np.testing.assert_array_equal(near.row(query)[0], expected)
 
 
-def test_the_scan_refuses_what_does_not_fit():
+def test_the_scan_rejects_invalid_arguments():
     if not native.isas:
         pytest.skip("built without a C compiler")
     codes, pairs = np.zeros((4, 8), np.uint8), np.zeros((1, 2), np.uint64)
@@ -216,7 +216,7 @@ def test_the_scan_refuses_what_does_not_fit():
         native._scan.nearest("portable", 8, codes, table, pairs + 9, None, 1, ids, distances)
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_mismatched_shapes_are_rejected():
     codes = np.zeros((100, 4), np.uint8)
 
     def nearest(queries, codes, allowed=None):

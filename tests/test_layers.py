@@ -67,7 +67,7 @@ def sources(package: str) -> list[Path]:
         ),
     ],
 )
-def test_nothing_imports_against_the_arrows(package, forbidden):
+def test_imports_follow_the_layers(package, forbidden):
     assert sources(package)
     for path in sources(package):
         assert not imported(path) & forbidden, path
@@ -121,7 +121,7 @@ def test_a_package_imports_only_what_lies_below_it(room):
         assert {room_of(name) for name in within(path)} <= allowed, path
 
 
-def test_packages_import_one_another_in_no_circles():
+def test_packages_have_no_import_cycles():
     TopologicalSorter({room: below - {room} for room, below in ROOMS.items()}).prepare()  # raises CycleError
 
 
@@ -140,7 +140,7 @@ def test_a_backend_knows_the_contracts_only():
     assert used <= {f"transhash.{name}" for name in contracts}
 
 
-def test_a_server_is_talked_to_in_one_place():
+def test_one_module_connects_to_a_server():
     for path in sources("milvus_backend"):
         assert "grpc" not in imported(path) or path.name == "server.py"
     for path in sources("postgres_backend"):
@@ -149,13 +149,13 @@ def test_a_server_is_talked_to_in_one_place():
         assert "lancedb" not in imported(path) or path.name == "store.py"
 
 
-def test_objectives_know_nothing_of_the_run():
+def test_objectives_do_not_import_the_run():
     for path in sources("transhash/training/objectives"):
         known = {"transhash.hashers.bit_layout", "transhash.training.config"}
         assert all("objectives" in name or name in known for name in within(path)), path
 
 
-def test_no_imports_in_circles():
+def test_modules_have_no_import_cycles():
     own = {name_of(path): within(path) for path in sources("transhash")}
     graph = {name: used - {name} for name, used in own.items()}  # a package may import what it compiled
     assert graph["transhash.training.loop"] > {"transhash.encoding.run", "transhash.training.learner"}
@@ -179,14 +179,14 @@ def test_no_imports_in_circles():
         ("vl_convert", ("report.page",)),
     ],
 )
-def test_a_library_has_an_owner(library, owners):
+def test_each_library_is_imported_by_its_owner_only(library, owners):
     users = [name_of(path) for path in sources("transhash") if library in imported(path)]
     assert users
     assert all(name.removeprefix("transhash.").startswith(owners) for name in users)
 
 
 def test_torch_is_loaded_by_networks_and_training_only():
-    """Others import it where they need it: inside a function."""
+    """Other modules import it inside functions."""
     light = (
         "hashers",
         "hashers.architecture",

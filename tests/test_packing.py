@@ -14,7 +14,7 @@ outputs = st.integers(1, 128).flatmap(
 
 
 @given(outputs)
-def test_bit_j_is_bit_j(values):
+def test_bit_order(values):
     codes = pack(values)
     assert codes.shape == (len(values), values.shape[1] // 8)
     for row in range(len(values)):

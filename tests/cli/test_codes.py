@@ -30,7 +30,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 @pytest.fixture(scope="module")
 def encoded(th, pictures, tmp_path_factory):
-    """What th encode makes of 24 pictures."""
+    """The codes file of 24 images."""
     path = tmp_path_factory.mktemp("encoded") / "c.h5"
     th("encode", pictures, "-o", path, "--model", "phash")
     return path

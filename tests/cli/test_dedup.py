@@ -69,7 +69,7 @@ def test_page(th, photos, tmp_path):
     assert done.stderr == f"Error: {page}: exists and is not a report; choose another output\n"
 
 
-def test_what_could_go_is_removed_from_the_index(th, command, photos, tmp_path):
+def test_spare_images_are_removed_from_the_index(th, command, photos, tmp_path):
     import subprocess
 
     shutil.copytree(photos / "i", tmp_path / "i")
@@ -93,7 +93,7 @@ def test_what_could_go_is_removed_from_the_index(th, command, photos, tmp_path):
         (["photos", "--radius", "2"], 1, "not an index folder"),
     ],
 )
-def test_mistakes_are_one_line(th, photos, arguments, code, message):
+def test_wrong_usage_is_one_line(th, photos, arguments, code, message):
     (photos / "precious.csv").write_text("name\n")
     done = th("dedup", *arguments, cwd=photos, code=code)
     assert message in done.stderr

@@ -91,7 +91,7 @@ def test_report_is_self_contained(run):
         assert name in text
 
 
-def test_says_where_the_report_is(run):
+def test_the_path_of_the_report_is_printed(run):
     root, done = run
     assert done.stdout.splitlines()[-1] == str(root / "th-demo" / "report.html")
 
@@ -103,7 +103,7 @@ def test_the_index_says_what_it_holds(run, monkeypatch):
 
 
 def test_an_interrupted_demo_resumes(run, tmp_path):
-    """What was trained is kept; an earlier demo with other settings is not."""
+    """A trained hasher is kept, but not that of a demo with other settings."""
     demo = prepared.prepare(tmp_path / "d")
     assert not demo.resumed
     assert demo.commands()[0][0] == "train"

@@ -129,7 +129,7 @@ def test_lists(here, pictures, tmp_path):
     assert [codes.records.names(row) for row in range(2)] == [("cross",), ("circle",)]
 
 
-def test_sync_says_what_changed(here, pictures, tmp_path):
+def test_sync_reports_changes(here, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "photos")
     here("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     (tmp_path / "photos" / "cross" / "0.png").unlink()
@@ -143,7 +143,7 @@ def test_sync_says_what_changed(here, pictures, tmp_path):
     assert "encoded 0 images; 0 skipped" in done.stderr
 
 
-def test_log_for_machines(here, pictures, tmp_path):
+def test_log_json(here, pictures, tmp_path):
     (tmp_path / "photos").mkdir()
     shutil.copy(pictures / "cross" / "0.png", tmp_path / "photos")
     (tmp_path / "photos" / "broken.png").touch()
@@ -174,8 +174,8 @@ def test_what_is_not_an_image_by_its_name_is_counted(here, pictures, tmp_path):
     assert "passed over 3 other files: 2 .raw, 1 .txt\n" in done.stderr
 
 
-def test_another_file_is_replaced_only_by_force(here, pictures, tmp_path, hasher_file):
-    """A codes file of another folder, of another hasher, or with embeddings is not lost by a repeated command."""
+def test_other_files_are_replaced_only_with_force(here, pictures, tmp_path, hasher_file):
+    """A repeated command does not overwrite a codes file of another folder or hasher, or with embeddings."""
     run = ["encode", "-o", "c.h5", "--model"]
     here(*run, hasher_file, pictures, "--embeddings", cwd=tmp_path)
     before = (tmp_path / "c.h5").read_bytes()
@@ -202,7 +202,7 @@ def write_tar(path, pictures):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tar", "list", "npy", "file", "folder"])
-def test_another_source_in_the_same_folder_is_replaced_only_by_force(here, pictures, tmp_path, kind):
+def test_codes_of_another_source_in_the_same_folder_are_replaced_only_with_force(here, pictures, tmp_path, kind):
     """Two archives, lists or tables of one folder do not replace each other's codes."""
     photos = sorted((pictures / "cross").iterdir())
     sources: dict[str, list[list[str]]] = {
@@ -238,7 +238,7 @@ def test_another_source_in_the_same_folder_is_replaced_only_by_force(here, pictu
         here(*run, *first, cwd=tmp_path)
 
 
-def test_hidden_files_are_counted_and_taken_if_asked_for(here, pictures, tmp_path):
+def test_hidden_files_are_counted_or_included(here, pictures, tmp_path):
     photos = tmp_path / "photos"
     for name in ("a.png", "._a.png", ".thumbs/a.png", "@eaDir/a.png", ".b/c.png"):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +297,7 @@ def test_dry_run_shows_and_writes_nothing(here, pictures, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_stdin_and_nul(command, pictures, tmp_path):
+def test_standard_input_and_nul_bytes(command, pictures, tmp_path):
     names = b"cross/3.png\0circle/1.png\0"
     arguments = ["encode", str(pictures), "--list", "-", "-0", "-o", str(tmp_path / "c.h5"), "--model", "phash"]
     subprocess.run([*command, *arguments], input=names, check=True, capture_output=True)
@@ -363,7 +363,7 @@ def test_full_disk_leaves_nothing(command, here, pictures, tmp_path, what, block
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_shares_of_a_folder_make_the_whole(here, pictures, tmp_path):
+def test_merged_shares_equal_the_whole_folder(here, pictures, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(pictures, folder)
     (folder / "broken.png").write_bytes(b"no image")

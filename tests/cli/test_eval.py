@@ -101,7 +101,7 @@ def test_text(th, split):
     assert "worst" not in legacy
 
 
-def test_remarks_only_where_there_is_something_to_say(th, split):
+def test_notes_only_if_needed(th, split):
     queries = read_codes(split / "q.h5")
     records = Records([b"other"] * 7, b"/photos", queries.records.labels[:7], queries.records.label_names)
     write_codes(split / "new.h5", Codes(queries.packed[:7], records, queries.model))
@@ -130,7 +130,7 @@ def test_curves(th, split):
     assert curves["ranking", 60] == pytest.approx(curves["radius", 16])
 
 
-def test_curves_replace_nothing_else(th, split):
+def test_curves_overwrite_only_curves(th, split):
     (split / "notes.csv").write_text("curve,at\n1,2\n")
     (split / "folder").mkdir()
     for name in ("notes.csv", "c.h5", "folder"):

@@ -62,22 +62,22 @@ def test_the_lists_here_name_every_command():
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_wrong_usage_is_2(words, th_inside, tmp_path):
+def test_wrong_usage_exits_with_2(words, th_inside, tmp_path):
     done = th_inside(*words, "--no-such-option", cwd=tmp_path, code=2)
     assert (len(errors(done)), done.stdout) == (1, "")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", INPUTS)
-def test_an_input_that_is_not_there_is_2(words, th_inside, tmp_path):
+def test_a_missing_input_exits_with_2(words, th_inside, tmp_path):
     done = th_inside(*words.split(), *INPUTS[words], cwd=tmp_path, code=2)
     assert (len(errors(done)), done.stdout) == (1, "")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_an_interruption_is_130(words, th_inside, tmp_path, monkeypatch):
-    """Wherever it happens: here where each command begins."""
+def test_an_interruption_exits_with_130(words, th_inside, tmp_path, monkeypatch):
+    """Wherever it occurs; here at the start of each command."""
 
     def interrupt(**values):
         raise KeyboardInterrupt
@@ -144,7 +144,7 @@ def test_a_query_that_cannot_be_read(photos, th_inside, tmp_path):
     assert (quiet.stdout, quiet.stderr) == (done.stdout, "")
 
 
-def test_an_empty_folder_is_1(th_inside, tmp_path, hasher_file):
+def test_an_empty_folder_exits_with_1(th_inside, tmp_path, hasher_file):
     (tmp_path / "empty").mkdir()
     for command in (
         ["encode", "empty", "-o", "c.h5", "--model", "phash"],

@@ -68,7 +68,7 @@ def test_the_file_is_that_of_the_function(pictures, weights, fitted, tmp_path):
     assert theirs["backbone.pos_embed"].shape == (1, 1 + 5 * 5, 64)
 
 
-def test_options_arrive_in_the_file(th_inside, pictures, weights, tmp_path):
+def test_options_are_recorded_in_the_file(th_inside, pictures, weights, tmp_path):
     """And of a list's images, those that cannot be read are named."""
     (tmp_path / "photos").mkdir()
     for number in range(9):
@@ -105,7 +105,7 @@ def test_options_arrive_in_the_file(th_inside, pictures, weights, tmp_path):
     ],
 )
 def test_misuse_gives_one_line(th_inside, pictures, weights, fitted, tmp_path, arguments, code, message):
-    """And leaves what stood there as it was."""
+    """And leaves the existing file unchanged."""
     (tmp_path / "out").mkdir()
     malformed, output = tmp_path / "malformed.safetensors", tmp_path / "out" / "h.safetensors"
     save_file(load_file(weights) | {"pos_embed": torch.zeros(384)}, malformed)
@@ -120,7 +120,7 @@ def test_misuse_gives_one_line(th_inside, pictures, weights, fitted, tmp_path, a
     assert output.read_bytes() == fitted.read_bytes()
 
 
-def test_outputs_that_cannot_be(th_inside, pictures, weights, tmp_path):
+def test_invalid_outputs(th_inside, pictures, weights, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"a picture")
     done = th_inside("fit", pictures, "-o", tmp_path / "cat.jpg", *TINY, "--weights", weights, code=1)
     assert "exists and is not a hasher" in done.stderr
@@ -131,7 +131,7 @@ def test_outputs_that_cannot_be(th_inside, pictures, weights, tmp_path):
 
 
 def test_help_shows_an_example_that_parses(th, pictures, tmp_path):
-    """Without a way to the hub the example fails only for want of the weights."""
+    """Without access to the hub, the example fails only because the weights are missing."""
     text = th("fit", "--help").stdout
     for option in ("--stride", "--pool", "--method", "--sample", "--weights"):
         assert option in text

@@ -22,7 +22,7 @@ COMMANDS += [
 ]
 
 
-def test_commands_are_all_that_there_are():
+def test_all_commands_are_listed():
     context = click.Context(cli)
 
     def leaves(group, prefix=()):

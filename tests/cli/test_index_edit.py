@@ -139,7 +139,7 @@ def test_filters_of_a_query(th, work):
         assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
-def test_verify_names_all_that_is_wrong(th, work):
+def test_verify_reports_all_damage(th, work):
     data = next((work / "i").glob("data-*"))
     (data / "records.h5").write_bytes(b"x")
     (data / "backend" / "index.faiss").unlink()
@@ -160,14 +160,14 @@ def test_verify_names_all_that_is_wrong(th, work):
         (["index", "merge", "i", "-o", "photos"], 1, "exists and is not an index folder"),
     ],
 )
-def test_mistakes_are_one_line(th, work, arguments, code, message):
+def test_wrong_usage_is_one_line(th, work, arguments, code, message):
     done = th(*arguments, cwd=work, code=code)
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert len(list((work / "i").glob("[!.]*"))) == 2
 
 
-def test_what_a_type_cannot_do(th, work):
+def test_unsupported_operations(th, work):
     th("index", "build", "circle.h5", "-o", "h", "--type", "hnsw", cwd=work)
     done = th("index", "remove", "h", "--id", 1, cwd=work, code=1)
     assert "index type hnsw cannot remove codes: FAISS cannot take them out; types that can: flat, ivf" in done.stderr

@@ -72,7 +72,7 @@ def test_radius(th, library, k):
     assert [match["id"] for match in answer["matches"]] == expected
 
 
-def test_table_stays_one_line_a_match(th, library):
+def test_a_table_has_one_line_per_match(th, library):
     done = th("query", "flat.index", "photos/cross/0.png", "-k", 3, cwd=library)
     lines = done.stdout.splitlines()
     assert lines[0] == "photos/cross/0.png"
@@ -128,7 +128,7 @@ def test_page(th, library, tmp_path):
     assert page.read_text() == "notes"
 
 
-def test_one_unreadable_query_does_not_silence_the_others(th, library, tmp_path):
+def test_an_unreadable_query_does_not_affect_the_others(th, library, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     done = th("query", "flat.index", "photos/cross/0.png", tmp_path / "bad.jpg", "--json", cwd=library)
     assert len(json.loads(done.stdout)["queries"]) == 1
@@ -144,7 +144,7 @@ def test_another_models_codes_are_refused(th, library, hasher_file, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_hasher_that_moved_is_asked_for(th, pictures, hasher_file, tmp_path):
+def test_a_moved_hasher_must_be_named(th, pictures, hasher_file, tmp_path):
     shutil.copy(hasher_file, tmp_path / "h.safetensors")
     th("encode", pictures, "-o", "c.h5", "--model", "h.safetensors", cwd=tmp_path)
     th("index", "build", "c.h5", "-o", "i", cwd=tmp_path)
@@ -215,7 +215,7 @@ def test_eval(th, library):
     assert "mAP@5" in table
 
 
-def test_a_reader_that_goes_away(command, library):
+def test_the_reader_closes_the_pipe(command, library):
     import subprocess
 
     with subprocess.Popen(

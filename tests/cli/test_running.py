@@ -32,7 +32,7 @@ def test_every_error_has_a_line_and_a_code(error, code, message):
     assert running.describe(error) == (message, code)
 
 
-def test_a_defect_is_one_line_too():
+def test_a_defect_is_a_one_line_error():
     line, code = running.describe(ZeroDivisionError("division\nby zero"))
     assert code == 70
     assert line.startswith("unexpected ZeroDivisionError: division by zero. ")
@@ -90,7 +90,7 @@ def test_a_full_disk_under_stdout(command):
     assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
 
 
-def test_a_reader_that_has_gone(command):
+def test_a_closed_pipe(command):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([*command, "protocol", "list"], stdout=writer, stderr=subprocess.PIPE, text=True)

@@ -46,7 +46,7 @@ def test_misuse_is_one_line(th_inside, members, arguments, code, words):
     assert not (members / "h.safetensors").exists()
 
 
-def test_what_is_no_hasher_stays(th_inside, members, tmp_path):
+def test_other_files_are_not_overwritten(th_inside, members, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     done = th_inside("soup", "0.safetensors", "1.safetensors", "-o", tmp_path / "notes.txt", cwd=members, code=1)
     assert "exists and is not a hasher" in done.stderr

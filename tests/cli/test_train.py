@@ -48,7 +48,7 @@ def test_options_beside_a_preset(th_inside, pictures, tmp_path):
 
 
 def test_interrupt_and_restart(start, th_inside, pictures, tmp_path):
-    """Ctrl-C leaves no hasher, but a run that can go on; --restart begins anew, and ends with nothing but a log."""
+    """Ctrl-C leaves no hasher, but a run that can be resumed; --restart starts over and leaves only a log."""
     output, folder = tmp_path / "h.safetensors", tmp_path / "h.run"
     process = start("train", pictures, "-o", output, *TINY, "--epochs", 100000)
     for line in process.stderr:
@@ -138,7 +138,7 @@ def test_misuse_gives_one_line_and_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
-def test_without_a_way_to_the_hub(th, pictures, tmp_path):
+def test_without_access_to_the_hub(th, pictures, tmp_path):
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
     output = tmp_path / "h.safetensors"
     done = th("train", pictures, "-o", output, *TINY, "--pretrained", code=1, env=offline)
@@ -168,7 +168,7 @@ sys.exit(code)
         (["encode", "{flat}", "-o", "c.h5", "--model", "{jpeg}"], "not a hasher, or a damaged one"),
     ],
 )
-def test_what_is_cheap_to_check_is_checked_before_torch_is_loaded(pictures, tmp_path, arguments, message):
+def test_cheap_checks_come_before_loading_torch(pictures, tmp_path, arguments, message):
     jpeg, flat = tmp_path / "cat.jpg", pictures / "cross"
     Image.new("RGB", (9, 9)).save(jpeg)
     words = [word.format(jpeg=jpeg, flat=flat, pictures=pictures) for word in arguments]

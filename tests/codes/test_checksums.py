@@ -96,7 +96,7 @@ def test_the_header_counts(tmp_path, model):
 
 
 def test_names_that_are_no_text(tmp_path):
-    """Of a hasher whose path is none, and of a folder."""
+    """For a hasher without a path, and for a folder."""
     model = ModelRef("h\udcff.safetensors", "\udcff", 64)
     path = write(tmp_path / "c.h5", [replace(many(1)[0], labels=("\udcff",))], model=model)
     codes = read_codes(path)

@@ -118,7 +118,7 @@ def test_golden_file_opens_for_ever():
 
 
 def test_documented_reading_with_h5py_alone():
-    """The example of docs/codes-format.md, as a stranger would run it."""
+    """The example of docs/codes-format.md."""
     text = (Path(__file__).parents[2] / "docs" / "codes-format.md").read_text(encoding="utf-8")
     example = text.split("```python\n")[1].split("```")[0].replace("codes.h5", str(GOLDEN))
     assert "transhash" not in example.replace("transhash-codes", "")

@@ -94,7 +94,7 @@ def test_signs_of_any_type(tmp_path, dtype):
     verify_codes(tmp_path / "c.h5")
 
 
-def test_zeros_and_ones_of_bytes_ask_for_the_width(tmp_path):
+def test_ambiguous_zeros_and_ones_need_the_length(tmp_path):
     ones = np.random.default_rng(0).integers(0, 2, (5, 16), dtype=np.uint8)
     np.save(tmp_path / "ones.npy", ones)
     with pytest.raises(CodesError, match="--bits"):

@@ -169,7 +169,7 @@ def mutant(data, rng):
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
 def test_mutants_are_read_or_refused(tmp_path, impatient, version):
-    """Any other error, a crash or a standstill fails this test."""
+    """Any other error, a crash or a hang fails this test."""
     original = (GOLDEN / f"codes-{version}.h5").read_bytes()
     path = tmp_path / "c.h5"
     refused = 0
@@ -188,7 +188,7 @@ def test_mutants_are_read_or_refused(tmp_path, impatient, version):
 
 
 def test_beside_busy_threads(tmp_path):
-    """From a process with PyTorch, FAISS and OpenMP at work, no file is refused that is whole."""
+    """No intact file is refused in a process that runs PyTorch, FAISS and OpenMP."""
     write(tmp_path / "c.h5", many(5))
     code = f"""
 import threading, time

@@ -35,7 +35,7 @@ def paths(part):
 
 
 @pytest.mark.parametrize("protocol", DRAWN, ids=lambda protocol: protocol.name)
-def test_every_class_gives_as_many(protocol, tmp_path):
+def test_every_class_contributes_equally(protocol, tmp_path):
     split = protocols.draw(protocol, fill(tmp_path))
     for part, count in zip(
         split.parts.values(), (protocol.queries, protocol.training, protocol.database), strict=True
@@ -56,7 +56,7 @@ def test_every_class_gives_as_many(protocol, tmp_path):
 
 
 def test_order_is_that_of_the_hashes(tmp_path):
-    """What docs/protocols.md says, word for word, so that others can draw the same."""
+    """The algorithm of docs/protocols.md, so that others can draw the same split."""
     fill(tmp_path)
     names = [f"{'test' if n < 3 else 'train'}/cat/{n} a.png" for n in range(10)]
     for seed in (0, 7):
@@ -66,7 +66,7 @@ def test_order_is_that_of_the_hashes(tmp_path):
         assert own == [sorted(names[:2]), sorted(names[2:5]), sorted(names[5:])]
 
 
-def test_seeds_draw_other_images(tmp_path):
+def test_other_seeds_draw_other_images(tmp_path):
     fill(tmp_path)
     assert protocols.draw(REST, tmp_path).identity == protocols.draw(REST, str(tmp_path), seed=0).identity
     assert len({protocols.draw(REST, tmp_path, seed).identity for seed in range(20)}) == 20
@@ -110,7 +110,7 @@ def test_published_protocols_are_not_drawn(tmp_path):
         protocols.find("cifar")
 
 
-def test_what_was_written_is_read_again(tmp_path):
+def test_round_trip_of_lists(tmp_path):
     split = protocols.draw(REST, fill(tmp_path / "images"), seed=3)
     protocols.write(split, tmp_path / "lists", REST, seed=3)
     source = ListSource(tmp_path / "images", tmp_path / "lists" / "train.txt")

@@ -145,7 +145,7 @@ def test_without_an_address_this_machine_is_the_cluster(th, many, whole, tmp_pat
 
 
 @needs_ray
-def test_stopped_and_killed_it_goes_on(begin, whole, tmp_path):
+def test_a_stopped_or_killed_run_resumes(begin, whole, tmp_path):
     for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         process, before = begin(), parts(tmp_path)
         while process.poll() is None and parts(tmp_path) <= before:
@@ -175,7 +175,7 @@ def test_a_worker_that_is_lost_is_replaced(begin, cluster, whole, tmp_path):
 
 
 @needs_ray
-def test_workers_that_are_lost_again_and_again_end_the_run(begin, cluster):
+def test_repeatedly_lost_workers_end_the_run(begin, cluster):
     process = begin()
     while process.poll() is None:
         for worker in workers(cluster[0]):
@@ -203,7 +203,7 @@ def test_a_cluster_that_cannot_be_reached(th, pictures, tmp_path):
 
 @needs_ray
 @pytest.mark.parametrize("error", [Exception("The node timed out\nduring startup."), ValueError("no"), OSError("no")])
-def test_whatever_ray_raises_is_one_line(monkeypatch, error, pictures, tmp_path):
+def test_errors_of_ray_are_one_line(monkeypatch, error, pictures, tmp_path):
     """On a busy machine Ray raised a bare Exception; that cannot be made to happen here."""
     import ray
 
@@ -242,7 +242,7 @@ machine = st.fixed_dictionaries(
 @given(
     machines=st.lists(machine, min_size=1, max_size=6), number=st.none() | st.integers(1, 40), network=st.booleans()
 )
-def test_all_workers_find_room(machines, number, network):
+def test_all_workers_fit(machines, number, network):
     count, cores, gpus = ray_cluster.plan_workers(machines, number, network=network)
     assert number in (None, count)
     room = 0

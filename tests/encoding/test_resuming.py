@@ -46,7 +46,7 @@ class Noise:
 
 
 class Killed(BaseException):
-    """Stands for kill -9: no code of ours may run a handler for it."""
+    """Simulates kill -9, for which no handler of TransHash may run."""
 
 
 def digest(path):
@@ -67,7 +67,7 @@ def paths(path):
     part=st.integers(1, 30),
     fan_in=st.integers(2, 4),
 )
-def test_stopped_and_resumed_is_uninterrupted(tmp_path, monkeypatch, count, broken, sizes, stops, part, fan_in):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, count, broken, sizes, stops, part, fan_in):
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     source = Noise(count, broken)
@@ -110,7 +110,7 @@ def stop_after(source, output, items, monkeypatch, **options):
         encode_to_file(source, output, PHASH, batch_size=1, on_progress=on_progress, **options)
 
 
-def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
+def test_finished_images_are_not_encoded_again(tmp_path, monkeypatch):
     stop_after(Noise(40), tmp_path / "c.h5", 30, monkeypatch)
     told, seen = [], []
     summary = encode_to_file(
@@ -157,7 +157,7 @@ def folder(pictures, tmp_path):
     return shutil.copytree(pictures, tmp_path / "photos")
 
 
-def test_append_adds_what_is_new(folder, tmp_path):
+def test_append_adds_new_images(folder, tmp_path):
     output = tmp_path / "c.h5"
     encode_to_file(FolderSource(folder), output, PHASH)
     before = paths(output)
@@ -172,7 +172,7 @@ def test_append_adds_what_is_new(folder, tmp_path):
     assert digest(output) == again
 
 
-def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
+def test_sync_equals_a_new_run(folder, tmp_path):
     output = tmp_path / "c.h5"
     (folder / "broken.png").write_bytes(b"no image")
     encode_to_file(FolderSource(folder), output, PHASH)
@@ -193,7 +193,7 @@ def test_sync_is_what_a_new_run_would_be(folder, tmp_path):
     assert synced.skipped == new.skipped == [(b"broken.png", "not an image of a known format")]
 
 
-def test_append_that_is_stopped_goes_on(folder, tmp_path, monkeypatch):
+def test_an_interrupted_append_resumes(folder, tmp_path, monkeypatch):
     output = tmp_path / "c.h5"
     encode_to_file(FolderSource(folder / "cross"), output, PHASH)
     with pytest.raises(CodesError, match="append to it from there"):
@@ -228,7 +228,7 @@ def test_embeddings(folder, tmp_path, hasher_file):
         encode_to_file(FolderSource(folder), tmp_path / "p.h5", PHASH, embeddings=True)
 
 
-def test_processes_change_nothing(folder, tmp_path, hasher_file):
+def test_processes_do_not_change_the_result(folder, tmp_path, hasher_file):
     (folder / "broken.png").write_bytes(b"no image")
     for hasher in (PHASH, load_hasher(hasher_file)):
         encode_to_file(FolderSource(folder), tmp_path / "one.h5", hasher, batch_size=5, force=True)

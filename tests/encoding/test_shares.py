@@ -33,8 +33,8 @@ def share(file):
         return opened.header.share
 
 
-def test_side_by_side_and_one_killed(start, th, pictures, tmp_path):
-    """As under Slurm: one command, told apart by its number; one is killed and begun again."""
+def test_shares_in_parallel_with_one_killed(start, th, pictures, tmp_path):
+    """As under Slurm: the same command with different numbers; one is killed and restarted."""
     photos = tmp_path / "photos"
     for number in range(1500):
         (photos / str(number % 7)).mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def thirds(pictures, tmp_path_factory):
     return folder
 
 
-def test_a_share_that_is_missing(thirds, th, tmp_path):
+def test_a_missing_share(thirds, th, tmp_path):
     done = th("codes", "merge", thirds / "0.h5", thirds / "2.h5", "-o", tmp_path / "c.h5", code=1)
     assert done.stderr.splitlines()[-1] == (
         "Error: 1 of 3 shares are missing (1): encode them, or join without: --partial"
@@ -76,7 +76,7 @@ def test_a_share_that_is_missing(thirds, th, tmp_path):
     assert rows(tmp_path / "c.h5") == rows(thirds / "0.h5", thirds / "2.h5")
 
 
-def test_a_share_that_is_there_twice(thirds, tmp_path):
+def test_a_duplicate_share(thirds, tmp_path):
     shutil.copy(thirds / "1.h5", tmp_path / "copy.h5")
     files = [(path, None) for path in (*sorted(thirds.glob("*.h5")), tmp_path / "copy.h5")]
     with pytest.raises(CodesError, match=r"1\.h5 and .*copy\.h5 are both share 1/3"):
@@ -84,7 +84,7 @@ def test_a_share_that_is_there_twice(thirds, tmp_path):
 
 
 def test_shares_of_two_sources(thirds, pictures, tmp_path):
-    """Each has to be whole by itself."""
+    """Each page must be self-contained."""
     shutil.copytree(pictures, tmp_path / "others")
     for number in range(3):
         encode_to_file(Share(FolderSource(tmp_path / "others"), number, 3), tmp_path / f"{number}.h5", PHASH)
@@ -94,7 +94,7 @@ def test_shares_of_two_sources(thirds, pictures, tmp_path):
         codes.merge(files[:-1], tmp_path / "c.h5")
 
 
-def test_every_share_needs_an_output_of_its_own(pictures, tmp_path):
+def test_each_share_needs_its_own_output(pictures, tmp_path):
     output, source = tmp_path / "c.h5", FolderSource(pictures)
     encode_to_file(Share(source, 0, 3), output, PHASH)
     before = output.read_bytes()
@@ -110,7 +110,7 @@ def test_every_share_needs_an_output_of_its_own(pictures, tmp_path):
 
 
 def test_archives_go_to_shares_whole(pictures, tmp_path):
-    """Where there are as many as shares: otherwise every machine would read all of them."""
+    """If there are enough files; otherwise every machine would read all of them."""
     pngs = sorted(pictures.rglob("*.png"))
     for number in range(5):
         with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
@@ -126,7 +126,7 @@ def test_archives_go_to_shares_whole(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_files_of_other_shares_are_not_looked_at(pictures, tmp_path, monkeypatch, listed):
+def test_files_of_other_shares_are_not_accessed(pictures, tmp_path, monkeypatch, listed):
     names = sorted(os.fsencode(path.relative_to(pictures)) for path in pictures.rglob("*.png"))
     (tmp_path / "list.txt").write_bytes(b"\n".join(names))
     source = open_source(pictures, names=tmp_path / "list.txt" if listed else None)
@@ -144,7 +144,7 @@ def test_files_of_other_shares_are_not_looked_at(pictures, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("shares", [2, 5])
-def test_shares_know_how_many_they_are(tmp_path, shares):
+def test_the_number_of_shares_is_checked(tmp_path, shares):
     for number, count in enumerate((4, 0, 5)):
         np.save(tmp_path / f"{number}.npy", np.zeros((count, 5, 5), np.uint8))
     source = open_source(sorted(tmp_path.iterdir()))
@@ -154,7 +154,7 @@ def test_shares_know_how_many_they_are(tmp_path, shares):
 
 
 @pytest.mark.parametrize("said", ["3/3", "a/3", "1", "1/1000000000000", 7])
-def test_a_file_that_says_nonsense_of_its_share(thirds, tmp_path, said):
+def test_an_invalid_share_in_a_file(thirds, tmp_path, said):
     import h5py
 
     shutil.copy(thirds / "1.h5", tmp_path / "c.h5")

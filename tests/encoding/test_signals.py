@@ -92,7 +92,7 @@ def test_a_signal_at_any_moment(photos, tmp_path, module, function, number):
 
 
 def test_killed_again_and_again(photos, pictures, tmp_path):
-    """kill -9 and signals, one after another: what stood there stays, and the end is that of one run."""
+    """After kill -9 and signals, the old output is unchanged, and the final file equals that of one run."""
     output = tmp_path / "c.h5"
     encode_to_file(pictures, output)
     before = output.read_bytes()

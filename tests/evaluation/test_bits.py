@@ -50,7 +50,7 @@ def test_against_plain_numpy(codes):
     assert report.collisions == pytest.approx(np.mean([rows.count(row) > 1 for row in rows]))
 
 
-def test_bits_that_are_copies_and_bits_that_are_free():
+def test_correlated_and_independent_bits():
     copies = diagnose(np.array([[0], [255]], dtype=np.uint8))
     assert (copies.mean_correlation, copies.max_correlation, copies.mean_entropy) == (1, 1, 1)
     free = diagnose(np.arange(256, dtype=np.uint8)[:, None])

@@ -22,7 +22,7 @@ def codes(rng, count, classes, dim=8):
 
 
 @given(st.integers(1, 20), st.integers(1, 60), st.integers(1, 4), st.integers(0, 9))
-def test_ranks_as_a_full_sort_does(queries, count, classes, seed):
+def test_ranking_equals_a_full_sort(queries, count, classes, seed):
     rng = np.random.default_rng(seed)
     asked, stored = codes(rng, queries, classes), codes(rng, count, classes)
     asked.records.labels[0] = 0
@@ -39,7 +39,7 @@ def test_ranks_as_a_full_sort_does(queries, count, classes, seed):
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_refuses_what_has_no_embeddings_or_another_model():
+def test_missing_embeddings_and_other_models_are_rejected():
     rng = np.random.default_rng(0)
     asked, stored = codes(rng, 3, 2), codes(rng, 5, 2)
     bare = Codes(stored.packed, stored.records, MODEL)

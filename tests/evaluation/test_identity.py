@@ -19,7 +19,7 @@ def records_of(pairs, root=b"/photos"):
 
 
 @given(rows, st.randoms())
-def test_identity_is_that_of_the_sorted_lines(pairs, random):
+def test_identity_is_the_digest_of_the_sorted_lines(pairs, random):
     lines = [
         path + b"\t" + b"\x1f".join(sorted(NAMES[place].encode() for place in places)) + b"\n"
         for path, places in pairs
@@ -40,7 +40,7 @@ def test_identity_does_not_depend_on_how_labels_are_stored():
     assert len({identity(one), identity(bare), identity(Records(paths[:2]))}) == 3
 
 
-def test_shared_rows_are_those_of_the_same_absolute_path():
+def test_shared_rows_have_the_same_absolute_path():
     queries = Records([b"a/1.jpg", b"2.jpg", b"/other/3.jpg", b"2.jpg", b"4.jpg"], b"/photos")
     database = Records([b"1.jpg", b"../2.jpg", b"/other/3.jpg", b"4.jpg"], b"/photos/a")
     assert shared_rows(queries, database) == 4

@@ -48,7 +48,7 @@ def test_average_precision_is_the_mean_over_all_orders(pairs, depth):
 
 @settings(deadline=None, max_examples=100)
 @given(levels, st.integers(1, 18))
-def test_no_order_leads_out_of_the_band_and_two_reach_its_ends(pairs, depth):
+def test_the_band_is_tight_over_all_orders(pairs, depth):
     for at in (depth, None):
         values = [plain_ap(ranking, at or len(ranking)) for ranking in orders(pairs)]
         worst, best = average_precision_band(of(pairs), at)
@@ -59,7 +59,7 @@ def test_no_order_leads_out_of_the_band_and_two_reach_its_ends(pairs, depth):
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 400))
 def test_the_band_of_many_queries_at_once(seed, depth):
-    """Longer levels than can be permuted, against every number of hits that a cut could take."""
+    """Levels too long to permute, compared with every possible number of hits before the cut-off."""
     rng = np.random.default_rng(seed)
     total = rng.integers(0, 80, (6, 5))
     relevant = rng.binomial(total, rng.random((6, 1)) ** 3)
@@ -227,7 +227,7 @@ def test_queries_without_a_label_count_as_zero():
             assert whole[name] == pytest.approx(some[name] * 6 / 8), name
 
 
-def test_evaluate_refuses():
+def test_evaluate_rejects_invalid_arguments():
     rng = np.random.default_rng(0)
     labels = np.zeros(5, np.int32)
     good = codes_of(rng, 5, ("a",), labels)

@@ -131,7 +131,7 @@ def test_a_graph_finds_every_code_beside_a_thousand_equal_ones():
 
 
 def test_a_graph_of_an_older_version_with_equal_codes(tmp_path):
-    """Its searches compare all codes; adding builds it again."""
+    """Searches compare all codes; adding codes rebuilds the index."""
     rng = np.random.default_rng(7)
     distinct = rng.integers(0, 256, (500, 8), dtype=np.uint8)
     codes = rng.permutation(np.concatenate([distinct, np.zeros((300, 8), np.uint8)]))
@@ -202,7 +202,7 @@ def test_multihash_misses_nothing_within_a_radius(pair, radius, nhash):
     st.integers(1, 3),
 )
 def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, value):
-    """However few are allowed, and wherever they are, there are as many answers as there can be."""
+    """A filtered search returns k matches, or all allowed ones, wherever they are."""
     codes, queries = pair
     allowed = np.isin(np.arange(len(codes)), list(chosen))
     index = FaissIndex.build(codes, type=kind)
@@ -266,7 +266,7 @@ def test_factory_strings_name_type_and_parameters(factory, info):
     assert index.info().items() >= info.items()
 
 
-def test_auto_says_why():
+def test_auto_gives_a_reason():
     few = FaissIndex.build(clustered(100), type="auto")
     assert few.info()["type"] == "flat"
     assert "milliseconds" in few.reason

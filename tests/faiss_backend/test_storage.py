@@ -94,7 +94,7 @@ def test_nodes_that_do_not_fit_their_graph(nodes, tmp_path):
 
 
 @pytest.mark.parametrize("factory", TYPES)
-def test_mutated_files_open_soundly_or_not_at_all(factory, tmp_path):
+def test_mutated_files_are_consistent_or_rejected(factory, tmp_path):
     """No mutant crashes the process, hangs it, or takes gigabytes; what opens searches and grows."""
     build(tmp_path, factory)
     whole = (tmp_path / FILE).rename(tmp_path / "whole")
@@ -106,7 +106,7 @@ def test_mutated_files_open_soundly_or_not_at_all(factory, tmp_path):
 
 
 @pytest.mark.parametrize("factory", TYPES)
-def test_faiss_opens_our_files_and_we_open_its(factory, tmp_path):
+def test_files_are_compatible_with_faiss(factory, tmp_path):
     codes = build(tmp_path, factory)
     ours = FaissIndex.load(tmp_path)
     theirs = faiss.read_index_binary(str(tmp_path / FILE))
@@ -151,7 +151,7 @@ def test_an_index_of_another_type_is_refused(tmp_path):
         (lambda hnsw, flat: flat.add(np.zeros((1, 8), np.uint8)), "codes|mismatch"),
     ],
 )
-def test_graphs_that_lead_astray_are_refused(change, message, tmp_path):
+def test_invalid_graphs_are_rejected(change, message, tmp_path):
     index = faiss.IndexBinaryHNSW(64, 4)
     index.add(np.random.default_rng(0).integers(0, 256, (300, 8), dtype=np.uint8))
     change(index.hnsw, faiss.downcast_IndexBinary(index.storage))
@@ -170,8 +170,8 @@ def leave_level(hnsw):
     put(hnsw.neighbors, int(starts[hnsw.entry_point]) + hnsw.cum_nb_neighbors(hnsw.max_level), int(levels.argmin()))
 
 
-def test_a_mapped_file_is_not_read_whole(tmp_path):
-    """What is mapped takes no memory of the process that it could not give back."""
+def test_a_mapped_file_is_not_read_completely(tmp_path):
+    """A mapped index uses no memory that cannot be reclaimed."""
     codes = np.random.default_rng(0).integers(0, 256, (2_000_000, 32), dtype=np.uint8)
     FaissIndex.build(codes).save(tmp_path)
     script = (

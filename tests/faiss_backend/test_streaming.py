@@ -18,7 +18,7 @@ def collection(seed, count, width):
 
 
 class Slices:
-    """Codes that only slices can be taken of."""
+    """Codes that support only slicing."""
 
     def __init__(self, codes):
         self._codes = codes
@@ -76,7 +76,7 @@ def test_lists_are_those_of_the_nearest_centroids(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "hash", "multihash", "BHNSW8"])
-def test_other_types_are_built_in_memory_but_told_of(kind, tmp_path):
+def test_other_types_are_built_in_memory_with_progress(kind, tmp_path):
     codes, told = collection(0, 500, 8), []
     with patch.object(blocks, "_BLOCK_ROWS", 99):
         index = FaissIndex.stream(Slices(codes), tmp_path, type=kind, advance=told.append)
@@ -86,6 +86,6 @@ def test_other_types_are_built_in_memory_but_told_of(kind, tmp_path):
     np.testing.assert_array_equal(index.search(codes[:9], 5, exhaustive).ids, hamming.top_k(codes[:9], codes, 5).ids)
 
 
-def test_why_a_type_was_chosen_is_told(tmp_path):
+def test_the_reason_of_a_choice_is_kept(tmp_path):
     codes = collection(0, 50, 8)
     assert FaissIndex.stream(codes, tmp_path, type="auto").reason == FaissIndex.build(codes, type="auto").reason

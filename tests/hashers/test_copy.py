@@ -47,7 +47,7 @@ def test_every_length_is_a_prefix(images):
         assert hasher.outputs(batch).shape == (2, bits)
 
 
-def test_a_length_that_it_does_not_have_is_one_line():
+def test_an_unavailable_length_is_a_one_line_error():
     for load in (load_hasher, model_ref):
         with pytest.raises(ModelError, match=r"^72 bits: copy makes codes of 64, 128, 256 bits; choose from these$"):
             load("copy", bits=72)

@@ -129,7 +129,7 @@ def test_networks_that_only_torch_runs(tmp_path):
         lambda w: w.update({"global_head.bias": torch.full((8,), float("nan"))}),
     ],
 )
-def test_a_strangers_file(saved, tmp_path, change):
+def test_an_untrusted_file(saved, tmp_path, change):
     weights = load_file(saved)
     change(weights)
     with safe_open(saved, framework="pt") as file:
@@ -139,7 +139,7 @@ def test_a_strangers_file(saved, tmp_path, change):
     assert "\n" not in str(caught.value)
 
 
-def test_bfloat16_is_asked_for_and_named(saved):
+def test_bfloat16_is_optional_and_recorded(saved):
     if not has_bf16():
         with pytest.raises(ModelError, match="leave out --bf16"):
             load_hasher(saved, bf16=True)

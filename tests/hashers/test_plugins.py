@@ -66,7 +66,7 @@ def test_a_hasher_of_another_package(install):
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_package_is_one_line(install, fault):
+def test_a_broken_package_is_a_one_line_error(install, fault):
     install(BROKEN[fault])
     with pytest.raises(ModelError, match=r"^hasher 'brightness' (does not load|cannot be used) ") as caught:
         load_hasher("brightness")
@@ -75,6 +75,6 @@ def test_a_broken_package_is_one_line(install, fault):
 
 
 @pytest.mark.parametrize("model", [None, 3, b"phash", ["phash"]])
-def test_what_cannot_name_a_hasher(model):
+def test_invalid_hasher_names(model):
     with pytest.raises(TypeError, match="a hasher is a name or the path of a file, not"):
         load_hasher(model)

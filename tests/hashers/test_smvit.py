@@ -53,7 +53,7 @@ def test_number_of_patches(size, stride):
     assert net(torch.randn(2, 3, size, size)).shape == (2, 16)
 
 
-def test_mirrored_images_are_read_too_but_in_training():
+def test_features_are_averaged_over_the_mirror_image_except_in_training():
     for net, _ in networks():
         images = images_for(net)
         once, mirrored = net.features(images), net.features(images.flip(3))
@@ -162,7 +162,7 @@ def test_scaled_outputs(groups):
         torch.testing.assert_close(net(images), before * scale + shift, atol=1e-5, rtol=1e-4)
 
 
-def test_streams_start_alike_and_do_not_share_weights():
+def test_streams_start_equal_and_do_not_share_weights():
     net = build(tiny())
     ours, theirs = dict(net.global_block.named_parameters()), dict(net.local_block.named_parameters())
     for name, weight in ours.items():

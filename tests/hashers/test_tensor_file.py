@@ -36,7 +36,7 @@ def contents(path):
 
 
 def test_a_hasher_has_one_digest(saved, tmp_path):
-    """However often it is saved, and from whatever it was loaded."""
+    """Regardless of how often it is saved and from which file it was loaded."""
     hasher, content = TransHasher.load(saved), saved.read_bytes()
     for number in range(12):
         hasher.save(tmp_path / f"{number}.safetensors")
@@ -67,7 +67,7 @@ def old_file(path, tmp_path, **layout):
 
 
 def test_files_without_a_checksum_give_the_same_codes(saved, tmp_path):
-    """Torch runs them, which can tell whether their layout is right."""
+    """Torch loads them, because it can check their layout."""
     old = load_hasher(old_file(saved, tmp_path), expected_images=1)
     assert isinstance(old, TransHasher)
     batch = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
@@ -96,7 +96,7 @@ def test_a_layout_of_another_network_is_refused(saved, tmp_path, layout):
 @pytest.mark.parametrize(
     "mutant", [b"", b"\xff\xd8\xff\xe0 a jpeg", b"\0" * 8, (9).to_bytes(8, "little") + b'{"a":"b"}']
 )
-def test_what_is_not_a_safetensors_file(tmp_path, mutant):
+def test_other_files_are_rejected(tmp_path, mutant):
     path = tmp_path / "odd.safetensors"
     path.write_bytes(mutant)
     with pytest.raises(ModelError, match="not a hasher, or a damaged one"):

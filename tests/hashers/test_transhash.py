@@ -63,7 +63,7 @@ def refusal(path, load=load_hasher):
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_file_is_all_it_takes(pool, tmp_path):
+def test_a_hasher_file_is_self_contained(pool, tmp_path):
     torch.manual_seed(0)
     hasher = start(replace(TINY, pool=pool), class_names=("a", "b"))
     hasher.training = TRAINING
@@ -104,7 +104,7 @@ def test_codes_are_the_signs_of_the_outputs(saved):
     assert len(np.unique(np.unpackbits(codes, axis=1)[:, 8:])) == 2
 
 
-def test_a_hasher_that_diverged_gives_one_line(saved):
+def test_a_diverged_hasher_is_a_one_line_error(saved):
     hasher, path = saved
     with torch.no_grad():
         hasher.net.global_head.bias[0] = torch.nan
@@ -264,7 +264,7 @@ def test_widest_preprocessing_that_loads_stays_finite(saved):
     assert np.isfinite(seen[0][0]).all()
 
 
-def test_what_json_cannot_say_leaves_the_old_file(saved):
+def test_values_that_json_cannot_represent_leave_the_old_file(saved):
     hasher, path = saved
     before = path.read_bytes()
     hasher.training = {"seed": object()}
@@ -382,7 +382,7 @@ def test_hashers_that_cannot_be_started_from(changes, message, tmp_path):
     assert re.search(message, refusal(tmp_path / "h.safetensors", lambda path: start(TINY, weights=path)))
 
 
-def test_damaged_hashers_are_no_start(saved):
+def test_training_does_not_start_from_damaged_hashers(saved):
     _, path = saved
     path.write_bytes(path.read_bytes()[:-100])
     line = refusal(path, lambda path: start(TINY, weights=path))
@@ -444,7 +444,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_files_that_are_no_weights_of_this_backbone(case, tmp_path):
+def test_weights_of_other_backbones_are_rejected(case, tmp_path):
     write, message = WRONG[case]
     write(tmp_path / "w.safetensors")
     assert message in refusal(tmp_path / "w.safetensors", lambda path: start(TINY, weights=path))

@@ -48,7 +48,7 @@ def saved(tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["int8", "fp16"])
-def test_numpy_and_torch_encode_alike(saved, tmp_path, weights):
+def test_numpy_and_torch_encode_equally(saved, tmp_path, weights):
     small = transhash.shrink_hasher(saved, tmp_path / "small.safetensors", weights)
     assert small.stat().st_size < saved.stat().st_size * (0.6 if weights == "fp16" else 0.4)
     light, full, before = NumpyHasher.load(small), TransHasher.load(small), TransHasher.load(saved)
@@ -124,7 +124,7 @@ def test_damaged_files_are_refused(saved, tmp_path, change):
         found.encode(np.zeros((1, 32, 32, 3), np.uint8))
 
 
-def test_what_cannot_be_shrunk(saved, tmp_path):
+def test_shrink_rejects_other_files(saved, tmp_path):
     hasher = TransHasher.load(saved)
     with pytest.raises(ModelError, match="choose one of fp32, fp16, int8"):
         hasher.save(tmp_path / "a.safetensors", "int4")

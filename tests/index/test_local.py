@@ -150,7 +150,7 @@ LocalIndex.open({str(folder)!r}).save({str(folder)!r})
 
 
 def test_one_writer_at_a_time(tmp_path):
-    """Eight processes at once: one of them at least succeeds, the others say why, and the index is whole."""
+    """Eight concurrent processes: at least one succeeds, the others report why not, and the index stays intact."""
     LocalIndex.build(some_codes(), "exact").save(tmp_path / "first")
     code = f"""
 import sys
@@ -243,7 +243,7 @@ PIECES = st.sampled_from([b"", b"0", b"9", b"-", b"null", b"[", b"1e9", b'"', b"
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 3), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), PIECES), min_size=1, max_size=3))
 def test_random_damage_gives_one_line(edited, which, damages):
-    """Pieces of a file cut out, put in or replaced. What opens all the same is the index: blanks in its manifest."""
+    """Parts of a file are removed, inserted or replaced. Only changes of whitespace in the manifest still open."""
     path = sorted(path for path in edited.rglob("*") if path.is_file())[which]
     before = path.read_bytes()
     data = before

@@ -139,7 +139,7 @@ KINDS = [("exact", None, {}), ("faiss", "flat", {}), ("faiss", "ivf", {"nlist": 
 @pytest.mark.parametrize(("backend", "kind", "params"), KINDS)
 @pytest.mark.parametrize("span", [2, 1 << 28])
 def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
-    """By the ids that rows keep when others go; taken in stretches of one row, or all at once."""
+    """By ids, which rows keep when others are removed; read one row at a time, or all at once."""
     monkeypatch.setattr(local, "_SPAN", span)
     codes, outputs = some(3)
     index = LocalIndex.build(collection(codes), backend, kind, params)
@@ -219,7 +219,7 @@ def test_damaged_codes_files(stored):
 
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_outputs_lie_beside_their_codes(pictures, hasher_file, tmp_path, kind):
-    """Also where an image between them cannot be read."""
+    """Also if an image between them cannot be read."""
     hasher = TransHasher.load(hasher_file) if kind == "torch" else load_hasher(hasher_file, 1)
     (tmp_path / "broken.png").write_bytes(b"")
     paths = [*sorted(pictures.glob("circle/*.png")), tmp_path / "broken.png", *sorted(pictures.glob("cross/*.png"))]

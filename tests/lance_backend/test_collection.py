@@ -42,13 +42,13 @@ class TestIvf(TestFlat):
     options = {"type": "ivf", "params": {"nlist": 4, "nprobe": 4}}
 
     def test_names_from_anywhere(self):
-        """Does not depend on the index."""
+        """Independent of the index."""
 
     def test_refuses_what_makes_no_sense(self):
-        """Does not depend on the index."""
+        """Independent of the index."""
 
 
-def test_the_command_line_is_that_of_folders(th, tmp_path):
+def test_the_commands_work_as_with_folders(th, tmp_path):
     codes = random_codes(24)
     written(tmp_path / "c.h5", codes)
     written(tmp_path / "new.h5", random_codes(3, 1), [b"x", b"y", b"z"])
@@ -86,7 +86,7 @@ def test_more_ties_than_are_asked_for(tmp_path):
     np.testing.assert_array_equal(found.ids, expected.ids[0])
 
 
-def test_what_is_not_ours_stays(tmp_path):
+def test_foreign_tables_are_not_changed(tmp_path):
     import lancedb
 
     with warnings.catch_warnings():

@@ -117,7 +117,7 @@ def rows(milvus, name):
 
 
 def wait(milvus, name, count):
-    """Wait until a collection has so many rows."""
+    """Wait until a collection has `count` rows."""
     until = time.monotonic() + 240
     while not client(milvus).has_collection(name) or client(milvus).get_load_state(name)["state"].name != "Loaded":
         assert time.monotonic() < until
@@ -127,7 +127,7 @@ def wait(milvus, name, count):
         time.sleep(0.05)
 
 
-def test_the_command_line_is_that_of_folders(milvus, th, tmp_path):
+def test_the_commands_work_as_with_folders(milvus, th, tmp_path):
     codes = np.random.default_rng(0).integers(0, 4, (24, 8), dtype=np.uint8)
     labels = np.arange(24, dtype=np.int32) % 3
     records = Records([f"{row % 3}/{row}.png".encode() for row in range(24)], b"/pictures", labels, ("a", "b", "c"))
@@ -145,7 +145,7 @@ def test_the_command_line_is_that_of_folders(milvus, th, tmp_path):
     assert transhash.open(location).info()["next_id"] == 32
 
 
-def test_what_is_not_ours_stays(milvus, tmp_path):
+def test_foreign_tables_are_not_changed(milvus, tmp_path):
     from pymilvus import DataType, MilvusClient
 
     other = client(milvus)
@@ -172,8 +172,8 @@ def test_what_is_not_ours_stays(milvus, tmp_path):
     assert len(ours) == 3
 
 
-def test_changes_that_were_stopped(milvus, tmp_path):
-    """What was begun goes on, keeps others out, and gives way to a sync."""
+def test_interrupted_changes(milvus, tmp_path):
+    """An interrupted change is resumed, blocks other writers, and is replaced by a sync."""
     from milvus_backend import changing, loading
     from milvus_backend.contents import Load
 

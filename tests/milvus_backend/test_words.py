@@ -28,7 +28,7 @@ def test_a_prefix_is_an_interval(prefix, text, rest):
 
 
 @pytest.mark.parametrize("pattern", ["*.png", "cats*", "a/?/*", "a/[b]*", "a/b", os.fsdecode(b"a/\xc3*")])
-def test_what_milvus_cannot_compare_is_left_to_the_client(pattern):
+def test_the_client_applies_filters_that_milvus_cannot(pattern):
     assert expressions.matching(["a/*", pattern], b"/pictures") is None
 
 
@@ -75,7 +75,7 @@ OURS = '{"format": "transhash-collection", "version": 0'
     "description",
     ["", "[]", "{}", OURS, OURS + "}", OURS + ', "type": [], "params": {}, "root": "", "model": {}}', "[" * 9999],
 )
-def test_what_is_no_collection_is_said(description):
+def test_other_collections_are_rejected(description):
     with pytest.raises(BackendError, match=r"not a collection of TransHash|is damaged"):
         Contents.read(description, "here")
 

@@ -53,10 +53,10 @@ class TestIvf(TestFlat):
     options = {"type": "ivf", "params": {"nlist": 8, "nprobe": 8}}
 
     def test_names_from_anywhere(self):
-        """Does not depend on the index."""
+        """Independent of the index."""
 
     def test_refuses_what_makes_no_sense(self):
-        """Does not depend on the index."""
+        """Independent of the index."""
 
     @pytest.fixture(autouse=True)
     def _indexed(self, monkeypatch):
@@ -129,7 +129,7 @@ def outcome(index, pattern):
         return None
 
 
-def test_the_command_line_is_that_of_folders(postgres, th, tmp_path):
+def test_the_commands_work_as_with_folders(postgres, th, tmp_path):
     codes = np.random.default_rng(0).integers(0, 4, (24, 8), dtype=np.uint8)
     names = [f"{row % 3}/{row}.png".encode() for row in range(24)]
     written(tmp_path / "c.h5", codes, names, labels=np.arange(24) % 3)
@@ -147,8 +147,8 @@ def test_the_command_line_is_that_of_folders(postgres, th, tmp_path):
     assert "hunter" not in th("index", "info", location, cwd=tmp_path).stdout
 
 
-def test_there_and_back(postgres, tmp_path):
-    """What a table gives back is what was put there, sizes and times of the files with it."""
+def test_round_trip_of_codes(postgres, tmp_path):
+    """A table returns the rows that were stored, including file sizes and times."""
     records = Records([b"a.png", b"b/c.png"], b"/x", None, (), np.array([5, -1]), np.array([-1, 7 << 60]))
     write_codes(tmp_path / "c.h5", Codes(random_codes(2), records, MODEL))
     ids, codes = build(postgres, tmp_path / "c.h5", "back").snapshot()
@@ -187,12 +187,12 @@ def test_names_of_collections(postgres, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["transhash_collections", "x" * 64, "a%00b", "%ff"])
-def test_names_that_no_table_can_have(postgres, name):
+def test_invalid_table_names(postgres, name):
     with pytest.raises(BackendError, match="collection"):
         transhash.open(postgres.location(name))
 
 
-def test_what_is_not_ours_stays(postgres, tmp_path):
+def test_foreign_tables_are_not_changed(postgres, tmp_path):
     postgres.run("CREATE TABLE theirs (id int)")
     codes = written(tmp_path / "c.h5", np.zeros((3, 8), np.uint8))
     with pytest.raises(BackendError, match="exists, and is not a collection of TransHash, so it stays as it is"):
@@ -215,7 +215,7 @@ def test_what_is_not_ours_stays(postgres, tmp_path):
     assert len(ours) == 3
 
 
-def test_several_files_come_together_or_not_at_all(postgres, tmp_path):
+def test_several_files_are_added_atomically(postgres, tmp_path):
     names = [[b"%d-%d" % (file, row) for row in range(4)] for file in range(3)]
     files = [written(tmp_path / f"{place}.h5", random_codes(4), own) for place, own in enumerate(names)]
     made = build(postgres, files[0], "together")
@@ -227,7 +227,7 @@ def test_several_files_come_together_or_not_at_all(postgres, tmp_path):
     assert made.info()["next_id"] == 16
 
 
-def test_readers_see_all_of_a_change_or_nothing(postgres, tmp_path):
+def test_changes_are_atomic_for_readers(postgres, tmp_path):
     files = [written(tmp_path / f"{value}.h5", np.full((500, 8), value, np.uint8)) for value in (0, 255)]
     made = build(postgres, files[0], "all_or_nothing")
     writer = Thread(target=lambda: [made.sync(file) for _ in range(4) for file in reversed(files)])
@@ -250,7 +250,7 @@ def attempt(postgres, tmp_path, step):
     return (change, (tmp_path / "many.h5",)), (100, 5_100 if step % 3 == 1 else 5_000)
 
 
-def test_killed_loaders_and_servers_lose_and_double_nothing(postgres, tmp_path):
+def test_killed_loaders_and_servers_neither_lose_nor_duplicate_rows(postgres, tmp_path):
     """Kill -9 at 20 moments, of the loader and of the server: each change is there in whole or not at all."""
     rng, context = np.random.default_rng(0), multiprocessing.get_context("fork")
     written(tmp_path / "few.h5", random_codes(100, 1), [b"few-%d" % row for row in range(100)])
@@ -284,7 +284,7 @@ def test_killed_loaders_and_servers_lose_and_double_nothing(postgres, tmp_path):
 
 
 def quietly(change, *arguments):
-    """Change something in a process of its own, until it or the server is killed."""
+    """Apply changes in a separate process until it or the server is killed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         change(*arguments)
@@ -301,7 +301,7 @@ def rows(postgres, name):
         return None
 
 
-def test_a_lost_connection_is_made_again(postgres, tmp_path):
+def test_a_lost_connection_is_reestablished(postgres, tmp_path):
     made = build(postgres, written(tmp_path / "c.h5", random_codes(3)), "lost")
     postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'transhash'")
     assert len(made) == 3
@@ -328,7 +328,7 @@ def test_time_outs_and_other_writers(postgres, tmp_path, monkeypatch):
     assert "\n" not in str(stopped.value)
 
 
-def test_a_full_disk_leaves_things_as_they_were(postgres, tmp_path, monkeypatch):
+def test_a_full_disk_changes_nothing(postgres, tmp_path, monkeypatch):
     """Temporary files are limited as a disk would be; what PostgreSQL writes is undone."""
     made = build(postgres, written(tmp_path / "c.h5", random_codes(20)), "full")
     monkeypatch.setenv("PGOPTIONS", "-c temp_file_limit=0 -c work_mem=64kB")

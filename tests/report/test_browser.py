@@ -50,7 +50,7 @@ def test_a_page_opens_quietly_and_fits(tab, page, width, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everything_stands_out_from_the_ground(tab, page, scheme):
+def test_contrast(tab, page, scheme):
     """Contrast as WCAG 2 counts it: 4.5 for text, 3 for marks."""
     tab.open(page, 1100, scheme)
     tab.run(CONTRAST)
@@ -111,7 +111,7 @@ def test_plots_on_other_data_are_drawn_when_they_are_unfolded(tab, page):
     assert tab.complaints() == []
 
 
-def test_plots_say_what_they_show(tab, page):
+def test_plots_have_descriptions(tab, page):
     tab.open(page)
     spoken = "[...document.querySelectorAll('.chart svg')].map(svg => svg.querySelector('[aria-label]').ariaLabel)"
     assert all(tab.run(spoken))
@@ -124,7 +124,7 @@ def test_plots_say_what_they_show(tab, page):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_stranger_runs_nothing(tab, tmp_path, attack):
+def test_an_untrusted_file_runs_no_script(tab, tmp_path, attack):
     path = tmp_path / "report.html"
     write_html(path, hostile(attack))
     tab.open(path)
@@ -142,7 +142,7 @@ def test_a_stranger_runs_nothing(tab, tmp_path, attack):
     )
 
 
-def test_the_policy_stops_what_would_slip_through(tab, page, tmp_path):
+def test_the_content_security_policy_blocks_other_scripts(tab, page, tmp_path):
     broken = tmp_path / "report.html"
     injected = "<script>document.title = 'broken'</script><img src='https://example.org/x.png'>"
     broken.write_text(page.read_text(encoding="utf-8").replace("<main>", f"<main>{injected}"), encoding="utf-8")

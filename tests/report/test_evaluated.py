@@ -114,7 +114,7 @@ def test_only_images_of_the_folder_are_shown(split):
         assert abs(image.getpixel((48, 48))[0] - int(name.removesuffix(".png"))) < 8
 
 
-def test_the_command_draws_it(th, split):
+def test_the_command_writes_a_report(th, split):
     done = th("eval", "c.h5", "--queries", "q.h5", "--at", 20, "--images", "photos", "--report", "r.html", cwd=split)
     assert done.stderr.splitlines()[-1] == "wrote r.html"
     assert done.stdout == th("eval", "c.h5", "--queries", "q.h5", "--at", 20, cwd=split).stdout
@@ -126,7 +126,7 @@ def test_the_command_draws_it(th, split):
     assert "float embedding" in text
 
 
-def test_the_command_replaces_nothing_else(th, split):
+def test_the_command_overwrites_only_reports(th, split):
     (split / "notes.html").write_text("<!doctype html>\n")
     done = th("eval", "c.h5", "--queries", "q.h5", "--report", "notes.html", cwd=split, code=1)
     assert done.stderr == "Error: notes.html: exists and is not a report; choose another output\n"
@@ -137,7 +137,7 @@ def test_the_command_replaces_nothing_else(th, split):
 
 
 @given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([1, 2, 32]), st.booleans(), st.integers(0, 9))
-def test_few_codes_will_do(queries, count, size, several, seed):
+def test_few_codes(queries, count, size, several, seed):
     """Of any width, with one label or several, or none."""
     rng = np.random.default_rng(seed)
 

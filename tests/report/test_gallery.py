@@ -49,7 +49,7 @@ def clusters_page(index, photos):
 
 @pytest.fixture
 def tab(chromium):
-    """A tab that complains of nothing and asks for nothing but its page."""
+    """A tab without console messages or requests other than its page."""
     context = chromium.new_context(viewport={"width": 1100, "height": 900})
     page = context.new_page()
     complaints, requests = [], []
@@ -75,7 +75,7 @@ def test_only_an_earlier_page_is_replaced(index, photos, tmp_path):
     assert page.read_text() == "notes"
 
 
-def test_pages_need_nothing_beside_them(matches_page, clusters_page):
+def test_pages_are_self_contained(matches_page, clusters_page):
     for page in (matches_page, clusters_page):
         text = page.read_text(encoding="utf-8")
         assert "default-src 'none'" in text
@@ -108,7 +108,7 @@ def test_matches(tab, matches_page):
     assert tab.title() == "Matches"
 
 
-def test_a_choice_is_changed_by_hand_and_saved(tab, clusters_page, photos):
+def test_a_selection_is_changed_and_saved(tab, clusters_page, photos):
     tab.goto(clusters_page.as_uri())
     assert tab.locator("section").count() == 1
     boxes = tab.get_by_role("checkbox")

@@ -39,7 +39,7 @@ def test_only_an_earlier_report_is_replaced(tmp_path, write):
     assert [entry.name for entry in tmp_path.iterdir()] == ["report"]
 
 
-def test_a_page_needs_nothing_beside_it(tmp_path):
+def test_a_page_is_self_contained(tmp_path):
     write_html(tmp_path / "report.html", [*search(), *accuracy()])
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert len(text) < 1_500_000
@@ -71,7 +71,7 @@ def test_markdown(tmp_path):
     assert "    python -m benchmarks accuracy" in lines
 
 
-def test_a_strangers_markdown_is_shown_as_it_is(tmp_path):
+def test_untrusted_text_is_escaped_in_markdown(tmp_path):
     write_markdown(tmp_path / "report.md", hostile("a|b\n<script>alert(1)</script> [x](javascript:1) `"))
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -91,7 +91,7 @@ def test_csv(tmp_path):
 
 
 @pytest.mark.parametrize("start", list("=+-@\t\r"))
-def test_a_spreadsheet_computes_nothing(tmp_path, start):
+def test_formulas_are_neutralized(tmp_path, start):
     write_csv(tmp_path / "report.csv", hostile(f"{start}1+1"))
     with (tmp_path / "report.csv").open(newline="", encoding="utf-8") as file:
         cells = list(chain.from_iterable(csv.reader(file)))
@@ -112,7 +112,7 @@ def test_tables_of_documents():
         redrawn(text.replace("mAP@all", "mAP@7"), gather(accuracy()))
 
 
-def test_tables_of_one_name_are_told_apart_by_their_suites():
+def test_tables_with_the_same_name_are_distinguished_by_suite():
     other = [replace(accuracy()[0], id="b", suite="public"), replace(accuracy()[1], run="b")]
     text = "<!-- results: accuracy -->\n<!-- end of results -->\n"
     with pytest.raises(ResultsError, match="2 tables 'accuracy' in the results"):

@@ -40,14 +40,14 @@ records = st.one_of(
 
 
 @given(st.lists(records, max_size=5))
-def test_what_is_written_is_read(tmp_path_factory, written):
+def test_round_trip_of_records(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("results") / "results.jsonl"
     append(path, [RUN])
     append(path, written)
     assert list(read(path)) == [RUN, *written]
 
 
-def test_a_run_goes_on_behind_its_last_whole_line(tmp_path):
+def test_a_run_resumes_after_its_last_complete_line(tmp_path):
     path = tmp_path / "results.jsonl"
     everything = [*accuracy(), *search()]
     append(path, everything)
@@ -108,7 +108,7 @@ EXAMPLE = asdict(Example("r", "d", "m", "t", Picture("a", "b"), [])) | {"record"
         (EXAMPLE | {"query": {"name": "a", "caption": "b", "image": "PHN2Zz48L3N2Zz4="}}, "neither JPEG nor PNG"),
     ],
 )
-def test_a_strangers_line_is_one_line_of_an_error(tmp_path, line, said):
+def test_an_invalid_line_is_a_one_line_error(tmp_path, line, said):
     path = tmp_path / "results.jsonl"
     append(path, [RUN])
     text = line if isinstance(line, str) else json.dumps(line)
@@ -122,7 +122,7 @@ def test_a_strangers_line_is_one_line_of_an_error(tmp_path, line, said):
     assert len(str(caught.value)) < 400
 
 
-def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
+def test_an_endless_line_is_not_read_completely(tmp_path):
     path = tmp_path / "results.jsonl"
     append(path, [RUN])
     with path.open("ab") as file:
@@ -135,13 +135,13 @@ def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
         list(read(path))
 
 
-def test_half_a_surrogate_pair_becomes_an_escape(tmp_path):
+def test_a_lone_surrogate_becomes_an_escape(tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(asdict(RUN) | {"record": "run", "title": "\ud800"}) + "\n")
     assert [run.title for run in read(path)] == ["\\ud800"]
 
 
-def test_records_are_sorted_by_their_runs():
+def test_records_are_grouped_by_run():
     sections = gather([*accuracy(), *search(), *accuracy()[:1]])
     assert [section.run.id for section in sections] == ["a", "s"]
     assert [section.rows for section in sections] == [section.rows for section in gather([*search(), *accuracy()])][

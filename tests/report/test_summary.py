@@ -38,7 +38,7 @@ def test_a_better_rival_is_named():
     assert "It beats other methods that use at most 8 bytes: LSH" in buys
 
 
-def test_words_are_about_the_codes_themselves_and_their_own_floats():
+def test_the_summary_compares_codes_with_their_own_embedding():
     records = accuracy(0.74, 0.75, 0.70)
     for row in records[1:]:
         row.params["hasher"] = "ours"
@@ -68,7 +68,7 @@ def test_search():
     assert "Faster among 1,000,000 images: usearch exact, 0.100 ms" in costs
 
 
-def test_what_floats_would_have_found():
+def test_recall_of_float_neighbours():
     records = search()
     for row in records:
         if isinstance(row, TableRow):
@@ -76,7 +76,7 @@ def test_what_floats_would_have_found():
     assert "Of the ten nearest by float embedding among 1,000,000 images, 50% are" in said(records)[1]
 
 
-def test_what_finds_too_little_is_not_called_fast():
+def test_searches_with_low_recall_are_not_compared():
     fast = TableRow(
         *("s", "one query", "clustered, 1,000,000", "half blind", "peer", {}),
         {"ms per query": Measurement(0.001), "recall@10 by distance": Measurement(0.5)},
@@ -84,7 +84,7 @@ def test_what_finds_too_little_is_not_called_fast():
     assert "half blind" not in "".join(said([*search(), fast])[:2])
 
 
-def test_what_takes_nothing_is_left_out():
+def test_rows_without_a_time_are_ignored():
     records = [*accuracy(), *search()]
     for row in records:
         if isinstance(row, TableRow):

@@ -73,7 +73,7 @@ def test_every_shape_is_images_or_refused(path, shape):
         (np.zeros((2, 4, 5, 4), np.uint8), "not "),
     ],
 )
-def test_what_are_no_images(path, array, reason):
+def test_arrays_that_are_not_images(path, array, reason):
     source = IsolatedSource(reader(path).__name__.rpartition(".")[2], [write(path, array)])
     (only,) = source
     assert only.path == os.fsencode(path.name)
@@ -149,7 +149,7 @@ def test_labels(tmp_path, gradient):
             read(tmp_path / "a.h5")
 
 
-def test_data_that_lie_elsewhere_are_not_read(tmp_path, gradient):
+def test_external_data_are_not_read(tmp_path, gradient):
     write(tmp_path / "other.h5", gradient)
     (tmp_path / "secret").write_bytes(bytes(1000))
 

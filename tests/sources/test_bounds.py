@@ -55,11 +55,11 @@ GREY = bytes(5) * 4  # 4 x 4, all black
         b"".join(chunk(b"zTXt", b"%d\0\0" % n + zlib.compress(bytes(1 << 17))) for n in range(600)),
     ],
 )
-def test_png_is_read_whatever_lies_beside_the_picture(extra):
+def test_png_is_read_regardless_of_other_chunks(extra):
     assert (pixels(png_file(4, 4, 8, 0, GREY, extra)) == 0).all()
 
 
-def test_png_that_says_which_way_is_up_in_text():
+def test_png_with_orientation_in_text():
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = f"\nexif\n    {len(exif.tobytes())}\n{exif.tobytes().hex()}\n"
@@ -69,7 +69,7 @@ def test_png_that_says_which_way_is_up_in_text():
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("key", [0, 1])
-def test_grey_that_is_transparent_lies_over_white(depth, key):
+def test_transparent_grey_is_blended_over_white(depth, key):
     rng = np.random.default_rng(0)
     values = rng.integers(0, min(2**depth, 3), (6, 8))
     bits = ((values[..., None] >> np.arange(depth)[::-1]) & 1).reshape(6, -1).astype(np.uint8)
@@ -128,14 +128,14 @@ def test_a_tiff_of_many_scans(monkeypatch):
     assert pixels(tiff(100, "raw")).shape == (100, 100, 3)
 
 
-def test_layers_over_layers():
+def test_overlapping_tiles():
     image = Image.open(io.BytesIO(tiff(16, "raw")))
     image.tile = image.tile * 9
     with pytest.raises(ImageError, match="over each other many times"):
         decode._check_work(image, io.BytesIO(), 1)
 
 
-def test_what_fails_in_the_hasher_is_that_images_skip(png):
+def test_an_image_that_fails_in_preprocessing_is_skipped(png):
     def fails(image):
         raise MemoryError
 

@@ -44,7 +44,7 @@ def test_formats(suffix, how, tmp_path):
     assert_red_then_green(decode.read(save(RED_GREEN, tmp_path / f"a.{suffix}", **how)))
 
 
-def test_format_is_told_from_contents(tmp_path):
+def test_format_is_detected_from_contents(tmp_path):
     assert_red_then_green(decode.read(save(RED_GREEN, tmp_path / "png.jpg", format="PNG")))
 
 
@@ -59,7 +59,7 @@ def test_palette(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-def test_transparency_lies_over_white(mode, tmp_path):
+def test_transparency_is_blended_over_white(mode, tmp_path):
     clear = Image.new("RGBA", (20, 10), (0, 0, 0, 0)).convert(mode if mode != "PA" else "RGBA")
     if mode == "PA":
         clear = clear.convert("P")
@@ -212,7 +212,7 @@ def test_strips_give_what_the_whole_would(mode, strip, tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.asarray(decode.read(path)), np.asarray(whole))
 
 
-def test_real_numbers_beyond_all_bounds(tmp_path):
+def test_extreme_float_values(tmp_path):
     values = np.array([[-np.inf, -3e38, 0, 3e38, np.inf, np.nan]], np.float32)
     read = np.asarray(decode.read(save(Image.fromarray(values), tmp_path / "a.tiff")))
     assert read[0, :, 0].tolist() == [0, 15, 128, 240, 255, 128]
@@ -316,7 +316,7 @@ def test_items(tmp_path):
         (np.broadcast_to(np.uint8(0), (20_000, 20_000)), "20000 x 20000: more than"),
     ],
 )
-def test_items_that_are_no_images(data, reason, tmp_path):
+def test_items_that_are_not_images(data, reason, tmp_path):
     with pytest.raises(ImageError, match=reason):
         decode.open_item(os.fsencode(tmp_path), Item(b"x.png", (), data))
     with pytest.raises(ImageError, match="null"):

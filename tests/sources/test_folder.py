@@ -91,7 +91,7 @@ def not_as_root():
         os.seteuid(own)
 
 
-def test_what_is_not_entered_is_named(shared):
+def test_skipped_folders_are_reported(shared):
     make(shared, b"b/1.png", b"c/closed/2.png", b"c/3.png")
     (shared / "b" / "around").symlink_to(shared)
     (shared / "b" / "gone.png").symlink_to(shared / "nowhere.png")
@@ -145,7 +145,7 @@ def test_patterns(tmp_path, include, exclude, expected):
     assert source.count() == len(expected)
 
 
-def test_others_are_those_that_only_their_suffix_leaves_out(tmp_path):
+def test_files_with_other_suffixes_are_counted(tmp_path):
     make(tmp_path, b"a.png", b"cats/notes.txt", b"notes.txt")
     for include, exclude, others in (([], [], 2), (["cats/*"], [], 1), ([], ["cats"], 1), (["*.txt"], [], 0)):
         source = FolderSource(tmp_path, include, exclude)

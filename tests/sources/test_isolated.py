@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def processes(monkeypatch):
-    """The processes that are started, for all to see."""
+    """The started processes."""
     started = []
 
     class Watched(subprocess.Popen[bytes]):

@@ -13,7 +13,7 @@ NAMES = (
 
 
 def name_of(text: str) -> bytes:
-    """The way back from a label to the name, which shows that no two names share a label."""
+    """The inverse of `label`, which shows that no two names share a label."""
     return re.sub(rb"\\x(5c|[89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), text.encode())
 
 
@@ -59,6 +59,6 @@ def test_labels_of_a_field(value, labels):
 
 
 @pytest.mark.parametrize("value", [1.5, {"a": 1}, [["a"]], [None], "x" * 5000, list(range(MAX_LABELS + 1))])
-def test_what_is_no_label(value):
+def test_invalid_labels(value):
     with pytest.raises(ValueError, match=r"label"):
         labels_of(value)

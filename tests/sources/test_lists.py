@@ -107,7 +107,7 @@ def test_broken_lists(tmp_path, name, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_list(tmp_path):
+def test_files_that_are_not_lists(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for place, message in (
         (tmp_path / "pipe", "not a regular file; name a text file"),

@@ -66,7 +66,7 @@ def test_the_structs_of_hugging_face(tmp_path, png):
 
 
 @pytest.mark.parametrize("note", [b"{", b"[]", b"[" * 100_000, b'{"info": {"features": {"label": null}}}', b"\xff"])
-def test_notes_that_are_no_class_names(note, tmp_path, png):
+def test_metadata_without_class_names(note, tmp_path, png):
     pq.write_table(
         pa.table({"image": [png(0)], "label": [1]}).replace_schema_metadata({"huggingface": note}), tmp_path / "t"
     )

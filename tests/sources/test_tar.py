@@ -78,7 +78,7 @@ def test_rows_of_several_archives_have_names_of_their_own(tmp_path, png):
     assert [item.path for item in source] == [b"x/s.tar/0.png", b"y/s.tar/0.png"]
 
 
-def test_what_is_skipped(tmp_path, png, monkeypatch):
+def test_skipped_members(tmp_path, png, monkeypatch):
     monkeypatch.setattr(tar, "MAX_ENCODED", 5000)
     path = write(
         tmp_path / "s.tar",
@@ -195,7 +195,7 @@ def test_bombs(peak, tmp_path):
     assert peak(f"{small}\n{textwrap.dedent(READ)}", tmp_path / "s.tgz") < 100_000_000
 
 
-def test_labels_that_do_not_lie_beside_their_images(tmp_path, png):
+def test_labels_apart_from_their_images(tmp_path, png):
     images = [(b"x/%d.png" % number, png(number)) for number in range(4)]
     labels = [(b"x/%d.cls" % number, b"%d" % number) for number in range(4)]
     expected = [(b"s.tar/x/%d.png" % number, (str(number),)) for number in range(4)]

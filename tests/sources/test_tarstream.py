@@ -42,7 +42,7 @@ KINDS |= dict.fromkeys((tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE), "sp
     st.lists(st.tuples(NAMES, st.sampled_from(list(KINDS)), st.binary(max_size=1500)), max_size=6),
     st.sampled_from([GNU, PAX]),
 )
-def test_what_tarfile_writes(members, form):
+def test_archives_written_by_tarfile(members, form):
     members = [(name, kind, data if kind == tarfile.REGTYPE else b"") for name, kind, data in members]
     assert read(archive(members, form)) == [(name, KINDS[kind], data) for name, kind, data in members]
 
@@ -55,7 +55,7 @@ def test_ustar_and_old_archives():
     assert read(data) == [(long, "file", b"1"), (b"old", "file", b"22"), (b"folder", "folder", b"")]
 
 
-def test_what_is_not_read_is_passed_over():
+def test_unread_members_are_skipped():
     data = archive(
         [(b"a", tarfile.REGTYPE, bytes(3_000_000)), (b"b", b"Z", b"unknown type"), (b"c", tarfile.REGTYPE, b"c")]
     )
@@ -104,7 +104,7 @@ def test_extended_headers():
             name(b"%d size=%s\n" % (len(size) + 7 + len(str(len(size) + 7)), size))
 
 
-def test_sparse_files_are_told_apart():
+def test_sparse_files_are_recognized():
     old = tarfile.TarInfo("old")
     old.type, old.size = tarfile.GNUTYPE_SPARSE, 512
     block = bytearray(old.tobuf(GNU))
@@ -128,7 +128,7 @@ def test_sparse_files_are_told_apart():
     ]
 
 
-def test_every_cut_is_found():
+def test_every_truncation_is_detected():
     data = archive([(b"a" * 150, tarfile.REGTYPE, b"x" * 700), (b"b", tarfile.REGTYPE, b"y")])
     end = len(data.rstrip(b"\0")) // 512 * 512 + 1024
     assert len(read(data[:end])) == 2

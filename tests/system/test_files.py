@@ -124,7 +124,7 @@ int fsync(int fd) {
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    """A library that takes calls away, as a file system may."""
+    """A library that removes calls, as a file system may."""
     if not (sys.platform == "linux" and shutil.which("gcc")):
         pytest.skip("needs Linux and gcc")
     folder = tmp_path_factory.mktemp("shim")

@@ -61,7 +61,7 @@ def test_only_the_ends_of_a_batch_can_be_without_another_of_their_class(firsts, 
 
 @settings(deadline=None)
 @given(CLASSES, SIZE, st.integers(0, 99))
-def test_nobody_is_alone_where_groups_of_two_fill_the_batches(firsts, size, seed):
+def test_every_image_has_a_partner_if_groups_of_two_fill_the_batches(firsts, size, seed):
     firsts = firsts + firsts
     assert not any(alone(firsts, batch) for batch in dealt(firsts, batch_size=2 * size, seed=seed, epochs=2))
 
@@ -101,7 +101,7 @@ def test_shares_of_all_processes_are_the_batch(firsts, size, processes):
         assert [parts[place % processes][place // processes] for place in range(len(batch))] == batch
 
 
-def test_balanced_deals_every_class_as_often():
+def test_balanced_draws_every_class_equally_often():
     firsts = [0] * 100 + [1] * 20 + [2] * 5
     plain = PairedBatches(np.array(firsts), TrainConfig(batch_size=25))
     even = PairedBatches(np.array(firsts), TrainConfig(batch_size=25, balanced=True, epochs=1))
@@ -164,7 +164,7 @@ def broken(pictures, tmp_path):
     return list_images(tmp_path)
 
 
-def test_another_of_its_class_stands_in_for_an_unreadable_image(broken, hasher):
+def test_an_unreadable_image_is_replaced_by_another_of_its_class(broken, hasher):
     dataset = labelled(broken, hasher, crop=1.0, flip=0.0, jitter=0.0)
     sample = dataset[Draw(0, 3)]
     assert sample.labels.tolist() == [1, 0]
@@ -189,7 +189,7 @@ def test_unknown_augmentation(pictures, hasher, policy):
         labelled(list_images(pictures), hasher, augment=policy)
 
 
-def test_draws_that_pillow_refuses_are_drawn_again(pictures, hasher):
+def test_failing_augmentations_are_redrawn(pictures, hasher):
     """At its highest level timm's posterization keeps 0 bits, which is an error to Pillow."""
     dataset = labelled(list_images(pictures), hasher, augment="rand-m10-inc1")
     for place in range(60):

@@ -144,7 +144,7 @@ def same(one, other):
     )
 
 
-def test_two_processes_make_the_step_of_one(pictures, tmp_path):
+def test_two_processes_take_the_step_of_one(pictures, tmp_path):
     """Every objective, two batches for a step: the loss, all gradients, and OrthoHash's statistics, in float64.
 
     And a batch that two processes cannot share evenly is refused, with nothing written.
@@ -166,7 +166,7 @@ def test_two_processes_make_the_step_of_one(pictures, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["found.0", "found.1", "found.alone", "step.py"]
 
 
-def test_an_interrupted_run_of_two_processes_ends_as_one_process_does(command, pictures, tmp_path):
+def test_a_resumed_run_of_two_processes_equals_a_single_process(command, pictures, tmp_path):
     """Ctrl-C at torchrun saves the run; the same command ends it, with OrthoHash's statistics of whole batches."""
     train = ["--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *RUN, "--epochs", 8]
     process = subprocess.Popen(
@@ -198,7 +198,7 @@ def test_an_interrupted_run_of_two_processes_ends_as_one_process_does(command, p
     assert same(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
 
 
-def test_what_only_another_process_meets_is_said_by_torchrun(tmp_path):
+def test_torchrun_reports_errors_of_other_processes(tmp_path):
     script = tmp_path / "fails.py"
     script.write_text(
         "import os, sys, time\nfrom transhash_cli import render\n"

@@ -32,7 +32,7 @@ TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, 
 
 
 class Seen(Watcher):
-    """Keeps what it is told."""
+    """Records the events."""
 
     def __init__(self):
         self.started, self.steps, self.skipped = [], [], []
@@ -90,7 +90,7 @@ def test_training_learns(riddle, loss):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
-def test_what_a_watcher_hears(pictures):
+def test_events_of_a_watcher(pictures):
     seen = Seen()
     train(list_images(pictures), TINY, TrainConfig(epochs=3, batch_size=6, validation=0.25), watcher=seen)
     assert seen.started == [(18, 6, 0, 9, 6)]
@@ -164,8 +164,8 @@ def test_batch_normalisation_of_orthohash_is_folded_into_the_heads():
         assert not torch.allclose(hasher.net(pixels), outputs, atol=1e-2)
 
 
-def test_average_takes_the_statistics_of_orthohash_along():
-    """What the heads hold at the end, computed from the weights and statistics after every step."""
+def test_the_average_includes_the_statistics_of_orthohash():
+    """The final weights of the heads, computed from the weights and statistics after every step."""
     average: dict[str, torch.Tensor] = {}
     shares = np.diff(np.linspace(0, 1, 7) ** (exponent(0.2) + 1))
     for share, learner in zip(shares, learnt(TrainConfig(loss="orthohash", ema=0.2, lr=1e-2)), strict=True):
@@ -254,7 +254,7 @@ def test_a_file_says_how_its_hasher_was_trained(pictures, tmp_path):
     assert same(hasher, loaded)
 
 
-def test_unreadable_images_are_told_once_and_batches_stay_full(pictures, tmp_path):
+def test_unreadable_images_are_reported_once_and_batches_stay_full(pictures, tmp_path):
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         for number in range(4):
@@ -289,7 +289,7 @@ def backbone():
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, 0.75), (0.9, 0.9)])
-def test_pretrained_weights_learn_more_slowly_unless_told(pictures, backbone, tmp_path, given, used):
+def test_pretrained_weights_have_layer_decay_by_default(pictures, backbone, tmp_path, given, used):
     save_file(backbone, tmp_path / "w.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=given)
     hasher = train(list_images(pictures), TINY, config, weights=tmp_path / "w.safetensors")
@@ -320,7 +320,7 @@ def test_greedyhash_takes_one_cost_for_all_of_a_data_set():
     assert costs[0] != pytest.approx(costs[1], rel=1e-3)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(pictures, backbone, tmp_path):
+def test_a_loss_of_nan_ends_the_run(pictures, backbone, tmp_path):
     backbone["cls_token"][:] = 1e38
     save_file(backbone, tmp_path / "bad.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0)
@@ -330,7 +330,7 @@ def test_a_loss_that_is_no_number_ends_the_run(pictures, backbone, tmp_path):
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1
 
 
-def test_signals_are_as_before_after_a_run(pictures):
+def test_signal_handlers_are_restored_after_a_run(pictures):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     train(list_images(pictures), TINY, TrainConfig(epochs=1))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

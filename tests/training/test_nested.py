@@ -54,7 +54,7 @@ def test_a_file_gives_the_same_outputs_in_torch_and_numpy(tmp_path):
 
 
 @pytest.mark.parametrize("nested", [(12,), (0,), (40,), (-8,)])
-def test_lengths_that_no_prefix_can_have(nested):
+def test_invalid_prefix_lengths(nested):
     with pytest.raises(ModelError, match=r"nested -?\d+: must be a multiple of 8, from 8 to 32"):
         Architecture(bits=32, nested=nested)
 
@@ -70,7 +70,7 @@ def test_the_cost_is_the_mean_over_the_prefixes(loss):
     assert objective.affine() is None
 
 
-def test_orthohash_normalises_a_bit_alike_in_every_prefix():
+def test_orthohash_normalises_a_bit_equally_in_every_prefix():
     objective = objectives.build(TrainConfig(), (8, 16, 32), 4)
     outputs, labels = 3 * torch.randn(64, 32) + 1, torch.eye(4)[torch.arange(64) % 4]
     for _ in range(200):

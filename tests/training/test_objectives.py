@@ -167,8 +167,8 @@ def batches(draw):
 @each_loss
 @settings(deadline=None, max_examples=40)
 @given(batches(), st.sampled_from([0, 1, 200, 12345]), st.data())
-def test_value_is_the_papers(loss, batch, step, data):
-    """With γ and λ of the caller, or the objective's own."""
+def test_value_equals_the_paper(loss, batch, step, data):
+    """With γ and λ of the caller, or the objective's defaults."""
     chosen = {name: data.draw(st.none() | st.floats(0.1, 50), name) for name in OWN if loss in OWN[name]}
     used = [OWN[name].get(loss) if chosen.get(name) is None else chosen[name] for name in OWN]
     u, y = batch
@@ -209,7 +209,7 @@ def test_gradient(loss, labels):
 @settings(deadline=None)
 @given(batches())
 def test_greedyhash_passes_gradients_straight_through(batch):
-    """What reaches the outputs is the gradient at their signs: that of a linear classifier, written out."""
+    """The outputs receive the gradient at their signs, that of a linear classifier."""
     u, y = batch
     objective = build("greedyhash", u.shape[1], y.shape[1], several=has_several(y), quantization=0.7).double()
     outputs = torch.from_numpy(u).requires_grad_()
@@ -250,7 +250,7 @@ def test_safe_at_the_edges(loss, dtype, bits):
 
 @each_loss
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_that_of_the_outputs_alone(loss, dtype):
+def test_half_precision_outputs_are_summed_in_float32(loss, dtype):
     """The sums are wider: only the rounding of the outputs themselves shows."""
     objective = build(loss, 64, 5)
     wide = copy.deepcopy(objective).double()
@@ -304,7 +304,7 @@ def test_random_targets_are_far_apart(bits, classes, nearest):
 
 @pytest.mark.parametrize("loss", TARGETED)
 @pytest.mark.parametrize("bits", [16, 24])
-def test_targets_are_the_same_whatever_the_seed(loss, bits):
+def test_targets_do_not_depend_on_the_seed(loss, bits):
     one, other = (build(loss, bits, 5, seed) for seed in (0, 1))
     assert one.targets.equal(other.targets)
     assert one.undecided.equal(other.undecided)
@@ -346,7 +346,7 @@ def test_orthohash_normalisation_becomes_part_of_the_heads():
 
 @each_loss
 @pytest.mark.parametrize("name", OWN)
-def test_settings_that_a_loss_lacks_are_refused(loss, name):
+def test_settings_that_a_loss_does_not_have_are_rejected(loss, name):
     if loss in OWN[name]:
         assert getattr(TrainConfig(loss=loss, **{name: 1.0}), name) == 1
         return
@@ -370,7 +370,7 @@ def test_perfect_codes_cost_less_than_random_ones(loss, seed, scale):
 
 
 @each_loss
-def test_learns(loss):
+def test_the_cost_decreases(loss):
     """Free outputs of twelve images in three classes: a class gathers, and leaves the others."""
     bits = 32
     objective = build(loss, bits, 3)

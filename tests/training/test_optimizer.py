@@ -80,12 +80,12 @@ def test_sgd_has_the_momentum_and_the_decay():
     assert {group["weight_decay"] for group in made.param_groups} == {0, 1e-4}
 
 
-def test_without_decay_all_learn_alike():
+def test_without_layer_decay_all_layers_have_the_same_rate():
     found, _ = groups_by_name(TrainConfig(lr=0.01))
     assert {group["peak"] for group in found.values()} == {0.01}
 
 
-def test_weight_decay_falls_on_matrices_only():
+def test_weight_decay_applies_to_matrices_only():
     found, _ = groups_by_name(TrainConfig(loss="greedyhash", weight_decay=0.2))
     spared = ("bias", "norm.weight", "norm1.weight", "norm2.weight", "cls_token", "pos_embed")
     for name, group in found.items():

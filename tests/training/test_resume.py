@@ -51,7 +51,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("loss", ["transhash", "orthohash", "greedyhash"])
-def test_resumed_run_is_the_uninterrupted_one(pictures, tmp_path, loss):
+def test_a_resumed_run_equals_an_uninterrupted_one(pictures, tmp_path, loss):
     source, config = (
         list_images(pictures),
         TrainConfig(**RUN, loss=loss, patch_drop=0.5, cutmix=0.5 * (loss == "orthohash")),
@@ -65,7 +65,7 @@ def test_resumed_run_is_the_uninterrupted_one(pictures, tmp_path, loss):
     assert same(whole, weights(train(source, TINY, config, folder=tmp_path)))
 
 
-def test_workers_change_nothing(pictures):
+def test_workers_do_not_change_the_result(pictures):
     source, config = list_images(pictures), TrainConfig(epochs=2, batch_size=8)
     assert same(weights(train(source, TINY, config)), weights(train(source, TINY, config, workers=2)))
 
@@ -99,7 +99,7 @@ def test_another_run_is_refused(pictures, tmp_path):
     train(source, TINY, TrainConfig(epochs=1, batch_size=6), folder=tmp_path, restart=True)
 
 
-def test_a_run_of_older_defaults_goes_on_once_they_are_named(pictures, tmp_path):
+def test_a_run_with_older_defaults_resumes_if_they_are_passed(pictures, tmp_path):
     source, old = list_images(pictures), {"loss": "transhash", "layer_decay": 1.0}
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6, **old), folder=tmp_path, watcher=StopAt(1))
@@ -125,7 +125,7 @@ def test_a_run_of_sgd_resumes(pictures, tmp_path):
     assert resumed.preprocessing.crop == TINY.image_size / 40
 
 
-def test_a_run_from_before_a_setting_goes_on(pictures, tmp_path):
+def test_a_run_from_before_a_setting_existed_resumes(pictures, tmp_path):
     source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
@@ -161,7 +161,7 @@ def test_damaged_checkpoints_are_refused(pictures, tmp_path):
 
 
 def test_killed_at_any_moment(start, pictures, tmp_path):
-    """kill -9 of the real command, twice; then it ends as if nothing had been, and with the very same file."""
+    """After killing the command twice, it completes with an identical file."""
     options = [
         "--backbone",
         "test_vit",
@@ -211,8 +211,8 @@ def test_a_checkpoint_that_was_changed_is_refused(pictures, tmp_path, change):
 
 
 @pytest.mark.parametrize("step", ["-5", "0", "1000000000", "one"])
-def test_a_step_that_cannot_be_is_refused(pictures, tmp_path, step):
-    """Even with a checksum that matches."""
+def test_an_invalid_step_is_rejected(pictures, tmp_path, step):
+    """Even with a matching checksum."""
     source, config = list_images(pictures), TrainConfig(epochs=3, batch_size=6)
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, config, folder=tmp_path, watcher=StopAt(1))
@@ -225,7 +225,7 @@ def test_a_step_that_cannot_be_is_refused(pictures, tmp_path, step):
 
 
 def test_state_knows_every_tensor(pictures):
-    """What a step changes is in the checkpoint: weights, average, the objective's own, both moments of AdamW."""
+    """The checkpoint holds all state that a step changes: weights, average, objective, both moments of AdamW."""
     net, objective = torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)
     optimizer = torch.optim.AdamW([*net.parameters(), *objective.parameters()])
     objective(net(torch.randn(4, 3))).sum().backward()

@@ -45,7 +45,7 @@ def pool(tmp_path_factory):
 
 @settings(max_examples=5, deadline=None)
 @given(chosen=st.lists(st.integers(0, 3), min_size=2, max_size=5))
-def test_weights_are_the_means(pool, chosen):
+def test_weights_are_averaged(pool, chosen):
     members = [load_file(pool[number]) for number in chosen]
     found = soup([pool[number] for number in chosen])
     for name, weight in found.net.state_dict().items():
@@ -67,7 +67,7 @@ def test_a_soup_is_a_hasher_like_any_other(pool, tmp_path):
     assert load_hasher(tmp_path / "two.safetensors").class_names == ("a", "b")
 
 
-def test_it_reads_mirrored_if_one_does(pool, tmp_path):
+def test_a_soup_mirrors_if_one_member_does(pool, tmp_path):
     mirrored = made(tmp_path / "m.safetensors", architecture=replace(TINY, mirror=True))
     for paths in ([pool[1], mirrored], [mirrored, pool[1]]):
         found = soup(paths)
@@ -119,14 +119,14 @@ def test_hashers_that_differ_are_refused(pool, change, words, tmp_path):
 
 
 @pytest.mark.parametrize("loss", sorted(set(LOSSES) - set(TARGETED)))
-def test_codes_of_their_own_have_no_mean(pool, loss, tmp_path):
+def test_hashers_without_common_targets_are_rejected(pool, loss, tmp_path):
     other = made(tmp_path / "other.safetensors", loss=loss)
     for paths in ([other, other], [pool[0], other]):
         line = refusal(paths)
         assert line.startswith(f"{other}: not trained with --loss csq, orthohash, dpn;")
 
 
-def test_what_is_no_trained_hasher_is_refused(pictures, pool, tmp_path):
+def test_untrained_hashers_are_rejected(pictures, pool, tmp_path):
     fitted = tmp_path / "fitted.safetensors"
     fit(list_images(pictures), replace(TINY, groups=0), FitConfig(method="lsh"), weights=pool[0]).save(fitted)
     assert "not trained with --loss" in refusal([fitted, fitted])

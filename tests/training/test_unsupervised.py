@@ -81,7 +81,7 @@ def test_rotation_alternates_codes_and_procrustes(seed, count, width):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("count", "width"), [(300, 8), (600, 32)])
-def test_rotation_loses_less_than_that_of_faiss(seed, count, width):
+def test_rotation_has_less_error_than_faiss(seed, count, width):
     data, first = values(seed, count, width), random_rotation(seed, width)
     np.testing.assert_allclose(faiss_rotation(data, first, 0), first, atol=1e-6)  # the same convention
     for iterations in (3, 50):
@@ -102,7 +102,7 @@ def test_error_never_increases(seed, count, width):
         before = after
 
 
-def test_rotation_finds_the_corners_that_data_stand_in():
+def test_rotation_recovers_data_at_corners():
     corners = signs(np.random.default_rng(0).standard_normal((200, 8)))
     corners = np.concatenate([corners, -corners])
     back = random_rotation(1, 8)
@@ -125,7 +125,7 @@ def test_itq_rotates_the_principal_components(bits, seed):
 
 
 @pytest.mark.parametrize(("bits", "seed"), [(8, 0), (16, 1), (32, 2)])
-def test_itq_loses_less_than_that_of_faiss(bits, seed):
+def test_itq_has_less_error_than_faiss(bits, seed):
     """On features of unit length and mean zero, which FAISS makes of any."""
     half = values(seed, 400, 32)
     features = np.concatenate([half, -half]).astype(np.float32)
@@ -266,7 +266,7 @@ def test_refusals(pictures, weights, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["itq", "lsh"])
-def test_weights_that_give_no_numbers(method, pictures, tmp_path):
+def test_weights_that_give_nan(method, pictures, tmp_path):
     state = {name: weight.contiguous() for name, weight in plain_backbone(FLAT).state_dict().items()}
     state["norm.weight"] = torch.full_like(state["norm.weight"], 3e38)
     save_file(state, tmp_path / "w.safetensors")

@@ -62,7 +62,7 @@ def test_top_k_is_a_stable_sort(collection, k):
 
 @few
 @given(collections(), st.integers(0, 60))
-def test_within_is_closed_and_ordered(collection, radius):
+def test_within_includes_the_radius_and_is_ordered(collection, radius):
     queries, codes, allowed = collection
     chosen, distances = oracle(queries, codes, allowed)
     found = DeviceCodes(codes).within(queries, radius, allowed)
