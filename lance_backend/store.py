@@ -1,6 +1,7 @@
 """The one module that talks to LanceDB: one table, its rows and what it says of itself."""
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,9 @@ from .location import Location
 FORMAT = 0
 KEY = "transhash"  # of the metadata of the column id, JSON
 _ROWS = 1 << 16  # read at a time
+
+# The child process that checks a codes file is forked, and does not use LanceDB.
+warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
 
 
 @dataclass(frozen=True)

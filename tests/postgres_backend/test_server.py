@@ -244,17 +244,17 @@ def attempt(postgres, tmp_path, step):
     """The next of several changes, as (function, arguments), and the row counts before and after it."""
     name = f"killed{step}"
     if step % 3 == 0:
-        return (transhash.build_index, (tmp_path / "many.h5", postgres.location(name))), (None, 5_000)
+        return (transhash.build_index, (tmp_path / "many.h5", postgres.location(name))), (None, 3_000)
     made = build(postgres, tmp_path / "few.h5", name)
     change = made.add if step % 3 == 1 else made.sync
-    return (change, (tmp_path / "many.h5",)), (100, 5_100 if step % 3 == 1 else 5_000)
+    return (change, (tmp_path / "many.h5",)), (100, 3_100 if step % 3 == 1 else 3_000)
 
 
 def test_killed_loaders_and_servers_neither_lose_nor_duplicate_rows(postgres, tmp_path):
     """Kill -9 at 20 moments, of the loader and of the server: each change is there in whole or not at all."""
     rng, context = np.random.default_rng(0), multiprocessing.get_context("fork")
     written(tmp_path / "few.h5", random_codes(100, 1), [b"few-%d" % row for row in range(100)])
-    codes = random_codes(5_000)
+    codes = random_codes(3_000)
     written(tmp_path / "many.h5", codes)
     began = time.monotonic()
     build(postgres, tmp_path / "many.h5", "warm")
@@ -278,7 +278,7 @@ def test_killed_loaders_and_servers_neither_lose_nor_duplicate_rows(postgres, tm
         assert rows(postgres, f"killed{step}") == counts[1]
         made = transhash.open(postgres.location(f"killed{step}"))
         assert list(made.verify()) == []
-        sample = np.arange(0, len(codes), 499)
+        sample = np.arange(0, len(codes), 299)
         assert made.search(codes[sample], 1).distances.tolist() == [0] * len(sample)
     assert stopped
 
