@@ -6,7 +6,7 @@ from typing import LiteralString
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
-from transhash.backends import check_params, clustering
+from transhash.backends import check_params
 from transhash.codes import ModelRef, texts
 from transhash.errors import BackendError
 from transhash.index.contract import Params
@@ -21,7 +21,9 @@ SEARCH = {"flat": (), "ivf": ("nprobe",), "hnsw": ("ef",)}
 _LOCK = 0x7472616E73686173  # of builds, as an advisory lock: "transhas"
 _OLDEST = (0, 8)  # pgvector that has iterative scans
 _OLDEST_SERVER = 140_000  # that has split_part from the end
+_USUAL_LISTS = 2000
 _MOST_LISTS = 1 << 15
+_SAMPLES = 50  # per list, from which pgvector trains the lists, but 10,000 at least
 _HNSW = {"M": (16, 2, 100), "ef_construction": (64, 4, 1000), "ef": (100, 1, 1000)}  # default, lowest, highest
 _EQUAL = 5  # times M: HNSW links more copies of one code to nothing but each other; measured, see docs/postgres.md
 _FIELDS = "format, model, digest, bits, preprocessing, type, params, root, next_id, source, most_equal"
@@ -111,8 +113,10 @@ def planned(type: str | None, params: Params | None, count: int) -> tuple[str, d
     known = {"flat": (), "ivf": ("nlist", "nprobe"), "hnsw": tuple(_HNSW)}[kind]
     given = check_params(params, known, f"index type {kind} of PostgreSQL")
     if kind == "ivf":
-        nlist, nprobe = clustering.plan(count, given.get("nlist"), given.get("nprobe"))
-        return kind, {"nlist": min(nlist, _MOST_LISTS), "nprobe": min(nprobe, _MOST_LISTS)}
+        # as pgvector advises, but with no more lists than can be trained in a gigabyte
+        usual = max(1, min(round(count**0.5 if count > 1_000_000 else count / 1000), _USUAL_LISTS))
+        nlist = min(given.get("nlist", usual), _MOST_LISTS)
+        return kind, {"nlist": nlist, "nprobe": min(given.get("nprobe", max(1, round(nlist**0.5))), nlist)}
     chosen = {name: given.get(name, default) for name, (default, _, _) in _HNSW.items()} if kind == "hnsw" else {}
     for name, value in chosen.items():
         _, low, high = _HNSW[name]
@@ -232,6 +236,7 @@ def add_indexes(cursor: Cursor, tables: Tables, contents: Contents) -> None:
     cursor.execute(tables.fill("CREATE INDEX ON {rows} USING hash (path)"))
     cursor.execute(tables.fill("CREATE INDEX ON {rows} USING gin (labels)"))
     if contents.type == "ivf":
+        _allow_memory(cursor, contents)
         cursor.execute(
             tables.fill("CREATE INDEX ON {rows} USING ivfflat (code {opclass}) WITH (lists = {nlist})", **params)
         )
@@ -244,6 +249,18 @@ def add_indexes(cursor: Cursor, tables: Tables, contents: Contents) -> None:
             )
         )
     cursor.execute(tables.fill("ANALYZE {rows}"))
+
+
+def _allow_memory(cursor: Cursor, contents: Contents) -> None:
+    """Allow what training the lists of an ivfflat index takes, for the rest of the transaction."""
+    lists = contents.params["nlist"]
+    samples = max(_SAMPLES * lists, 10_000)
+    needed = 4 * lists * (samples + 2 * lists) + (samples + 4 * lists) * (contents.model.bits // 8 + 64) + (16 << 20)
+    cursor.execute(
+        "SELECT set_config('maintenance_work_mem', %s, true) "
+        "WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < %s",
+        [f"{needed >> 10}kB", needed],
+    )
 
 
 def most_equal(cursor: Cursor, tables: Tables) -> int:

@@ -1,9 +1,9 @@
 """Nearest and near rows in the order of (distance, id): through pgvector's index, or by comparing every row.
 
-The index is used for the nearest rows of a whole collection. ``WITH TIES`` makes it give all rows that are as far as
-the k-th, of which those with the lowest ids are meant. With a filter or a radius every row that may be found is
-compared. Then the distance is cast, so that no index can order by it. Many queries at once compare the codes here:
-they are read once, where PostgreSQL would read the table for each query.
+The index is used for the nearest rows of a whole collection, unless reading this is faster. ``WITH TIES`` makes it
+give all rows that are as far as the k-th, of which those with the lowest ids are meant. With a filter or a radius
+every row that may be found is compared. Then the distance is cast, so that no index can order by it. Many queries at
+once compare the codes here: they are read once, where PostgreSQL would read the table for each query.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from .schema import Tables
 from .selecting import Condition
 from .server import Cursor
 
+SCANNED = 10_000  # rows that are read in less time than an index takes for a query; measured
 _MANY = 4  # queries from which on the codes are read once instead
 _BLOCK = 1 << 16  # codes compared at a time
 _MOST = 1000  # ef_search of pgvector
@@ -53,7 +54,7 @@ class Searcher:
 
     def nearest(self, queries: NDArray[np.uint8], k: int) -> Nearest:
         """Return the k nearest rows of queries (q, bits/8); fewer if there are no more."""
-        if self.index:
+        if self.index and len(queries) * SCANNED < self._count():
             self._configure(*self.index, k)
             return scanning.padded([self._indexed(Bits(query.tobytes()), k) for query in queries])
         if len(queries) >= _MANY:
@@ -78,6 +79,16 @@ class Searcher:
             ids.append(own)
             distances.append(far)
         return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(distances))
+
+    def _count(self) -> int:
+        """Return about how many rows there are, as PostgreSQL has counted them."""
+        self.cursor.execute(
+            "SELECT c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = %s",
+            [self.tables.schema, self.tables.name],
+        )
+        (found,) = self.cursor.fetchone() or (0,)
+        return int(found)
 
     def _indexed(self, query: Bits, k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         self.cursor.execute(self.tables.fill(_INDEXED), [query, query, k], binary=True)

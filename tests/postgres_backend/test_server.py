@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import transhash
+from postgres_backend import searching
 from transhash import Filter, hamming
 from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, MismatchError, SelectionError
@@ -60,6 +61,7 @@ class TestIvf(TestFlat):
 
     @pytest.fixture(autouse=True)
     def _indexed(self, monkeypatch):
+        monkeypatch.setattr(searching, "SCANNED", 0)
         monkeypatch.setenv("PGOPTIONS", "-c enable_seqscan=off")  # so few rows are compared one by one otherwise
 
 
@@ -82,8 +84,12 @@ def test_equal_codes_lose_nothing(postgres, tmp_path):
     assert "exact" not in found.info()
 
 
-@pytest.mark.parametrize("options", [{"type": "hnsw", "params": {"M": 16, "ef": 200}}, {"type": "ivf"}])
-def test_an_index_finds_most_and_ties_in_order(postgres, tmp_path, options):
+@pytest.mark.parametrize(
+    "options",
+    [{"type": "hnsw", "params": {"M": 16, "ef": 200}}, {"type": "ivf", "params": {"nlist": 16, "nprobe": 8}}],
+)
+def test_an_index_finds_most_and_ties_in_order(postgres, tmp_path, monkeypatch, options):
+    monkeypatch.setattr(searching, "SCANNED", 0)
     rng = np.random.default_rng(0)
     codes = random_codes(100)[rng.integers(0, 100, 6000)] ^ np.packbits(rng.random((6000, 64)) < 0.08, axis=1)
     codes[::50] = codes[7]  # 120 ties, over more than k
