@@ -1,4 +1,4 @@
-"""Conformance suites for backends and servers: subclass one in your tests, and pytest runs it on yours.
+"""Conformance tests for backends and servers: subclass a suite in your tests, and pytest runs it.
 
     from transhash.testing import BackendContract
     from my_package import MyIndex
@@ -6,10 +6,10 @@
     class TestMyIndex(BackendContract):
         backend = MyIndex
 
-Answers are compared with brute force in numpy. An approximate type names the `search_params` that make it
-exhaustive, since only then is there one right answer, and what it `refuses`, which it must do with a BackendError.
+Results are compared with brute force in numpy. For an approximate type, set `search_params` that make it exhaustive,
+because only then is the result unique, and list the operations that it `refuses`, with a BackendError.
 
-`CollectionContract` is that of whole collections, with ids, paths and labels: of a server, or of an index folder.
+`CollectionContract` tests whole collections with ids, paths and labels, on a server or in an index folder.
 """
 
 import os
@@ -37,14 +37,14 @@ _WIDTHS = (1, 3, 8, 16, 128)  # bytes in a code
 
 
 class BackendContract:
-    """What every backend promises. Needs nothing but numpy; pytest collects the methods of a subclass."""
+    """The tests of a backend. They need only numpy; pytest collects the methods of a subclass."""
 
     backend: ClassVar[type[Backend]]
     type: ClassVar[str | None] = None
     params: ClassVar[Mapping[str, int]] = {}
     search_params: ClassVar[Mapping[str, int]] = {}
     refuses: ClassVar[Set[str]] = frozenset()
-    """Of "allowed", "mmap", "range_search", "reconstruct" and "remove", what the type cannot do."""
+    """The operations that the type does not support: "allowed", "mmap", "range_search", "reconstruct", "remove"."""
 
     def build(self, codes: NDArray[np.uint8]) -> Backend:
         """Build the index under test."""
@@ -63,7 +63,7 @@ class BackendContract:
                 assert found.distances.dtype == np.int32
 
     def test_range_search_equals_brute_force(self) -> None:
-        """Everything at distance <= radius comes back, in order, and nothing else."""
+        """A range search returns exactly the codes at distance <= radius, in order."""
         for codes, queries in self._able("range_search"):
             index = self.build(codes)
             for radius in (0, 1, codes.shape[1] * 4, codes.shape[1] * 8):
@@ -82,7 +82,7 @@ class BackendContract:
             assert len(index.range_search(queries[:0], 3, self.search_params)) == 0
 
     def test_add_continues_the_ids(self) -> None:
-        """Codes added later have the positions behind those there were."""
+        """Codes that are added have the next positions."""
         for codes, queries in _collections():
             index = self.build(codes)
             index.add(codes[::-1].copy())
@@ -92,7 +92,7 @@ class BackendContract:
             np.testing.assert_array_equal(found.ids, expected.ids)
 
     def test_allowed_equals_brute_force(self) -> None:
-        """Only what is allowed comes back, as if there were nothing else."""
+        """A search with a mask returns only allowed codes, as if there were no others."""
         for codes, queries in self._able("allowed"):
             index = self.build(codes)
             for allowed in _masks(len(codes)):
@@ -109,8 +109,8 @@ class BackendContract:
                     np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
                     np.testing.assert_array_equal(inside.ids, all_inside.ids)
 
-    def test_remove_leaves_what_a_fresh_build_has(self) -> None:
-        """What stays is numbered anew in its order, and can be added to."""
+    def test_remove_equals_a_new_build(self) -> None:
+        """The remaining codes are renumbered in order, and more can be added."""
         for codes, queries in self._able("remove"):
             for keep in _masks(len(codes)):
                 index = self.build(codes)
@@ -124,7 +124,7 @@ class BackendContract:
                 np.testing.assert_array_equal(found.distances, expected.distances)
 
     def test_reconstruct_gives_the_codes(self) -> None:
-        """The codes come back by their ids, as a copy."""
+        """`reconstruct` returns a copy of the codes by their ids."""
         for codes, _ in self._able("reconstruct"):
             index = self.build(codes)
             index.add(codes[:1])
@@ -134,8 +134,8 @@ class BackendContract:
                 assert part.dtype == np.uint8
                 np.testing.assert_array_equal(part, everything[start:stop])
 
-    def test_refuses_what_it_cannot_do(self) -> None:
-        """Each operation that the type lacks is a BackendError, not a wrong answer."""
+    def test_unsupported_operations_raise(self) -> None:
+        """Each unsupported operation raises BackendError instead of returning a wrong result."""
         codes, queries = next(_collections())
         index = self.build(codes)
         every = np.ones(len(codes), dtype=bool)
@@ -150,7 +150,7 @@ class BackendContract:
             _refuses(name, attempts[name])
 
     def test_save_and_load(self) -> None:
-        """An index comes back from its folder as it was."""
+        """A saved index loads unchanged."""
         for codes, queries in _collections():
             index = self.build(codes)
             with TemporaryDirectory() as folder:
@@ -161,8 +161,8 @@ class BackendContract:
                 found = loaded.search(queries, 5, self.search_params)
                 np.testing.assert_array_equal(found.ids, index.search(queries, 5, self.search_params).ids)
 
-    def test_a_mapped_index_answers_and_does_not_change(self) -> None:
-        """Answers are the same; adding and removing are refused."""
+    def test_a_mapped_index_is_read_only(self) -> None:
+        """Results are the same; adding and removing raise BackendError."""
         for codes, queries in self._able("mmap"):
             index = self.build(codes)
             with TemporaryDirectory() as folder:
@@ -178,8 +178,8 @@ class BackendContract:
                 _refuses("adding to a mapped index", mapped.add, codes)
                 _refuses("removing from a mapped index", mapped.remove, np.ones(len(codes), dtype=bool))
 
-    def test_refuses_what_it_does_not_know(self) -> None:
-        """An unknown type or parameter is a BackendError, not a guess."""
+    def test_unknown_types_and_parameters_raise(self) -> None:
+        """An unknown type or parameter raises BackendError."""
         codes, queries = next(_collections())
         unknown = {"no_such_parameter": 1}
         _refuses("an unknown type", self.backend.build, codes, type="no-such-type")
@@ -187,7 +187,7 @@ class BackendContract:
         _refuses("an unknown search parameter", self.build(codes).search, queries, 1, unknown)
 
     def test_load_refuses_damage(self) -> None:
-        """A file cut short is a BackendError."""
+        """A truncated file raises BackendError."""
         codes, _ = next(_collections())
         with TemporaryDirectory() as folder:
             self.build(codes).save(Path(folder))
@@ -280,7 +280,7 @@ class _Image:
 
 
 class CollectionContract:
-    """What every collection promises, be it a folder or on a server. Needs nothing but numpy and h5py.
+    """The tests of a collection, in a folder or on a server. They need only numpy and h5py.
 
     Collections of servers are slow to make, so one serves all tests that change nothing, and another the rest.
     """

@@ -59,7 +59,7 @@ def test_every_command_shows_an_example(th, name):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["write", "cifar", "pictures", "-o", "lists"], 1, "no such protocol; available: cifar10,"),
+        (["write", "cifar", "pictures", "-o", "lists"], 1, "unknown protocol; available: cifar10,"),
         (["write", "cifar10", "pictures", "-o", "lists"], 1, "3 classes of 8 images"),
         (["write", "coco", "pictures", "-o", "lists"], 1, "published lists"),
         (["write", "cifar10", "pictures", "-o", "pictures"], 1, "choose another output"),

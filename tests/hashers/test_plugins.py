@@ -61,7 +61,7 @@ def test_a_hasher_of_another_package(install):
     assert load_hasher("phash").ref.name == "phash"
     with pytest.raises(ModelError, match="brightness: not a network; leave out --bf16"):
         load_hasher("brightness", bf16=True)
-    with pytest.raises(ModelError, match="no such hasher; give brightness, copy, phash, or a file"):
+    with pytest.raises(ModelError, match="no such hasher; choose brightness, copy, phash, or a file"):
         load_hasher("bright")
 
 

@@ -103,7 +103,7 @@ def test_an_array_that_is_cut_off_yields_what_is_there(tmp_path, gradient):
     (tmp_path / "a.npy").write_bytes(whole[: -gradient[0].size - 1])
     *items, last = IsolatedSource("npy", [tmp_path / "a.npy"])
     assert items == [Item(b"a.npy/%d" % row) for row in range(4)]
-    assert last.reason == "cut off: of 6 images there are 4"
+    assert last.reason == "cut off after 4 of 6 images"
 
 
 def test_a_header_of_gigabytes_is_not_read(tmp_path):

@@ -74,7 +74,7 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     Popen = subprocess.Popen
     monkeypatch.setattr(isolated.subprocess, "Popen", limited)
     assert list(IsolatedSource("npy", [tmp_path / "a.npy"])) == [
-        Skipped(b"a.npy", "needs more memory than a source may take")
+        Skipped(b"a.npy", "needs more memory than a source may use")
     ]
 
 

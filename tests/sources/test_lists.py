@@ -90,7 +90,7 @@ def test_tables_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("list.txt", b"", "lists no paths; write one a line"),
+        ("list.txt", b"", "lists no paths; write one per line"),
         ("list.txt", b" \n\t\r\n", "lists no paths"),
         ("list.csv", b"path,label\n", "lists no paths"),
         ("list.csv", b'a.png,x\n\nb.png,"y\n', "line 3: unexpected end of data"),
@@ -241,7 +241,7 @@ def test_any_other_list_is_one_of_paths(text, tmp_path):
         (b"one\n", "1 classes, but list.txt has 2 columns"),
         (b"a\nb\nc\n", "3 classes"),
         (b"a\n\xff\n", "UTF-8"),
-        (b"a\na\n", "'a' stands there twice"),
+        (b"a\na\n", "'a' occurs twice"),
     ],
 )
 def test_classes_must_go_with_the_list(classes, message, tmp_path):

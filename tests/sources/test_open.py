@@ -77,7 +77,7 @@ def test_every_kind(where, how, root, paths, place, monkeypatch):
         (["photos", "mixed"], {}, "photos: a folder among 2 paths"),
         (["loose.PNG", "array.npy"], {}, "loose.PNG and array.npy: different kinds"),
         (["loose.PNG"], {"names": "list.txt"}, "loose.PNG: not a folder"),
-        (["loose.PNG"], {"include": ["*"]}, "patterns select files of a folder"),
+        (["loose.PNG"], {"include": ["*"]}, "patterns select the files of a folder"),
         (["photos"], {"names": "list.txt", "exclude": ["*"]}, "patterns"),
         (["photos"], {"null": True}, "NUL bytes"),
         (["-", "photos"], {}, "-: no such file"),

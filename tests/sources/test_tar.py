@@ -111,7 +111,7 @@ def test_skipped_members(tmp_path, png, monkeypatch):
         for n in (b"link.png", b"../../up.png", b"0.png", b"1.b.png", b"2.json", b"3.json", b"4.json", b"5.cls")
     }
     assert reasons[b"s.tar/link.png"] == "link in an archive"
-    assert reasons[b"s.tar/../../up.png"] == "name that leads out of the archive"
+    assert reasons[b"s.tar/../../up.png"] == "path outside the archive"
     assert reasons[b"s.tar/0.png"].startswith("too large: 9000 bytes")
     assert reasons[b"s.tar/2.json"].startswith("no labels: Expecting")
     assert reasons[b"s.tar/3.json"] == "no labels: nested too deeply"
@@ -129,7 +129,7 @@ def test_a_truncated_archive_yields_what_is_there(mode, tmp_path, png):
     cut = next(place for place, item in enumerate(items) if isinstance(item, Skipped))
     assert 2 < cut < 8
     assert items[:cut] == [Item(b"s.tar/%d.png" % number) for number in range(cut)]
-    assert items[cut] == Skipped(b"s.tar", "archive cut off: what is missing has no rows")
+    assert items[cut] == Skipped(b"s.tar", "archive cut off: the rest is skipped")
     assert [item.path for item in [*items[cut + 1 :], last]] == [b"whole.tar/%d.png" % number for number in range(10)]
 
 

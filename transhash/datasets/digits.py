@@ -8,8 +8,8 @@ from PIL import Image
 
 from ..errors import SourceError
 
-QUERIES = 20  # a class
-TRAINING = 100  # a class; the rest is the database
+QUERIES = 20  # per class
+TRAINING = 100  # per class; the rest is the database
 SEED = 0
 
 

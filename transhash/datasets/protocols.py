@@ -1,4 +1,4 @@
-"""The evaluation protocols of the hashing literature: how many queries, training and database images, and which.
+"""The evaluation protocols of the hashing literature: the splits into queries, training and database images.
 
 CIFAR-10 is drawn here, from a folder of its images. The others are distributed as lists, which `check` compares with
 what papers say of them. Formats and sources: ``docs/protocols.md``.
@@ -34,7 +34,7 @@ class Protocol:
     """Sizes of a benchmark; None where the literature does not agree.
 
     Attributes:
-        name: what `find` knows it by.
+        name: its name for `find`.
         queries: number of query images.
         training: number of training images.
         database: number of database images.
@@ -101,7 +101,7 @@ class Split:
 
     @property
     def identity(self) -> str:
-        """12 hexadecimal digits that stand for the parts' paths and labels, whatever the order of the lines."""
+        """A fingerprint of the parts' paths and labels, independent of their order: 12 hexadecimal digits."""
         digest = hashlib.sha256()
         for name, part in self.parts.items():
             digest.update(name.encode() + b"\n")
@@ -112,15 +112,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found in a folder of lists.
+    """The result of `check` for a folder of lists.
 
     Attributes:
         counts: the numbers of images by the names of the parts.
-        classes: how many classes there are.
+        classes: number of classes.
         identity: identity of the split.
         unlabelled_queries: how many queries have no label.
-        queries_in_database: how many queries are also in the database.
-        training_in_database: how many training images are also in the database.
+        queries_in_database: number of queries that are also in the database.
+        training_in_database: number of training images that are also in the database.
     """
 
     counts: dict[str, int]
@@ -132,7 +132,7 @@ class Check:
 
 
 def list_protocols() -> tuple[Protocol, ...]:
-    """Return the protocols that are known, with the numbers of their images."""
+    """Return the known protocols, with their numbers of images."""
     return tuple(PROTOCOLS.values())
 
 
@@ -172,7 +172,7 @@ def check_protocol(name: str, lists: str | Path) -> Check:
 def find(name: str) -> Protocol:
     """Return a protocol by its name. Raises SourceError if there is none."""
     if name not in PROTOCOLS:
-        raise SourceError(f"{name}: no such protocol; available: {', '.join(PROTOCOLS)}")
+        raise SourceError(f"{name}: unknown protocol; available: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

@@ -28,8 +28,8 @@ __all__ = [
 
 GROUP = "transhash.hashers"  # of entry points; each names a class, a function without arguments, or a hasher's file
 DEFAULT = "copy"
-_FEW = 8  # images that numpy encodes before torch is loaded
-_OURS = {  # in an editable installation from before one of them existed
+_FEW = 8  # for at most this many images, numpy encodes faster than torch loads
+_BUILT_IN = {  # for editable installations whose entry points are older
     "copy": ("transhash.models", "COPY"),
     "phash": ("transhash.hashers.phash", "PerceptualHasher"),
 }
@@ -78,7 +78,7 @@ def load_hasher(
 
 def names() -> list[str]:
     """Return the names of all installed hashers, sorted."""
-    return sorted({*_OURS, *plugins.names(GROUP)})
+    return sorted({*_BUILT_IN, *plugins.names(GROUP)})
 
 
 def hasher_file(model: str | Path) -> Path | None:
@@ -91,7 +91,7 @@ def hasher_file(model: str | Path) -> Path | None:
         return found if isinstance(found, Path) else None
     path = Path(model)
     if not path.is_file():
-        raise ModelError(f"{model}: no such hasher; give {', '.join(names())}, or a file made by: th train")
+        raise ModelError(f"{model}: no such hasher; choose {', '.join(names())}, or a file made by: th train")
     return path
 
 
@@ -120,7 +120,7 @@ def default_bits(model: str | Path) -> int | None:
 
 
 def rarity_of(ref: "ModelRef") -> "Rarity | None":
-    """Return how near unrelated images come with codes of a model; None if its file is not there or does not say."""
+    """Return the distances of unrelated images with codes of a model; None if its file is missing or has none."""
     try:
         path = hasher_file(ref.name)
         if path is None:
@@ -136,7 +136,7 @@ def rarity_of(ref: "ModelRef") -> "Rarity | None":
 
 
 def _shortened(hasher: Any, name: str | None, bits: int | None) -> Hasher:
-    """Give a hasher from a file the name that it is installed under, if any, and shorter codes, if asked for."""
+    """Set the name under which a hasher from a file is installed, if any, and shorten its codes to `bits`."""
     if name:
         hasher.ref = replace(hasher.ref, name=name)
     hasher.ref = _cut(hasher.ref, bits)
@@ -159,8 +159,8 @@ def _cut(ref: "ModelRef", bits: int | None) -> "ModelRef":
 
 def _object(name: str) -> Any:
     """Load what is installed under a name. Raises ModelError if that fails."""
-    if name in _OURS and name not in plugins.names(GROUP):
-        module, attribute = _OURS[name]
+    if name in _BUILT_IN and name not in plugins.names(GROUP):
+        module, attribute = _BUILT_IN[name]
         return getattr(import_module(module), attribute)
     return plugins.load(GROUP, name, "hasher", "repair or remove the package {package}", ModelError)
 
@@ -172,11 +172,11 @@ def _installed(name: str) -> Hasher:
         hasher: Hasher = make()
         ref: ModelRef = hasher.ref
         methods = callable(hasher.preprocess) and callable(hasher.encode)
-        fault = "" if methods and ref.bits % 8 == 0 else "it does not follow the protocol of hashers"
+        problem = "" if methods and ref.bits % 8 == 0 else "it does not follow the protocol of hashers"
         if ref.name != name:
-            fault = f"its ref.name is {ref.name!r}, not the name of its entry point"
+            problem = f"its ref.name is {ref.name!r}, not the name of its entry point"
     except Exception as error:  # the code of a plugin may fail in any way
-        fault = f"{type(error).__name__}: {error}"
-    if fault:
-        raise ModelError(f"hasher {name!r} cannot be used ({' '.join(fault.split())[:200]}); repair its package")
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        raise ModelError(f"hasher {name!r} cannot be used ({' '.join(problem.split())[:200]}); repair its package")
     return hasher

@@ -1,4 +1,4 @@
-"""Which bits of a code come from which stream of the network; without torch, so that a query need not load it."""
+"""Map the bits of a code to the streams of the network. Does not load torch, because queries do not need it."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ def split_bits(bits: int, groups: int) -> list[int]:
 
 
 def bit_order(lengths: Sequence[int], groups: int) -> list[int]:
-    """Return the place among the heads' outputs of every bit of a nested code.
+    """Return the position of every bit of a nested code among the heads' outputs.
 
-    The heads' outputs stand one head after the other, as wide as `split_bits` makes them for the longest code. In a
-    nested code every length is a prefix with the bits that `split_bits` gives each head for that length.
+    The outputs are ordered by head, with the widths of `split_bits` for the longest code. In a nested code, every
+    length is a prefix that contains the number of bits that `split_bits` assigns to each head for that length.
 
     Args:
         lengths: of the nested codes, ascending.

@@ -1,4 +1,4 @@
-"""A trained hasher that runs without torch: slower on many images, but ready much sooner for one."""
+"""A trained hasher on numpy: slower for many images, but ready much sooner because it does not load torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,10 +73,10 @@ class NumpyHasher(Named):
 
     @classmethod
     def load(cls, path: str | Path) -> Self | None:
-        """Read a hasher, or return None if it takes torch to run it.
+        """Read a hasher, or return None if it needs torch.
 
-        That is so for networks with parts that numpy does not have. It is so for files without a checksum, too: torch
-        can tell whether their layout is the one of the network, numpy cannot.
+        Networks with layers that `NumpyViT` does not implement need torch. So do files without a checksum, because
+        only torch can check whether their layout matches the network.
 
         Raises ModelError if the file is not a hasher.
         """

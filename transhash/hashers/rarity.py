@@ -1,4 +1,4 @@
-"""How near the codes of unrelated images come to one another, and what that says about a distance."""
+"""The distribution of distances between unrelated images, for codes of a model."""
 
 import math
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Rarity:
     billion: _Distance
 
     def radius(self, share: float) -> int:
-        """Return the distance within which a share of the pairs of unrelated images falls, at least 0.
+        """Return the distance within which this share of the pairs of unrelated images falls, at least 0.
 
         Between the three distances, and below the last, it is interpolated on a logarithmic scale. Shares above one
         in a thousand count as that.

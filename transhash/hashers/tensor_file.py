@@ -1,4 +1,4 @@
-"""Safetensors files whose bytes depend on their contents alone, with a checksum.
+"""Deterministic safetensors files with a checksum.
 
 The safetensors library writes the keys of the metadata in random order, and accepts any change of a tensor's bytes.
 """

@@ -1,6 +1,6 @@
 """How a hasher's weights are stored: in float32, float16, or as int8 matrices with a float32 scale for every row.
 
-Both loaders compute in float32 with the values that `restore` returns, and so give the same bits.
+Both loaders compute in float32 with the values from `restore`, so their codes are equal.
 """
 
 from collections.abc import Callable

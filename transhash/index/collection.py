@@ -119,7 +119,7 @@ def merge_indexes(
     Args:
         locations: index folders.
         output: the folder to write.
-        replace: replace rows whose paths come again; otherwise such a path raises SelectionError.
+        replace: replace rows with the same paths; otherwise such a path raises SelectionError.
         force: replace an index of another model or image folder at `output`.
 
     Raises IndexFolderError for a folder that is not an index or not replaceable; MismatchError if they are of

@@ -84,7 +84,7 @@ class Collection(ABC):
 
         Args:
             codes: codes, a codes file, or several of these.
-            replace: replace rows whose paths come again; otherwise such a path raises SelectionError before
+            replace: replace rows with the same paths; otherwise such a path raises SelectionError before
                 anything changes.
             progress: called with the number of rows done and the total.
 
@@ -108,7 +108,7 @@ class Collection(ABC):
 
     @abstractmethod
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
-        """Check everything that is stored, and yield a line for each fault."""
+        """Check everything that is stored, and yield a line for each problem."""
 
     @abstractmethod
     def info(self) -> dict[str, int | str]:
@@ -119,7 +119,7 @@ class Collection(ABC):
 
         Raises BackendError if the collection does not give its codes back.
         """
-        raise BackendError(f"{self.location}: gives no codes back; use the codes file that it was filled from")
+        raise BackendError(f"{self.location}: cannot return its codes; use the codes file that it was built from")
 
     @abstractmethod
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
@@ -134,7 +134,7 @@ class Collection(ABC):
         return self.rows
 
     def _rerank(self, how: asking.Reranking, found: Nearest, queries: asking.Queries) -> Nearest:
-        """Put candidates into a finer order."""
+        """Re-rank candidates."""
         raise BackendError(f"{self.location}: on a server; re-ranking reads the codes of an index folder")
 
     @cached_property

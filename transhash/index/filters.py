@@ -49,7 +49,7 @@ _MAX_ID = (1 << 63) - 2  # the id of the next row, which is above all others, fi
 
 @dataclass(frozen=True)
 class Filter:
-    """Which images are meant: values of one field are ORed, different fields are ANDed.
+    """Selects images: values of one field are ORed, different fields are ANDed.
 
     A single text counts as a list of one.
 
@@ -226,7 +226,7 @@ def labels(index: Rows, names: Sequence[str]) -> Mask:
     places = np.array([known[name] for name in names])
     found: Mask = np.isin(label_columns(index.records.labels), places).max(axis=1)
     if not found.any():
-        raise SelectionError(f"no image in the index has the label {_listed(names)}; all that had it were removed")
+        raise SelectionError(f"no image in the index has the label {_listed(names)}; all such images were removed")
     return found
 
 
@@ -243,7 +243,7 @@ def both(one: Mask | None, other: Mask | None) -> Mask | None:
         return other if one is None else one
     left = np.logical_and(one, other)
     if not left.any():
-        raise SelectionError("no image passes all filters, though some pass each; drop one of them")
+        raise SelectionError("no image passes all filters, although each matches some; drop one of them")
     return left
 
 
@@ -257,7 +257,7 @@ def _rows(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int]]
 
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[bytes]:
-    """Return a regular expression that matches any of the patterns; none, if there are none."""
+    """Return a regular expression that matches any of the patterns, or None without patterns."""
     latin = [os.fsencode(pattern).decode("latin-1") for pattern in patterns]  # bytes as letters, one by one
     return re.compile("|".join(map(translate, latin) if latin else ["(?!)"]).encode("latin-1"))
 

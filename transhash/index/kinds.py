@@ -17,7 +17,7 @@ _DEFAULT = "faiss"
 
 
 def resolve(type: str | None) -> tuple[str, str | None]:
-    """Return the backend and its index type that a type stands for; None for the backend's default type.
+    """Return the backend and its index type for a type argument; None for the backend's default type.
 
     ``ivf`` is a type of FAISS, ``mine`` the default type of the installed backend of that name, and ``mine:tree`` one
     of its others. Raises TypeError if `type` is not text.

@@ -1,4 +1,4 @@
-"""Exact search over codes that arrive block by block, from wherever they are stored."""
+"""Exact search over codes that arrive in blocks."""
 
 from collections.abc import Iterable, Sequence
 
@@ -37,7 +37,7 @@ def within(blocks: Iterable[Block], queries: NDArray[np.uint8], radius: int) -> 
 
 
 def padded(found: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Nearest:
-    """Return the ids (m,) and distances (m,) of each query as arrays (q, k), in which shorter rows are filled up."""
+    """Return the ids (m,) and distances (m,) of each query as padded arrays (q, k)."""
     width = max((len(ids) for ids, _ in found), default=0)
     ids = np.full((len(found), width), NO_ID, np.int64)
     distances = np.full((len(found), width), NO_DISTANCE, np.int32)

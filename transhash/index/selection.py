@@ -1,4 +1,4 @@
-"""What filters say when they name nothing, and the ways in which a path may be meant; see `filters` for folders."""
+"""Errors for filters without matches, and the interpretation of paths on servers; see `filters` for folders."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ _SHOWN = 10  # names in a message
 
 
 def ways(names: Iterable[str], root: bytes) -> dict[bytes, list[bytes]]:
-    """Return, for each path, whole paths that it may stand for: the first that is there is meant.
+    """Return, for each path, the full paths that it may stand for; the first one in the collection is meant.
 
     A path is relative to the working directory or, if that is not there, to the folder that was encoded.
     """
@@ -22,7 +22,7 @@ def ways(names: Iterable[str], root: bytes) -> dict[bytes, list[bytes]]:
 
 
 def no_match(patterns: Sequence[str], example: str) -> SelectionError:
-    """Return the error for patterns that match nothing."""
+    """Return the error for patterns without a match."""
     return SelectionError(f"no path in the collection matches {listed(patterns)}; {example}")
 
 
@@ -49,12 +49,12 @@ def chosen(wanted: Mapping[bytes, Sequence[bytes]], there: Mapping[bytes, Sequen
 
 
 def none_passes() -> SelectionError:
-    """Return the error for filters that pass something each, but nothing together."""
-    return SelectionError("no image passes all filters, though some pass each; drop one of them")
+    """Return the error for filters that each match something, but nothing together."""
+    return SelectionError("no image passes all filters, although each matches some; drop one of them")
 
 
 def example(root: bytes, path: bytes | None) -> str:
-    """Return what paths look like, for messages, given one of them."""
+    """Return an example of a path, for messages."""
     inside = f" in {display(root)!r}" if root else ""
     return "" if path is None else f"paths look like {display(texts.place(root, path))!r}{inside}"
 

@@ -1,4 +1,4 @@
-"""Rows that a database stores, as codes in memory."""
+"""Convert rows of a database to codes in memory."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a distance says about an image that a search found: a copy of the query, likely one, or unrelated."""
+"""Classify a match by its distance: a copy of the query, likely one, or unrelated."""
 
 from dataclasses import dataclass
 from typing import Self

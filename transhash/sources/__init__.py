@@ -1,4 +1,4 @@
-"""Where images come from: folders, lists, files, archives and tables, or objects in memory."""
+"""Image sources: folders, lists, files, archives and tables, or objects in memory."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ _KINDS = {
     ".csv": "list",
     ".tsv": "list",
 }
-_SHARDS = ("tar", "parquet")  # kinds that a folder is read for if it holds no images
+_SHARDS = ("tar", "parquet")  # kinds of files that are read from a folder without images
 
 
 @checked
@@ -74,7 +74,7 @@ def open_source(
             standard input.
         include: patterns; an image of a folder must match one of them.
         exclude: patterns; an image of a folder must match none of them.
-        include_hidden: whether to read hidden files and folders, and those that operating systems add, such as
+        include_hidden: whether to read hidden files and folders, and system files, such as
             ``._cat.jpg``, ``.thumbs`` and ``@eaDir``.
         null: whether the paths in the list end in NUL bytes.
 
@@ -133,12 +133,12 @@ def _check_options(
     exclude: Sequence[str],
     null: bool,
 ) -> None:
-    """Raise SourceError if options and images do not go together."""
+    """Raise SourceError for options that do not apply to the images."""
     in_folder = source is None and len(places) == 1 and os.path.isdir(places[0])
     if null and names is None:
-        raise SourceError("NUL bytes end the paths of a list: pass a list")
+        raise SourceError("null is for the paths of a list: pass a list")
     if (include or exclude) and (names is not None or not in_folder):
-        raise SourceError("patterns select files of a folder: pass a folder, and no list")
+        raise SourceError("patterns select the files of a folder: pass a folder, without a list")
     if names is not None and (places or source) and not in_folder:
         where = places[0] if places else "the images"
         raise SourceError(f"{where}: not a folder; pass the folder that the paths of {names} start from")
@@ -149,7 +149,7 @@ def _check_options(
 def _open_folder(
     folder: str | Path, include: Sequence[str], exclude: Sequence[str], include_hidden: bool
 ) -> ImageSource:
-    """Open the images in a folder or, if it holds none, the tar or Parquet files that lie in it."""
+    """Open the images in a folder or, if it has none, its tar or Parquet files."""
     images = FolderSource(folder, include, exclude, include_hidden=include_hidden)
     shards = [] if include or exclude else _shards(folder)
     if not shards or next(images.entries(), None):
@@ -158,7 +158,7 @@ def _open_folder(
 
 
 def _shards(folder: str | Path) -> list[Path]:
-    """Return the tar files in a folder, or else its Parquet files; beside tar files these describe the images."""
+    """Return the tar files in a folder or, without them, its Parquet files, which may hold metadata of tar files."""
     found: dict[str, list[Path]] = {}
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -168,13 +168,13 @@ def _shards(folder: str | Path) -> list[Path]:
 
 
 def _open_files(places: Sequence[str | Path]) -> ImageSource:
-    """Open one file or more of the same kind. Raises SourceError if they are of different or unknown kinds."""
+    """Open files of the same kind. Raises SourceError if their kinds differ or are unknown."""
     kind = _kind(places[0])
     for place in places:
-        if kind != "image" or _kind(place) != "image":  # image files are looked at once, when they are read
+        if kind != "image" or _kind(place) != "image":  # image files are checked when they are read
             _check_file(place, len(places))
         if _kind(place) != kind:
-            raise SourceError(f"{places[0]} and {place}: different kinds of files; encode them one after the other")
+            raise SourceError(f"{places[0]} and {place}: different kinds of files; encode them separately")
     if len(places) == 1:
         _check_file(places[0], 1)
     if kind == "image":
@@ -183,7 +183,7 @@ def _open_files(places: Sequence[str | Path]) -> ImageSource:
 
 
 def _check_file(place: str | Path, count: int) -> None:
-    """Raise SourceError unless a path leads to a file of a known kind."""
+    """Raise SourceError unless a path is a file of a known kind."""
     if os.path.isdir(place):
         raise SourceError(f"{place}: a folder among {count} paths; pass one folder, or files")
     if not os.path.isfile(place):

@@ -1,4 +1,4 @@
-"""The interface of image sources: the items that they yield, and the paths that they skip."""
+"""The interface of image sources: the items that they yield or skip."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from .cache import Cached
 
-MAX_PIXELS = 178_956_970  # 512 MiB as RGB, the size at which Pillow itself suspects a decompression bomb
+MAX_PIXELS = 178_956_970  # 512 MiB as RGB, from which Pillow raises DecompressionBombError
 MAX_ENCODED = 1 << 27  # bytes of an encoded image in an archive or table; a larger one is skipped
 
 
-HIDDEN = "hidden"  # what hidden files are counted under in `ignored`
+HIDDEN = "hidden"  # the key of hidden files in `ignored`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Item:
     Attributes:
         path: the name of the row as bytes; relative to the root of the source unless absolute.
         labels: the classes of the image; empty if it has none.
-        data: the encoded image, its pixels (H, W) or (H, W, 3) uint8, a picture, or where one of these is cached;
+        data: the encoded image, its pixels (H, W) or (H, W, 3) uint8, a PIL image, or a reference to the cache;
             None for a file at `path`. Two items are compared without their data.
         size: bytes of the file at `path`; -1 if there is no file or its size is unknown.
         mtime: when the file was last modified, in nanoseconds since 1970; -1 if unknown.
@@ -98,14 +98,14 @@ class Divisible(Protocol):
 
 @runtime_checkable
 class Selective(Protocol):
-    """A source that can pass over images without looking at their files, which is slow over a network."""
+    """A source that can skip images without accessing their files, which is slow over a network."""
 
     def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
         """Yield every `step`-th item, starting with item number `start`, counted from 0."""
 
 
 def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item | Skipped:
-    """Look at a file once: return its item, with its size and time, or why it cannot be read."""
+    """Return the item of a file, with its size and time, or the reason why it cannot be read."""
     try:
         status = os.stat(os.path.join(root, path))
     except OSError as error:
@@ -131,15 +131,15 @@ def origins(source: ImageSource) -> tuple[bytes, ...] | None:
 
 
 def passed_over(source: ImageSource) -> str:
-    """Return one line on what a source has passed over, such as "3 hidden, 12 .heic"; empty if there is nothing.
+    """Describe the files that a source ignored, such as "3 hidden, 12 .heic"; empty if there are none.
 
-    It is known once the source has been read.
+    Available after the source has been read.
     """
     return ", ".join(f"{count:,} {kind}" for kind, count in ignored_files(source).most_common())
 
 
 def counted(count: int) -> str:
-    """Return a number of images in words: "1 image", "12,345 images"."""
+    """Return a number of images as text: "1 image", "12,345 images"."""
     return f"{count:,} image{'s' * (count != 1)}"
 
 

@@ -1,4 +1,4 @@
-"""A bound on the memory that all threads of a process together use for decoding."""
+"""A limit on the memory that all threads of a process use for decoding."""
 
 import os
 import threading
@@ -15,11 +15,11 @@ _used = 0
 
 @contextmanager
 def reserved(size: int) -> Iterator[None]:
-    """Wait until `size` bytes are free, and hold them for the block.
+    """Wait until `size` bytes are free, and reserve them during the block.
 
     A thread must not wait for a second reservation while it holds one.
 
-    Raises ImageError if `size` is more than there will ever be.
+    Raises ImageError if `size` exceeds the limit.
     """
     global _used
     if size > TOTAL:

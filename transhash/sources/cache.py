@@ -13,7 +13,7 @@ from ..errors import ImageError, SourceError
 
 
 class CacheFile:
-    """A temporary file that images are appended to and read back from, in any order and by any thread or process.
+    """A temporary file of images, which can be read in any order and by any thread or process.
 
     It is removed together with this object. A copy in another process reads the same file.
     """
@@ -40,7 +40,7 @@ class CacheFile:
         return Cached(self, start, len(content), None if isinstance(data, bytes) else data.shape)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start`. Raises ImageError if they are not there any more."""
+        """Return `size` bytes from `start`. Raises ImageError if they no longer exist."""
         try:
             with open(self._path, "rb") as file:
                 file.seek(start)
@@ -54,7 +54,7 @@ class CacheFile:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """An image in a cache file: encoded, or pixels of a certain shape."""
+    """An image in a cache file, either encoded or as pixels of `shape`."""
 
     file: CacheFile
     start: int
@@ -62,7 +62,7 @@ class Cached:
     shape: tuple[int, ...] | None
 
     def load(self) -> bytes | NDArray[np.uint8]:
-        """Read the image back. Raises ImageError if it is not there any more."""
+        """Read the image back. Raises ImageError if it no longer exists."""
         data = self.file.read(self.start, self.size)
         return data if self.shape is None else np.frombuffer(data, np.uint8).reshape(self.shape)
 

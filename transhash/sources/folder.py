@@ -15,18 +15,18 @@ from .names import is_hidden, is_image, suffix
 
 
 class FolderSource(Described):
-    """The images under a folder, ordered by path: a folder's files, then what lies in its folders.
+    """The images under a folder, ordered by path: the files of a folder come before its subfolders.
 
-    A file is an image if its name ends in one of `names.SUFFIXES`. Its label is the first folder below the root on
-    the way to it, if there is one. Links to files are followed, links to folders are not: they may lead in circles.
+    A file is an image if its name ends in one of `names.SUFFIXES`. Its label is the first folder of its path below
+    the root, if any. Links to files are followed; links to folders are not, because they may form cycles.
 
     Patterns are those of the shell (`fnmatch`: ``*`` stands for slashes, too), with case, for the path below the root
     or the name alone. Only files that match one of `include` are taken, and none that matches one of `exclude`; a
     folder that is excluded is not entered. A pattern of `include` that does not end in ``*`` takes whatever it
     matches, with the suffix of an image or not.
 
-    Hidden files and folders, and those that operating systems add (``Thumbs.db``, ``@eaDir``, ``__MACOSX``), are
-    passed over unless `include_hidden` is true.
+    Hidden files and folders, and system files (``Thumbs.db``, ``@eaDir``, ``__MACOSX``), are ignored unless
+    `include_hidden` is true.
 
     Attributes:
         ignored: how many files the last walk passed over, by suffix: those whose names are not those of images, and,
@@ -43,7 +43,7 @@ class FolderSource(Described):
         *,
         include_hidden: bool = False,
     ) -> None:
-        """Take a folder. Raises SourceError if `root` is none, or cannot be listed."""
+        """Open a folder. Raises SourceError if `root` is not a folder, or cannot be listed."""
         self.root = os.fsencode(os.path.abspath(root))
         self.description = f"images in {root}"
         self.ignored: Counter[str] = Counter()
@@ -59,20 +59,20 @@ class FolderSource(Described):
         return self.every(0, 1)
 
     def entries(self) -> Iterator[Item]:
-        """Yield the paths and labels of the images without looking at the files."""
+        """Yield the paths and labels of the images without accessing the files."""
         return (Item(path, folder_labels(path)) for path in self._walk() if not isinstance(path, Skipped))
 
     def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
-        """Yield every `step`-th of these, from the one at place `start`, and look at no other file."""
-        for found in islice(self._walk(), start, None, step):
-            yield found if isinstance(found, Skipped) else file_item(self.root, found, folder_labels(found))
+        """Yield every `step`-th item, starting with item number `start`, without accessing other files."""
+        for path in islice(self._walk(), start, None, step):
+            yield path if isinstance(path, Skipped) else file_item(self.root, path, folder_labels(path))
 
     def count(self) -> int:
-        """Walk the folder once, and return how many images there are, with what is skipped."""
+        """Walk the folder once, and return the number of items, including skipped ones."""
         return sum(1 for _ in self._walk())
 
     def _walk(self) -> Iterator[bytes | Skipped]:
-        """Yield paths of images; in memory are no more than the names in the folders on the way to one."""
+        """Yield paths of images. Memory is bounded by the names in the folders along one path."""
         self.ignored.clear()
         pending = [b""]
         while pending:
@@ -90,7 +90,7 @@ class FolderSource(Described):
             pending += reversed(folders)
 
     def _list(self, below: bytes) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """Return the paths of the files, folders and links to folders in a folder, sorted, without those excluded.
+        """Return the sorted paths of the files, folders and links to folders in a folder that are not excluded.
 
         Raises OSError if it cannot be listed, SourceError if it is the root.
         """
@@ -130,7 +130,7 @@ class FolderSource(Described):
 def _leads_to_a_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or into a folder that cannot be entered: whoever opens it says so
+    except OSError:  # a cyclic link, or one into an unreadable folder; opening it reports the error
         return False
 
 

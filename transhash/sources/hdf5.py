@@ -14,7 +14,7 @@ from .labels import labels_of
 
 _IMAGES, _LABELS = "images", "labels"
 _MAX_CHUNK = 1 << 28  # bytes
-_MOST_NAMES = 1000  # that are looked through for the only dataset
+_MOST_NAMES = 1000  # names searched for the only dataset
 
 
 def count(path: str) -> int:
@@ -41,7 +41,7 @@ def rows(path: str, name: bytes) -> Iterator[Item]:
 
 
 def _step(images: Any) -> int:
-    """Return how many rows to read at a time: whole chunks, as each that is touched is unpacked."""
+    """Return how many rows to read at a time: whole chunks, because HDF5 unpacks whole chunks."""
     rows, size = pixels.at_once(images.shape), pixels.size(images.shape)
     chunk = images.chunks or (1,)
     return rows // chunk[0] * chunk[0] if chunk[0] <= rows else chunk[0] if chunk[0] * size <= _MAX_CHUNK else rows

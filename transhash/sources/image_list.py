@@ -1,4 +1,4 @@
-"""Images that are listed in memory, so that any of them can be read at any time, as training needs it."""
+"""A list of images with random access, as training needs it."""
 
 import os
 from collections import Counter
@@ -19,8 +19,8 @@ class ImageList:
     Attributes:
         root: the folder that relative paths start from, as bytes; empty for the working directory.
         images: the images; those of archives and tables are cached in a temporary file.
-        skipped: what the source itself could not offer.
-        ignored: the number of files that the source passed over, by suffix.
+        skipped: items that the source skipped.
+        ignored: the number of files that the source ignored, by suffix.
     """
 
     root: bytes
@@ -32,9 +32,8 @@ class ImageList:
     def of(cls, source: ImageSource) -> "ImageList":
         """List the images of a source.
 
-        Only names, labels and sizes are held in memory. Images that have no file of their own, in archives, tables
-        and arrays, are copied to a temporary file, as large as they are encoded: such sources can only be read in
-        order.
+        Only names, labels and sizes are kept in memory. The encoded images of archives, tables and arrays are copied
+        to a temporary file, because such sources can only be read in order.
 
         Raises SourceError if the source cannot be read, or the temporary file cannot be written.
         """

@@ -1,6 +1,6 @@
-"""Read files in a child process with limited memory, because a damaged one can crash the library that reads it.
+"""Read files in a child process with limited memory, because damaged files can crash the library that reads them.
 
-What comes back is data, framed: a line of JSON, then the bytes that it counts.
+The child sends frames: a line of JSON, then the number of bytes that it announces.
 """
 
 import json
@@ -25,19 +25,19 @@ from .base import Described, Item, Skipped, file_item
 from .names import below, together
 
 _PATIENCE = 120  # seconds for the next row
-_MEMORY = 1 << 32  # bytes that reading may take; Parquet's pages are as large as their writers liked
+_MEMORY = 1 << 32  # bytes of memory for reading; the pages of Parquet files can be large
 _MAX_LINE = 1 << 25
-_EXTRAS = {"parquet": "pyarrow"}  # extras of ours and the package that each brings
+_EXTRAS = {"parquet": "pyarrow"}  # extras of TransHash, with the package that each installs
 _MODEST = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 Frame = dict[str, Any]
 
 
 class IsolatedSource(Described):
-    """The images in some files of one kind, each read by a process of its own.
+    """The images in files of one kind, read by a child process.
 
-    A file that cannot be read, or not to its end, is skipped from there on. A reader is a module of this package with
-    two functions: ``count(path)`` and ``rows(path, name)``, which yields items and may raise anything.
+    If a file cannot be read completely, the rest of it is skipped. A reader is a module of this package with two
+    functions: ``count(path)`` and ``rows(path, name)``, which yields items and may raise anything.
     """
 
     def __init__(self, reader: str, paths: Sequence[str | Path]) -> None:
@@ -65,7 +65,7 @@ class IsolatedSource(Described):
 
     @property
     def files(self) -> int:
-        """How many files there are."""
+        """Number of files."""
         return len(self._names)
 
     def subset(self, which: slice) -> Self:
@@ -75,7 +75,7 @@ class IsolatedSource(Described):
         return selected
 
     def count(self) -> int:
-        """Return how many images there are, as the heads of the files say."""
+        """Return the number of images according to the file headers."""
         with _frames("count", self._reader, self.root, self._names) as frames:
             return sum(frame.get("count", 1) for frame, _ in frames)
 
@@ -93,9 +93,9 @@ class IsolatedSource(Described):
 
 @contextmanager
 def _frames(task: str, reader: str, root: bytes, names: Sequence[bytes]) -> Iterator[Iterator[tuple[Frame, bytes]]]:
-    """Start a process that reads files, and give what it says; it ends with the block."""
+    """Start a process that reads files, and yield its frames; it ends with the block."""
     home = str(Path(__file__).parents[2])
-    paths = [home, *filter(None, sys.path)]  # not the working directory: it may be a stranger's
+    paths = [home, *filter(None, sys.path)]  # not the working directory, which is not trusted
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", __package__, task, reader, *map(os.fsdecode, (root, *names))],
         stdin=subprocess.DEVNULL,
@@ -111,9 +111,9 @@ def _frames(task: str, reader: str, root: bytes, names: Sequence[bytes]) -> Iter
 
 
 def _received(process: subprocess.Popen[bytes], names: Sequence[bytes]) -> Iterator[tuple[Frame, bytes]]:
-    """Yield what is said of some files; where that breaks off, that the file is skipped.
+    """Yield the frames of files; if they end early, yield a frame that skips the file.
 
-    Raises SourceError if somebody ended the process, which is no fault of the file.
+    Raises SourceError if a signal ended the process, which is not the file's fault.
     """
     pipe = process.stdout
     assert pipe is not None
@@ -125,7 +125,7 @@ def _received(process: subprocess.Popen[bytes], names: Sequence[bytes]) -> Itera
                 process.kill()
                 if process.wait() in (-signal.SIGINT, -signal.SIGTERM):
                     raise SourceError(
-                        f"{display(name)}: the process that reads it was ended; run the same command again"
+                        f"{display(name)}: the process that reads it was terminated; run the same command again"
                     )
                 yield {**_place(name), "reason": "damaged: reading it crashed, or took too long"}, b""
                 return
@@ -138,10 +138,10 @@ def _line(pipe: IO[bytes]) -> Frame:
 
 
 def serve() -> None:
-    """Be the process that reads, as the arguments say: ``count`` or ``rows``, the reader, the root, the names."""
+    """Run the child process. Its arguments are ``count`` or ``rows``, the reader, the root and the names."""
     task, reader, *places = sys.argv[1:]
     root, *names = map(os.fsencode, places)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked will end this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     module = import_module(f".{reader}", __package__)
     memory.limit_growth(_MEMORY)
     for name in names:
@@ -153,7 +153,7 @@ def serve() -> None:
             else:
                 _send_rows(module.rows(path, name))
         except MemoryError:
-            _send({**_place(name), "reason": "needs more memory than a source may take"})
+            _send({**_place(name), "reason": "needs more memory than a source may use"})
         except Exception as error:  # libraries raise anything at all on a damaged file
             _send({**_place(name), "reason": one_line(error)})
         _alarm(0)
@@ -180,7 +180,7 @@ def _send_rows(items: Iterator[Item | Skipped]) -> None:
 
 
 def _alarm(seconds: int) -> None:
-    """End this process after so many seconds, unless that is called off with none."""
+    """End this process after some seconds; 0 cancels the alarm."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 

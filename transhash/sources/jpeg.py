@@ -1,4 +1,4 @@
-"""Count the scans of a JPEG file: each one costs a pass over the picture, however few bytes it has."""
+"""Count the scans of a JPEG file: each one needs a pass over the image, even if it has few bytes."""
 
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ def scans(file: BinaryIO) -> int:
         while (marker := _marker(file)) is None:
             junk += 1
             if junk > _MAX_JUNK:
-                raise ImageError("damaged image: no segments where they should be")
+                raise ImageError("damaged image: too many bytes between segments")
         if marker == 0xDA:
             return 1 + _count(file)
         if marker in (0, 0xD9):

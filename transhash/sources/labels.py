@@ -1,4 +1,4 @@
-"""Labels: one text for every name or number, whatever file it comes from."""
+"""Labels as text, converted in the same way for all sources."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def folder_labels(path: bytes) -> tuple[str, ...]:
 
 
 def labels_of(value: object) -> tuple[str, ...]:
-    """Return the labels in a field of a table or document: a name, a whole number, a list of them, or nothing.
+    """Return the labels in a field of a table or document: a name, an integer, a list of them, or None.
 
     Raises ValueError if it is anything else, or more than a codes file holds.
     """
@@ -42,7 +42,7 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     if not isinstance(value, bytes):
-        raise ValueError(f"a {type(value).__name__} as label: it is a name, a whole number, or a list of them")
+        raise ValueError(f"a {type(value).__name__} as label; expected a name, an integer, or a list of them")
     text = label(value.strip())
     if len(text.encode()) > MAX_LABEL:
         raise ValueError(f"a label of {len(value)} bytes: it has no more than {MAX_LABEL}")

@@ -1,4 +1,4 @@
-"""Images that a list names: plain, with a column for every class, or CSV."""
+"""Image lists: one path per line, with a column for every class, or CSV."""
 
 import codecs
 import csv
@@ -26,13 +26,13 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BITS = frozenset((b"0", b"1"))
 _LONGEST = 1 << 16  # bytes of a line
 _BLOCK = 1 << 18
-_MEND = "name a text file with one path a line, or - for standard input"
+_HINT = "name a text file with one path per line, or - for standard input"
 
 Row = tuple[bytes, tuple[str, ...]]
 
 
 class FilesSource(Described):
-    """The given files, in order, without labels."""
+    """Image files, in order, without labels."""
 
     def __init__(self, paths: Iterable[str | Path], root: str | Path | None = None) -> None:
         """Take paths relative to `root`, or to the working directory, wherever that is when they are read."""
@@ -47,7 +47,7 @@ class FilesSource(Described):
             yield file_item(self.root, path, ())
 
     def count(self) -> int:
-        """Return how many there are."""
+        """Return the number of files."""
         return len(self._paths)
 
 
@@ -85,7 +85,7 @@ class ListSource(Described):
             self._classes = _class_names(Path(names), self._width)
         self._count = sum(1 for _ in self._rows())
         if not self._count:
-            raise SourceError(f"{self._name}: lists no paths; write one a line, relative to {root}")
+            raise SourceError(f"{self._name}: lists no paths; write one per line, relative to {root}")
         self.description = f"{counted(self._count)} of {self._name}"
 
     def __iter__(self) -> Iterator[Item | Skipped]:
@@ -93,11 +93,11 @@ class ListSource(Described):
         return self.every(0, 1)
 
     def entries(self) -> Iterator[Item]:
-        """Yield the paths and labels of the list without looking at the files."""
+        """Yield the paths and labels of the list without accessing the files."""
         return (Item(path, labels) for path, labels in self._rows())
 
     def every(self, start: int, step: int) -> Iterator[Item | Skipped]:
-        """Yield every `step`-th of these, starting with number `start`, and look at no other file."""
+        """Yield every `step`-th item, starting with item number `start`, without accessing other files."""
         for path, labels in islice(self._rows(), start, None, step):
             yield file_item(self.root, path, labels)
 
@@ -158,7 +158,7 @@ class ListSource(Described):
         return SourceError(f"{self._name}: line {number}: {reason}")
 
 
-def _lines(path: Path, name: str, end: bytes = b"\n", mend: str = _MEND) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, name: str, end: bytes = b"\n", hint: str = _HINT) -> Iterator[tuple[int, bytes]]:
     """Yield the numbers, from 1, and contents of the lines of a regular file that are not blank.
 
     A line of text comes without a byte order mark or carriage return; one that ends in NUL as it is.
@@ -166,17 +166,17 @@ def _lines(path: Path, name: str, end: bytes = b"\n", mend: str = _MEND) -> Iter
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe could make us wait, and be read but once
             kind = "a folder" if path.is_dir() else "not a regular file"
-            raise SourceError(f"{name}: {kind}; {mend}")
+            raise SourceError(f"{name}: {kind}; {hint}")
         with open(path, "rb") as file:
             for number, line in enumerate(_split(file, end), 1):
                 if len(line) > _LONGEST:
-                    raise SourceError(f"{name}: line {number}: longer than {_LONGEST:,} bytes; {mend}")
+                    raise SourceError(f"{name}: line {number}: longer than {_LONGEST:,} bytes; {hint}")
                 if end == b"\n":
                     line = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").removesuffix(b"\r")
                 if line if end == b"\0" else line.strip():
                     yield number, line
     except OSError as error:
-        raise SourceError(f"{name}: {error.strerror}; {mend}") from None
+        raise SourceError(f"{name}: {error.strerror}; {hint}") from None
 
 
 def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:
@@ -221,13 +221,13 @@ def _class_names(names: Path, width: int) -> list[str]:
     if str(names) == STDIN or not path.exists():
         return [str(place) for place in range(width)]
     try:
-        lines = _lines(path, str(path), mend="write one class a line")
+        lines = _lines(path, str(path), hint="write one class per line")
         classes = [line.strip().decode("utf-8") for _, line in lines]
     except UnicodeDecodeError:
-        raise SourceError(f"{path}: not UTF-8; write one class a line, in UTF-8") from None
+        raise SourceError(f"{path}: not UTF-8; write one class per line, in UTF-8") from None
     if len(classes) != width:
         raise SourceError(f"{path}: {len(classes)} classes, but {names.name} has {width} columns; write one for each")
     twice = next((name for name, count in Counter(classes).items() if count > 1), None)
     if twice is not None:
-        raise SourceError(f"{path}: {twice!r} stands there twice; give every class a name of its own")
+        raise SourceError(f"{path}: {twice!r} occurs twice; give every class a different name")
     return classes

@@ -1,4 +1,4 @@
-"""Images that a program already has: pictures, arrays, encoded bytes and paths, one or many."""
+"""Images from Python objects: PIL images, arrays, encoded bytes and paths."""
 
 import io
 import os

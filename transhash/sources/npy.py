@@ -18,9 +18,9 @@ def count(path: str) -> int:
 
 
 def rows(path: str, name: bytes) -> Iterator[Item]:
-    """Yield the images of an array, or the picture that it is; the name of a row is ``<name>/<number>``, from 0.
+    """Yield the images of an array, or its single image; the name of a row is ``<name>/<number>``, from 0.
 
-    The file is read, not mapped into memory: that crashes the process where the file is cut off meanwhile.
+    The file is read, not mapped, because a mapped file that is truncated meanwhile crashes the process.
 
     Raises ValueError if the file holds no images, or is cut off.
     """
@@ -30,13 +30,13 @@ def rows(path: str, name: bytes) -> Iterator[Item]:
         for row in range(shape[0]):
             data = file.read(size)
             if len(data) < size:
-                raise ValueError(f"cut off: of {shape[0]} images there are {row}")
+                raise ValueError(f"cut off after {row} of {shape[0]} images")
             image = np.frombuffer(data, np.uint8).reshape(shape[1:])
             yield Item(b"%s/%d" % (name, row), (), pixels.channels_last(image))
 
 
 def _shape(file: BufferedReader) -> tuple[int, ...]:
-    """Read the header. Raises ValueError if what follows are no images."""
+    """Read the header. Raises ValueError if the array does not hold images."""
     try:
         version = np.lib.format.read_magic(file)
     except ValueError:
@@ -51,5 +51,5 @@ def _shape(file: BufferedReader) -> tuple[int, ...]:
     except Exception:  # NumPy parses the header as Python, which can fail in many ways
         raise ValueError("the header is damaged") from None
     if by_columns:
-        raise ValueError("its rows lie scattered (Fortran order); save numpy.ascontiguousarray of it")
+        raise ValueError("in Fortran order; save numpy.ascontiguousarray of it")
     return pixels.batch_shape(shape, dtype)

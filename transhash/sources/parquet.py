@@ -16,8 +16,8 @@ _IMAGES = ("image", "img")
 _PATHS = ("path", "file_name")
 _LABELS = ("label", "labels")
 _MAX_PATH = 1 << 15
-_MAX_ROWS = 64  # that are read at a time,
-_AT_ONCE = 1 << 26  # or fewer, if they have more bytes than this
+_MAX_ROWS = 64  # rows read at a time; fewer if they exceed
+_AT_ONCE = 1 << 26  # this number of bytes
 _BUFFER = 1 << 20
 
 
@@ -67,7 +67,7 @@ def _item(name: bytes, number: int, data: bytes | None, path: bytes | None, labe
 
 
 class _Columns:
-    """The columns of a file that matter, by name; None for those that it has not."""
+    """The names of the columns with images, paths and labels; None for missing ones."""
 
     def __init__(self, schema: Any) -> None:
         """Find them. Raises ValueError if there are no images, or a column is of a type that cannot be."""

@@ -1,4 +1,4 @@
-"""Tar archives of images, in the layout of WebDataset."""
+"""Tar archives of images, in the WebDataset layout."""
 
 import gzip
 import json
@@ -18,8 +18,8 @@ from .names import below, is_hidden, is_image, together
 from .tarstream import Member, TarStream
 
 _MAX_LABELS = 1 << 20  # bytes of a file with labels
-_MAX_STRAYS = 1 << 27  # bytes of labels that do not lie beside their images
-_OVERHEAD = 1 << 10  # bytes that an image takes besides its own
+_MAX_STRAYS = 1 << 27  # bytes of labels that are not stored next to their images
+_OVERHEAD = 1 << 10  # bytes of memory per image in addition to its data
 _LABELS = (b"cls", b"json")
 _FIELDS = ("label", "labels", "cls")
 _GZIP = b"\x1f\x8b"
@@ -31,7 +31,7 @@ class TarSource(Described):
     Members whose names are the same up to the first dot are a sample, best side by side. Its images have the labels
     in its ``.cls`` (a name or number), or else in its ``.json`` (``label``, ``labels`` or ``cls``). A row is named
     ``<archive>/<member>``. Images that are no plain files, or have more than `MAX_ENCODED` bytes in a sample, are
-    skipped; so is what lies behind the place where an archive is damaged or cut off.
+    skipped; if an archive is damaged or cut off, the rest of it is skipped, too.
 
     Attributes:
         ignored: under ``hidden``, how many hidden members the last reading passed over.
@@ -94,9 +94,9 @@ class TarSource(Described):
             yield failure
 
     def _stray_labels(self, archive: bytes) -> dict[bytes, tuple[str, ...]]:
-        """Return the labels in an archive that do not lie beside their images, by sample.
+        """Return the labels in an archive that are not stored next to their images, by sample.
 
-        This takes a pass over the headers. In the usual archives, which are sorted, there are none.
+        This needs a pass over the headers. Sorted archives, the usual case, have none.
         """
         strays: dict[bytes, tuple[str, ...]] = {}
         sample = _Sample(archive, b"", {})
@@ -129,16 +129,16 @@ class _Sample:
         self._room = MAX_ENCODED
 
     def add(self, member: Member, kind: bytes, stream: TarStream) -> str:
-        """Take a member, and return why it cannot be; nothing if it was taken, or is of no use for us.
+        """Add a member; return the reason if it must be skipped, or an empty string if it was added or is not needed.
 
-        Raises whatever the archive does.
+        Raises what reading the archive raises.
         """
         if member.kind == "folder" or not (is_image(member.name) or kind in _LABELS):
             return ""
         if member.kind != "file":
             return f"{member.kind} in an archive"
         if b".." in member.name.split(b"/") or b"\0" in member.name:
-            return "name that leads out of the archive"
+            return "path outside the archive"
         if kind in _LABELS:
             return self._add_labels(member, kind, stream)
         needed = member.size + len(member.name) + _OVERHEAD
@@ -160,31 +160,31 @@ class _Sample:
 
     def items(self) -> Iterator[Item]:
         """Yield the images with the labels of the sample."""
-        labels = self._own_labels() or self._strays.get(self.stem, ())
+        labels = self._sample_labels() or self._strays.get(self.stem, ())
         for path, data in self._images:
             yield Item(path, labels, data)
 
     def note(self, member: Member, kind: bytes, stream: TarStream) -> None:
-        """Look at a member without reading an image. Raises whatever the archive does."""
+        """Note a member without reading images. Raises what reading the archive raises."""
         if member.kind == "file" and kind in _LABELS:
             self._add_labels(member, kind, stream)
         self._has_images = self._has_images or is_image(member.name)
 
     def leave_labels(self, strays: dict[bytes, tuple[str, ...]], room: int) -> int:
-        """Add the labels to `strays` if no image lies beside them; return how much room, in bytes, is left there."""
-        labels = self._own_labels()
+        """Add the labels to `strays` if the sample has no image; return the remaining room there in bytes."""
+        labels = self._sample_labels()
         size = _OVERHEAD // 4 + len(self.stem) + sum(map(len, labels))
         if self._has_images or not labels or size > room:
             return room
         strays[self.stem] = labels
         return room - size
 
-    def _own_labels(self) -> tuple[str, ...]:
+    def _sample_labels(self) -> tuple[str, ...]:
         return next((self._labels[kind] for kind in _LABELS if kind in self._labels), ())
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
-    """Return what the names of a sample share, and what sets a member apart, in small letters."""
+    """Split a member's name into the stem that its sample shares, and the suffix in lower case."""
     folder, slash, base = name.rpartition(b"/")
     stem, _, kind = base.partition(b".")
     return folder + slash + stem, kind.lower()
@@ -213,7 +213,7 @@ def _inflated(file: BufferedReader) -> BufferedIOBase:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, EOFError):
-        return "archive cut off: what is missing has no rows"
+        return "archive cut off: the rest is skipped"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"damaged archive: {error}; what lies behind the damage has no rows"
+    return f"damaged archive: {error}; the rest is skipped"

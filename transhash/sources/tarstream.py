@@ -1,7 +1,7 @@
-"""The members of a tar archive, one after another.
+"""Stream the members of a tar archive.
 
-Only the parser of single headers is Python's. The rest of `tarfile` is not safe for untrusted archives: it holds all
-headers in memory, reads extended ones of any length, and searches them in quadratic time before Python 3.11.10.
+Only single headers are parsed by `tarfile`, which is otherwise not safe for untrusted archives: it keeps all headers
+in memory, reads extended headers of any length, and searches them in quadratic time before Python 3.11.10.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Processes that help with the work: their parent receives the signals, and they end when it does.
+"""Child processes: their parent handles signals, and they end when it does.
 
-Light to import: a process calls these functions before it loads numpy and torch.
+Fast to import, because a process calls these functions before it loads numpy and torch.
 """
 
 import os

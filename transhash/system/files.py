@@ -1,4 +1,4 @@
-"""Files: written completely or not at all, never over another kind of file; locks; paths as text.
+"""Atomic writes that never replace another kind of file, locks, and paths as text.
 
 Some file systems (NFS, CIFS, FUSE) lack locks, modes, or `fsync` of a folder. These protect against a second writer
 or a power cut; where they are missing the work is done without them.
@@ -107,7 +107,7 @@ def locked(path: Path, output: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Make a file's contents, or a folder's entries, survive a power cut, where the file system can."""
+    """Flush a file's contents, or a folder's entries, to disk, if the file system supports it."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:  # a folder that can be written but not read

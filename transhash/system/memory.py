@@ -1,11 +1,11 @@
-"""Limits on memory: how much this machine has, and how much a process may take."""
+"""The memory of this machine, and limits for a process."""
 
 import os
 from contextlib import suppress
 
 
 def installed() -> int | None:
-    """Return the bytes of physical memory in this machine, or None where the system does not tell."""
+    """Return the physical memory of this machine in bytes, or None if unknown."""
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

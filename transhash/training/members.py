@@ -1,4 +1,4 @@
-"""Which hashers can be averaged, told from the metadata of their files."""
+"""Check from the metadata of their files whether hashers can be averaged."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,6 @@
-"""What `th train`, `th fit`, `th soup` and `th shrink` do, as functions.
+"""The functions behind `th train`, `th fit`, `th soup` and `th shrink`.
 
-Whatever can be wrong with their arguments is checked first, in the order of its cost and without torch, which takes
-seconds to load.
+They check their arguments first, cheap checks before expensive ones, and before loading torch, which takes seconds.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a caller is told about a training run."""
+"""The events of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
