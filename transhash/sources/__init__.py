@@ -136,7 +136,7 @@ def _check_options(
     """Raise SourceError for options that do not apply to the images."""
     in_folder = source is None and len(places) == 1 and os.path.isdir(places[0])
     if null and names is None:
-        raise SourceError("null is for the paths of a list: pass a list")
+        raise SourceError("NUL bytes separate the paths of a list: pass a list")
     if (include or exclude) and (names is not None or not in_folder):
         raise SourceError("patterns select the files of a folder: pass a folder, without a list")
     if names is not None and (places or source) and not in_folder:
