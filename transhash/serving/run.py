@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import ServingError
+from ..system.arguments import check_range, checked
 from ..system.files import display
 
 PORT = 7700
@@ -16,6 +17,7 @@ _NEEDED = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "
 _NEEDED |= {"prometheus_client": "prometheus-client", "send2trash": "send2trash"}
 
 
+@checked
 def serve(
     locations: str | Path | Sequence[str | Path],
     *,
@@ -50,6 +52,7 @@ def serve(
     `transhash.open` raises for an index that cannot be opened.
     """
     _check_installed()
+    check_range(0, 65535, port=port)
     token = "" if token_file is None else read_token(token_file)
     if not token and not is_loopback(host):
         raise ServingError(f"{host}: other machines could read the images; protect them: --token-file FILE")
