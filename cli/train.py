@@ -35,12 +35,13 @@ def train(
     restart: bool,
     **values: Any,
 ) -> None:
-    """Train a hasher on IMAGES, whose subfolders are the classes.
+    """Train a hasher on IMAGES, whose subfolders are the classes; --loss copies takes images without labels.
 
     \b
     Examples:
         th train photos/ -o hasher.safetensors --bits 64 --pretrained
         th train photos/ -o hasher.safetensors --bits 64 --preset transhash-icmr22 --pretrained
+        th train photos/ -o copies.safetensors --loss copies --bits 256 --nested 64,128 --groups 0 --pretrained
         torchrun --nproc-per-node 8 --no-python th train photos/ -o hasher.safetensors --pretrained
 
     Without --pretrained or --weights, training starts from random weights; this suits large sets of small pictures.
@@ -71,8 +72,9 @@ def train(
             restart=restart,
             watcher=_Bar(bar, config.epochs),
         )
-    classes, log = len(hasher.class_names), output.with_suffix(".run")
-    render.note(f"wrote {output}: {architecture.bits} bits, {classes} classes; log: {log}/")
+    log = output.with_suffix(".run")
+    learnt = render.counted(len(hasher.class_names), "class") if hasher.class_names else "no classes"
+    render.note(f"wrote {output}: {architecture.bits} bits, {learnt}; log: {log}/")
 
 
 class _Bar(Watcher):

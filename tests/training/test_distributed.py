@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import transhash
 from transhash.hashers.architecture import Architecture
-from transhash.training.config import LOSSES, TrainConfig
+from transhash.training.config import LABELLED, TrainConfig
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ import transhash
 from transhash.errors import TrainingError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
-from transhash.training.config import LOSSES, TrainConfig
+from transhash.training.config import LABELLED, TrainConfig
 from transhash.training.data import TrainingBatch
 from transhash.training.gather import gathered
 from transhash.training.learner import Learner
@@ -89,7 +89,7 @@ for several in (False, True):
     labels = torch.eye(3).double()[classes]
     if several:
         labels[:, ::3, 1] = 1
-    for loss in LOSSES:
+    for loss in LABELLED:
         torch.manual_seed(0)
         hasher = start(tiny, class_names=("a", "b", "c"))
         hasher.net.double()
@@ -156,7 +156,7 @@ def test_two_processes_take_the_step_of_one(pictures, tmp_path):
     )
     two(script, tmp_path / "found", pictures)
     alone, *both = (torch.load(tmp_path / f"found.{process}", weights_only=True) for process in ("alone", 0, 1))
-    assert alone.keys() >= {f"{loss}{kind}/loss" for loss in LOSSES for kind in ("", " several")}
+    assert alone.keys() >= {f"{loss}{kind}/loss" for loss in LABELLED for kind in ("", " several")}
     assert "orthohash/objective norm.running_var" in alone
     assert sum(value.abs().max() > 1e-3 for name, value in alone.items() if "gradient" in name) > 16 * 20
     for found in both:

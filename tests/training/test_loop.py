@@ -20,7 +20,7 @@ from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import plain_backbone, start
 from transhash.sources import ImageList, Item, list_images
 from transhash.training.average import exponent
-from transhash.training.config import LOSSES, FitConfig, TrainConfig
+from transhash.training.config import LABELLED, FitConfig, TrainConfig
 from transhash.training.data import TrainingBatch, fingerprint, hold_out
 from transhash.training.learner import Learner
 from transhash.training.loop import CHECKPOINT, train
@@ -76,7 +76,7 @@ def same(one, other, **tolerance):
     return all(close(weights(one)[name], weights(other)[name]) for name in weights(one))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LABELLED)
 def test_training_learns(riddle, loss):
     config = TrainConfig(
         loss=loss, epochs=12, batch_size=12, lr=1e-3, crop=0.9, jitter=0.0, flip=0.0, validation=0, seed=1
@@ -298,7 +298,7 @@ def test_pretrained_weights_have_layer_decay_by_default(pictures, backbone, tmp_
     assert same(hasher, train(list_images(pictures), TINY, spelled_out, weights=tmp_path / "w.safetensors"))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LABELLED)
 def test_images_with_several_classes(pictures, loss):
     paths = [image.path for image in list_images(pictures).images]
     several = [Item(path, ("a", "b")[: 1 + number % 2]) for number, path in enumerate(paths)]

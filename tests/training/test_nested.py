@@ -13,7 +13,7 @@ from transhash.hashers.numpy_hasher import NumpyHasher
 from transhash.hashers.smvit import build
 from transhash.hashers.transhash import TransHasher, start
 from transhash.training import objectives
-from transhash.training.config import LOSSES, TrainConfig
+from transhash.training.config import LABELLED, TrainConfig
 from transhash.training.objectives.targets import nested_targets
 
 TINY = Architecture(bits=32, nested=(8, 16, 32), backbone="test_vit", image_size=32, patch_size=8, stride=8, groups=2)
@@ -59,7 +59,7 @@ def test_invalid_prefix_lengths(nested):
         Architecture(bits=32, nested=nested)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "orthohash"])
+@pytest.mark.parametrize("loss", [loss for loss in LABELLED if loss != "orthohash"])
 def test_the_cost_is_the_mean_over_the_prefixes(loss):
     torch.manual_seed(0)
     config = TrainConfig(loss=loss)

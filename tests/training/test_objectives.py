@@ -16,14 +16,14 @@ from transhash.hashers import smvit
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.bit_layout import bit_order, split_bits, streams
 from transhash.training import objectives
-from transhash.training.config import LOSSES, TARGETED, TrainConfig
+from transhash.training.config import LABELLED, TARGETED, TrainConfig
 from transhash.training.objectives.targets import class_targets
 
 OWN = {  # the settings that an objective has, and what they are if nobody gives them
     "gamma": {"transhash": None, "dch": 20.0},  # None: half of the bits
     "quantization": {"transhash": 0.1, "dch": 0.1, "dpsh": 0.1, "greedyhash": 0.1, "csq": 1e-4},
 }
-each_loss = pytest.mark.parametrize("loss", LOSSES)
+each_loss = pytest.mark.parametrize("loss", LABELLED)
 
 
 def build(loss, bits, classes, seed=0, several=False, **own):
@@ -197,7 +197,7 @@ def test_the_paper_sums_over_streams(batch, groups, gamma, lam, nested):
     assert found.item() == pytest.approx(mean(costs), rel=1e-7, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "greedyhash"])
+@pytest.mark.parametrize("loss", [loss for loss in LABELLED if loss != "greedyhash"])
 @pytest.mark.parametrize("labels", ["single", "several"])
 def test_gradient(loss, labels):
     objective = build(loss, 16, 4).double()

@@ -17,7 +17,7 @@ from transhash.hashers import tensor_file
 from transhash.hashers.architecture import Architecture
 from transhash.sources import ImageList, list_images
 from transhash.training import checkpoint
-from transhash.training.config import LOSSES, TrainConfig
+from transhash.training.config import LABELLED, TrainConfig
 from transhash.training.loop import CHECKPOINT, train
 from transhash.training.watcher import Watcher
 
@@ -235,4 +235,4 @@ def test_state_knows_every_tensor(pictures):
 
 
 def test_all_losses_are_tested_somewhere():
-    assert set(LOSSES) == {"transhash", "dch", "dpsh", "hashnet", "greedyhash", "csq", "orthohash", "dpn"}
+    assert set(LABELLED) == {"transhash", "dch", "dpsh", "hashnet", "greedyhash", "csq", "orthohash", "dpn"}

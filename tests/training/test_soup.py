@@ -17,7 +17,7 @@ from transhash.hashers.architecture import Architecture
 from transhash.hashers.header import read
 from transhash.hashers.transhash import Preprocessing, start
 from transhash.sources import list_images
-from transhash.training.config import LOSSES, TARGETED, FitConfig, TrainConfig
+from transhash.training.config import LABELLED, TARGETED, FitConfig, TrainConfig
 from transhash.training.loop import train
 from transhash.training.run import soup
 from transhash.training.unsupervised import fit
@@ -118,7 +118,7 @@ def test_hashers_that_differ_are_refused(pool, change, words, tmp_path):
     assert words.format(pool[0]) in line
 
 
-@pytest.mark.parametrize("loss", sorted(set(LOSSES) - set(TARGETED)))
+@pytest.mark.parametrize("loss", sorted(set(LABELLED) - set(TARGETED)))
 def test_hashers_without_common_targets_are_rejected(pool, loss, tmp_path):
     other = made(tmp_path / "other.safetensors", loss=loss)
     for paths in ([other, other], [pool[0], other]):

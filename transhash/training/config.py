@@ -15,7 +15,10 @@ LOSSES = {  # each with its parameters, of γ and λ
     "csq": ("quantization",),
     "orthohash": (),
     "dpn": (),
+    "copies": (),
 }
+UNLABELLED = ("copies",)  # losses that take images without labels
+LABELLED = tuple(name for name in LOSSES if name not in UNLABELLED)
 TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, equal in all runs
 METHODS = ("itq", "lsh")
 SCHEDULES = ("constant", "cosine")
@@ -113,8 +116,20 @@ class TrainConfig:
             raise TrainingError(f"minutes: schedule {self.schedule} must run to its end; choose constant")
         if self.resize is not None and self.crop != _CROP:
             raise TrainingError("resize and crop exclude each other; leave one of them out")
+        if self.loss in UNLABELLED:
+            self._check_unlabelled()
         if self.cutmix and self.loss != "orthohash":
             raise TrainingError(f"cutmix: the loss {self.loss} cannot use shares of labels; leave it out")
+
+    def _check_unlabelled(self) -> None:
+        """Raise TrainingError for settings that belong to labels, or to other views than edited copies."""
+        for name in ("balanced", "resize", "crop", "flip", "jitter", "augment", "erase"):
+            if getattr(self, name) != TrainConfig.__dataclass_fields__[name].default:
+                raise TrainingError(f"{name}: the loss {self.loss} makes its own views of an image; leave it out")
+        if self.batch_size % 2 or self.batch_size < 4:
+            raise TrainingError(
+                f"batch-size {self.batch_size}: must be even and at least 4, for two views of an image"
+            )
 
     @checked
     def settled(self, *, pretrained: bool) -> "TrainConfig":

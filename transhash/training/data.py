@@ -209,7 +209,7 @@ class PairedBatches(Sampler[list[Draw]]):
         return np.column_stack([dealt, turns])
 
 
-def loader(dataset: LabelledImages, batches: PairedBatches, workers: int) -> Generator[TrainingBatch]:
+def loader(dataset: Dataset[Sample], batches: Sampler[list[Draw]], workers: int) -> Generator[TrainingBatch]:
     """Yield the batches of a run, decoded in `workers` processes, or in this one if there are none."""
     batches_of = DataLoader(
         dataset,

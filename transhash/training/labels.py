@@ -4,6 +4,8 @@ from ..errors import TrainingError
 from ..sources import ImageList, Item
 from ..system.files import display
 
+_FEWEST = 4  # images, without labels
+
 
 def class_names(source: ImageList) -> tuple[str, ...]:
     """List the classes of a source, sorted. Raises TrainingError if its labels do not allow training."""
@@ -23,6 +25,15 @@ def class_names(source: ImageList) -> tuple[str, ...]:
             "with two images or more in one of them"
         )
     return tuple(classes)
+
+
+def check_count(source: ImageList) -> None:
+    """Raise TrainingError if there are too few images to train on without labels."""
+    if len(source.images) < _FEWEST:
+        raise TrainingError(
+            f"{display(source.root)}: {len(source.images)} images; training for copies takes at least {_FEWEST}, "
+            "and better thousands"
+        )
 
 
 def with_several(source: ImageList) -> Item | None:

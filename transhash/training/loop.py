@@ -19,8 +19,8 @@ from ..hashers.transhash import TransHasher, start
 from ..sources import ImageList
 from ..system import files
 from ..system.interrupt import stopping
-from . import checkpoint
-from .config import TrainConfig
+from . import checkpoint, copies
+from .config import UNLABELLED, TrainConfig
 from .data import LabelledImages, PairedBatches, TrainingBatch, fingerprint, hold_out, loader
 from .labels import class_names, with_several
 from .learner import Learner
@@ -75,9 +75,11 @@ class _Run:
         pretrained: bool,
         weights: str | Path | None,
     ) -> None:
-        names = class_names(source)
+        self.labelled = config.loss not in UNLABELLED
+        names = class_names(source) if self.labelled else ()
         self.config = config = config.settled(pretrained=pretrained or weights is not None)
-        self.kept, self.held = hold_out(source, config.validation, config.seed)
+        divide = hold_out if self.labelled else copies.hold_out
+        self.kept, self.held = divide(source, config.validation, config.seed)
         torch.manual_seed(config.seed)
         hasher = start(architecture, pretrained=pretrained, weights=weights, class_names=names)
         if config.resize:
@@ -85,11 +87,16 @@ class _Run:
             hasher.preprocessing = replace(hasher.preprocessing, crop=part, fit="crop")
         count, images_id = len(self.kept.images), fingerprint(self.kept)
         hasher.training = {"config": asdict(config), "images": count, "images_id": images_id}
-        self.dataset = LabelledImages(self.kept, names, hasher, config)
-        batches = PairedBatches(self.dataset.firsts, config)
+        self.dataset: LabelledImages | copies.EditedImages
+        if self.labelled:
+            self.dataset = LabelledImages(self.kept, names, hasher, config)
+        else:
+            hasher.preprocessing = replace(hasher.preprocessing, crop=1.0, fit="squash")
+            self.dataset = copies.EditedImages(self.kept, hasher, config)
+        batches = self._batches()
         self.batch_size, self.per_epoch = batches.size, batches.per_epoch
         self.steps = max(1, config.epochs * self.per_epoch // config.accumulate)
-        self.learner = Learner(hasher, config, self.steps, several=with_several(source) is not None)
+        self.learner = Learner(hasher, config, self.steps, several=self.labelled and with_several(source) is not None)
         processes = self.learner.processes
         if self.batch_size % processes:
             raise TrainingError(f"batch-size {self.batch_size}: {processes} processes cannot share it evenly")
@@ -117,7 +124,7 @@ class _Run:
         """Do the remaining steps."""
         config, learner = self.config, self.learner
         share = slice(learner.process, None, learner.processes)
-        batches = PairedBatches(self.dataset.firsts, config, self.done * config.accumulate, share)
+        batches = self._batches(self.done * config.accumulate, share)
         step_images = self.batch_size * config.accumulate
         watcher = watcher if self.first else Watcher()
         watcher.on_start(len(self.kept.images), len(self.held.images), self.done, self.steps, step_images)
@@ -132,7 +139,26 @@ class _Run:
                 if config.minutes and learner.any(time.monotonic() - began > 60 * config.minutes):
                     learner.record(steps=step + 1)
                     break
-        return learner.hasher()
+        hasher = learner.hasher()
+        if not self.labelled:
+            hasher.rarity = copies.rarity(hasher, self.held)
+        return hasher
+
+    def _batches(self, start: int = 0, share: slice = slice(None)) -> PairedBatches | copies.TwinBatches:
+        """Return the batches of the run from `start` on, or a `share` of each."""
+        if isinstance(self.dataset, LabelledImages):
+            return PairedBatches(self.dataset.firsts, self.config, start, share)
+        return copies.TwinBatches(len(self.dataset), self.config, start, share)
+
+    def _validate(self) -> float | None:
+        """Measure the mAP of the images held out; None if there are none, or none can be read."""
+        hasher = self.learner.hasher()
+        try:
+            if not self.labelled:
+                return copies.validate(hasher, self.held, self.config.seed) if self.held.images else None
+            return _validate(hasher, self.held) if self.held.images else None
+        except SourceError:
+            return None
 
     def _step(self, step: int, stream: Iterator[TrainingBatch], log: RunLog | None, watcher: Watcher) -> None:
         """Learn from the next batches, and report it."""
@@ -149,7 +175,7 @@ class _Run:
 
         epoch = step * config.accumulate // self.per_epoch + 1
         ends = step + 1 == self.steps or (step + 1) * config.accumulate // self.per_epoch + 1 > epoch
-        score = _validate(learner.hasher(), self.held) if ends and self.held.images else None
+        score = self._validate() if ends else None
         if log:
             log.write(step + 1, epoch, loss, rate, images / seconds, score)
         watcher.on_step(StepResult(epoch, step + 1, self.steps, images, loss, score))
@@ -172,12 +198,12 @@ def discard(folder: str | Path) -> None:
     (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _validate(hasher: TransHasher, held: ImageList) -> float | None:
-    """Measure the mAP of the images held out, each a query among the others; None if none of them can be read."""
-    try:
-        codes = encode(held, hasher)
-    except SourceError:
-        return None
+def _validate(hasher: TransHasher, held: ImageList) -> float:
+    """Measure the mAP of the images held out, each a query among the others.
+
+    Raises SourceError if none of them can be read.
+    """
+    codes = encode(held, hasher)
     levels = hamming_levels(codes, codes)
     itself = np.zeros_like(levels.total)
     itself[:, 0] = 1

@@ -15,7 +15,7 @@ from ..hashers.backbones import check_backbone
 from ..hashers.bit_layout import split_bits
 from ..system.arguments import checked
 from ..system.files import display
-from .config import FitConfig, TrainConfig
+from .config import UNLABELLED, FitConfig, TrainConfig
 from .watcher import Watcher
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ def train(
     restart: bool = False,
     watcher: Watcher | None = None,
 ) -> "TransHasher":
-    """Train a hasher on labelled images.
+    """Train a hasher on labelled images or, with the loss ``copies``, on any images.
 
     Args:
         images: anything that `transhash.sources.open_source` takes, with labels: a folder whose subfolders are the
-            classes, a list, tar or Parquet files. There must be two classes, and two images in one of them.
+            classes, a list, tar or Parquet files. There must be two classes, and two images in one of them. The loss
+            ``copies`` takes at least four images, and ignores labels.
         output: the safetensors file to write. Beside it, a folder with the suffix ``.run`` keeps the log of the run
             and, until it ends, a checkpoint: the same call resumes from there, with the result of a run without
             interruption. Without an output nothing is written.
@@ -73,7 +74,10 @@ def train(
     source = _source(images)
     from . import labels
 
-    labels.class_names(source)
+    if config.loss in UNLABELLED:
+        labels.check_count(source)
+    else:
+        labels.class_names(source)
     from . import loop
 
     hasher = loop.train(

@@ -6,6 +6,7 @@ from ..config import LOSSES, TrainConfig
 from .base import Objective
 from .cauchy import DCH, TransHash
 from .classifier import GreedyHash
+from .copies import Copies
 from .nested import Nested
 from .pairwise import DPSH, HashNet
 from .targets import CSQ, DPN, OrthoHash
@@ -42,6 +43,7 @@ def build(
         "csq": lambda bits: CSQ(bits, classes, **chosen),
         "orthohash": lambda bits: OrthoHash(bits, classes),
         "dpn": lambda bits: DPN(bits, classes),
+        "copies": Copies,
     }
     parts = [makers[config.loss](bits) for bits in lengths]
     return Nested(lengths, parts) if len(parts) > 1 else parts[0]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .base import Objective, widen
+from .copies import Copies
 from .targets import OrthoHash, Targeted, folded, nested_targets
 
 
@@ -23,13 +24,13 @@ class Nested(Objective):
         self.parts = nn.ModuleList(parts)
         self.norm: nn.Module = nn.Identity()
         longest = parts[-1]
-        if isinstance(longest, OrthoHash):
+        if isinstance(longest, OrthoHash | Copies):
             self.norm = longest.norm
         targets = nested_targets(lengths, len(longest.targets)) if isinstance(longest, Targeted) else None
         for bits, part in zip(lengths, parts, strict=True):
             if isinstance(part, Targeted) and isinstance(longest, Targeted) and targets is not None:
                 part.targets, part.undecided = targets[:, :bits].clone(), longest.undecided[:bits].clone()
-            if isinstance(part, OrthoHash):
+            if isinstance(part, OrthoHash | Copies):
                 part.norm = nn.Identity()
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:

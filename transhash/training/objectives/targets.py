@@ -134,5 +134,8 @@ def folded(norm: nn.Module) -> tuple[Tensor, Tensor]:
     assert isinstance(norm, nn.BatchNorm1d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    scale = (norm.running_var + norm.eps).rsqrt()
+    if not norm.affine:
+        return scale, -norm.running_mean * scale
+    scale = norm.weight * scale
     return scale.detach(), (norm.bias - norm.running_mean * scale).detach()
