@@ -100,4 +100,4 @@ def test_version_is_said_once():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert "version" not in project
     assert version("transhash") == transhash.__version__
-    assert f"## {transhash.__version__}" in (REPOSITORY / "CHANGELOG.md").read_text()
+    assert transhash.__version__ in (REPOSITORY / "CHANGELOG.md").read_text()

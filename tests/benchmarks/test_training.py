@@ -12,7 +12,7 @@ CONFIG = """
 protocol = "tiny"
 bits = [8]
 encode = []
-options = ["--backbone", "test_vit", "--image-size", "32", "--patch-size", "8", "--stride", "8", "--epochs", "2",
+options = ["--backbone", "test_vit", "--image-size", "32", "--patch-size", "8", "--groups", "1", "--epochs", "2",
     "--batch-size", "6", "--validation", "0"]
 [rows]
 CSQ = [["--loss", "csq"]]

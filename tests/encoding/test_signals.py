@@ -37,8 +37,8 @@ def contents(path):
 def check_resumes(source, output):
     """Finish an interrupted run in this process; the file must be that of a run that was never interrupted."""
     resumed = []
-    encode_to_file(source, output, on_resume=resumed.append)
-    encode_to_file(source, output.with_name("whole.h5"))
+    encode_to_file(source, output, "phash", on_resume=resumed.append)
+    encode_to_file(source, output.with_name("whole.h5"), "phash")
     assert contents(output) == contents(output.with_name("whole.h5"))
     assert not output.with_name(output.name + ".parts").exists()
     return resumed[0]
@@ -94,7 +94,7 @@ def test_a_signal_at_any_moment(photos, tmp_path, module, function, number):
 def test_killed_again_and_again(photos, pictures, tmp_path):
     """After kill -9 and signals, the old output is unchanged, and the final file equals that of one run."""
     output = tmp_path / "c.h5"
-    encode_to_file(pictures, output)
+    encode_to_file(pictures, output, "phash")
     before = output.read_bytes()
     command = ["encode", photos, "--model", "phash", "--force", "-o", output]
     for moment, number in (
@@ -110,7 +110,7 @@ def test_killed_again_and_again(photos, pictures, tmp_path):
         if number != signal.SIGKILL:
             assert done.stderr.splitlines()[-1].startswith("Error: interrupted")
     assert run_until((*PROGRESS, 10**9), signal.SIGKILL, *command).returncode == 0  # which is never
-    encode_to_file(photos, tmp_path / "whole.h5")
+    encode_to_file(photos, tmp_path / "whole.h5", "phash")
     assert contents(output) == contents(tmp_path / "whole.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.h5", "photos", "whole.h5"]
 

@@ -274,7 +274,7 @@ class LocalIndex:
         """
         self._check_mask(gone)
         if gone.all():
-            raise SelectionError(f"this would remove all {len(self)} rows; delete the index folder instead")
+            raise SelectionError("this would remove every row; delete the index folder instead")
         self._change(~gone)
 
     def sync(self, codes: Codes) -> Changes:
