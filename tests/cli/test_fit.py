@@ -16,7 +16,7 @@ from transhash.training.unsupervised import fit
 
 pytestmark = pytest.mark.slow
 
-TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 8, "--bits", 16]
+TINY = ["--backbone", "test_vit", "--image-size", 32, "--patch-size", 8, "--stride", 6, "--bits", 16]
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,12 @@ def test_fit_encode_index_query(th_inside, pictures, fitted, tmp_path):
 
 
 def test_the_file_is_that_of_the_function(pictures, weights, fitted, tmp_path):
-    """Patches do not overlap unless a stride is given."""
-    architecture = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, groups=0)
+    architecture = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, stride=6, groups=0)
     fit(list_images(pictures), architecture, FitConfig(), weights=weights).save(tmp_path / "h.safetensors")
     ours, theirs = load_file(tmp_path / "h.safetensors"), load_file(fitted)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
-    assert theirs["backbone.pos_embed"].shape == (1, 1 + 4 * 4, 64)
+    assert theirs["backbone.pos_embed"].shape == (1, 1 + 5 * 5, 64)
 
 
 def test_options_are_recorded_in_the_file(th_inside, pictures, weights, tmp_path):

@@ -58,7 +58,7 @@ def test_nothing_to_encode(tmp_path):
     with pytest.raises(SourceError, match="no images in it"):
         encode(tmp_path, hasher)
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(SourceError, match="'a.jpg' cannot be read: empty file"):
+    with pytest.raises(SourceError, match=r"'a\.jpg' cannot be read: empty file"):
         encode_to_file(open_source(tmp_path), tmp_path / "c.h5", hasher)
     assert not (tmp_path / "c.h5").exists()
     with pytest.raises(SourceError, match="no such file or folder"):

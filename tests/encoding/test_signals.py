@@ -100,8 +100,8 @@ def test_killed_again_and_again(photos, pictures, tmp_path):
     for moment, number in (
         ((*PROGRESS, 2), signal.SIGKILL),
         ((*PROGRESS, 3), signal.SIGINT),
-        ((*COMMIT, 1), signal.SIGKILL),
         ((*PROGRESS, 1), signal.SIGTERM),
+        ((*COMMIT, 1), signal.SIGKILL),
         (("transhash.encoding.unfinished", "UnfinishedRun.open", 1), signal.SIGKILL),
     ):
         done = run_until(moment, number, *command)

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from .. import plugins
+from ..system import plugins
 from .contract import Backend, CodeRows, SearchParameter, Streaming, check_params
 
 __all__ = ["Backend", "CodeRows", "SearchParameter", "Streaming", "check_params", "load", "names"]

@@ -5,8 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import plugins
 from ..errors import ModelError
+from ..system import plugins
 from ..system.arguments import checked
 from .base import Hasher
 

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from .. import plugins
 from ..codes import Codes, check_replaceable, open_codes, read_codes, write_codes
 from ..errors import BackendError, redacted
+from ..system import plugins
 from ..system.arguments import checked
 from ..system.progress import Progress, silent
 from . import kinds, local

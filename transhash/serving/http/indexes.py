@@ -1,11 +1,11 @@
 """Handlers that tell what is served, and in which state the server is."""
 
 import os
+from importlib.metadata import version
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ... import __version__
 from ...duplicates import default_radius
 from ..encoder import MAX_BYTES
 from ..queries import MAX_K
@@ -20,7 +20,7 @@ async def indexes(service: Service, request: Request) -> Response:
     """List the indexes and what the server allows."""
     described = [await service.work(_described, served) for served in service.engine.indexes.values()]
     return answer(
-        Indexes(described, service.allow_trash, MAX_BYTES, MAX_K, list(SIZES), __version__),
+        Indexes(described, service.allow_trash, MAX_BYTES, MAX_K, list(SIZES), version("transhash")),
     )
 
 

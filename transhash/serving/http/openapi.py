@@ -2,11 +2,11 @@
 
 import re
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-from ... import __version__
 from .problems import MEDIA_TYPE
 from .routes import ROUTES, Route
 from .schemas import ProblemDocument
@@ -29,7 +29,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "TransHash",
-            "version": __version__,
+            "version": version("transhash"),
             "description": "Search, browse and review the images of an index.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },

@@ -3,7 +3,7 @@
 from importlib.metadata import entry_points
 from typing import Any
 
-from .errors import BackendError, TransHashError
+from ..errors import BackendError, TransHashError
 
 
 def names(group: str) -> list[str]:
