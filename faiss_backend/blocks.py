@@ -19,7 +19,7 @@ def blocks(rows: CodeRows) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 
 def sample(rows: CodeRows, wanted: int) -> NDArray[np.uint8]:
-    """Return `wanted` codes spread evenly: a random one of each of as many stretches of equal length; at most all."""
+    """Return `wanted` evenly spread codes: a random one from each of `wanted` equal stretches; at most all codes."""
     wanted = min(wanted, len(rows))
     edges = np.arange(wanted + 1) * len(rows) // wanted
     chosen = np.random.default_rng(0).integers(edges[:-1], edges[1:])

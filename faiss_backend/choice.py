@@ -1,4 +1,4 @@
-"""The type of an index: from a factory string of FAISS, or chosen by the number and width of the codes."""
+"""The type of an index: given by a FAISS factory string, or chosen from the number and width of the codes."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _RECALL = 95
 
 @dataclass(frozen=True)
 class Choice:
-    """A type, its parameters, and why it was chosen."""
+    """A type, its parameters, and the reason for the choice."""
 
     type: str
     params: dict[str, int]

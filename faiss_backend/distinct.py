@@ -1,6 +1,6 @@
 """Distinct codes and the rows that have them.
 
-A graph of links between near codes breaks where many codes are equal: their links lead to one another, and parts of
+A graph of links between near codes breaks where many codes are equal: their links lead to each other, and parts of
 the graph become unreachable. So the graph holds each code once, as a *node*, and a row is a reference to its node.
 """
 
@@ -65,7 +65,7 @@ class Groups:
 
     def _matches(self, nodes: NDArray[np.int64], distances: NDArray[np.int32], k: int) -> Nearest:
         queries = len(nodes)
-        # At most k rows of a node can be among the first k, and none of a node that is farther than k rows are.
+        # At most k rows of a node can be among the first k, and none if k rows are nearer than the node.
         counts = np.where(nodes == NO_ID, 0, np.minimum(np.diff(self.starts)[nodes], k))
         reached = np.cumsum(counts, axis=1) >= k
         kth = np.where(reached.any(axis=1), distances[np.arange(queries), reached.argmax(axis=1)], NO_DISTANCE)
@@ -96,7 +96,7 @@ class DistinctCodes:
     ) -> None:
         """Take the nodes' codes (count, bits/8) and the nodes of the rows.
 
-        `codes` must not change until `add` has been called. `distinct` says that they are known to be distinct, which
+        `codes` must not change until `add` has been called. Set `distinct` if they are known to be distinct, which
         saves sorting them.
         """
         self.count = len(codes)
@@ -146,7 +146,7 @@ class DistinctCodes:
         return codes[new]
 
     def save(self, folder: Path) -> None:
-        """Write the nodes of the rows; no numbers if row i has node i."""
+        """Write the nodes of the rows; no values if row i has node i."""
         nodes = np.empty(0, np.int64) if self.nodes is None else self.nodes
         (folder / FILE).write_bytes(serialize({"nodes": nodes}))
 
@@ -168,5 +168,5 @@ def read_nodes(folder: Path, count: int) -> NDArray[np.int64] | None:
 
 
 def _keys(codes: NDArray[np.uint8]) -> NDArray[np.bytes_]:
-    """View codes (n, bits/8) as (n,) byte strings, which compare as the codes do."""
+    """View codes (n, bits/8) as (n,) byte strings, which sort in the same order as the codes."""
     return np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0]

@@ -1,4 +1,4 @@
-"""Types hash and multihash: some bits of a code name its bucket, and a query searches the buckets near its own."""
+"""Types hash and multihash: some bits of a code select its bucket, and a query searches the buckets near its own."""
 
 from abc import abstractmethod
 from io import BytesIO
@@ -19,11 +19,11 @@ from transhash.results import Nearest, Within
 from .kind import Bucketed, Mask, stored_codes
 from .layout import FLAT, HASH, MULTI_HASH, Header, IndexFileCursor
 
-_MOST_BITS = 24  # naming a bucket: all their values can still be enumerated
+_MOST_BITS = 24  # that select a bucket; all of their values can still be enumerated
 
 
 class _Hashing(Bucketed):
-    """The common part of both types. A search looks into the buckets up to `nflip` bits from the query's own.
+    """The common part of both types. A search visits the buckets within `nflip` bits of the query's own.
 
     FAISS's readers are not used. Only the codes are taken from a file, and the buckets are filled from them: that
     takes no longer, and damaged buckets cannot do harm.
@@ -32,7 +32,7 @@ class _Hashing(Bucketed):
     attribute = "nflip"
 
     def check(self) -> None:
-        """Nothing to check: the buckets were not read but filled."""
+        """Nothing to check: the buckets were rebuilt, not read."""
 
     @property
     def tables(self) -> int:
@@ -61,7 +61,7 @@ class _Hashing(Bucketed):
         return super().search(queries, k, value, None)
 
     def _search_further(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Flip one bit more as long as there are fewer buckets than codes, then compare all codes."""
+        """Flip one more bit while there are fewer buckets than codes; then compare all codes."""
         if value < self._affordable_flips():
             return self.search(queries, k, value + 1, None)
         return hamming.top_k(queries, self.codes, k)
@@ -82,7 +82,7 @@ class _Hashing(Bucketed):
         return super().range_search(queries, radius, value, None)
 
     def _affordable_flips(self) -> int:
-        """Return how many bits can be flipped before there are more buckets to search than codes."""
+        """Return the number of bits that can be flipped before there are more buckets to search than codes."""
         b = self.search_parameter.high
         return max(flips for flips in range(b + 1) if _buckets(b, flips) <= max(1, len(self)))
 
@@ -210,12 +210,12 @@ def _check_parameters(bits: int, nhash: int, b: int, nflip: int) -> None:
 
 
 def _bits_of(count: int) -> int:
-    """Return how many bits make one bucket per four of `count` codes."""
+    """Return the number of bits that gives one bucket per four of `count` codes."""
     return min(max(4, count.bit_length() - 2), _MOST_BITS)
 
 
 def _buckets(b: int, nflip: int) -> int:
-    """Return how many values of `b` bits differ from a value in at most `nflip` bits."""
+    """Return the number of `b`-bit values that differ from a given one in at most `nflip` bits."""
     return sum(comb(b, flips) for flips in range(nflip + 1))
 
 

@@ -28,8 +28,8 @@ _MOST_EF = 1 << 20
 class Hnsw(Kind):
     """`faiss.IndexBinaryHNSW` over the distinct codes.
 
-    A graph in which codes are equal comes only from a file of FAISS or an older version. It misses codes, so searches
-    compare all codes instead, until codes are added, which builds it again.
+    A graph with equal codes can only come from a file of FAISS or an older version. It misses codes, so searches
+    compare all codes instead until codes are added, which rebuilds the graph.
     """
 
     name = "hnsw"
@@ -43,7 +43,7 @@ class Hnsw(Kind):
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what adding codes invalidates."""
+        """Drop cached data that adding codes invalidates."""
         self._codes: NDArray[np.uint8] | None = None
         self._groups: Groups | None = None
 
@@ -104,7 +104,7 @@ class Hnsw(Kind):
         return faiss.downcast_IndexBinary(self.index.storage)
 
     def add(self, codes: NDArray[np.uint8]) -> None:
-        """Append codes (n, bits/8) uint8; those that are there already get no node of their own."""
+        """Append codes (n, bits/8) uint8; codes already present do not get a new node."""
         if self._distinct.has_equal_nodes:
             self._rebuild()
         self._forget()
@@ -127,8 +127,8 @@ class Hnsw(Kind):
     def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return `k` near codes of each query among those allowed, ordered by (distance, id).
 
-        All codes are compared if `value` is at least their number, or where the graph leads to fewer than `k` that
-        are allowed.
+        All codes are compared if `value` is at least their number, or if the graph leads to fewer than `k` allowed
+        codes.
         """
         if value >= self._distinct.count or self._distinct.has_equal_nodes:
             return hamming.top_k(queries, self.codes, k, allowed)
@@ -211,9 +211,9 @@ def checked_links(number: int) -> int:
 
 
 def check_graph(index: Any) -> None:
-    """Raise ValueError unless an `IndexBinaryHNSW` read from a file is sound: FAISS follows its links unchecked.
+    """Raise ValueError unless an `IndexBinaryHNSW` read from a file is sound: FAISS does not check links.
 
-    A node of level l has places for links on the levels 0 to l; every link must lead to a node that is on its level.
+    A node of level l has slots for links on levels 0 to l; every link must lead to a node on the same level.
     """
     hnsw, count = index.hnsw, int(index.ntotal)
     places = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)  # up to each level, exclusive

@@ -112,7 +112,7 @@ class FaissIndex:
     ) -> Nearest:
         """Return the min(k, n) nearest codes of each query among those `allowed`, ordered by (distance, id).
 
-        An approximate type searches more buckets where those that `params` ask for hold fewer codes.
+        An approximate type searches more buckets if those requested by `params` hold fewer codes.
         """
         value = self._value(params)
         k = min(k, len(self) if allowed is None else int(allowed.sum()))
@@ -163,7 +163,7 @@ class FaissIndex:
         return {"type": self._kind.name, **self._kind.details()}
 
     def _value(self, params: Mapping[str, int] | None) -> int | None:
-        """Return the value of the search parameter in `params`, clipped to its highest; None if it is not there."""
+        """Return the value of the search parameter in `params`, limited to its maximum, or None if it is not set."""
         parameter = self._kind.search_parameter
         known, least = ((parameter.name,), parameter.low) if parameter else ((), 1)
         checked = check_params(params, known, f"searching type {self._kind.name}", least)

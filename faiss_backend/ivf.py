@@ -1,7 +1,7 @@
 """Type ivf: each code is in the list of its nearest centroid; a query searches the `nprobe` nearest lists.
 
 With the compiled scan (`hamming.isa`) our own code searches FAISS's lists in place; FAISS only stores, trains and
-saves them. Without it FAISS searches, and `Bucketed` puts its ties in order.
+saves them. Without it FAISS searches, and `Bucketed` orders ties.
 """
 
 from pathlib import Path
@@ -128,7 +128,7 @@ class Ivf(Bucketed):
             self.index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(places))
 
     def nearest(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Return the list (n,) of each code, by its centroid."""
+        """Return the list (n,) of each code, that of its nearest centroid."""
         return np.ascontiguousarray(self._probes(codes, 1)[:, 0])
 
     def remove(self, keep: Mask) -> None:
@@ -174,7 +174,7 @@ class Ivf(Bucketed):
         )
 
     def _search_further(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Probe more lists; all of them hold `k` codes."""
+        """Probe more lists; all lists together hold at least `k` codes."""
         return self.search(queries, k, min(_MORE_LISTS * value, int(self.index.nlist)), allowed)
 
     def range_search(
@@ -214,9 +214,9 @@ class Ivf(Bucketed):
         return self._where
 
     def _probes(self, queries: NDArray[np.uint8], nprobe: int) -> NDArray[np.int64]:
-        """Return the lists with the centroids nearest to each query, (q, nprobe); -1 where a graph finds fewer.
+        """Return the lists with the centroids nearest to each query, (q, nprobe); -1 if a graph finds fewer.
 
-        If all are probed, their order does not matter, and a graph, which may miss centroids, is not asked.
+        If all are probed, their order does not matter, and the graph, which may miss centroids, is not used.
         """
         if nprobe == self.index.nlist:
             return np.tile(np.arange(nprobe), (len(queries), 1))

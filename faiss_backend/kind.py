@@ -1,4 +1,4 @@
-"""The operations of an index type over the FAISS index it wraps, and the refusal of those that it lacks."""
+"""The operations of an index type over the FAISS index it wraps, and errors for those that it does not support."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -47,7 +47,7 @@ class Kind(ABC):
 
     @classmethod
     def read(cls, file: BinaryIO, folder: Path) -> Self:
-        """Read FAISS's file; `folder` holds whatever else `save` wrote.
+        """Read FAISS's file; `folder` holds the other files that `save` wrote.
 
         Raises ValueError or RuntimeError if it is inconsistent.
         """
@@ -63,7 +63,7 @@ class Kind(ABC):
         cls._refuse("be mapped", "its searches rely on data that must be checked or rebuilt in memory", "flat, ivf")
 
     def save(self, folder: Path) -> None:
-        """Write the index into `folder`, as FAISS's file and whatever that cannot hold."""
+        """Write the index into `folder`, as FAISS's file and any data that it cannot hold."""
         with (folder / FILE).open("wb") as file:
             faiss.write_index_binary(self.index, faiss.PyCallbackIOWriter(file.write))
 
@@ -128,7 +128,7 @@ class Kind(ABC):
 class Bucketed(Kind):
     """A type that compares a query only with the codes of nearby buckets.
 
-    An attribute of FAISS's index, the search parameter, says how many buckets.
+    The search parameter, an attribute of FAISS's index, sets the number of buckets.
     """
 
     attribute: ClassVar[str]
@@ -153,7 +153,7 @@ class Bucketed(Kind):
     def search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
         """Return the `k` nearest allowed codes of each query among the buckets that are searched.
 
-        Queries whose buckets hold fewer than `k` of them are repeated over more buckets.
+        Queries whose buckets hold fewer than `k` allowed codes are repeated with more buckets.
         """
         found = self._search(queries, k, value, allowed)
         short = np.flatnonzero(found.ids[:, -1] == NO_ID)
@@ -163,7 +163,7 @@ class Bucketed(Kind):
         return found
 
     def _search(self, queries: NDArray[np.uint8], k: int, value: int, allowed: Mask | None) -> Nearest:
-        """Search with FAISS, which knows no filter; ids are -1 where the buckets hold fewer than `k` codes."""
+        """Search with FAISS, which cannot filter; ids are -1 where the buckets hold fewer than `k` codes."""
         places = min(k + max(k, SPARE), len(self))
         with self._lock:
             setattr(self.index, self.attribute, value)
@@ -195,7 +195,7 @@ class Bucketed(Kind):
     ) -> None:
         """Keep the smallest ids where more codes tie at the k-th distance than were fetched.
 
-        FAISS's heap keeps arbitrary ones of them; only a range search finds all.
+        FAISS's heap keeps an arbitrary selection; only a range search finds all.
         """
         tied = distances[:, k - 1] == distances[:, -1]
         for query in np.flatnonzero(tied & (ids[:, -1] != NO_ID)):

@@ -28,7 +28,7 @@ class Header:
 
 
 class IndexFileCursor:
-    """A cursor in a file of FAISS. Every step raises ValueError if it leads outside the file."""
+    """A cursor in a file of FAISS. Every method raises ValueError if it would move outside the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Start at the first byte."""
@@ -89,7 +89,7 @@ class IndexFileCursor:
         return header
 
     def whole(self) -> Header:
-        """Skip a flat, IVF or HNSW index, which must be all that the file holds."""
+        """Skip a flat, IVF or HNSW index, which must be the entire file."""
         header = self.index(FLAT, IVF, HNSW)
         self.end()
         return header

@@ -82,7 +82,7 @@ class BackendContract:
             assert len(index.range_search(queries[:0], 3, self.search_params)) == 0
 
     def test_add_continues_the_ids(self) -> None:
-        """Codes that are added have the next positions."""
+        """Added codes get the next positions."""
         for codes, queries in _collections():
             index = self.build(codes)
             index.add(codes[::-1].copy())
@@ -226,7 +226,7 @@ class BackendContract:
         assert all(isinstance(value, int | str) for value in info.values())
 
     def _able(self, operation: str) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Yield the collections to try an operation with: none if the type refuses it."""
+        """Yield the codes and queries to test an operation with; none if the type refuses it."""
         if operation not in self.refuses:
             yield from _collections()
 
@@ -272,7 +272,7 @@ def _masks(count: int) -> Iterator[NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class _Image:
-    """A row as the suite knows it."""
+    """A row of the reference data."""
 
     path: bytes
     code: bytes
@@ -282,7 +282,7 @@ class _Image:
 class CollectionContract:
     """The tests of a collection, in a folder or on a server. They need only numpy and h5py.
 
-    Collections of servers are slow to make, so one serves all tests that change nothing, and another the rest.
+    Collections on servers are slow to create, so all tests without changes share one, and the others share another.
     """
 
     search_params: ClassVar[Mapping[str, int]] = {}
@@ -290,12 +290,12 @@ class CollectionContract:
 
     @classmethod
     def teardown_class(cls) -> None:
-        """Remove the files under the collection that tests shared."""
+        """Remove the files of the collection that tests shared."""
         if cls._made:
             cls._made.close()
 
     def build(self, codes: Path, place: Path) -> Collection:
-        """Make a new collection of a codes file; `place` is an empty folder that is there as long as it is used."""
+        """Make a new collection of a codes file; `place` is an empty folder that exists while it is used."""
         raise NotImplementedError
 
     def test_answers_are_those_of_brute_force(self) -> None:
@@ -319,7 +319,7 @@ class CollectionContract:
         assert not len(made.opened.search(_queries(rows)[:0], radius=3, params=self.search_params))
 
     def test_names_from_anywhere(self) -> None:
-        """Paths of any bytes and labels of any characters come back, and filters find them."""
+        """Paths with any bytes and labels with any characters are returned unchanged, and filters find them."""
         made, rows = self._shared()
         strange = {id: image for id, image in rows.items() if "strange" in image.labels}
         assert len(strange) == len(_STRANGE)
@@ -337,7 +337,7 @@ class CollectionContract:
         assert [rows[id].path for id in there.ids.tolist()] == ["日本/猫.png".encode()]
 
     def test_refuses_what_makes_no_sense(self) -> None:
-        """Codes of other models, unknown names and paths that are there already are refused, and change nothing."""
+        """Codes of other models, unknown names and duplicate paths are refused, and change nothing."""
         made, rows = self._shared()
         opened, foreign = made.opened, ModelRef("other", "f" * 64, 64)
         queries = Codes(_queries(rows), Records([b"q"] * 8), foreign)
@@ -369,7 +369,7 @@ class CollectionContract:
         self._check(opened, rows, k=30)
 
     def test_changes(self) -> None:
-        """Ids are given once; what is added, removed and synchronised is there, and nothing else."""
+        """No id is used twice; adding, removing and synchronising leave exactly the expected rows."""
         images = _images(60)
         with closing(_Made(self, images[:40])) as made:
             opened, rows = made.opened, dict(enumerate(images[:40]))
@@ -460,7 +460,7 @@ _STRANGE = (
 
 
 class _Made:
-    """A collection of some images, and the codes files that it is changed with, for a while."""
+    """A temporary collection of images, and the codes files of its changes."""
 
     def __init__(self, contract: CollectionContract, images: Sequence[_Image]) -> None:
         self._folder = TemporaryDirectory()
@@ -498,7 +498,7 @@ def _images(count: int = 400) -> list[_Image]:
 
 
 def _strange() -> list[_Image]:
-    """Return images whose paths and labels mean something to one program or another."""
+    """Return images whose paths and labels contain characters that are special in some programs."""
     labels = [name.decode("utf-8", "ignore")[:200] for name in _STRANGE]
     return [
         _Image(name, bytes([place] * 8), (label, "strange"))
@@ -507,7 +507,7 @@ def _strange() -> list[_Image]:
 
 
 def _queries(rows: Mapping[int, _Image]) -> NDArray[np.uint8]:
-    """Return codes of some rows, and others: (8, 8)."""
+    """Return queries (8, 8): the codes of some rows, and other codes."""
     some = np.frombuffer(b"".join(image.code for image in list(rows.values())[:3]), np.uint8).reshape(-1, 8)
     return np.concatenate([some, np.random.default_rng(1).integers(0, 4, (5, 8), dtype=np.uint8)])
 
@@ -517,7 +517,7 @@ def _name(image: _Image) -> str:
 
 
 def _passes(id: int, image: _Image, where: Filter) -> bool:
-    """Say whether a row passes a filter, for the patterns and paths that this suite uses."""
+    """Return whether a row passes a filter, for the patterns and paths that this suite uses."""
     full = "/pictures/" + _name(image)
     globs = [
         re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), full if pattern.startswith("/") else _name(image))

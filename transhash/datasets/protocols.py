@@ -41,8 +41,8 @@ class Protocol:
         classes: number of classes.
         at: R of the mAP@R that is reported.
         note: one line on the database.
-        drawn: what becomes the database if the split is drawn here: ``rest`` is what is neither query nor training
-            image, ``others`` is all but the queries, ``training`` the training images; None for published lists.
+        drawn: the database images if the split is drawn here: ``rest`` is all but the queries and training images,
+            ``others`` is all but the queries, ``training`` the training images; None for published lists.
     """
 
     name: str
@@ -141,10 +141,10 @@ def make_protocol(name: str, images: str | Path, output: str | Path, seed: int =
     """Draw the split of a protocol from a folder of images, and write it as lists into a folder.
 
     Args:
-        name: of the protocol, one of `PROTOCOLS`.
+        name: name of the protocol, one of `PROTOCOLS`.
         images: a folder with all images of the data set, each in a folder named after its class.
         output: the folder to write: ``query.txt``, ``train.txt``, ``database.txt``, ``classes.txt``, ``split.json``.
-        seed: another seed draws other images.
+        seed: a different seed draws different images.
 
     Returns:
         The split.
@@ -164,7 +164,7 @@ def check_protocol(name: str, lists: str | Path) -> Check:
     """Compare the lists in a folder with a protocol: ``query.txt`` or ``test.txt``, ``train.txt``, ``database.txt``.
 
     Raises SourceError if there is no such protocol, a list is missing, its number of images or that of the classes is
-    not the protocol's, or a ``split.json`` beside the lists is that of another split.
+    not the protocol's, or the ``split.json`` beside the lists belongs to another split.
     """
     return check(find(name), lists)
 
@@ -179,7 +179,7 @@ def find(name: str) -> Protocol:
 def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
     """Draw the split of a protocol from a folder of images, each in a folder named after its class.
 
-    All images are pooled, whatever folders lie above (``train/cat/1.png``, ``test/cat/1.png``). The images of a class
+    All images are pooled, whatever folders are above (``train/cat/1.png``, ``test/cat/1.png``). The images of a class
     are ordered by the SHA-256 of ``<seed>/<path relative to root>``; the first are queries, the next training images.
 
     Raises SourceError if the protocol is not drawn but published, or the images are not those it needs.
@@ -214,8 +214,8 @@ def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
 def write(split: Split, folder: Path, protocol: Protocol, seed: int) -> None:
     """Write ``query.txt``, ``train.txt``, ``database.txt``, ``classes.txt`` and ``split.json`` into a folder.
 
-    A list has a line for each image: its path, then a 0 or 1 for each class, as `ListSource` reads them. Each file
-    appears whole. ``split.json`` comes first: `check` finds a folder in which others are missing or of another split.
+    A list has a line for each image: its path, then a 0 or 1 for each class, as `ListSource` reads them. Each file is
+    written atomically, ``split.json`` first, so that `check` detects missing files and those of another split.
 
     Raises SourceError if the folder holds anything but an earlier split, or a name does not fit into a line; OSError
     if it cannot be written.
@@ -330,7 +330,7 @@ def _class_line(name: str) -> bytes:
 
 
 def _described(folder: Path) -> str | None:
-    """Return the identity in the ``split.json`` of a folder, or None if it has none of ours."""
+    """Return the identity in the ``split.json`` of a folder, or None if it is missing or not ours."""
     try:
         about = json.loads((folder / SPLIT).read_bytes())
         return str(about["identity"]) if about["format"] == FORMAT else None

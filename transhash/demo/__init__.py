@@ -14,7 +14,7 @@ Command = list[str]
 
 
 def in_a_process(arguments: Command) -> None:
-    """Run a `th` command in a process of its own, which prints. Raises TransHashError if it fails."""
+    """Run a `th` command in a separate process, which prints its output. Raises TransHashError if it fails."""
     done = subprocess.run([sys.executable, "-m", "transhash", *arguments])
     if done.returncode:
         raise TransHashError(f"th {arguments[0]} ended with exit code {done.returncode}; its message is above")
@@ -28,7 +28,7 @@ def make_demo(
     on_prepared: Callable[[Demo], object] = lambda demo: None,
     on_compare: Callable[[], object] = lambda: None,
 ) -> Demo:
-    """Train, encode, index, query and evaluate on 1,797 handwritten digits, and write a report: what `th demo` does.
+    """Train, encode, index, query and evaluate on 1,797 handwritten digits, and write a report, as `th demo` does.
 
     It takes minutes and downloads nothing. A folder in which the demo was interrupted is resumed; one in which it was
     completed is emptied first.

@@ -10,11 +10,11 @@ from ..system import files
 
 _MARK = ".th-demo"
 _REPORT = "report.html"
-_TRAINING = (  # timm's smallest transformer; a mirrored digit is another sign
+_TRAINING = (  # timm's smallest transformer; no mirroring, which would change a digit
     "--backbone test_vit --image-size 32 --patch-size 16 --stride 4 --groups 4 --epochs 25 --batch-size 50 --lr 2e-3 "
     "--schedule cosine --ema 0 --precision fp32 --validation 0 --crop 0.9 --flip 0 --jitter 0"
 )
-_SHOWN = 4  # queries that are answered on the terminal
+_SHOWN = 4  # queries whose answers are printed
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Demo:
     Attributes:
         folder: holds everything else.
         queries: images to query with, relative to `images`.
-        resumed: whether an interrupted demo left its work in the folder.
+        resumed: whether the folder holds the results of an interrupted demo.
         table: the rows of the comparison in the report, the codes first; empty before the demo ends.
     """
 
@@ -53,7 +53,7 @@ class Demo:
         return self.folder / "hasher.safetensors"
 
     def commands(self) -> list[list[str]]:
-        """Return the arguments of the `th` commands that the demo runs, without those that an earlier run did."""
+        """Return the arguments of the `th` commands that the demo runs, except those already completed."""
         index, database, queries = self.folder / "digits.index", self.codes("database"), self.codes("queries")
         step = len(self.queries) // _SHOWN
         asked = [self.images / path for path in self.queries[step // 2 :: step]][:_SHOWN]
@@ -75,7 +75,7 @@ class Demo:
 
 
 def prepare(folder: Path) -> Demo:
-    """Write the digits and the lists of their parts into a folder; `Demo.commands` are those to run on them.
+    """Write the digits and the lists of their parts into a folder; `Demo.commands` returns the commands to run.
 
     A folder in which the demo was interrupted is kept, to resume; one in which it was completed is emptied first.
 

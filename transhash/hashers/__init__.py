@@ -26,9 +26,9 @@ __all__ = [
     "rarity_of",
 ]
 
-GROUP = "transhash.hashers"  # of entry points; each names a class, a function without arguments, or a hasher's file
+GROUP = "transhash.hashers"  # entry points; each names a class, a function without arguments, or a hasher's file
 DEFAULT = "copy"
-_FEW = 8  # for at most this many images, numpy encodes faster than torch loads
+_FEW = 8  # for at most this many images, encoding with numpy takes less time than loading torch
 _BUILT_IN = {  # for editable installations whose entry points are older
     "copy": ("transhash.models", "COPY"),
     "phash": ("transhash.hashers.phash", "PerceptualHasher"),
@@ -41,15 +41,15 @@ def load_hasher(
 ) -> Hasher:
     """Load a hasher by its name, such as ``"copy"`` or ``"phash"``, or from a file that `train` or `fit` wrote.
 
-    Names are those of the entry points in the group ``transhash.hashers``, in which packages can offer further
-    hashers. A name takes precedence over a file of the same name; write ``./phash`` for the file.
+    Names are entry points in the group ``transhash.hashers``, to which packages can add hashers. A name takes
+    precedence over a file of the same name; write ``./phash`` for the file.
 
     Args:
         model: the name or the path.
-        expected_images: how many images are to be encoded, if known. For a few, a hasher that does not need torch is
-            preferred, because it is ready much sooner.
-        bf16: compute in bfloat16: faster, at the price of a different bit in a few hundred.
-        bits: length of its codes, one that it was trained for; by default the longest.
+        expected_images: number of images to encode, if known. For a few, a hasher that does not need torch is
+            preferred, because it loads much faster.
+        bf16: compute in bfloat16: faster, but about one bit in a few hundred differs.
+        bits: length of the codes, one that the hasher was trained for; by default the longest.
 
     Raises ModelError if there is no such hasher, its file is damaged, it was not trained for that length, or this
     machine cannot compute in bfloat16; TypeError if `model` is not a name or a path.
@@ -82,7 +82,7 @@ def names() -> list[str]:
 
 
 def hasher_file(model: str | Path) -> Path | None:
-    """Return the file of a hasher, given its name or the file; None if the name is that of a class.
+    """Return the file of a hasher, given its name or path; None if the name refers to a class.
 
     Raises ModelError if there is no such hasher.
     """
@@ -97,7 +97,7 @@ def hasher_file(model: str | Path) -> Path | None:
 
 @checked
 def model_ref(model: str | Path, bits: int | None = None) -> "ModelRef":
-    """Return the reference that codes files hold to a hasher, without loading its weights.
+    """Return the reference to a hasher that codes files store, without loading its weights.
 
     Raises ModelError if there is no such hasher, its file is damaged, or it was not trained for codes of `bits`.
     """
@@ -110,7 +110,7 @@ def model_ref(model: str | Path, bits: int | None = None) -> "ModelRef":
 
 
 def default_bits(model: str | Path) -> int | None:
-    """Return the length of the codes that a hasher makes if none is chosen; None for its longest."""
+    """Return a hasher's default code length, or None for its longest."""
     path = hasher_file(model)
     if path is None:
         return None
@@ -120,7 +120,7 @@ def default_bits(model: str | Path) -> int | None:
 
 
 def rarity_of(ref: "ModelRef") -> "Rarity | None":
-    """Return the distances of unrelated images with codes of a model; None if its file is missing or has none."""
+    """Return a model's distances between unrelated images, or None if its file is missing or does not contain any."""
     try:
         path = hasher_file(ref.name)
         if path is None:
@@ -158,7 +158,7 @@ def _cut(ref: "ModelRef", bits: int | None) -> "ModelRef":
 
 
 def _object(name: str) -> Any:
-    """Load what is installed under a name. Raises ModelError if that fails."""
+    """Load the object installed under a name. Raises ModelError if that fails."""
     if name in _BUILT_IN and name not in plugins.names(GROUP):
         module, attribute = _BUILT_IN[name]
         return getattr(import_module(module), attribute)

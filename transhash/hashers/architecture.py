@@ -41,7 +41,7 @@ class Architecture:
     )
 
     def __post_init__(self) -> None:
-        """Check each value by itself; building the network checks whether they fit together."""
+        """Check each value on its own; building the network checks whether they are consistent."""
         if message := first_error(self):
             raise ModelError(message)
         if self.bits % 8:

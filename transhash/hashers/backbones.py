@@ -13,8 +13,8 @@ _PLAIN = ("vision_transformer.py", "deit.py")  # modules of timm whose models ar
 def check_backbone(name: str) -> None:
     """Raise ModelError if timm has no such model, or it is obviously not a plain vision transformer.
 
-    This is a first check, without loading timm; building the network is the exact one. If timm is loaded already,
-    unknown names are left to that: the program may have registered further models.
+    This preliminary check does not load timm; building the network is the definitive one. If timm is already loaded,
+    unknown names pass, because the program may have registered further models.
     """
     spec = find_spec("timm")
     if spec is None or not spec.submodule_search_locations:

@@ -28,7 +28,7 @@ class Hasher(Protocol):
 
 
 class Named:
-    """A hasher that prints as what it is and what made it."""
+    """A base class that gives hashers a one-line representation."""
 
     ref: ModelRef
 

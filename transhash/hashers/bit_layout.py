@@ -18,8 +18,8 @@ def bit_order(lengths: Sequence[int], groups: int) -> list[int]:
     length is a prefix that contains the number of bits that `split_bits` assigns to each head for that length.
 
     Args:
-        lengths: of the nested codes, ascending.
-        groups: local streams.
+        lengths: lengths of the nested codes, ascending.
+        groups: number of local streams.
 
     Returns:
         A permutation of 0 to `lengths[-1]` - 1.
@@ -36,9 +36,9 @@ def bit_order(lengths: Sequence[int], groups: int) -> list[int]:
 
 
 def streams(lengths: Sequence[int], groups: int) -> list[int]:
-    """Return the stream, 0 for the global one and 1 to `groups` for the local ones, of every bit of a code.
+    """Return the stream of every bit of a code: 0 for the global one, 1 to `groups` for the local ones.
 
-    `lengths`, ascending, are those of its nested codes and its own; see `bit_order`.
+    `lengths`, ascending, are those of the nested codes, the last being the whole code; see `bit_order`.
     """
     widths = split_bits(lengths[-1], groups)
     of_outputs = [head for head, width in enumerate(widths) for _ in range(width)]

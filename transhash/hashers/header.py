@@ -1,4 +1,4 @@
-"""The metadata of a hasher's file. They are read without torch, so that errors and single queries are quick."""
+"""The metadata of a hasher's file, read without torch so that errors and single queries are fast."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class Preprocessing:
     Attributes:
         mean, std: mean and standard deviation of the channels, for pixels from 0 to 1.
         crop: side of the central square that is kept, as a fraction of the shorter side.
-        fit: ``"crop"`` keeps the central square, ``"squash"`` the whole image, whatever its aspect ratio.
+        fit: ``"crop"`` keeps the central square, ``"squash"`` the whole image, regardless of its aspect ratio.
     """
 
     mean: tuple[_Mean, _Mean, _Mean]
@@ -61,7 +61,7 @@ class Preprocessing:
         return np.array(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC, bleed=(1 - self.crop) / 2))
 
     def settings(self) -> dict[str, Any]:
-        """Return the attributes as files hold them: without `fit` where it has the default."""
+        """Return the attributes as stored in files, which leave out `fit` if it has the default."""
         found = asdict(self)
         if self.fit == "crop":
             del found["fit"]
@@ -76,7 +76,7 @@ class HasherConfig:
         architecture: the network.
         preprocessing: how an image becomes its input.
         class_names: the classes that it was trained on.
-        training: how it was trained, for people to read.
+        training: a record, for people, of how it was trained.
         layout: what numpy needs to know to run the network; None if only torch can run it.
         default_bits: length of codes if none is chosen; None for the longest.
         rarity: distances of unrelated images, for each length; empty if they were not measured.
@@ -99,9 +99,9 @@ class HasherConfig:
         return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
 
     def ref(self, path: Path, precision: str | None = None, name: str | None = None) -> ModelRef:
-        """Return the reference that codes files hold to the hasher at `path`.
+        """Return the reference to the hasher at `path` that codes files store.
 
-        `precision` is told if it is not float32; `name` is the one under which the hasher is installed, if it is.
+        `precision` is given if it is not float32; `name` is the name under which the hasher is installed, if any.
         """
         name = name or os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
         prepared = {"size": self.architecture.image_size, **self.preprocessing.settings()}
@@ -113,7 +113,7 @@ class HasherConfig:
 
 
 def parse(metadata: Mapping[str, str] | None) -> HasherConfig:
-    """Decode the metadata of a safetensors file. Raises one of `DAMAGE` if they are not those of a hasher."""
+    """Decode the metadata of a safetensors file. Raises one of `DAMAGE` if the file is not a hasher."""
     metadata = metadata or {}
     if metadata.get("format") != FORMAT:
         raise ValueError("not a TransHash hasher")
@@ -128,7 +128,7 @@ def parse(metadata: Mapping[str, str] | None) -> HasherConfig:
 
 
 def check_settings(values: Mapping[str, Any], kind: type) -> None:
-    """Raise ValueError if there are values for settings that a dataclass does not have, as of a later version."""
+    """Raise ValueError for settings that a dataclass does not have, such as those of a later version."""
     unknown = values.keys() - {entry.name for entry in fields(kind)}
     if unknown:
         raise ValueError(f"unknown setting {min(unknown)}; a later TransHash may read it")
@@ -144,7 +144,7 @@ def read(path: str | Path) -> HasherConfig:
 
 
 def is_hasher(path: str | Path) -> bool:
-    """Return whether a file's metadata say that it is a hasher."""
+    """Return whether a file is a hasher, according to its metadata."""
     try:
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") == FORMAT

@@ -23,13 +23,13 @@ class NumpyHasher(Named):
     """Computes the codes of `TransHasher` in float32 with numpy."""
 
     def __init__(self, net: NumpyViT, config: HasherConfig, ref: ModelRef) -> None:
-        """Combine a network with the rest of a hasher's file."""
+        """Combine a network with the other contents of a hasher's file."""
         self._net = net
         self._config = config
         self.ref = ref
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
-        """Make an image the network's square input, as its preprocessing says: (H, W, 3) uint8."""
+        """Convert an image to the network's square input (H, W, 3) uint8, as its preprocessing says."""
         return self._config.preprocessing.square(image, self._config.architecture.image_size)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
@@ -49,7 +49,7 @@ class NumpyHasher(Named):
             return pack(self._hashed(features)), unit(features).astype(np.float16)
 
     def _features(self, batch: NDArray[Any]) -> Floats:
-        """Compute the features (n, d), one image at a time because attention takes memory."""
+        """Compute the features (n, d), one image at a time to limit the memory for attention."""
         mean, std = (
             np.array(v, np.float32) * 255 for v in (self._config.preprocessing.mean, self._config.preprocessing.std)
         )
@@ -65,7 +65,7 @@ class NumpyHasher(Named):
 
     @contextmanager
     def _model_errors(self) -> Iterator[None]:
-        """Convert errors from weights that do not fit together, or give NaN, to ModelError."""
+        """Convert errors caused by inconsistent weights, or by NaN, to ModelError."""
         try:
             yield
         except (ValueError, KeyError, IndexError) as error:

@@ -35,12 +35,12 @@ def unit(features: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the names and shapes of the tensors do not tell about a network.
+    """The properties of a network that the names and shapes of its tensors do not determine.
 
     Attributes:
         heads: number of attention heads in every block.
         eps: added to the variance in every layer norm.
-        late_prefix: whether the class token joins after position embeddings are added, and has none itself.
+        late_prefix: whether the class token is added after the position embeddings, without one of its own.
         stride: pixels from one patch to the next.
     """
 
@@ -62,7 +62,7 @@ class NumpyViT:
         mirror: bool,
         lengths: Sequence[int] = (),
     ) -> None:
-        """Take a hasher's tensors by their names in `SMViT`, and what they do not tell about its architecture.
+        """Take a hasher's tensors, named as in `SMViT`, and the properties that they do not determine.
 
         Raises ValueError if there are tensors that a plain transformer does not have.
         """

@@ -49,7 +49,7 @@ def load(backbone: Any, path: Path) -> None:
         raise ModelError(
             f"{path}: no weights for this backbone ({one_line(error)}{sizes}); give a timm checkpoint"
         ) from None
-    foreign = [name for name in surplus if name.startswith("blocks.")]  # a classifier may be there
+    foreign = [name for name in surplus if name.startswith("blocks.")]  # a classifier is allowed
     if foreign:
         raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")
     if missing:

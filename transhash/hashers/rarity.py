@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from .. import hamming
 
 _THOUSAND, _MILLION, _BILLION = -3.0, -6.0, -9.0  # logarithms of the shares
-_COUNTED = 10  # pairs that a share is measured from, at least
-_BLOCK = 1 << 24  # distances at a time
+_COUNTED = 10  # minimum number of pairs to measure a share from
+_BLOCK = 1 << 24  # distances computed at a time
 
 _Distance = Annotated[int, Meta(ge=-1024, le=1024)]
 
@@ -25,8 +25,8 @@ class Rarity:
     Attributes:
         bits: length of the codes.
         thousand: distance within which one pair in 10³ of unrelated images falls.
-        million: one pair in 10⁶.
-        billion: one pair in 10⁹; below 0 if more pairs than that have equal codes.
+        million: the same for one pair in 10⁶.
+        billion: the same for one pair in 10⁹; below 0 if more pairs than that have equal codes.
     """
 
     bits: Annotated[int, Meta(ge=8, le=1024)]
@@ -37,8 +37,8 @@ class Rarity:
     def radius(self, share: float) -> int:
         """Return the distance within which this share of the pairs of unrelated images falls, at least 0.
 
-        Between the three distances, and below the last, it is interpolated on a logarithmic scale. Shares above one
-        in a thousand count as that.
+        Shares between and below the three known ones are interpolated or extrapolated on a logarithmic scale. Shares
+        above one in a thousand are treated as one in a thousand.
         """
         place = math.log10(max(share, 1e-300))
         if place >= _MILLION:
@@ -51,9 +51,9 @@ class Rarity:
     def measured(cls, codes: NDArray[np.uint8]) -> Self | None:
         """Measure the pairs of codes (n, bits/8) uint8 of unrelated images; return None for fewer than about 200.
 
-        A distance that is rarer than the pairs can show lies on the straight line through the distances of one pair
-        in 10³ and of the rarest share that ten pairs have, over the logarithm of the share. Fewer unrelated images
-        are near than a line says, so it errs towards small distances.
+        If there are too few pairs to measure a share, its distance is extrapolated, linearly in the logarithm of the
+        share, from one pair in 10³ and the rarest share that ten pairs have. Fewer unrelated images are near than the
+        line predicts, so it errs towards small distances.
         """
         counts = _counted(codes)
         pairs = int(counts.sum())

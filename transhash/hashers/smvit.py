@@ -34,10 +34,10 @@ class SMViT(nn.Module):
     | features: both streams side by side | (n, (1 + K) F) |
     | outputs: bits/2 from the global head, the rest shared among K local heads | (n, bits) |
 
-    Outputs come head by head. Those of nested codes are interleaved, so that each of `lengths` is a prefix with its
-    share of every head (`bit_layout.bit_order`).
+    Outputs are ordered by head. Those of nested codes are interleaved, so that the prefix of each of `lengths` has
+    its share of every head (`bit_layout.bit_order`).
 
-    What is read out is the class token, the mean of the stream's patch tokens, or both: width F = D, D or 2D. With
+    A stream is read out as its class token, the mean of its patch tokens, or both: width F = D, D or 2D. With
     `mirror`, features are the mean over an image and its mirror image, except during training.
     """
 
@@ -103,7 +103,7 @@ class SMViT(nn.Module):
 
     @torch.no_grad()
     def take_over(self, trained: "SMViT") -> None:
-        """Copy the weights of a trained network, except the hash heads; positions are resampled to these patches.
+        """Copy the weights of a trained network, except the hash heads; resample its position embeddings.
 
         If only this network has local streams, their block starts as a copy of the trained last block. Raises
         ModelError if the two networks otherwise differ in shape.
@@ -160,9 +160,9 @@ def build(architecture: Architecture) -> SMViT:
 
 
 def explicit(architecture: Architecture) -> Architecture:
-    """Return the architecture in a hasher's file with its stride.
+    """Return the architecture stored in a hasher's file, with its stride filled in.
 
-    Files of earlier versions may lack it: by default, patches overlapped by a quarter then.
+    Files of earlier versions, in which patches overlapped by a quarter by default, may lack it.
     """
     if architecture.stride is not None:
         return architecture
@@ -171,7 +171,7 @@ def explicit(architecture: Architecture) -> Architecture:
 
 
 def layout(net: SMViT) -> Layout | None:
-    """Describe a network for `numpy_net.NumpyViT`, or return None if it has parts that are unknown there."""
+    """Describe a network for `numpy_net.NumpyViT`, or return None if that does not support all of its parts."""
     block = net.global_block
     plain = type(block) is Block and type(block.mlp.act) is nn.GELU and isinstance(net.global_norm, nn.LayerNorm)
     if not plain or any(not isinstance(part, nn.Identity) for part in (block.mlp.norm, net.backbone.norm_pre)):

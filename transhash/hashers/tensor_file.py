@@ -1,6 +1,6 @@
 """Deterministic safetensors files with a checksum.
 
-The safetensors library writes the keys of the metadata in random order, and accepts any change of a tensor's bytes.
+The safetensors library writes the keys of the metadata in random order, and does not detect changes to tensors.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ _BLOCK = 1 << 20
 
 
 def write(path: Path, serialized: bytes) -> None:
-    """Write what `safetensors.torch.save` returned to `path`, atomically, in canonical form.
+    """Write the bytes that `safetensors.torch.save` returned to `path`, atomically and in canonical form.
 
-    The keys of the header are sorted, and its metadata get the SHA-256 of the rest of the file.
+    The keys of the header are sorted, and the SHA-256 of the rest of the file is added to the metadata.
 
     Raises OSError if the file cannot be written.
     """
@@ -67,6 +67,6 @@ def _header(file: BinaryIO) -> dict[str, Any]:
 
 
 def _encoded(header: dict[str, Any]) -> bytes:
-    """Return a header as JSON with sorted keys, padded with spaces so that the tensors behind it are aligned."""
+    """Return a header as JSON with sorted keys, padded with spaces so that the tensors after it are aligned."""
     encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     return encoded + b" " * (-len(encoded) % 8)

@@ -42,7 +42,7 @@ class TransHasher(Named):
         ref: ModelRef | None = None,
         bf16: bool = False,
     ) -> None:
-        """Combine a network with the rest of a hasher's file.
+        """Combine a network with the other contents of a hasher's file.
 
         `training` records how the network was trained, `ref` identifies its file, if there is one, and `bf16` selects
         bfloat16. The attributes `default_bits` and `rarity` are those of `HasherConfig`.
@@ -63,7 +63,7 @@ class TransHasher(Named):
         self.ref = ref or ModelRef("", "", architecture.bits)
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
-        """Make an image the network's square input, as `preprocessing` says: (H, W, 3) uint8."""
+        """Convert an image to the network's square input (H, W, 3) uint8, as `preprocessing` says."""
         return self.preprocessing.square(image, self.architecture.image_size)
 
     def encode(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
@@ -108,7 +108,7 @@ class TransHasher(Named):
 
     @contextmanager
     def computing(self) -> Iterator[SMViT]:
-        """Yield the network, ready to run in bfloat16, or in float32, where every batch size gives the same bits."""
+        """Yield the network, ready to run in bfloat16 or in float32, where every batch size gives the same bits."""
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             yield self._halved if self.bf16 else self.net
 
@@ -124,8 +124,8 @@ class TransHasher(Named):
     def save(self, path: str | Path, weights: str = "fp32") -> None:
         """Write weights, architecture, preprocessing and class names to one safetensors file, atomically.
 
-        Equal hashers make equal files, and so have the same digest. `weights` is how the weights are stored, one of
-        `weight_types.WEIGHT_TYPES`; a hasher that is loaded from fp16 or int8 weights may set a few bits differently.
+        Equal hashers produce equal files with the same digest. `weights` selects how the weights are stored, one of
+        `weight_types.WEIGHT_TYPES`; a hasher loaded from fp16 or int8 weights may compute a few bits differently.
 
         Raises ModelError if something other than a hasher stands there or the weights cannot be stored so, OSError if
         the file cannot be written.
@@ -147,11 +147,11 @@ class TransHasher(Named):
 
     @classmethod
     def load(cls, path: str | Path, bf16: bool = False) -> Self:
-        """Read what `save` wrote, to compute in bfloat16 or float32.
+        """Load a hasher that `save` wrote, to compute in bfloat16 or float32.
 
         The network is first built without memory and compared with the file's tensors by name and shape, so that
         an untrusted file cannot make it larger than the file is. Raises ModelError if the file is not a hasher, is
-        damaged, or holds a layout that is not the one of its network.
+        damaged, or holds a layout that does not match its network.
         """
         path = Path(path)
         try:
@@ -187,7 +187,7 @@ def start(
 ) -> TransHasher:
     """Make an untrained hasher with random weights, timm's (`pretrained`), or those of the file `weights`.
 
-    From the file of a hasher, everything is taken except the hash heads, which may have another number of bits.
+    A hasher's file supplies everything but the hash heads, so the new hasher may have another number of bits.
 
     Raises ModelError if the backbone or its weights are not available.
     """

@@ -51,7 +51,7 @@ def quantize(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
     """Round weights (rows, ...) to multiples of a row's largest magnitude / 127.
 
     Returns:
-        The multiples, int8 of the same shape, and what they are multiples of, float32 (rows,).
+        The multiples, int8 of the same shape, and the unit of each row, float32 (rows,).
     """
     rows = weight.reshape(len(weight), -1)
     scale = np.maximum(np.abs(rows).max(axis=1, initial=0) / np.float32(_LARGEST), np.finfo(np.float32).tiny)
@@ -75,7 +75,7 @@ def shapes(file: Any) -> dict[str, tuple[int, ...]]:
 
 
 def restore(file: Any, name: str, as_float32: Callable[[Any], Any]) -> Any:
-    """Return a weight of an open safetensors file in float32, as an array of the framework that the file is open for.
+    """Return a weight of an open safetensors file in float32, as an array of the framework it was opened with.
 
     Raises ValueError if a scale is not a positive, finite number.
     """

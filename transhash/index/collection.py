@@ -1,4 +1,4 @@
-"""Open, build and merge indexes, wherever they are: a folder on this machine, or a collection on a server.
+"""Open, build and merge indexes: folders on this machine, or collections on a server.
 
     import transhash
 
@@ -13,7 +13,7 @@ begin with::
 
 A `transhash.backends.Backend` searches codes in this process and knows rows by position; the core keeps everything
 else in the index folder. A server keeps codes, ids, paths, labels and the model's digest itself, so a client needs no
-memory for rows that it does not ask for. Ids are the same in both.
+memory for rows that it does not request. Ids are the same in both.
 """
 
 from collections.abc import Sequence
@@ -144,9 +144,9 @@ def export_index(location: str | Path | Collection, output: str | Path) -> int:
 
     Args:
         location: an index folder, a collection on a server, or an open one.
-        output: codes file to write; replaces one that exists.
+        output: codes file to write, replacing an existing one.
 
-    Raises BackendError if the index does not give its codes back; OutputError if `output` is another kind of file;
+    Raises BackendError if the index cannot return its codes; OutputError if `output` is another kind of file;
     OSError if it cannot be written.
     """
     opened = location if isinstance(location, Collection) else open(location)

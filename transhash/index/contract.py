@@ -117,7 +117,7 @@ class Collection(ABC):
     def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
         """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory.
 
-        Raises BackendError if the collection does not give its codes back.
+        Raises BackendError if the collection cannot return its codes.
         """
         raise BackendError(f"{self.location}: cannot return its codes; use the codes file that it was built from")
 
@@ -130,7 +130,7 @@ class Collection(ABC):
         """Return the ids of all rows within a radius of packed queries (q, bits/8) that pass a filter."""
 
     def _lookup(self) -> Lookup:
-        """Return a function that looks up rows by ids, as they are now."""
+        """Return a function that looks up the current rows by ids."""
         return self.rows
 
     def _rerank(self, how: asking.Reranking, found: Nearest, queries: asking.Queries) -> Nearest:
@@ -143,7 +143,7 @@ class Collection(ABC):
 
     @property
     def verdicts(self) -> Verdicts | None:
-        """The distances of copies in a collection of this size; None if the model does not say."""
+        """The distances of copies in a collection of this size; None if they are unknown for the model."""
         return Verdicts.of(self._rarity, len(self)) if self._rarity else None
 
     def tune(
@@ -160,7 +160,7 @@ class Collection(ABC):
             recall: share of the true neighbors to find, above 0, at most 1.
             k: number of neighbors.
             queries: codes to search for; by default stored codes with a few bits flipped.
-            sample: how many queries to take.
+            sample: number of queries to use.
 
         Raises BackendError if every search of the index type is exact, or the collection is on a server.
         """
@@ -186,12 +186,12 @@ class Collection(ABC):
             queries: `Codes`, packed codes (q, bits/8) uint8, the path of a codes file, or images in any form that
                 `transhash.encode` takes: paths, PIL images, arrays (H, W, 3) uint8, bytes, or a list of these.
                 Images are encoded with the model of the index.
-            k: number of matches for each query; by default 10 or, with a radius, all. Without both, a model that
+            k: number of matches for each query; by default 10 or, with a radius, all. Without either, a model that
                 says how near unrelated images come, such as ``copy``, gives only matches that may be copies.
             radius: return only matches at a distance of at most this many bits.
             where: only images that pass this filter are searched.
             params: search parameters of the index type, such as ``{"nprobe": 16}``.
-            hasher: the hasher for query images, if its file is not where the index was encoded: a hasher, its name or
+            hasher: the hasher for query images, if its file has moved since encoding: a hasher, its name or
                 its file.
             rerank: re-rank the nearest codes: ``"asymmetric"``, by the query's outputs before they become bits, or
                 ``"embeddings"``.
@@ -199,7 +199,7 @@ class Collection(ABC):
             embeddings: codes file with the embeddings of the indexed images, for ``rerank="embeddings"``.
 
         Raises TypeError for an argument of the wrong type; MismatchError if the queries are of another model, type or
-        shape; SelectionError if the filter matches nothing; ModelError if the index's hasher is not there;
+        shape; SelectionError if the filter matches nothing; ModelError if the index's hasher is missing;
         SourceError if no query image can be read; BackendError if the index type cannot do what is asked.
         """
         k = None if k is None else whole("k", k, 1)
@@ -230,12 +230,12 @@ class Collection(ABC):
         where: Filter | None = None,
         params: Params | None = None,
     ) -> Matches:
-        """Find the images most like some that are in the index, by their stored codes. No image matches itself.
+        """Find the images most like given images in the index, by their stored codes. No image matches itself.
 
         Args:
             images: one or several images: an int is an id, anything else a path as `Filter.paths` takes it.
-            k: as in `search`, like all others.
-            radius: bits.
+            k: number of matches for each image, as in `search`.
+            radius: return only matches at a distance of at most this many bits.
             where: only images that pass this filter are searched.
             params: search parameters of the index type.
 
@@ -278,7 +278,7 @@ class Server(Collection):
     @classmethod
     @abstractmethod
     def open(cls, location: str) -> Self:
-        """Open the collection at a location. Raises BackendError if there is none, or it is not one of TransHash."""
+        """Open the collection at a location. Raises BackendError if there is none, or TransHash did not create it."""
 
     @classmethod
     @abstractmethod
@@ -293,12 +293,12 @@ class Server(Collection):
     ) -> Self:
         """Build a collection of a codes file's rows, with ids from 0; resume where an earlier call was stopped.
 
-        Raises BackendError if another collection has that name; it is left as it is.
+        Raises BackendError if another collection has that name; it is not changed.
         """
 
 
 def whole(name: str, value: Any, low: int) -> int:
-    """Return an argument as an int of at most 2³¹ - 1. Raises TypeError or BackendError if it is not one >= `low`."""
+    """Return an argument as an int of at most 2³¹ - 1. Raises TypeError or BackendError unless it is one >= `low`."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -9,10 +9,10 @@ from .locations import is_server
 
 @checked
 def index_info(location: str | Path) -> dict[str, int | str]:
-    """Return the type, size and model of an index: of a folder from its manifest alone.
+    """Return the type, size and model of an index; for a folder, only the manifest is read.
 
-    Keys are ``backend``, ``type`` and what else the backend tells of its index, ``codes``, ``bits``, ``model``,
-    ``digest``, ``next_id`` (above all ids that were ever used), and for a folder ``bytes`` (on disk).
+    Keys are ``backend``, ``type`` and other details from the backend, ``codes``, ``bits``, ``model``,
+    ``digest``, ``next_id`` (above all ids ever used), and for a folder ``bytes`` (on disk).
 
     Raises TypeError if `location` is not a path or text; IndexFolderError if it is not an index folder; BackendError
     if the server does not answer or has no such collection.

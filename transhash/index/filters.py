@@ -1,6 +1,6 @@
-"""Filters: which rows a search may find or an edit removes.
+"""Filters: the rows that a search may find or an edit removes.
 
-A `Filter` names rows by patterns of paths, labels, ids and paths, in a folder as on a server. For an index in this
+A `Filter` names rows by patterns of paths, labels, ids and paths, in a folder or on a server. For an index in this
 process it becomes a mask (n,) bool over the rows. Paths are read a few thousand at a time. A filter that matches
 nothing raises SelectionError, since it is usually a typo.
 """
@@ -54,10 +54,10 @@ class Filter:
     A single text counts as a list of one.
 
     Attributes:
-        globs: patterns of paths, as ``cats/*`` or ``*.png``, see `globs`.
+        globs: patterns of paths, such as ``cats/*`` or ``*.png``; see `globs`.
         labels: names of labels.
         ids: ids of images; None for any.
-        paths: paths of images, as they are written here or as the index shows them.
+        paths: paths of images, as seen from the working directory, or as the index shows them.
 
     Raises TypeError if a field holds something else; SelectionError for an id that no image can have.
     """
@@ -150,7 +150,7 @@ def any_of(index: Rows, where: Sequence[Filter]) -> Mask:
 
 
 def matcher(patterns: Sequence[str], root: bytes) -> Callable[[bytes], bool]:
-    """Return a function that tells whether a path, relative to `root` unless absolute, matches one of the patterns.
+    """Return a function that says whether a path, relative to `root` unless absolute, matches one of the patterns.
 
     See `globs` for the patterns.
     """
@@ -176,7 +176,7 @@ def globs(index: Rows, patterns: Sequence[str]) -> Mask:
     Patterns are those of the shell, case-sensitive; ``*`` also matches slashes (`fnmatch`). They are compared with
     the path below the folder that was encoded, and with the file name, like those of ``th encode --include``. A
     pattern that begins with ``/`` is compared with the whole path. In an index of images from several folders,
-    paths are absolute, and a pattern may match from any folder in the path on.
+    paths are absolute, and a pattern may match starting at any folder of the path.
 
     Raises SelectionError if no path matches.
     """
@@ -216,7 +216,7 @@ def paths(index: Rows, names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
 def labels(index: Rows, names: Sequence[str]) -> Mask:
     """Return the rows that have one of the labels, (n,) bool.
 
-    Raises SelectionError if the index does not know one of them, or no row has any.
+    Raises SelectionError if one of them is not in the index, or no row has any.
     """
     known = {name: place for place, name in enumerate(index.records.label_names)}
     unknown = [name for name in names if name not in known]

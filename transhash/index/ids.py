@@ -1,4 +1,4 @@
-"""The ids of an index's rows: each is used once, and stays with its row."""
+"""The ids of an index's rows: each is used only once, and stays with its row."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class RowIds:
         starts: first row of each run, (s,) int64, ascending from 0.
         firsts: its id, (s,) int64.
         count: number of rows.
-        next: the id of the next row, above all that were ever given.
+        next: the id of the next row, above all ids ever used.
     """
 
     starts: NDArray[np.int64]
@@ -85,12 +85,12 @@ class RowIds:
         return RowIds(starts[breaks], firsts[breaks], self.count + count, self.next + count)
 
     def save(self, path: Path) -> None:
-        """Write the runs; number and next id belong to the manifest."""
+        """Write the runs; the manifest stores the count and the next id."""
         path.write_bytes(serialize({"starts": self.starts, "firsts": self.firsts}))
 
     @classmethod
     def load(cls, path: Path, count: int, following: int) -> "RowIds":
-        """Read what `save` wrote for `count` rows, `following` being the next id. Raises IndexFolderError."""
+        """Read the runs that `save` wrote for `count` rows; `following` is the next id. Raises IndexFolderError."""
         try:
             stored = load_file(path)
             ids = cls(stored["starts"], stored["firsts"], count, following)

@@ -1,4 +1,4 @@
-"""The index of this machine: in a folder, or in memory."""
+"""An index on this machine: in a folder, or in memory."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -159,7 +159,7 @@ class Index(Collection):
         where: Filter | None = None,
         params: Params | None = None,
     ) -> Matches:
-        """Find the images most like some that are in the index, by their stored codes. No image matches itself."""
+        """Find the images most like given images in the index, by their stored codes. No image matches itself."""
         local = self.local
         own = np.array([self._id(image) for image in _several(images)], np.int64)
         packed, names = local.packed(own), [local.path(id) for id in own.tolist()]
@@ -176,7 +176,7 @@ class Index(Collection):
         return Matches.of(found.without(own), self._lookup(), names, (), most, verdicts, radius)
 
     def _id(self, image: int | str | Path) -> int:
-        """Return the id of an image that is given as one or by its path, the first if there are several."""
+        """Return the id of an image given by id or path; the first one if several have that path."""
         if isinstance(image, str | Path):
             return int(self.local.ids.of(filters.paths(self.local, [image]).nonzero()[0][:1])[0])
         return whole("id", image, 0)
@@ -242,7 +242,7 @@ class Index(Collection):
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
-        """Add rows, with ids above all that were ever used: all of them, or none if one file is refused."""
+        """Add rows, with ids above all ever used: all of them, or none if one file is refused."""
         parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
         checked = [kinds.codes_input(part) for part in parts]
         with self._editing() as index:
@@ -272,7 +272,7 @@ class Index(Collection):
     def merge(self, others: Sequence["Index"], *, replace: bool = False) -> None:
         """Add the rows of other indexes of the same model, with new ids, in the order given.
 
-        Raises BackendError if another's type does not keep its codes; else what `add` raises.
+        Raises BackendError if another's type does not keep its codes; otherwise the errors of `add`.
         """
         if not all(isinstance(other, Index) for other in kinds.sequence(others)):
             raise TypeError("indexes in folders or in memory are merged")
@@ -308,7 +308,7 @@ class Index(Collection):
                 pass
 
     def info(self) -> dict[str, int | str]:
-        """Describe the index: of a folder by its manifest alone, without opening it."""
+        """Describe the index; for a folder, only the manifest is read."""
         if self._folder is not None:
             return manifest.read(self._folder).described()
         local = self.local
@@ -338,7 +338,7 @@ class Index(Collection):
 
     @contextmanager
     def _editing(self) -> Iterator[LocalIndex]:
-        """Yield the index to change; when the block ends, what changed is in the folder."""
+        """Yield the index to change; when the block ends, changes have been written to the folder."""
         if self._folder is None:
             yield self.local
             return
@@ -367,5 +367,5 @@ def _read(codes: CodesInput) -> Codes:
 
 
 def _rows(ids: RowIds, records: Records, wanted: NDArray[np.int64]) -> list[Row]:
-    """Return the rows with the wanted ids, of an index as it was when it was searched."""
+    """Return the rows with the wanted ids, from the records at the time of the search."""
     return [Row(records.path(row), records.names(row)) for row in ids.rows(wanted).tolist()]

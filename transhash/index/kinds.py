@@ -1,4 +1,4 @@
-"""Checks before an index is built or replaced: its type, the codes it is built from, and what exists there."""
+"""Checks before an index is built or replaced: its type, its codes, and whether something exists at its location."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def sequence(values: Any) -> Sequence[Any]:
 
 @contextmanager
 def as_file(codes: Codes | Path) -> Iterator[Path]:
-    """Yield a codes file: servers load files, which a stopped load can be resumed from."""
+    """Yield a codes file: servers load codes from files, so that an interrupted load can resume."""
     if isinstance(codes, Path):
         yield codes
         return
@@ -63,7 +63,7 @@ def as_file(codes: Codes | Path) -> Iterator[Path]:
 def check_same_contents(folder: Path, model: ModelRef, root: bytes) -> None:
     """Raise IndexFolderError if an index of another model, or of another image folder, exists at `folder`.
 
-    A damaged index does not count, since building it again is the remedy.
+    A damaged index is not checked, since it can only be built again.
     """
     try:
         stored = manifest.read(folder)

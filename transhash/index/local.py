@@ -29,16 +29,16 @@ from .rows import Changes
 
 _RECORDS = "records.h5"
 _BACKEND = "backend"
-_SPAN = 1 << 28  # bytes of codes that are taken from the backend at a time,
-_GAP = 1 << 14  # and rows between two that are taken together
-_IDS = "ids.safetensors"  # where they are not 0 to n - 1
+_SPAN = 1 << 28  # bytes of codes that are read from the backend at a time,
+_GAP = 1 << 14  # and the largest gap, in rows, between two that are read together
+_IDS = "ids.safetensors"  # present unless the ids are 0 to n - 1
 
 Params = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Built:
-    """What `build` made: the folder's manifest, and why the backend chose the type; empty if the user chose."""
+    """The result of `build`: the manifest, and why the backend chose the type; empty if the user chose it."""
 
     manifest: Manifest
     reason: str
@@ -74,7 +74,7 @@ class LocalIndex:
         Args:
             codes: the codes to index, at least one row.
             backend: name of an installed backend.
-            type: one of the backend's index types; its first if not given.
+            type: one of the backend's index types; by default its first.
             params: the type's parameters, such as ``{"nlist": 1024}``.
 
         Raises BackendError if the backend is missing or refuses; MismatchError if there are no codes.
@@ -100,7 +100,7 @@ class LocalIndex:
             try:
                 return cls._open(folder, stored, mmap)
             except (TransHashError, OSError):
-                if manifest.read(folder).data == stored.data:  # else it was replaced while we were reading
+                if manifest.read(folder).data == stored.data:  # otherwise it was replaced during the read
                     raise
 
     @classmethod
@@ -114,7 +114,7 @@ class LocalIndex:
 
         The index is saved when the block ends, unless it ends with an error or nothing was changed.
 
-        Raises what `open` and `save` do.
+        Raises the errors of `open` and `save`.
         """
         folder = Path(folder)
         manifest.read(folder)
@@ -180,7 +180,7 @@ class LocalIndex:
             queries: codes with their model, or packed codes (q, bits/8) uint8 that are known to fit.
             k: number of matches, at least 1.
             params: the index type's search parameters, such as ``{"nprobe": 16}``.
-            allowed: the rows that may be found, (n,) bool, as `transhash.index.filters` makes it; all if not given.
+            allowed: the rows that may be found, (n,) bool, as `transhash.index.filters` makes it; by default all.
 
         Raises MismatchError if the queries are of another model or width; BackendError if the type cannot filter.
         """
@@ -220,7 +220,7 @@ class LocalIndex:
     def packed(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the codes of images, (m, bits/8) uint8, in the order of their ids (m,).
 
-        Rows that are near each other are read together: for one code a backend may go over all that it has.
+        Neighbouring rows are read together, because a backend may scan all of its codes to return one.
 
         Raises SelectionError if an id is not in the index; BackendError if the type does not keep its codes.
         """
@@ -249,9 +249,9 @@ class LocalIndex:
 
         Args:
             codes: the rows to add.
-            replace: replace rows whose paths come again; otherwise such a path raises SelectionError.
+            replace: replace rows with the same paths; otherwise such a path raises SelectionError.
 
-        Returns the new ids, (m,) int64, above all that were ever used.
+        Returns the new ids, (m,) int64, above all ever used.
 
         Raises MismatchError if the codes are of another model; SelectionError if a path is already in the index;
         BackendError if rows must be removed and the type cannot remove. The index then stays unchanged.
@@ -305,7 +305,7 @@ class LocalIndex:
             self.add(other.codes(), replace=replace)
 
     def _change(self, keep: NDArray[np.bool_], new: Codes | None = None) -> NDArray[np.int64]:
-        """Keep the rows where a mask is true, append new ones, and return the ids of these."""
+        """Keep the rows where a mask is true, append new ones, and return the ids of the new ones."""
         records, ids = self.records, self.ids
         if not keep.all():
             records, ids = records.take(keep), ids.keep(keep)
@@ -339,7 +339,7 @@ def build(
     Arguments are those of `LocalIndex.build` and `LocalIndex.save`, which do the same for codes in memory. `report`
     is called with the number of rows done and the total.
 
-    Raises what these raise, and CodesError for a damaged file.
+    Raises the errors of these, and CodesError for a damaged file.
     """
     folder, kind, done = Path(folder), backends.load(backend), 0
     with manifest.writing(folder) as data, open_codes(codes, embeddings=False) as file:

@@ -1,4 +1,4 @@
-"""The manifest of an index folder: what it holds, checked before anything else opens it; without numpy.
+"""The manifest of an index folder: its description, checked before any other file is opened. Does not load numpy.
 
 An index folder holds ``manifest.json`` and one data folder that it names, so that replacing the manifest is what
 replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
@@ -25,7 +25,7 @@ VERSION = 1
 NAME = "manifest.json"
 
 _LOCK = ".lock"
-MAX_ID = (1 << 63) - 1  # of the next row, and so above all ids
+MAX_ID = (1 << 63) - 1  # of the next row, so all ids are smaller
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
@@ -51,7 +51,7 @@ class Manifest:
         bits: width of a code.
         model: the model that made the codes: ``phash``, or the hasher's path when they were encoded.
         model_digest: fingerprint of that model; a query must have the same.
-        next_id: the id of the next row, above all that were ever used.
+        next_id: the id of the next row, above all ids ever used.
         data: name of the data folder.
         files: its files by their path in it.
         info: the backend's description of its index.
@@ -96,7 +96,7 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        if not path.is_file() and path.exists():  # reading a pipe would wait for ever
+        if not path.is_file() and path.exists():  # reading a pipe would block forever
             raise IndexFolderError(f"{path}: not a file; build the index again")
         if path.stat().st_size > _MAX_BYTES:
             raise IndexFolderError(f"{path}: larger than a manifest can be; build the index again")
@@ -126,7 +126,7 @@ def verify(folder: Path, manifest: Manifest) -> Path:
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Yield what is wrong with the files, one line for each that is not as the manifest says."""
+    """Yield a line for each file that does not match the manifest."""
     for name, stored in manifest.files.items():
         path = folder / manifest.data / name
         if not path.is_file() or path.is_symlink():
@@ -166,7 +166,7 @@ def _data_folder(folder: Path) -> Iterator[Path]:
     try:
         yield data
     except BaseException:
-        if not _names(folder, data):  # once it is committed, nothing may take it away
+        if not _names(folder, data):  # once it is committed, it must not be removed
             shutil.rmtree(data, ignore_errors=True)
         raise
     committed = read(folder).data
@@ -183,7 +183,7 @@ def _names(folder: Path, data: Path) -> bool:
 
 
 def replaceable(folder: Path) -> bool:
-    """Return whether `folder` is an index, what an interrupted build left of one, or empty."""
+    """Return whether `folder` is an index, the remains of an interrupted build, or empty."""
     return folder.is_dir() and all(
         entry.name in (NAME, _LOCK) or entry.name.startswith(f".{NAME}.") or _DATA.fullmatch(entry.name)
         for entry in folder.iterdir()
@@ -212,7 +212,7 @@ def describe(data: Path) -> dict[str, StoredFile]:
 
 def _parse(document: dict[str, Any]) -> Manifest:
     """Return a manifest from its JSON document. Raises KeyError, ValueError or msgspec.ValidationError."""
-    if not document["version"]:  # version 0 has only the ids 0 to n - 1
+    if not document["version"]:  # in version 0, ids are always 0 to n - 1
         document = document | {"next_id": document["count"]}
     stored = msgspec.convert(document, Manifest)
     for name in stored.files:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 _DRAWN = 100  # queries
-_LOOKUP = 10_000  # rows whose paths are looked up at a time, for as many queries as that covers
+_LOOKUP = 10_000  # rows whose paths are looked up at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Match:
         distance: number of bits in which its code differs from the query's.
         id: the image's id in the index.
         labels: its labels; empty if it has none.
-        score: what re-ranking gave it, from -1 to 1; None without re-ranking.
+        score: re-ranking score, from -1 to 1; None without re-ranking.
         verdict: ``"copy"``, ``"likely"`` (a copy) or ``"unrelated"``; None if the model does not say how near
             unrelated images come.
     """
@@ -57,14 +57,14 @@ class Matches:
     query ``i`` are at ``offsets[i]`` to ``offsets[i + 1]`` of the arrays.
 
     Attributes:
-        queries: the path of each query image; of a query without a path, its position.
+        queries: the path of each query image, or its position if it has no path.
         offsets: (q + 1,) int64.
         ids: (total,) int64, ids in the index.
         distances: (total,) int32, differing bits.
         scores: (total,) float64 from re-ranking, highest first; None without re-ranking.
         skipped: (path, reason) of each query image that could not be read.
-        verdicts: what distances mean; None if the model does not say.
-        radius: bits within which matches were looked for; None for the nearest, however far.
+        verdicts: the meaning of distances; None if it is unknown for the model.
+        radius: largest distance of matches in bits; None if the nearest were returned at any distance.
     """
 
     queries: Sequence[str]
@@ -124,8 +124,8 @@ class Matches:
     def __getitem__(self, query: int | slice) -> list[Match] | list[list[Match]]:
         """Return the matches of a query, nearest first; of a slice, a list of these.
 
-        Raises PositionError, which is an IndexError, if there is no such query; SelectionError if an image was
-        removed from the server since.
+        Raises PositionError, which is an IndexError, if there is no such query; SelectionError if an image has been
+        removed from the server since the search.
         """
         if isinstance(query, slice):
             return [self[place] for place in range(*query.indices(len(self)))]
@@ -158,7 +158,7 @@ class Matches:
         return self.ids[part], self.distances[part]
 
     def padded(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return distances (q, m) int32 and ids (q, m) int64, with m the most matches of any query.
+        """Return distances (q, m) int32 and ids (q, m) int64, where m is the largest number of matches of a query.
 
         Where a query has fewer, its row ends in ids of -1 and distances of 2147483647.
         """
@@ -178,7 +178,7 @@ class Matches:
 
     @checked
     def write_html(self, path: str | Path) -> None:
-        """Draw the queries with their matches as one page of HTML, with thumbnails; it is whole or not there.
+        """Draw the queries with their matches as an HTML page with thumbnails, written atomically.
 
         At most 100 matches of a query are drawn, and 1,000 in all. Raises OutputError if anything but an earlier page
         stands at `path`.

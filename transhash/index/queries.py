@@ -1,4 +1,4 @@
-"""Queries: encode them with the model of the index that is searched, and re-rank what it finds.
+"""Queries: encode them with the model of the searched index, and re-rank its matches.
 
 A query is packed codes, a codes file, or an image in any form that `transhash.sources.open_source` takes.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _NEEDED: dict[str, type] = {"asymmetric": OutputHasher, "embeddings": EmbeddingHasher}
 
 ORDERS = tuple(_NEEDED)
-"""The orders that re-ranking knows."""
+"""The re-ranking orders."""
 
 _TAKEN = (
     "Codes, packed codes (q, bits/8) uint8, the path of a codes file, or images: paths, PIL images, arrays (H, W, 3) "
@@ -46,7 +46,7 @@ class Queries:
         packed: (q, bits/8) uint8.
         names: the path of each query, or its position if it has none.
         skipped: (path, reason) of each query image that could not be read.
-        values: what re-ranking compares, (q, d) floating; None without re-ranking.
+        values: the values that re-ranking compares, (q, d) floating; None without re-ranking.
     """
 
     packed: NDArray[np.uint8]
@@ -61,7 +61,7 @@ class Reranking:
 
     Attributes:
         order: ``"asymmetric"``, by the query's outputs before they become bits; or ``"embeddings"``.
-        candidates: how many of the nearest codes are re-ranked.
+        candidates: number of nearest codes to re-rank.
         embeddings: the codes file with the embeddings of the indexed images, for ``"embeddings"``.
     """
 
@@ -75,7 +75,7 @@ class Reranking:
     ) -> "Reranking | None":
         """Check the options of a search and return them, or None without re-ranking.
 
-        Raises SelectionError if they do not fit together.
+        Raises SelectionError if they contradict each other.
         """
         if order is None:
             if candidates is not None or embeddings is not None:
@@ -109,7 +109,7 @@ def encode(
         queries: codes, packed codes (q, bits/8) uint8, a codes file, or images.
         model: the model of the index.
         hasher: encodes images instead of the hasher that the index names: a hasher, its name or its file.
-        order: what re-ranking compares, if it is wanted.
+        order: the re-ranking order, or None.
 
     Raises TypeError for queries of another type; MismatchError if they are of another model or shape; ModelError if
     the hasher is not where the index says, or has nothing to re-rank by; SourceError if no image could be read.
@@ -163,7 +163,7 @@ def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, o
 
 
 def _count(queries: Any) -> int | None:
-    """Return how many images the queries are, or None if that is not known."""
+    """Return the number of query images, or None if it is unknown."""
     if isinstance(queries, str | os.PathLike):
         return 1 if os.path.isfile(queries) else None
     if isinstance(queries, list | tuple):

@@ -58,7 +58,7 @@ class ScoredNearest(Nearest):
 
 
 def candidates(k: int) -> int:
-    """Return how many of the nearest codes to re-rank for the best `k`: ten times as many, at least 100."""
+    """Return the number of nearest codes to re-rank for the best `k`: ten times `k`, at least 100."""
     return max(10 * k, 100)
 
 
@@ -67,7 +67,7 @@ def encode(
 ) -> tuple[Codes, NDArray[np.float32]]:
     """Encode images as `transhash.encode` does, and return their real-valued outputs (n, bits) beside the codes.
 
-    Raises ModelError if the hasher has no such outputs, as phash has none; SourceError if no image could be read.
+    Raises ModelError if the hasher does not have such outputs, such as phash; SourceError if no image could be read.
     """
     if not isinstance(hasher, OutputHasher):
         raise ModelError(f"{hasher.ref.name} has no real-valued outputs to re-rank by; use a trained hasher")
@@ -83,7 +83,7 @@ def asymmetric(found: Nearest, outputs: NDArray[np.floating], codes: NDArray[np.
 
     Args:
         found: matches, whose ids are rows of `codes`.
-        outputs: of the queries, (q, bits).
+        outputs: outputs of the queries, (q, bits).
         codes: (n, bits/8) uint8.
 
     Raises MismatchError if the shapes do not fit, or an output is not finite.
@@ -129,7 +129,7 @@ def cosine_scores(query: NDArray[np.floating], embeddings: NDArray[np.floating])
 def by_outputs(index: "LocalIndex", found: Nearest, outputs: NDArray[np.floating]) -> ScoredNearest:
     """Order the matches of `LocalIndex.search` by the queries' outputs (q, bits); codes are read from the index.
 
-    Raises BackendError if the index type does not keep its codes, and what `asymmetric` raises.
+    Raises BackendError if the index type does not keep its codes, and the errors of `asymmetric`.
     """
     ids = _ids(found)
     codes = index.packed(ids)
@@ -175,7 +175,7 @@ def by_embeddings(
 
 
 class _Keeping:
-    """A hasher that keeps the outputs of what it encodes, in order."""
+    """A hasher that records the outputs of all images it encodes, in order."""
 
     def __init__(self, hasher: OutputHasher) -> None:
         self._hasher = hasher
@@ -212,13 +212,13 @@ def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _ids(found: Nearest) -> NDArray[np.int64]:
-    """Return the distinct ids that were found, ascending."""
+    """Return the distinct ids of all matches, ascending."""
     ids = np.unique(found.ids)
     return ids[ids != NO_ID]
 
 
 def _numbered(found: Nearest, ids: NDArray[np.int64]) -> Nearest:
-    """Replace ids by their positions in `ids`, which ascend, so that the order stays the same."""
+    """Replace ids with their positions in the ascending `ids`, which preserves the order."""
     return Nearest(np.where(found.ids == NO_ID, NO_ID, np.searchsorted(ids, found.ids)), found.distances)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a collection stores about an image besides its code.
+    """The path and labels that a collection stores for an image.
 
     Attributes:
         path: the image's path.

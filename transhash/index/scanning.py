@@ -9,11 +9,11 @@ from .. import hamming
 from ..results import NO_DISTANCE, NO_ID, Nearest, Within
 
 Block = tuple[NDArray[np.int64], NDArray[np.uint8]]
-"""Ids (n,) and packed codes (n, bits/8) of some rows, in any order."""
+"""Ids (n,) and packed codes (n, bits/8) of rows, in any order."""
 
 
 def nearest(blocks: Iterable[Block], queries: NDArray[np.uint8], k: int) -> Nearest:
-    """Return the k nearest rows of queries (q, bits/8) by (distance, id); fewer if there are no more."""
+    """Return the k nearest rows of queries (q, bits/8) by (distance, id); fewer if there are fewer rows."""
     ids = np.empty((len(queries), 0), np.int64)
     distances = np.empty((len(queries), 0), np.int32)
     for own, codes in blocks:

@@ -11,7 +11,7 @@ _SHOWN = 10  # names in a message
 
 
 def ways(names: Iterable[str], root: bytes) -> dict[bytes, list[bytes]]:
-    """Return, for each path, the full paths that it may stand for; the first one in the collection is meant.
+    """Return, for each path, the full paths that it may stand for; the first that is in the collection is used.
 
     A path is relative to the working directory or, if that is not there, to the folder that was encoded.
     """
@@ -41,7 +41,7 @@ def check_ids(wanted: Sequence[int], known: Iterable[int]) -> None:
 
 
 def chosen(wanted: Mapping[bytes, Sequence[bytes]], there: Mapping[bytes, Sequence[int]], example: str) -> list[int]:
-    """Return the ids of the paths that are meant, given those of all `ways`. Raises SelectionError if none is."""
+    """Return the ids of the wanted paths, given those of all `ways`. Raises SelectionError if none is found."""
     missing = [display(name) for name, own in wanted.items() if not any(way in there for way in own)]
     if missing:
         raise SelectionError(f"not in the collection: {listed(missing)}; {example}")
@@ -49,7 +49,7 @@ def chosen(wanted: Mapping[bytes, Sequence[bytes]], there: Mapping[bytes, Sequen
 
 
 def none_passes() -> SelectionError:
-    """Return the error for filters that each match something, but nothing together."""
+    """Return the error for filters that each match rows, but no row matches all of them."""
     return SelectionError("no image passes all filters, although each matches some; drop one of them")
 
 
@@ -60,6 +60,6 @@ def example(root: bytes, path: bytes | None) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return some names, for messages."""
+    """Return the first few names, for messages."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(repr, names[:_SHOWN])) + more

@@ -23,9 +23,9 @@ def codes(
         packed: (n, bits/8) uint8.
         paths: n whole paths, as `texts.text` writes them.
         labels: the labels of each row, as `texts.label` writes them.
-        model: what made the codes.
+        model: the model that made the codes.
         root: the folder that paths are shown relative to.
-        stats: sizes and times of the files, None where they are unknown.
+        stats: sizes and times of the files, None if they are unknown.
     """
     names: dict[str, int] = {}
     own = [tuple(map(texts.label_name, some)) for some in labels]

@@ -14,10 +14,10 @@ from ..errors import BackendError, MismatchError
 from ..results import Nearest
 
 _RUN = 8  # consecutive codes sampled together, because some types pass over all codes to return one
-_BITS_A_FLIP = 16  # one bit in so many is flipped: queries resemble stored codes, but do not equal them
-_LEAST = 256  # queries that may be sampled of any index; of a larger one, as many as it has codes
-_CLOSE = 8  # the value found is at most an eighth above the cheapest one
-_SEARCHES, _SHORT = 5, 0.1  # repeats of a timed search, and the seconds after which there are no more
+_BITS_A_FLIP = 16  # one in this many bits is flipped, so that queries resemble stored codes but differ from them
+_LEAST = 256  # queries that may always be sampled; otherwise at most the number of codes
+_CLOSE = 8  # the result is at most an eighth above the cheapest value
+_SEARCHES, _SHORT = 5, 0.1  # most repeats of a timed search, and the seconds after which it is not repeated
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Trial:
     Attributes:
         value: value of the search parameter.
         recall: share of the true neighbours that were found, 0 to 1; a match as near as the k-th counts as one.
-        seconds: time per query, when all are searched in one call.
+        seconds: time per query, if all are searched in one call.
     """
 
     value: int

@@ -78,7 +78,7 @@ def open_source(
             ``._cat.jpg``, ``.thumbs`` and ``@eaDir``.
         null: whether the paths in the list end in NUL bytes.
 
-    Raises TypeError if `images` is of another type, and SourceError if there are no such files or the file type is
+    Raises TypeError if `images` is of another type, and SourceError if a file does not exist or its type is
     unknown.
     """
     source = _from_object(images)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .cache import Cached
 
-MAX_PIXELS = 178_956_970  # 512 MiB as RGB, from which Pillow raises DecompressionBombError
+MAX_PIXELS = 178_956_970  # 512 MiB as RGB; for larger images, Pillow raises DecompressionBombError
 MAX_ENCODED = 1 << 27  # bytes of an encoded image in an archive or table; a larger one is skipped
 
 
@@ -26,7 +26,7 @@ HIDDEN = "hidden"  # the key of hidden files in `ignored`
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An image to decode, and the row that it will have.
+    """An image to decode, and the row that it will become.
 
     Attributes:
         path: the name of the row as bytes; relative to the root of the source unless absolute.
@@ -45,7 +45,7 @@ class Item:
 
 
 class Described:
-    """A source that prints as its description."""
+    """A base class of sources that are printed as their description."""
 
     description: str
 
@@ -64,7 +64,7 @@ class Skipped:
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """Images, wherever they are stored: read in order, in memory that does not grow with their number."""
+    """Images from any kind of storage, read in order, in memory that does not grow with their number."""
 
     @property
     def root(self) -> bytes:
@@ -81,7 +81,7 @@ class ImageSource(Protocol):
         """
 
     def count(self) -> int | None:
-        """Return the number of items, with those skipped, or None if counting takes about as long as decoding."""
+        """Return the number of items, including skipped ones, or None if counting takes about as long as decoding."""
 
 
 @runtime_checkable
@@ -118,12 +118,12 @@ def file_item(root: bytes, path: bytes, labels: tuple[str, ...]) -> Item | Skipp
 
 
 def ignored_files(source: ImageSource) -> Counter[str]:
-    """Return what a source has passed over: the number of files for each suffix; empty for most kinds of sources."""
+    """Return the number of files that a source ignored, by suffix; empty for most kinds of sources."""
     return Counter(getattr(source, "ignored", ()))
 
 
 def origins(source: ImageSource) -> tuple[bytes, ...] | None:
-    """Return what a source reads, which tells it from others with the same root; None if it has no names.
+    """Return the names of what a source reads, which distinguish it from others with the same root, or None.
 
     Names of files are relative to its root unless absolute; ``.`` stands for the folder itself.
     """
@@ -144,5 +144,5 @@ def counted(count: int) -> str:
 
 
 def _time(mtime: int) -> int:
-    """Return a modification time, or -1 if it does not fit into 64 bits, as the year 2500 does not."""
+    """Return a modification time, or -1 if it does not fit into 64 bits, such as one in the year 2500."""
     return mtime if -(2**63) <= mtime < 2**63 else -1

@@ -36,7 +36,7 @@ def reserved(size: int) -> Iterator[None]:
 
 
 def _reset() -> None:
-    """Forget the reservations of other threads, which a forked process does not have."""
+    """Drop the reservations of threads that do not exist in a forked process."""
     global _changed, _used
     _changed, _used = threading.Condition(), 0
 

@@ -29,9 +29,9 @@ _MAX_RUNS = 1 << 24  # bytes of a run-length encoded bitmap, which Pillow decode
 _BYTES = {"WEBP": 18, "AVIF": 16, "HEIF": 16}
 _OTHER_BYTES = 8  # in other formats Pillow stores 4 bytes per pixel, and rotates or converts to a copy
 _COEFFICIENTS = 6  # additional bytes for a JPEG file with several scans
-_MAX_LAYERS = 8  # how often the tiles of an image may cover it: up to five bands are stored separately
+_MAX_LAYERS = 8  # how many times the tiles of an image may cover it: up to five bands are stored separately
 _PLACES = ((324, 273), (325, 279))  # tags of TIFF: offsets and sizes of tiles and strips
-_GREYS = {"1": 255, "L;2": 85, "L;4": 17}  # modes of PNG's pixels, and what turns their values into 8 bits
+_GREYS = {"1": 255, "L;2": 85, "L;4": 17}  # modes of PNG's pixels, and the factor that scales their values to 8 bits
 _BORDER = 96  # bytes for each row and column: Pillow's pointers to rows, and the filter of a resized copy
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -138,10 +138,10 @@ def _reasons(failure: str) -> Iterator[None]:
     except MemoryError as error:
         raise ImageError("not enough memory") from error
     except OSError as error:
-        if error.errno is None:  # Pillow raises OSError for a damaged image, the system one with a number
+        if error.errno is None:  # Pillow raises OSError for a damaged image; one from the system has a number
             raise ImageError(f"{failure}: {one_line(error)}") from error
         raise ImageError(error.strerror or one_line(error)) from error
-    except Exception as error:  # Pillow's decoders raise anything at all on a damaged file
+    except Exception as error:  # Pillow's decoders may raise anything on a damaged file
         raise ImageError(f"{failure}: {type(error).__name__}: {one_line(error)}") from error
 
 
@@ -169,7 +169,7 @@ def _decode(file: BinaryIO, draft: int | None, memory: ExitStack) -> Image.Image
     _scale_transparency(image)
     image.load()
     turn, rgb = _turn(image), _rgb(image)
-    del image  # makes room for the turned one
+    del image  # frees memory for the rotated copy
     return _turned(rgb, turn)
 
 
@@ -180,7 +180,7 @@ def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
         factory, accepts = Image.OPEN[name]
         with suppress(SyntaxError, IndexError, TypeError, struct.error):
             accepted = accepts(head) if accepts else True
-            if accepted and not isinstance(accepted, str):  # text says what Pillow was built without
+            if accepted and not isinstance(accepted, str):  # a text names what Pillow was built without
                 file.seek(0)
                 return factory(file, "")
     if heif.starts(head) and not heif.installed():
@@ -257,7 +257,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     """Return the transposition that makes an image upright, by its EXIF data."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF data do not make the picture unreadable
+    except Exception:  # damaged EXIF data does not make the picture unreadable
         return None
 
 

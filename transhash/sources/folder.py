@@ -20,7 +20,7 @@ class FolderSource(Described):
     A file is an image if its name ends in one of `names.SUFFIXES`. Its label is the first folder of its path below
     the root, if any. Links to files are followed; links to folders are not, because they may form cycles.
 
-    Patterns are those of the shell (`fnmatch`: ``*`` stands for slashes, too), with case, for the path below the root
+    Patterns are those of the shell (`fnmatch`: ``*`` also matches ``/``), case-sensitive, for the path below the root
     or the name alone. Only files that match one of `include` are taken, and none that matches one of `exclude`; a
     folder that is excluded is not entered. A pattern of `include` that does not end in ``*`` takes whatever it
     matches, with the suffix of an image or not.
@@ -29,7 +29,7 @@ class FolderSource(Described):
     `include_hidden` is true.
 
     Attributes:
-        ignored: how many files the last walk passed over, by suffix: those whose names are not those of images, and,
+        ignored: the number of files that the last walk ignored, by suffix: those that are not images by name and,
             under ``hidden``, hidden files and folders.
     """
 
@@ -130,7 +130,7 @@ class FolderSource(Described):
 def _leads_to_a_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a cyclic link, or one into an unreadable folder; opening it reports the error
+    except OSError:  # a cyclic link, or one into an unreadable folder; opening it will report the error
         return False
 
 

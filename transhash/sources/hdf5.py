@@ -18,17 +18,17 @@ _MOST_NAMES = 1000  # names searched for the only dataset
 
 
 def count(path: str) -> int:
-    """Return the number of images. Raises ValueError if the file has none."""
+    """Return the number of images. Raises ValueError if the file does not contain images."""
     with h5py.File(path, "r", locking="best-effort") as file:
         return int(_images(file).shape[0])
 
 
 def rows(path: str, name: bytes) -> Iterator[Item]:
-    """Yield the images of the dataset ``images``, or of the only one there is besides ``labels``.
+    """Yield the images of the dataset ``images``, or of the only dataset besides ``labels``.
 
-    Labels are those in ``labels``: (n,) of whole numbers or text. The name of a row is ``<name>/<number>``, from 0.
+    Labels come from ``labels``, (n,) whole numbers or text. The name of a row is ``<name>/<number>``, from 0.
 
-    Raises ValueError if the file holds no images, and whatever h5py does on a damaged one.
+    Raises ValueError if the file holds no images, and anything that h5py raises for a damaged one.
     """
     with h5py.File(path, "r", locking="best-effort") as file:
         images = _images(file)

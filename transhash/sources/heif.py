@@ -1,4 +1,4 @@
-"""HEIC and HEIF images, which are read if the package pi-heif is installed: ``pip install 'transhash[heic]'``."""
+"""HEIC and HEIF images, supported if the package pi-heif is installed: ``pip install 'transhash[heic]'``."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ def starts(head: bytes) -> bool:
 
 
 def formats(head: bytes) -> tuple[str, ...]:
-    """Return the format to try besides Pillow's own for a file that starts with `head`, 12 bytes; often none."""
+    """Return the formats to try, besides Pillow's own, for a file that starts with `head`, 12 bytes."""
     return _registered() if starts(head) else ()
 
 

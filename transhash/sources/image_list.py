@@ -58,7 +58,7 @@ class ImageList:
         return counted(len(self.images))
 
     def __iter__(self) -> Iterator[Item | Skipped]:
-        """Yield what was skipped, then the images."""
+        """Yield the skipped items, then the images."""
         yield from self.skipped
         yield from self.images
 
@@ -73,7 +73,7 @@ class ImageList:
 
     @property
     def most_labels(self) -> int:
-        """The largest number of labels that an image has."""
+        """The largest number of labels of any image."""
         return max((len(image.labels) for image in self.images), default=0)
 
     def path(self, image: Item) -> str:

@@ -27,7 +27,7 @@ from .names import below, together
 _PATIENCE = 120  # seconds for the next row
 _MEMORY = 1 << 32  # bytes of memory for reading; the pages of Parquet files can be large
 _MAX_LINE = 1 << 25
-_EXTRAS = {"parquet": "pyarrow"}  # extras of TransHash, with the package that each installs
+_EXTRAS = {"parquet": "pyarrow"}  # TransHash's extras, and the package that each installs
 _MODEST = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 Frame = dict[str, Any]
@@ -41,7 +41,7 @@ class IsolatedSource(Described):
     """
 
     def __init__(self, reader: str, paths: Sequence[str | Path]) -> None:
-        """Take one file or more, in order, for the reader of that name.
+        """Take one or more files, in order, for the reader of that name.
 
         Raises SourceError if a package that it needs is not installed.
         """
@@ -93,7 +93,7 @@ class IsolatedSource(Described):
 
 @contextmanager
 def _frames(task: str, reader: str, root: bytes, names: Sequence[bytes]) -> Iterator[Iterator[tuple[Frame, bytes]]]:
-    """Start a process that reads files, and yield its frames; it ends with the block."""
+    """Start a process that reads files, and yield its frames; end it when the block ends."""
     home = str(Path(__file__).parents[2])
     paths = [home, *filter(None, sys.path)]  # not the working directory, which is not trusted
     process = subprocess.Popen(
@@ -154,7 +154,7 @@ def serve() -> None:
                 _send_rows(module.rows(path, name))
         except MemoryError:
             _send({**_place(name), "reason": "needs more memory than a source may use"})
-        except Exception as error:  # libraries raise anything at all on a damaged file
+        except Exception as error:  # libraries may raise anything on a damaged file
             _send({**_place(name), "reason": one_line(error)})
         _alarm(0)
         _send({"end": True})
@@ -180,7 +180,7 @@ def _send_rows(items: Iterator[Item | Skipped]) -> None:
 
 
 def _alarm(seconds: int) -> None:
-    """End this process after some seconds; 0 cancels the alarm."""
+    """End this process after the given number of seconds; 0 cancels the alarm."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 

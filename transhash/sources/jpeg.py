@@ -1,4 +1,4 @@
-"""Count the scans of a JPEG file: each one needs a pass over the image, even if it has few bytes."""
+"""Count the scans of a JPEG file: each one needs a pass over the image, even if it is only a few bytes long."""
 
 from typing import BinaryIO
 
@@ -14,10 +14,10 @@ _MAX_JUNK = 1 << 16  # bytes between segments
 
 
 def scans(file: BinaryIO) -> int:
-    """Return how many scans the file has from its start.
+    """Return the number of scans in a file.
 
-    Raises ImageError if there are so many segments before the first, or bytes that belong to none, that only reading
-    the header would take long.
+    Raises ImageError if so many segments, or bytes outside segments, precede the first scan that reading the header
+    alone would take long.
     """
     file.seek(0)
     file.read(2)
@@ -38,7 +38,7 @@ def scans(file: BinaryIO) -> int:
 
 
 def _marker(file: BinaryIO) -> int | None:
-    """Return the next marker, 0 at the end of the file, or None for a byte that begins none."""
+    """Return the next marker, 0 at the end of the file, or None for a byte that does not start one."""
     byte = file.read(1)
     if not byte:
         return 0
@@ -52,12 +52,12 @@ def _marker(file: BinaryIO) -> int | None:
 
 
 def count(data: bytes) -> int:
-    """Return how many scans start in coded data."""
+    """Return the number of scans that start in coded data."""
     return data.count(_START_OF_SCAN)
 
 
 def _count(file: BinaryIO) -> int:
-    """Return how many scans start in the rest of the file: in coded data the marker does not occur."""
+    """Return the number of scans that start in the rest of the file; coded data cannot contain the marker."""
     found, last = 0, b""
     while block := file.read(_BLOCK):
         found += (last + block).count(_START_OF_SCAN)

@@ -10,16 +10,16 @@ _LIKE_AN_ESCAPE = re.compile(rb"\\(?=x(?:5c|[89a-f][0-9a-f]))")
 
 
 def label(name: bytes) -> str:
-    r"""Return a label that can be stored as UTF-8; no two names give the same.
+    r"""Return a label that can be stored as UTF-8; different names give different labels.
 
-    A byte that is not UTF-8 becomes ``\xff``. A backslash that would read as the start of such an escape, as in the
-    four characters ``\xff``, becomes ``\x5c``: ``\x5cxff``. Any other name is its own label.
+    A byte that is not UTF-8 becomes ``\xff``. A backslash that would look like the start of such an escape, as in the
+    four characters ``\xff``, becomes ``\x5c``: ``\x5cxff``. Any other name is used unchanged.
     """
     return _LIKE_AN_ESCAPE.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
 
 
 def folder_labels(path: bytes) -> tuple[str, ...]:
-    """Return the first folder on a relative path as its label; none if there is no folder on it."""
+    """Return the first folder on a relative path as its label; empty if it has no folder."""
     first, separator, _ = path.partition(os.sep.encode())
     return (label(first),) if separator and first not in (b"", b"..") else ()
 
@@ -27,7 +27,7 @@ def folder_labels(path: bytes) -> tuple[str, ...]:
 def labels_of(value: object) -> tuple[str, ...]:
     """Return the labels in a field of a table or document: a name, an integer, a list of them, or None.
 
-    Raises ValueError if it is anything else, or more than a codes file holds.
+    Raises ValueError for anything else, or for more labels than a codes file can hold.
     """
     values = value if isinstance(value, list) else [] if value is None else [value]
     labels = tuple(dict.fromkeys(name for name in map(_text, values) if name))

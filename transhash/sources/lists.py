@@ -18,7 +18,7 @@ from ..errors import SourceError
 from .base import Described, Item, Skipped, counted, file_item
 from .labels import folder_labels, labels_of
 
-CLASSES = "classes.txt"  # beside a list: the names of its columns
+CLASSES = "classes.txt"  # file beside a list that names its columns
 STDIN = "-"
 
 _HEADER = "path"  # of the first column
@@ -35,7 +35,7 @@ class FilesSource(Described):
     """Image files, in order, without labels."""
 
     def __init__(self, paths: Iterable[str | Path], root: str | Path | None = None) -> None:
-        """Take paths relative to `root`, or to the working directory, wherever that is when they are read."""
+        """Take paths relative to `root`, or to the working directory, as it is when they are read."""
         self.root = os.fsencode(os.path.abspath(root)) if root is not None else b""
         self._paths = [os.fsencode(path) for path in paths]
         self.origins = tuple(self._paths)
@@ -52,23 +52,23 @@ class FilesSource(Described):
 
 
 class ListSource(Described):
-    """The images that a text file, or standard input, lists: one path a line, relative to `root` unless absolute.
+    """The images that a text file, or standard input, lists: one path per line, relative to `root` unless absolute.
 
-    If every line ends in the same number of zeros and ones, two or more and set apart by blanks, they are the image's
+    If every line ends in the same number of zeros and ones, at least two, separated by blanks, they are the image's
     classes, as in the lists of the hashing literature: the names are the lines of ``classes.txt`` beside the list, or
-    else ``0``, ``1`` and so on. In any other list a line is a path, and labels are those that `FolderSource` would
-    give. Blank lines are passed over, repeated paths kept.
+    else ``0``, ``1`` and so on. In any other list, a line is a path, and labels are those that `FolderSource` would
+    give. Blank lines are skipped; repeated paths are kept.
 
     A list that ends in .csv or .tsv has cells set apart by commas or tabs: the first is the path, each other one that
     is not empty a label. A first row whose first cell is ``path`` names the columns, and is passed over.
 
-    With `null`, paths end in NUL bytes instead, as ``find -print0`` writes them, and are taken as they are.
+    With `null`, paths end in NUL bytes instead, as ``find -print0`` writes them, and are not interpreted.
     """
 
     def __init__(self, root: str | Path, names: str | Path, null: bool = False) -> None:
-        """Read the list once, to count it and to tell its kind; standard input (``-``) is copied to a temporary file.
+        """Read the list once, to count it and detect its kind; standard input (``-``) is copied to a temporary file.
 
-        Raises SourceError if it cannot be read, is empty or broken, or does not go with its ``classes.txt``.
+        Raises SourceError if it cannot be read, is empty or broken, or does not match its ``classes.txt``.
         """
         self.root = os.fsencode(os.path.abspath(root))
         self._names = Path(names)
@@ -89,7 +89,7 @@ class ListSource(Described):
         self.description = f"{counted(self._count)} of {self._name}"
 
     def __iter__(self) -> Iterator[Item | Skipped]:
-        """Yield the files with their sizes and times. Raises SourceError if the list is not what it was."""
+        """Yield the files with their sizes and times. Raises SourceError if the list has changed."""
         return self.every(0, 1)
 
     def entries(self) -> Iterator[Item]:
@@ -102,7 +102,7 @@ class ListSource(Described):
             yield file_item(self.root, path, labels)
 
     def count(self) -> int:
-        """Return how many paths are listed."""
+        """Return the number of paths in the list."""
         return self._count
 
     def _rows(self) -> Iterator[Row]:
@@ -141,7 +141,7 @@ class ListSource(Described):
             yield os.path.normpath(row[0]), labels(row[1])
 
     def _columns(self) -> int:
-        """Return how many zeros and ones end every line, or 0 if this is another kind of list."""
+        """Return the number of zeros and ones at the end of every line, or 0 if this is another kind of list."""
         width = 0
         for place, (_, line) in enumerate(self._lines()):
             if place == 0:
@@ -161,10 +161,10 @@ class ListSource(Described):
 def _lines(path: Path, name: str, end: bytes = b"\n", hint: str = _HINT) -> Iterator[tuple[int, bytes]]:
     """Yield the numbers, from 1, and contents of the lines of a regular file that are not blank.
 
-    A line of text comes without a byte order mark or carriage return; one that ends in NUL as it is.
+    A line of text is stripped of a byte order mark and carriage return; one that ends in NUL is unchanged.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe could make us wait, and be read but once
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe could block, and can be read only once
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise SourceError(f"{name}: {kind}; {hint}")
         with open(path, "rb") as file:
@@ -180,7 +180,7 @@ def _lines(path: Path, name: str, end: bytes = b"\n", hint: str = _HINT) -> Iter
 
 
 def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:
-    """Yield what `end` ends, in pieces where it is much longer than a line may be."""
+    """Yield the parts that end in `end`, in pieces if one is much longer than a line may be."""
     rest = b""
     while block := file.read(_BLOCK):
         *whole, rest = (rest + block).split(end)
@@ -193,7 +193,7 @@ def _split(file: BinaryIO, end: bytes) -> Iterator[bytes]:
 
 
 def _spooled() -> "tempfile._TemporaryFileWrapper[bytes]":
-    """Return a temporary file with what standard input holds: that can be read but once."""
+    """Copy standard input, which can be read only once, to a temporary file, and return it."""
     if sys.stdin is None:
         raise SourceError("standard input: closed; pipe a list into it")
     spool = tempfile.NamedTemporaryFile(prefix="transhash-list-")  # noqa: SIM115 - lives as long as the list
@@ -203,7 +203,7 @@ def _spooled() -> "tempfile._TemporaryFileWrapper[bytes]":
 
 
 def _multi_hot(line: bytes, width: int) -> tuple[bytes, tuple[bytes, ...]] | None:
-    """Return the path on a line, and the zeros and ones behind it, or None if there are not just `width`."""
+    """Return the path on a line, and the zeros and ones after it, or None unless there are exactly `width`."""
     path, *bits = line.rsplit(None, width)
     if len(bits) < width or not _BITS.issuperset(bits) or _trailing_bits(path.split()):
         return None
@@ -211,7 +211,7 @@ def _multi_hot(line: bytes, width: int) -> tuple[bytes, tuple[bytes, ...]] | Non
 
 
 def _trailing_bits(tokens: list[bytes]) -> int:
-    """Return how many zeros and ones come last, after the first token, which belongs to the path."""
+    """Return the number of trailing zeros and ones, not counting the first token, which belongs to the path."""
     return sum(1 for _ in takewhile(_BITS.__contains__, reversed(tokens[1:])))
 
 

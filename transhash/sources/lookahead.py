@@ -1,4 +1,4 @@
-"""A bounded look-ahead: images are decoded ahead of their use, up to a number of tasks and of bytes."""
+"""A bounded look-ahead: images are decoded ahead of their use, within limits on tasks and bytes."""
 
 import os
 from collections import deque
@@ -26,7 +26,7 @@ def map_ahead(
 ) -> Iterator[Any]:
     """Yield ``work(task, *args)`` for every task, in order.
 
-    At most `ahead` tasks are under way, and no more of them than hold `MAX_BYTES` of image data, but always one.
+    At most `ahead` tasks are under way, holding at most `MAX_BYTES` of image data; there is always at least one.
     """
     pending: deque[tuple[Future[Any], int]] = deque()
     held = 0
@@ -61,7 +61,7 @@ def chunks(items: Iterator[Item | Skipped], length: int) -> Iterator[list[Item |
 
 
 def load_item(item: Item | Skipped, root: bytes, preprocess: Callable[[Image.Image], Pixels]) -> Loaded:
-    """Decode and preprocess one item of a source; whatever goes wrong with it, it is skipped with the reason."""
+    """Decode and preprocess one item of a source; on any error, skip it with the reason."""
     if isinstance(item, Skipped):
         return item
     if len(item.path) > MAX_PATH:
@@ -86,7 +86,7 @@ def load(
 
 
 def data_bytes(task: Any) -> int:
-    """Return how many bytes of image data an item, or a list of items, holds in memory."""
+    """Return the number of bytes of image data that an item, or a list of items, holds in memory."""
     if isinstance(task, list):
         return sum(map(data_bytes, task))
     data = getattr(task, "data", None)

@@ -25,7 +25,7 @@ IN_MEMORY = bytes | bytearray | memoryview | io.IOBase | Image.Image
 class MemorySource(Described):
     """Images from Python objects, in order; a row is named by its number, from 0, or by its path.
 
-    An iterator can be read only once; a list, or anything else that can be iterated again, any number of times.
+    An iterator can be read only once; a list, or any other reusable iterable, any number of times.
     """
 
     root = b""
@@ -33,7 +33,7 @@ class MemorySource(Described):
     def __init__(self, images: Iterable[Any]) -> None:
         """Take an iterable of PIL images, uint8 arrays, bytes and paths.
 
-        Raises TypeError if a list or tuple holds anything else; of other iterables, when they are read.
+        Raises TypeError if a list or tuple holds anything else; other iterables are checked when they are read.
         """
         self._images = images
         self._spent = False
@@ -67,7 +67,7 @@ def check_type(image: object, name: str) -> None:
 def from_array(array: "np.ndarray[Any, Any]") -> MemorySource:
     """Return the images in an array: one (H, W) or (H, W, 3), or a batch (n, H, W, 3), (n, 3, H, W) or (n, H, W).
 
-    Raises SourceError if its shape or type is another.
+    Raises SourceError for any other shape or type.
     """
     try:
         batch = array.reshape(pixels.batch_shape(array.shape, array.dtype))

@@ -21,7 +21,7 @@ _ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
 
 
 def is_image(name: bytes) -> bool:
-    """Return whether a file's name ends in one of `SUFFIXES`, in capitals or not."""
+    """Return whether a file's name ends in one of `SUFFIXES`, ignoring case."""
     return name.lower().endswith(_ENDINGS)
 
 
@@ -36,7 +36,7 @@ def suffix(path: bytes) -> str:
 
 
 def below(paths: Sequence[str | Path]) -> tuple[bytes, list[bytes]]:
-    """Return the innermost folder that some files have in common, absolute, and their paths relative to it."""
+    """Return the absolute path of the innermost folder that contains all files, and their paths relative to it."""
     absolute = [os.fsencode(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([os.path.dirname(path) for path in absolute])
     return root, [os.path.relpath(path, root) for path in absolute]

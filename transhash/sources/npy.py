@@ -12,7 +12,7 @@ _MAX_HEADER = 10_000  # bytes, as in numpy
 
 
 def count(path: str) -> int:
-    """Return the number of images. Raises ValueError if the file has none."""
+    """Return the number of images. Raises ValueError if the file does not contain images."""
     with open(path, "rb") as file:
         return _shape(file)[0]
 

@@ -31,13 +31,13 @@ def count(path: str) -> int:
 def rows(path: str, name: bytes) -> Iterator[Item | Skipped]:
     """Yield the images of a file.
 
-    They are the bytes in the column ``image`` or ``img``, or in the only one that Hugging Face's metadata call an
-    image, as such or in a struct of ``bytes`` and ``path``; or else the files that ``path`` or ``file_name`` lead to
-    from the folder of this one. Labels are in ``label`` or ``labels``, or in the only column that the metadata call
-    classes: names, whole numbers, or lists of them; the metadata turn numbers into names. The name of a row is its
-    path, if there is such a column, or else ``<name>/<number>``, from 0.
+    Images are the bytes in the column ``image`` or ``img``, or in the only column of images according to Hugging
+    Face's metadata, either plain or in a struct of ``bytes`` and ``path``. Otherwise they are the files in ``path``
+    or ``file_name``, relative to this file's folder. Labels are in ``label`` or ``labels``, or in the only column of
+    classes according to the metadata: names, whole numbers, or lists of them; the metadata maps numbers to names. The
+    name of a row is its path, if there is such a column, or else ``<name>/<number>``, from 0.
 
-    Raises ValueError if the file has no such column, and whatever pyarrow does on a damaged one.
+    Raises ValueError if the file has no such column, and anything that pyarrow raises for a damaged one.
     """
     with open(path, "rb") as opened, parquet.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False) as file:
         columns = _Columns(file.schema_arrow)
@@ -70,7 +70,7 @@ class _Columns:
     """The names of the columns with images, paths and labels; None for missing ones."""
 
     def __init__(self, schema: Any) -> None:
-        """Find them. Raises ValueError if there are no images, or a column is of a type that cannot be."""
+        """Find the columns. Raises ValueError if there are no images, or a column has an unsupported type."""
         self._features = _features(schema)
         self.image = _first(schema, (*_IMAGES, *self._of_type("Image")))
         self.path = _first(schema, _PATHS)
@@ -87,7 +87,7 @@ class _Columns:
         self._classes = _class_names(self._features.get(self.label or ""))
 
     def _of_type(self, kind: str) -> list[str]:
-        """Return the columns that Hugging Face's datasets call images or classes, if that is only one."""
+        """Return the columns of a kind, images or classes, in Hugging Face's metadata, if there is only one."""
         names = [
             name
             for name, feature in self._features.items()
@@ -113,7 +113,7 @@ class _Columns:
             yield image, path or (inner if image is None else None), self._named(label)
 
     def _named(self, label: Any) -> object:
-        """Return a label with the name of its class in place of its number, if they have names."""
+        """Return a label with its class number replaced by the class name, if there is one."""
         if isinstance(label, list):
             return [self._named(one) for one in label]
         if self._classes and isinstance(label, int):

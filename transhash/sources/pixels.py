@@ -14,8 +14,8 @@ _CHANNELS = 3
 def batch_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
     """Return the shape of an array as a batch: one picture, (H, W) or (H, W, 3), is a batch of one.
 
-    Raises ValueError if an array of this shape and type does not hold images, or it cannot be told which: (H, W, 4)
-    may be a picture with transparency, or H narrow grey ones.
+    Raises ValueError if an array of this shape and type does not hold images, or is ambiguous: (H, W, 4) may be a
+    picture with transparency, or H narrow grey ones.
     """
     if dtype == np.uint8 and len(shape) == 3 and shape[2] in (1, 2, 4):
         raise ValueError(f"{_described(shape, dtype)}: convert a picture to (H, W, 3), or widen those of a batch")
@@ -38,12 +38,12 @@ def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
 
 
 def size(shape: tuple[int, ...]) -> int:
-    """Return the bytes of an image."""
+    """Return the number of bytes in an image."""
     return int(np.prod(shape[1:], dtype=object))
 
 
 def at_once(shape: tuple[int, ...]) -> int:
-    """Return how many images to read at a time."""
+    """Return the number of images to read at a time."""
     return max(1, _AT_ONCE // size(shape))
 
 

@@ -78,11 +78,11 @@ class _Parts(io.RawIOBase):
     """The concatenation of parts of a file."""
 
     def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]) -> None:
-        """Take the parts from start to end; neighbours are joined."""
+        """Take (start, end) of each part; join adjacent parts."""
         super().__init__()
         self._file = file
         self._at = 0
-        self._starts: list[int] = []  # in this file
+        self._starts: list[int] = []  # of the parts in this file
         self._parts: list[tuple[int, int]] = []
         total = 0
         for start, end in parts:

@@ -28,17 +28,17 @@ _GZIP = b"\x1f\x8b"
 class TarSource(Described):
     """The images in tar archives, gzipped or not, read as streams and never unpacked to disk.
 
-    Members whose names are the same up to the first dot are a sample, best side by side. Its images have the labels
+    Members whose names are equal up to the first dot form a sample, best side by side. Its images have the labels
     in its ``.cls`` (a name or number), or else in its ``.json`` (``label``, ``labels`` or ``cls``). A row is named
-    ``<archive>/<member>``. Images that are no plain files, or have more than `MAX_ENCODED` bytes in a sample, are
+    ``<archive>/<member>``. Images that are not plain files, or exceed `MAX_ENCODED` bytes in a sample, are
     skipped; if an archive is damaged or cut off, the rest of it is skipped, too.
 
     Attributes:
-        ignored: under ``hidden``, how many hidden members the last reading passed over.
+        ignored: under ``hidden``, the number of hidden members that the last reading ignored.
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
-        """Take one archive or more, in order."""
+        """Take one or more archives, in order."""
         self.root, self._archives = below(paths)
         self.description = f"images in {together(paths, 'tar archives')}"
         self.ignored: Counter[str] = Counter()
@@ -56,7 +56,7 @@ class TarSource(Described):
 
     @property
     def files(self) -> int:
-        """How many archives there are."""
+        """The number of archives."""
         return len(self._archives)
 
     def subset(self, which: slice) -> Self:
@@ -131,7 +131,7 @@ class _Sample:
     def add(self, member: Member, kind: bytes, stream: TarStream) -> str:
         """Add a member; return the reason if it must be skipped, or an empty string if it was added or is not needed.
 
-        Raises what reading the archive raises.
+        Raises the errors of reading the archive.
         """
         if member.kind == "folder" or not (is_image(member.name) or kind in _LABELS):
             return ""
@@ -165,7 +165,7 @@ class _Sample:
             yield Item(path, labels, data)
 
     def note(self, member: Member, kind: bytes, stream: TarStream) -> None:
-        """Note a member without reading images. Raises what reading the archive raises."""
+        """Record a member without reading images. Raises the errors of reading the archive."""
         if member.kind == "file" and kind in _LABELS:
             self._add_labels(member, kind, stream)
         self._has_images = self._has_images or is_image(member.name)
@@ -196,7 +196,7 @@ def _row(archive: bytes, name: bytes) -> bytes:
 
 
 def _field(document: bytes) -> object:
-    """Return what a JSON document has in the field for labels."""
+    """Return the value of a JSON document's field for labels."""
     try:
         fields = json.loads(document)
     except RecursionError:
@@ -207,7 +207,7 @@ def _field(document: bytes) -> object:
 
 
 def _inflated(file: BufferedReader) -> BufferedIOBase:
-    """Return what is in a file, unpacked if it is gzipped."""
+    """Return a file's contents as a stream, decompressed if it is gzipped."""
     return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == _GZIP else file
 
 

@@ -28,8 +28,8 @@ class Member:
 
     Attributes:
         name: its path in the archive.
-        size: how many bytes follow.
-        kind: "file", "folder", "link" or "special file"; the last are sparse ones, too.
+        size: number of bytes that follow the header.
+        kind: "file", "folder", "link" or "special file", which includes sparse files.
     """
 
     name: bytes
@@ -48,7 +48,7 @@ class TarStream:
     def __iter__(self) -> Iterator[Member]:
         """Yield the members; each can be `read` until the next is asked for.
 
-        Raises EOFError where the archive is cut off, ValueError where it is damaged, and whatever the file raises.
+        Raises EOFError where the archive is cut off, ValueError where it is damaged, and what the file raises.
         """
         extended: dict[bytes, bytes] = {}
         while block := self._next_block():
@@ -68,7 +68,7 @@ class TarStream:
                 extended = {}
 
     def read(self, member: Member) -> bytes:
-        """Return the bytes of the member that was yielded last. Raises EOFError if the archive is cut off there."""
+        """Return the contents of the member yielded last. Raises EOFError if the archive is cut off there."""
         self._left -= member.size
         return self._exactly(member.size)
 
@@ -91,13 +91,13 @@ class TarStream:
         return self._exactly(size)
 
     def _leave(self, size: int) -> None:
-        """Note how many bytes are to come before the next header."""
+        """Record the number of bytes before the next header."""
         if not 0 <= size < _MAX_SIZE:
             raise ValueError(f"a member of {size} bytes")
         self._left = size + -size % _BLOCK
 
     def _skip_map(self, block: bytes) -> None:
-        """Pass over the blocks with the rest of the map of an old GNU sparse file."""
+        """Skip the blocks that continue the map of an old GNU sparse file."""
         more = block[482]
         while more:
             more = self._exactly(_BLOCK)[504]
@@ -114,7 +114,7 @@ def _parsed(block: bytes) -> tarfile.TarInfo:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
         raise ValueError(str(error)) from None
-    if block[257:265] == _GNU_MAGIC:  # has times where others have the start of the name
+    if block[257:265] == _GNU_MAGIC:  # has times where other formats have the start of the name
         header.name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
     return header
 
@@ -137,7 +137,7 @@ def _member(header: tarfile.TarInfo, extended: dict[bytes, bytes]) -> Member:
 
 
 def _records(data: bytes) -> dict[bytes, bytes]:
-    """Return those keywords of an extended header that matter; a record is its length, a blank, keyword=value."""
+    """Return the relevant keywords of an extended header; a record is its length, a blank, keyword=value."""
     records = {}
     at = 0
     while at < len(data):

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 _CHECKED = 10_000  # members of a list whose types are checked
 _MAX_TEXT = 1000  # characters of a name or choice
-_MAX_PATH, _MAX_NAME = 4096, 255  # bytes that the system takes
+_MAX_PATH, _MAX_NAME = 4096, 255  # bytes that the system accepts
 
 
 class _Kind(NamedTuple):
@@ -52,7 +52,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         try:
             arguments = parameters.bind(*args, **kwargs).arguments
         except TypeError:
-            return function(*args, **kwargs)  # raises a TypeError that names the function
+            return function(*args, **kwargs)  # its TypeError names the function
         for name, kind in kinds().items():
             if name in arguments and not kind.accepts(arguments[name]):
                 raise TypeError(f"{name} must be {kind.words}, not {described(arguments[name])}")
@@ -87,7 +87,7 @@ def check_choice(choices: Collection[str], **values: str) -> None:
 
 
 def described(value: object) -> str:
-    """Return the type of a value as a message names it."""
+    """Return the type of a value as it appears in messages."""
     return "None" if value is None else type(value).__name__
 
 
@@ -176,7 +176,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _check_texts(name: str, value: Any, *, paths: bool) -> None:
-    """Raise TransHashError for a text, or one in a list, that no name or path is as long as."""
+    """Raise TransHashError for a text, or one in a list, that is too long for a name or path."""
     for one in value if isinstance(value, list | tuple) else [value]:
         if paths and isinstance(one, str | Path):
             check_path(name, one)
@@ -185,7 +185,7 @@ def _check_texts(name: str, value: Any, *, paths: bool) -> None:
 
 
 def check_path(name: str, path: str | Path) -> None:
-    """Raise TransHashError for a path that no system takes."""
+    """Raise TransHashError for a path that no system accepts."""
     try:
         text = os.fsencode(path)
     except UnicodeEncodeError:

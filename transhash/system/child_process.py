@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM in this thread and in processes that it starts; this thread gets them afterwards."""
+    """Block SIGINT and SIGTERM in this thread and in processes that it starts; this thread gets them later."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -37,8 +37,8 @@ def leave_signals_to_parent() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have the system kill this process as soon as its parent, of this id, has ended; does nothing but on Linux."""
-    if sys.platform == "linux":  # at once, even while a library is being loaded
+    """Have the system kill this process as soon as its parent, of this id, has ended; only on Linux."""
+    if sys.platform == "linux":  # works even while a library is being loaded
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

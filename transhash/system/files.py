@@ -13,14 +13,14 @@ from pathlib import Path
 
 from ..errors import OutputError
 
-MAX_PATH = 1 << 12  # bytes; no longer path can be opened
+MAX_PATH = 1 << 12  # bytes; a longer path cannot be opened
 _LONGEST_NAME = 255  # bytes
 _UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
 @contextmanager
 def naming(target: str | Path) -> Iterator[None]:
-    """Make an OSError that names no file, such as one raised by a write, name `target`."""
+    """Add the name `target` to an OSError without a file name, such as one raised by a write."""
     try:
         yield
     except OSError as error:
@@ -33,7 +33,7 @@ def naming(target: str | Path) -> Iterator[None]:
 def replacing(target: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary file beside `target`, which replaces `target` if the block succeeds.
 
-    Readers see the old file or the new one, never a part of either. If the block raises, the old file stays and the
+    Readers see the old file or the new one, never a partial one. If the block raises, the old file stays and the
     temporary one is removed. If `target` is a symbolic link, the file that it leads to is replaced.
 
     Args:
@@ -68,9 +68,9 @@ def destination(path: Path) -> Path:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return a path in the same folder whose name is that of `path` and `suffix`.
+    """Return a path in the same folder whose name is that of `path` plus `suffix`.
 
-    A name that would be too long for a file system is cut, and gets a digest of the whole.
+    A name that would be too long for a file system is shortened and ends in a digest of the full name.
     """
     name = os.fsencode(path.name)
     end = os.fsencode(suffix)
@@ -130,7 +130,7 @@ def sha256(path: Path) -> str:
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
     """Raise OutputError if `path` exists and is not a `kind`, such as "a codes file", by the check `is_ours`.
 
-    It is raised, too, if the folder that `path` would be in does not exist.
+    Also raises OutputError if the parent folder of `path` does not exist.
     """
     if not destination(path).parent.is_dir():
         raise OutputError(f"{display(path.parent)}: no such folder; create it, or choose another output")
@@ -158,7 +158,7 @@ def printable(text: str) -> str:
 
 
 def _created(target: Path, folder: Path) -> Path:
-    """Create an empty temporary file with the mode that the umask gives, and return its path."""
+    """Create an empty temporary file with the mode that the umask allows, and return its path."""
     name = beside(folder / f".{target.name}", f".{os.urandom(4).hex()}.part")
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     return name

@@ -12,7 +12,7 @@ def installed() -> int | None:
 
 
 def limit_growth(size: int) -> None:
-    """Let this process allocate at most `size` bytes more than it has now.
+    """Limit this process to `size` bytes more memory than it has now.
 
     Allocations beyond that raise MemoryError. Does nothing where the system has no such limit.
     """

@@ -14,9 +14,9 @@ def names(group: str) -> list[str]:
 def load(group: str, name: str, kind: str, hint: str, error_type: type[TransHashError] = BackendError) -> Any:
     """Load the object registered under a name in a group.
 
-    Errors call it `kind`, and add `hint`, with `{package}`, if its package cannot be imported.
+    Error messages call it a `kind`, and add `hint`, which may contain `{package}`, if the import fails.
 
-    Raises `error_type` if nothing has that name, or its package cannot be imported.
+    Raises `error_type` if no entry point has that name, or its package cannot be imported.
     """
     points = [point for point in entry_points(group=group) if point.name == name]
     if not points:

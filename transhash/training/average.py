@@ -1,4 +1,4 @@
-"""A moving average of the weights, whose length is a fraction of the run."""
+"""A moving average of the weights over a window proportional to the length of the run."""
 
 import numpy as np
 import torch
@@ -11,14 +11,14 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 def averaging(module: nn.Module, length: float) -> AveragedModel:
     """Make a moving average of a module's weights and statistics; call `update_parameters` after each step.
 
-    Step i of t has a weight proportional to i to the power of γ. So the average covers the same fraction of a run of
-    any length, and forgets the start: the power function of Karras et al., *Analyzing and Improving the Training
+    The weight of step i is proportional to i to the power of γ. So the average covers the same fraction of a run of
+    any length, and early steps fade out: the power function of Karras et al., *Analyzing and Improving the Training
     Dynamics of Diffusion Models*, CVPR 2024, equation 2.
 
     Args:
-        module: the initial value of the average, which is a copy.
-        length: standard deviation of the steps' weights as a fraction of the run, between 0 and that of a plain mean,
-            1/√12.
+        module: the module to average; a copy of it is the initial value.
+        length: standard deviation of the weighting of steps, as a fraction of the run: between 0 and 1/√12, that
+            of a plain mean.
     """
     gamma = exponent(length)
 
@@ -33,6 +33,6 @@ def averaging(module: nn.Module, length: float) -> AveragedModel:
 
 
 def exponent(length: float) -> float:
-    """Compute γ from a length, by algorithm 2 of the paper."""
+    """Compute γ from a length, using algorithm 2 of the paper."""
     square = length**-2
     return float(np.roots([1, 7, 16 - square, 12 - square]).real.max())

@@ -32,7 +32,7 @@ class RunSettings:
         config: the settings of the run.
         images: number of training images.
         images_id: digest of their paths and labels.
-        start: the weights that it started from: a digest, or a word.
+        start: the weights that the run started from: a digest, or a keyword.
         bf16: whether it computes in bfloat16.
         processes: number of processes that share a batch.
     """
@@ -65,9 +65,9 @@ class State:
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `tensors` returned.
+        """Restore the state from tensors that `tensors` returned.
 
-        Raises RuntimeError, KeyError or ValueError if the tensors are those of another run.
+        Raises RuntimeError, KeyError or ValueError if they belong to another run.
         """
         for part, module in self.modules.items():
             prefix = f"{part}/"
@@ -103,12 +103,12 @@ def save(path: Path, state: State, step: int, run: RunSettings) -> None:
 
 
 def resume(path: Path, state: State, run: RunSettings, steps: int) -> int:
-    """Load what `save` wrote, if the file exists.
+    """Load the checkpoint that `save` wrote, if the file exists.
 
     Returns:
-        The number of steps done, of `steps`; 0 if there is no checkpoint.
+        The number of completed steps, out of `steps`; 0 if there is no checkpoint.
 
-    Raises TrainingError if the checkpoint is damaged, or of another run; the message names the first difference.
+    Raises TrainingError if the checkpoint is damaged or of another run; the message names the first difference.
     """
     if not path.exists():
         return 0
@@ -136,7 +136,7 @@ def resume(path: Path, state: State, run: RunSettings, steps: int) -> int:
 
 
 def _settings(text: str) -> dict[str, Any]:
-    """Decode a run. Settings that did not exist when it began get their defaults, with which nothing changes."""
+    """Decode a run's settings. Those that did not exist when it began get their defaults, which change nothing."""
     values = json.loads(text)
     try:
         run = msgspec.convert(values, RunSettings)

@@ -6,7 +6,7 @@ from ..errors import TrainingError
 from ..settings import first_error, setting
 from ..system.arguments import checked
 
-LOSSES = {  # each with its parameters, of γ and λ
+LOSSES = {  # each loss, and which of the parameters γ (gamma) and λ (quantization) it has
     "transhash": ("gamma", "quantization"),
     "dch": ("gamma", "quantization"),
     "dpsh": ("quantization",),
@@ -19,7 +19,7 @@ LOSSES = {  # each with its parameters, of γ and λ
 }
 UNLABELLED = ("copies",)  # losses that take images without labels
 LABELLED = tuple(name for name in LOSSES if name not in UNLABELLED)
-TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, equal in all runs
+TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, the same in all runs
 METHODS = ("itq", "lsh")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adamw", "sgd")
@@ -122,7 +122,7 @@ class TrainConfig:
             raise TrainingError(f"cutmix: the loss {self.loss} cannot use shares of labels; leave it out")
 
     def _check_unlabelled(self) -> None:
-        """Raise TrainingError for settings that belong to labels, or to other views than edited copies."""
+        """Raise TrainingError for settings that need labels, or augmentations other than edited copies."""
         for name in ("balanced", "resize", "crop", "flip", "jitter", "augment", "erase"):
             if getattr(self, name) != TrainConfig.__dataclass_fields__[name].default:
                 raise TrainingError(f"{name}: the loss {self.loss} makes its own views of an image; leave it out")
@@ -133,7 +133,7 @@ class TrainConfig:
 
     @checked
     def settled(self, *, pretrained: bool) -> "TrainConfig":
-        """Replace the settings whose default depends on the weights that a run starts from."""
+        """Return a copy with the defaults that depend on whether a run starts from pretrained weights."""
         if self.layer_decay is not None:
             return self
         return replace(self, layer_decay=_PRETRAINED_DECAY if pretrained else 1.0)

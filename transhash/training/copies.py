@@ -23,12 +23,12 @@ from .copy_edits import view
 from .data import Draw, Sample
 
 _GENTLE = 0.25  # strength of the edits of an image's first view
-_STRONG = 0.35, 1.0  # bounds of that of its second one
-_TRIES = 100  # images that are tried instead of one that cannot be read
+_STRONG = 0.35, 1.0  # range of the strength for its second view
+_TRIES = 100  # images tried in place of one that cannot be read
 
 
 def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, ImageList]:
-    """Split off a random fraction `part` of the images; return those that are kept, and those held out."""
+    """Split off a random fraction `part` of the images; return the kept images and the held-out ones."""
     count = round(part * len(source.images))
     held = set(np.random.default_rng(seed).permutation(len(source.images))[: count if count > 1 else 0].tolist())
     kept = [image for place, image in enumerate(source.images) if place not in held]
@@ -39,7 +39,7 @@ class EditedImages(Dataset[Sample]):
     """The images of a source, edited: gently in the first view of a batch, strongly in the second."""
 
     def __init__(self, source: ImageList, hasher: TransHasher, config: TrainConfig) -> None:
-        """Make views as the input of `hasher`."""
+        """Prepare views in the input size of `hasher`."""
         self._source = source
         self._seed = config.seed
         self._side = hasher.architecture.image_size
@@ -49,9 +49,9 @@ class EditedImages(Dataset[Sample]):
         return len(self._source.images)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """Read and edit one image. Raises TrainingError if neither it nor others can be read.
+        """Read and edit one image. Raises TrainingError if neither it nor any replacement can be read.
 
-        Both views of an image that cannot be read are of the same other image.
+        If an image cannot be read, both of its views show the same replacement.
         """
         skipped: list[tuple[bytes, str]] = []
         image = self._read(draw.place, np.random.default_rng([self._seed, draw.epoch, draw.place]), skipped)
@@ -62,7 +62,7 @@ class EditedImages(Dataset[Sample]):
         return Sample(pixels, torch.tensor([float(draw.place)]), skipped)
 
     def _read(self, place: int, rng: np.random.Generator, skipped: list[tuple[bytes, str]]) -> Image.Image:
-        """Read an image, or others in turn until one can be read."""
+        """Read an image; if that fails, try others until one can be read."""
         for _ in range(_TRIES):
             item = self._source.images[place]
             try:
@@ -75,10 +75,10 @@ class EditedImages(Dataset[Sample]):
 
 
 class TwinBatches(Sampler[list[Draw]]):
-    """Every batch of a run, in order: random images, each of them twice."""
+    """All batches of a run, in order: random images, each included twice."""
 
     def __init__(self, images: int, config: TrainConfig, start: int = 0, share: slice = slice(None)) -> None:
-        """Distribute the numbers of images, from batch `start` on; take a `share` of each batch."""
+        """Distribute image numbers over batches, starting with batch `start`; keep a `share` of each batch."""
         self._images = images
         self._half = min(config.batch_size // 2, images)
         self.size = 2 * self._half
@@ -88,7 +88,7 @@ class TwinBatches(Sampler[list[Draw]]):
         self.per_epoch = max(1, images // self._half)
 
     def __len__(self) -> int:
-        """Return the number of batches that remain."""
+        """Return the number of remaining batches."""
         return self._config.epochs * self.per_epoch - self._start
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -102,7 +102,7 @@ class TwinBatches(Sampler[list[Draw]]):
 
 
 def validate(hasher: TransHasher, held: ImageList, seed: int) -> float:
-    """Return the mean average precision of a strongly edited copy of every held-out image among the originals.
+    """Return the mAP of searching the held-out images with a strongly edited copy of each one.
 
     Raises SourceError if none of them can be read.
     """
@@ -126,7 +126,7 @@ def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def rarity(hasher: TransHasher, held: ImageList) -> tuple[Rarity, ...]:
-    """Measure how near held-out images come to one another, at every length; empty if they are too few."""
+    """Measure the distances between held-out images at every code length; return () if there are too few images."""
     if len(held.images) < 2:
         return ()
     packed: Any = encode(held, hasher).packed

@@ -1,7 +1,7 @@
-"""Random edits of an image, for training: what people do to pictures that they pass on, several at once.
+"""Random image edits for training: combinations of the edits that people make before they share a picture.
 
 `view` draws each edit with a probability that grows with a strength: crops, mirror images, quarter turns, tilts and
-squeezes; a place on another picture, as in collages, memes and screenshots; colours; text and stickers; blur, noise,
+squeezes; a collage with another picture, a meme or a screenshot; colours; text and stickers; blur, noise,
 downscaling and JPEG.
 """
 
@@ -24,10 +24,10 @@ def view(image: Image.Image, side: int, strength: float, rng: Rng, another: Anot
 
     Args:
         image: the image.
-        side: of the square, in pixels.
-        strength: factor of the probability of every edit, 0 to 1.
-        rng: draws the edits.
-        another: returns another image, to put this one on.
+        side: side of the square, in pixels.
+        strength: multiplies the probability of every edit, 0 to 1.
+        rng: generator that draws the edits.
+        another: function that returns another image to put this one on.
     """
 
     def drawn(chance: float) -> bool:
@@ -108,7 +108,7 @@ def _colours(image: Image.Image, drawn: Callable[[float], bool], rng: Rng) -> Im
 
 
 def _overlaid(image: Image.Image, rng: Rng) -> Image.Image:
-    """Write text, with or without a bar behind it, or draw shapes one over another, as emoji and logos are."""
+    """Write text, with or without a bar behind it, or draw overlapping shapes, like emoji and logos."""
     image = image.copy()
     draw = ImageDraw.Draw(image)
     if rng.random() < 0.55:
@@ -152,6 +152,6 @@ def _compressed(image: Image.Image, quality: int) -> Image.Image:
 
 
 def _colour(rng: Rng) -> tuple[int, int, int]:
-    """Draw a colour: black or white as often as any other."""
+    """Draw a colour: black or white half of the time."""
     red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
     return (red, green, blue) if rng.random() < 0.5 else (red // 128 * 255,) * 3

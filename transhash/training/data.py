@@ -27,11 +27,11 @@ from ..system.files import display
 from .config import TrainConfig
 
 _PREFETCHED = 4  # batches that a worker decodes ahead
-_TRIES = 100  # images of a class that are tried instead of one that cannot be read
+_TRIES = 100  # images of a class tried in place of one that cannot be read
 
 
 class Draw(NamedTuple):
-    """An image to read in an epoch, in which it has already been read `turn` times."""
+    """An image to read in an epoch; `turn` counts its earlier occurrences in that epoch."""
 
     epoch: int
     place: int
@@ -39,9 +39,9 @@ class Draw(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An augmented image, its classes (classes,) float32, and images that could not be read before it.
+    """An augmented image, its classes (classes,) float32, and the unreadable images that it replaces.
 
-    Pixels are (3, H, W): uint8, or float32 and normalised where a part may be erased.
+    Pixels are (3, H, W): uint8, or float32 and normalised if random erasing is enabled.
     """
 
     pixels: Tensor
@@ -58,12 +58,12 @@ class TrainingBatch(NamedTuple):
 
 
 def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, ImageList]:
-    """Split off a random fraction `part` of every class; an image with several classes counts as its first.
+    """Split off a random fraction `part` of every class; an image with several classes counts towards the first.
 
     A class too small to hold out two images and keep two is kept whole.
 
     Returns:
-        The images that are kept, and those that are held out.
+        The kept images, and the held-out ones.
     """
     rng = np.random.default_rng(seed)
     classes: dict[str, list[Item]] = {}
@@ -82,7 +82,7 @@ def hold_out(source: ImageList, part: float, seed: int) -> tuple[ImageList, Imag
 
 
 def fingerprint(source: ImageList) -> str:
-    """Compute 12 hexadecimal digits that identify these paths and labels, whatever their order."""
+    """Compute 12 hexadecimal digits that identify these paths and labels, regardless of their order."""
     lines = sorted(
         b"\t".join([image.path, *(name.encode() for name in sorted(image.labels))]) for image in source.images
     )
@@ -96,7 +96,7 @@ class LabelledImages(Dataset[Sample]):
     """
 
     def __init__(self, source: ImageList, names: tuple[str, ...], hasher: TransHasher, config: TrainConfig) -> None:
-        """Augment for `hasher` by `config`. Raises TrainingError if timm does not have the policy."""
+        """Augment images for `hasher` as `config` says. Raises TrainingError if timm does not have the policy."""
         ids = {name: place for place, name in enumerate(names)}
         self._source = source
         self._classes = len(names)
@@ -118,7 +118,7 @@ class LabelledImages(Dataset[Sample]):
                 color_jitter=config.jitter,
                 auto_augment=config.augment or None,
                 re_prob=config.erase,
-                use_prefetcher=not config.erase,  # then timm leaves it to us to normalise; erasing comes after that
+                use_prefetcher=not config.erase,  # timm then leaves normalisation to us; erasing comes after it
                 interpolation="bicubic",
                 mean=hasher.preprocessing.mean,
                 std=hasher.preprocessing.std,
@@ -152,7 +152,7 @@ class LabelledImages(Dataset[Sample]):
         raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); take them out")
 
     def _augmented(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:
-        """Augment an image to pixels (3, H, W); draws again if timm asks Pillow to posterize to 0 bits."""
+        """Augment an image to pixels (3, H, W); draw again if timm asks Pillow to posterize to 0 bits."""
         for _ in range(_TRIES):
             _seed_all(int(rng.integers(2**63)))
             with suppress(ValueError):
@@ -161,18 +161,18 @@ class LabelledImages(Dataset[Sample]):
 
 
 class PairedBatches(Sampler[list[Draw]]):
-    """Every batch of a run, in order; each image has at least one other of its class in its batch.
+    """All batches of a run, in order; each image shares its batch with at least one other of its class.
 
     Each epoch shuffles every class, cuts it into groups of two or three, and distributes the shuffled groups. The
     first and last image of a batch may be cut off from their groups, and the only image of a class is alone. An image
-    with several classes counts as its first. With `balanced`, every class is drawn as often as the mean class is
-    large: small classes repeat, large ones take turns.
+    with several classes counts towards the first. With `balanced`, each epoch draws the same number of images from
+    every class, the mean size of a class: images of small classes repeat, those of large ones take turns.
     """
 
     def __init__(
         self, firsts: np.ndarray[Any, Any], config: TrainConfig, start: int = 0, share: slice = slice(None)
     ) -> None:
-        """Distribute images of first classes `firsts` (n,) int, from batch `start` on; take a `share` of each one."""
+        """Distribute images, given the first class of each (n,) int, from batch `start` on; keep a `share`."""
         self._classes = [np.flatnonzero(firsts == name) for name in np.unique(firsts)]
         self.size = min(config.batch_size, len(firsts))
         self._config = config
@@ -181,7 +181,7 @@ class PairedBatches(Sampler[list[Draw]]):
         self.per_epoch = max(1, len(firsts) // config.batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches that remain."""
+        """Return the number of remaining batches."""
         return self._config.epochs * self.per_epoch - self._start
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -240,13 +240,13 @@ def _collate(samples: list[Sample]) -> TrainingBatch:
 
 
 def _begin_worker(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM to the process that saves the run, and end with it."""
+    """Leave Ctrl-C and SIGTERM to the parent process, which saves the run, and end when it does."""
     leave_signals_to_parent()
     end_with_parent()
 
 
 def _seed_all(seed: int) -> None:
-    """Seed the three generators that timm's augmentation draws from; for torch only that of the CPU."""
+    """Seed the three generators that timm's augmentation draws from; for torch, only the CPU's."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)

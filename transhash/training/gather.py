@@ -1,4 +1,4 @@
-"""One batch over several processes, with torch.distributed as accelerate sets it up."""
+"""Process one batch in several processes, with torch.distributed, which accelerate sets up."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def gathered(values: Tensor) -> Tensor:
-    """Gather the rows of all processes, in order, with gradients to each; a single process gets `values` itself.
+    """Gather the rows of all processes, in order and with gradients; a single process gets `values` itself.
 
-    Every process computes the whole objective, so that pairs span processes. The gradient that comes back to a
-    process is summed over all of them, and their average divides it by their number. The result is the gradient of a
-    single process that sees the whole batch.
+    Every process computes the whole objective, so that pairs span processes. The gradient of a process's rows is
+    summed over all processes; averaging the gradients then divides it by their number. The result is the gradient
+    that a single process would compute from the whole batch.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return values
@@ -21,7 +21,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 class _Gathered(torch.autograd.Function):
-    """Gathers rows forward and sums gradients backward; the one in torch is deprecated."""
+    """Gathers rows forward and sums gradients backward; torch's own version is deprecated."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from ..errors import TrainingError
 from ..sources import ImageList, Item
 from ..system.files import display
 
-_FEWEST = 4  # images, without labels
+_FEWEST = 4  # images needed to train without labels
 
 
 def class_names(source: ImageList) -> tuple[str, ...]:

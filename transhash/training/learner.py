@@ -26,10 +26,10 @@ from .gather import gathered
 
 
 class Learner:
-    """Learns from batches. Under ``torchrun`` each process sees its share, and all get the same weights."""
+    """Trains a network on batches. Under ``torchrun``, each process handles a share, and all get the same weights."""
 
     def __init__(self, hasher: TransHasher, config: TrainConfig, steps: int, *, several: bool = False) -> None:
-        """Train `hasher` in `steps` steps; `several` tells whether an image may have several classes."""
+        """Train `hasher` in `steps` steps; `several` says whether an image may have several classes."""
         self._hasher = hasher
         self._config = config
         self._steps = steps
@@ -75,7 +75,7 @@ class Learner:
         return State(modules, self._optimizer)
 
     def step(self, step: int, batches: Sequence[TrainingBatch]) -> tuple[float, float]:
-        """Learn from the batches of step `step`, counted from 0.
+        """Train on the batches of step `step`, counted from 0.
 
         Returns:
             The loss and the learning rate.
@@ -116,7 +116,7 @@ class Learner:
         )
 
     def record(self, **values: Any) -> None:
-        """Add to what the hasher tells about its training."""
+        """Add values to the hasher's record of its training."""
         self._hasher.training.update(values)
 
     def any(self, flag: bool) -> bool:
@@ -129,7 +129,7 @@ class Learner:
         return values.to(self._hasher.device, non_blocking=True)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """Normalise pixels that come as uint8, which take a quarter of the transfer to a GPU."""
+        """Normalise uint8 pixels on the device: transferring them takes a quarter of the bytes of float32."""
         if pixels.dtype != torch.uint8:
             return pixels
         mean, std = (
@@ -143,7 +143,7 @@ class Learner:
         part = self._config.cutmix
         if not part or torch.rand(()) >= part:
             return pixels, labels
-        order = torch.randperm(len(labels))  # neighbours in a batch are of one class
+        order = torch.randperm(len(labels))  # neighbours in a batch belong to the same class
         mixed: tuple[Tensor, Tensor] = CutMix()(pixels[order], labels[order])
         return mixed
 
@@ -152,7 +152,7 @@ class Learner:
 
 
 def _seed(*numbers: int) -> None:
-    """Seed torch for what the network draws in a step, so that a resumed run draws the same."""
+    """Seed torch for the random numbers of a step, so that a resumed run draws the same ones."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 

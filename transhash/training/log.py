@@ -1,4 +1,4 @@
-"""The log of a run, to plot: CSV, and TensorBoard if that is installed."""
+"""The log of a training run, for plotting: CSV, plus TensorBoard events if TensorBoard is installed."""
 
 import csv
 import io
@@ -12,12 +12,12 @@ COLUMNS = ("step", "epoch", "loss", "lr", "images_per_second", "validation_mAP")
 
 
 class RunLog:
-    """Appends a row for each step to ``log.csv`` in a folder, and the same to TensorBoard's event files there."""
+    """Appends the results of each step to ``log.csv`` and to TensorBoard event files in a folder."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Open the log of a run that resumes after `step` steps; rows of later steps, lost by a kill, are dropped.
+        """Open the log of a run that resumes after `step` steps; drop the rows of later steps, which are repeated.
 
-        Raises TrainingError if another kind of file is there, OSError if the log cannot be written.
+        Raises TrainingError if another kind of file exists there, OSError if the log cannot be written.
         """
         path = folder / "log.csv"
         rows = list(csv.reader(io.StringIO(path.read_text(errors="replace")))) if path.exists() else [list(COLUMNS)]

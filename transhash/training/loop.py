@@ -48,8 +48,8 @@ def train(
     Under ``torchrun`` all processes share every batch, and each returns the same hasher.
 
     Args:
-        folder: where the log of the run and, until it ends, its checkpoint are kept. The same call resumes from the
-            checkpoint, and its result is that of a run without interruption. Without a folder nothing is kept.
+        folder: where to keep the log and, until the run ends, its checkpoint. Repeating the call resumes from the
+            checkpoint, with the same result as an uninterrupted run. Without a folder, nothing is kept.
 
     Returns:
         The hasher after the last epoch, not saved.
@@ -145,13 +145,13 @@ class _Run:
         return hasher
 
     def _batches(self, start: int = 0, share: slice = slice(None)) -> PairedBatches | copies.TwinBatches:
-        """Return the batches of the run from `start` on, or a `share` of each."""
+        """Return the batches of the run, starting with batch `start`, or a `share` of each."""
         if isinstance(self.dataset, LabelledImages):
             return PairedBatches(self.dataset.firsts, self.config, start, share)
         return copies.TwinBatches(len(self.dataset), self.config, start, share)
 
     def _validate(self) -> float | None:
-        """Measure the mAP of the images held out; None if there are none, or none can be read."""
+        """Measure the mAP on the held-out images; return None if there are none, or none can be read."""
         hasher = self.learner.hasher()
         try:
             if not self.labelled:
@@ -161,7 +161,7 @@ class _Run:
             return None
 
     def _step(self, step: int, stream: Iterator[TrainingBatch], log: RunLog | None, watcher: Watcher) -> None:
-        """Learn from the next batches, and report it."""
+        """Train on the next batches and report the result."""
         config, learner = self.config, self.learner
         began = time.perf_counter()
         batches = list(islice(stream, config.accumulate))
@@ -181,7 +181,7 @@ class _Run:
         watcher.on_step(StepResult(epoch, step + 1, self.steps, images, loss, score))
 
     def _save_if_due(self, done: int, stop: bool, watcher: Watcher) -> None:
-        """Save the run now and then, and before raising KeyboardInterrupt if it is to `stop`."""
+        """Save the run at intervals; if `stop` is set, save it and raise KeyboardInterrupt."""
         due = time.monotonic() - self._saved > _SAVE_EVERY and done < self.steps
         path = self.folder / CHECKPOINT if self.folder else None
         if path and self.first and (stop or due):
@@ -194,12 +194,12 @@ class _Run:
 
 
 def discard(folder: str | Path) -> None:
-    """Remove the checkpoint of a run; its log stays."""
+    """Remove the checkpoint of a run, but keep its log."""
     (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _validate(hasher: TransHasher, held: ImageList) -> float:
-    """Measure the mAP of the images held out, each a query among the others.
+    """Measure the mAP on the held-out images, with each one as a query against the others.
 
     Raises SourceError if none of them can be read.
     """

@@ -1,4 +1,4 @@
-"""Check from the metadata of their files whether hashers can be averaged."""
+"""Check whether hashers can be averaged, using only the metadata of their files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from ..hashers.header import HasherConfig, read
 from ..system.files import display
 from .config import TARGETED
 
-_LONGEST = 60  # characters of a value in a message
+_LONGEST = 60  # maximum number of characters of a value in a message
 
 
 def check(paths: Sequence[str | Path]) -> None:
@@ -32,7 +32,7 @@ def check(paths: Sequence[str | Path]) -> None:
 
 
 def objective(training: dict[str, Any]) -> Any:
-    """Return the name of the objective that a hasher was trained with; None if there was none."""
+    """Return the name of the objective that a hasher was trained with, or None if none is recorded."""
     config = training.get("config")
     return config.get("loss") if isinstance(config, dict) else None
 

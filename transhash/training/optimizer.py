@@ -12,11 +12,11 @@ _MOMENTUM = 0.9
 
 
 def build(net: SMViT, objective: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Make the optimizer of the parameters of a network and an objective, in groups with separate learning rates.
+    """Make an optimizer for the parameters of a network and an objective, in groups with separate learning rates.
 
     Heads and objective learn at the full rate, the blocks of the two streams at `layer_decay` times that, and so on
     down to the patches (Clark et al., *ELECTRA*, ICLR 2020). Weight decay applies to matrices only: not to biases,
-    norms, tokens or position embeddings. Each group keeps its highest rate as ``peak``.
+    norms, tokens or position embeddings. Each group stores its highest rate as ``peak``.
     """
     decay = config.layer_decay or 1.0  # None if `TrainConfig.settled` was not called
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}

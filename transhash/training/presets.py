@@ -1,4 +1,4 @@
-"""Settings of published trainings, by name. This module does not load torch."""
+"""Settings of published training runs, by name. This module does not load torch."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from .config import TrainConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """The settings of a training.
+    """The settings of a training run.
 
     Attributes:
         architecture: the network.
-        config: the run.
+        config: the training settings.
     """
 
     architecture: Architecture
@@ -46,10 +46,10 @@ PRESETS = {
 
 @checked
 def preset(name: str) -> Preset:
-    """Return the settings of a published training, for `transhash.train`.
+    """Return the settings of a published training run, for `transhash.train`.
 
-    ``"transhash-icmr22"`` is the training of the TransHash paper: a ViT-L/32, two local streams, the objective of
-    each stream by itself, SGD. Change a setting with `dataclasses.replace`.
+    ``"transhash-icmr22"`` is the setup of the TransHash paper: ViT-L/32, two local streams, a separate objective for
+    each stream, SGD. Change a setting with `dataclasses.replace`.
 
     Raises TrainingError for an unknown name.
     """

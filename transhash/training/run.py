@@ -1,6 +1,6 @@
 """The functions behind `th train`, `th fit`, `th soup` and `th shrink`.
 
-They check their arguments first, cheap checks before expensive ones, and before loading torch, which takes seconds.
+They check their arguments before loading torch, which takes seconds, and do cheap checks before expensive ones.
 """
 
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..hashers.transhash import TransHasher
     from ..sources import ImageList, Images, Skipped
 
-_FEWEST_BITS = 4  # of a local stream; with fewer, the paper says, training does not converge
+_FEWEST_BITS = 4  # per local stream; according to the paper, training does not converge with fewer
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, this one writes files
 
 
@@ -43,11 +43,11 @@ def train(
 
     Args:
         images: anything that `transhash.sources.open_source` takes, with labels: a folder whose subfolders are the
-            classes, a list, tar or Parquet files. There must be two classes, and two images in one of them. The loss
+            classes, a list, tar or Parquet files. There must be at least two classes, one with two images. The loss
             ``copies`` takes at least four images, and ignores labels.
-        output: the safetensors file to write. Beside it, a folder with the suffix ``.run`` keeps the log of the run
-            and, until it ends, a checkpoint: the same call resumes from there, with the result of a run without
-            interruption. Without an output nothing is written.
+        output: the safetensors file to write. A folder beside it with the suffix ``.run`` keeps the log and, until
+            the run ends, a checkpoint: repeating the call resumes from there, with the same result as an
+            uninterrupted run. Without an output, nothing is written.
         architecture: the network; the default is ``Architecture()``.
         config: the settings of the run; the default is ``TrainConfig()``.
         pretrained: start from timm's weights for the backbone, from the model hub.
@@ -61,7 +61,7 @@ def train(
 
     Raises TrainingError if the labels do not allow training, the loss diverges, or the run's folder holds the
     checkpoint of another run; ModelError if the backbone or its weights are not usable; OutputError if something else
-    stands at `output`; SourceError if the images cannot be listed; TypeError for an argument of a wrong type;
+    exists at `output`; SourceError if the images cannot be listed; TypeError for an argument of a wrong type;
     KeyboardInterrupt on Ctrl-C or SIGTERM, after saving the checkpoint.
     """
     architecture, config = architecture or Architecture(), config or TrainConfig()
@@ -115,14 +115,14 @@ def fit(
         output: the safetensors file to write; without one nothing is written.
         architecture: the network, with 0 groups; the default is ``Architecture(groups=0)``.
         config: the settings of the fit; the default is ``FitConfig()``.
-        pretrained: take timm's weights for the backbone, from the model hub.
-        weights: take this file, a hasher or a timm checkpoint in safetensors format.
-        on_batch: called after every batch with the number of its images and those that cannot be read.
+        pretrained: use timm's weights for the backbone, from the model hub.
+        weights: use this file, a hasher or a timm checkpoint in safetensors format.
+        on_batch: called after every batch with its number of images, and those that could not be read.
 
     Returns:
         The hasher.
 
-    Raises TrainingError if there are no weights, too few images, or more bits than itq can make of them; and
+    Raises TrainingError if there are no weights, too few images, or more bits than itq can make from them; and
     ModelError, OutputError, SourceError or TypeError as `train` does.
     """
     architecture, config = architecture or Architecture(groups=0), config or FitConfig()
@@ -149,7 +149,7 @@ def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "Tr
 
     This is the uniform soup of Wortsman et al., *Model soups: averaging weights of multiple fine-tuned models
     improves accuracy without increasing inference time*, ICML 2022. All members must have learned the same code for
-    each class; the objectives with targets guarantee that, whatever the seed.
+    each class; the objectives with targets guarantee that for any seed.
 
     Args:
         hashers: files of two or more hashers with the same architecture, preprocessing, classes and objective. They
@@ -157,11 +157,11 @@ def soup(hashers: Sequence[str | Path], output: str | Path | None = None) -> "Tr
         output: the safetensors file to write; without one nothing is written.
 
     Returns:
-        A hasher with the mean weights. It reads images mirrored, too, if one of its members does; its `training`
-        lists those of the members.
+        A hasher with the mean weights. It also averages over mirror images if one of its members does; its `training`
+        lists the training of the members.
 
     Raises ModelError if the hashers cannot be averaged or a file is not a hasher, OutputError if something else
-    stands at `output`, TypeError for an argument of a wrong type.
+    exists at `output`, TypeError for an argument of a wrong type.
     """
     path = _output(output)
     from . import members
@@ -185,14 +185,14 @@ def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8")
     Args:
         hasher: the safetensors file of a hasher.
         output: the safetensors file to write.
-        weights: how weights are stored: ``"int8"`` (a byte each, and a scale for every row of a matrix), ``"fp16"``
+        weights: how weights are stored: ``"int8"`` (one byte each, plus a scale per row of a matrix), ``"fp16"``
             or ``"fp32"``.
 
     Returns:
         The path of the copy.
 
-    Raises ModelError if `hasher` is not a hasher, or its weights cannot be stored so, OutputError if something other
-    than a hasher stands at `output`, TypeError for an argument of a wrong type.
+    Raises ModelError if `hasher` is not a hasher, or its weights cannot be stored that way, OutputError if something
+    other than a hasher exists at `output`, TypeError for an argument of a wrong type.
     """
     path = _output(output)
     assert path is not None
@@ -204,7 +204,7 @@ def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8")
 
 
 def _output(output: str | Path | None) -> Path | None:
-    """Check, before the work and not after it, that a hasher can be written to `output`."""
+    """Check that a hasher can be written to `output`, before any work is done."""
     if output is None:
         return None
     path = Path(output)
@@ -217,7 +217,7 @@ def _output(output: str | Path | None) -> Path | None:
 
 
 def _check_start(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
-    """Raise TrainingError or ModelError if a run obviously cannot start like this."""
+    """Raise TrainingError or ModelError if a run obviously cannot start from these weights."""
     if pretrained and weights is not None:
         raise TrainingError("pretrained and weights exclude each other")
     if weights is not None:

@@ -1,4 +1,4 @@
-"""Model soups: the mean of the weights of several hashers, which is more accurate than each at the same cost."""
+"""Model soups: the mean of the weights of several hashers, often more accurate than any of them at the same cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace

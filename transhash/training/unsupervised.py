@@ -37,8 +37,8 @@ def fit(
     Returns:
         The hasher, not saved.
 
-    Raises TrainingError if there are too few images, a feature is not finite, or itq has more bits than the features
-    have values; ModelError if the network cannot be built.
+    Raises TrainingError if there are too few images, a feature is not finite, or itq needs more bits than the
+    features have dimensions; ModelError if the network cannot be built.
     """
     if not (pretrained or weights):
         raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
@@ -73,12 +73,12 @@ def itq(features: Floats, bits: int, iterations: int, rng: np.random.Generator) 
 
     Args:
         features: (n, d) float64.
-        bits: number of planes, at most d and n.
-        iterations: alternations between codes and rotation.
-        rng: draws the first rotation.
+        bits: number of planes, at most min(d, n).
+        iterations: how often to update the codes and the rotation.
+        rng: generator that draws the initial rotation.
 
     Returns:
-        Normals of the planes, (bits, d) float64, and the mean (d,) they pass through.
+        The planes' normals, (bits, d) float64, and the mean (d,) that all planes pass through.
 
     Raises TrainingError if d or n is less than `bits`.
     """
@@ -91,21 +91,21 @@ def itq(features: Floats, bits: int, iterations: int, rng: np.random.Generator) 
 
 
 def rotation(values: Floats, first: Floats, iterations: int) -> Floats:
-    """Minimise ‖sign(V R) - V R‖ over rotations R (bits, bits) by alternation, starting with `first`.
+    """Minimise ‖sign(V R) - V R‖ over rotations R (bits, bits) by alternating minimisation, starting with `first`.
 
     `values` V is (n, bits) float64, centered.
     """
     turned = first
     for _ in range(iterations):
         signs = np.where(values @ turned > 0, 1.0, -1.0)
-        left, _, right = np.linalg.svd(values.T @ signs)  # Procrustes: the rotation that takes V nearest to its codes
+        left, _, right = np.linalg.svd(values.T @ signs)  # Procrustes: the rotation that brings V nearest its codes
         turned = left @ right
     return turned
 
 
 def lsh(features: Floats, bits: int, iterations: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw random planes through the mean (Charikar, *Similarity Estimation Techniques from Rounding Algorithms*,
-    STOC 2002). Arguments and result are those of `itq`; `iterations` is not used.
+    STOC 2002). The arguments and the result are as in `itq`; `iterations` is ignored.
     """
     return rng.standard_normal((bits, features.shape[1])), features.mean(axis=0)
 
@@ -126,7 +126,7 @@ PROJECTIONS: dict[str, Callable[[Floats, int, int, np.random.Generator], tuple[F
 
 
 def _features(source: ImageList, hasher: TransHasher, on_batch: Callable[[int, list[Skipped]], None]) -> Floats:
-    """Compute the features (n, F) float64 of the images that can be read."""
+    """Compute the features (n, F) float64 of all readable images."""
     found: list[NDArray[np.float32]] = []
     loaded = load(source, hasher.preprocess)
     while batch := list(islice(loaded, _BATCH)):

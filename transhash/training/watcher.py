@@ -12,7 +12,7 @@ class StepResult:
         epoch, step: counted from 1; the run has `steps` in all.
         images: number of images in this step.
         loss: mean loss of this step.
-        validation: mAP of the images held out, after the last step of an epoch; otherwise None.
+        validation: mAP on the held-out images, after the last step of an epoch; otherwise None.
     """
 
     epoch: int
@@ -27,7 +27,7 @@ class Watcher:
     """Receives the events of a run, in the first process; override the methods of interest."""
 
     def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
-        """Handle the start of training, after `step` of `steps` steps in earlier calls, `step_images` images each."""
+        """Handle the start of training. Earlier calls did `step` of `steps` steps, with `step_images` images each."""
 
     def on_step(self, result: StepResult) -> None:
         """Handle the end of a step."""
@@ -36,4 +36,4 @@ class Watcher:
         """Handle an image that cannot be read; another one of its class replaces it. Called once per image."""
 
     def on_save(self, path: Path, step: int) -> None:
-        """Handle the interruption of the run after `step` steps, which the checkpoint at `path` can continue."""
+        """Handle an interruption after `step` steps; the run can resume from the checkpoint at `path`."""

@@ -24,11 +24,11 @@ def build(
 ) -> Objective:
     """Make the objective `config.loss` for codes of `lengths` bits, ascending, and `classes` classes.
 
-    With more than one length it is the mean over those prefixes of the outputs (`Nested`). `streams` tells the stream
-    that each bit comes from, by default one for all; only the objective of the paper distinguishes them. `several`
-    tells whether an image may have several classes, or none.
+    With more than one length, it is the mean over those prefixes of the outputs (`Nested`). `streams` gives the
+    stream that each bit comes from, by default the same one for all; only the objective of the paper uses it.
+    `several` says whether an image may have several classes or none.
 
-    γ and λ come from the configuration, or are the defaults of the objective. GreedyHash's classifier is initialised
+    γ and λ come from the configuration, or default to the objective's values. GreedyHash's classifier is initialised
     from torch's generator; targets depend only on the number of bits and classes.
     """
     settings = {name: getattr(config, name) for name in LOSSES[config.loss]}
@@ -50,5 +50,5 @@ def build(
 
 
 def _shared(settings: dict[str, float], part: float) -> dict[str, float]:
-    """Return settings with the γ of a prefix that is this part of the code."""
+    """Return settings with γ scaled to a prefix that is a fraction `part` of the code."""
     return {name: value * part if name == "gamma" else value for name, value in settings.items()}

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class Objective(nn.Module):
     """The cost of a batch.
 
-    It is called with the network's outputs (n, bits), real-valued, before any squashing; the labels (n, classes), 1
-    where an image belongs to a class and 0 elsewhere; and the number of the step, from 0. It returns a scalar. Its
-    parameters, if any, are trained with the network and not kept in the hasher.
+    Call it with the network's real-valued outputs (n, bits), before any activation function; the labels (n, classes),
+    1 where an image belongs to a class and 0 elsewhere; and the number of the step, from 0. It returns a scalar. Its
+    parameters, if any, are trained with the network but not stored in the hasher.
     """
 
     def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
@@ -17,7 +17,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
-        """Return a scale and a shift (bits,) to apply to the outputs before taking their signs, if there are any."""
+        """Return the scale and shift (bits,) to apply to the outputs before taking their signs, or None."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""Objectives with a Cauchy likelihood: that of the TransHash paper, stream by stream, and DCH, over whole codes.
+"""Objectives with a Cauchy likelihood: TransHash, applied to each stream, and DCH, applied to whole codes.
 
 TransHash: Chen et al., *TransHash: Transformer-based Hamming Hashing for Efficient Image Retrieval*, ICMR 2022.
 DCH: Cao et al., *Deep Cauchy Hashing for Hamming Space Retrieval*, CVPR 2018. ``docs/hasher.md`` lists what the
@@ -49,11 +49,11 @@ def quantization_cost(units: Tensor, gamma: float) -> Tensor:
 
 
 class TransHash(Objective):
-    """The objective of the TransHash paper: a cost for each stream by itself, summed over the streams.
+    """The objective of the TransHash paper: the sum of a separate cost for each stream.
 
-    For the outputs h of one stream, global or local, which are not squashed, it is `likelihood_cost` plus λ times
-    `quantization_cost`. Only γ in relation to the number of bits enters either; so γ, given in bits of the whole
-    code, is divided among the streams as the bits are.
+    For the raw outputs h of one stream, global or local, the cost is `likelihood_cost` plus λ times
+    `quantization_cost`. Both depend on γ only relative to the number of bits. So γ, given in bits of the whole code,
+    is divided among the streams in proportion to their bits.
     """
 
     def __init__(self, streams: Sequence[int], gamma: float | None = None, quantization: float = 0.1) -> None:

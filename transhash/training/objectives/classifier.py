@@ -9,12 +9,12 @@ from .base import Objective, widen
 class GreedyHash(Objective):
     """Su, Zhang, Han, Tian, *Greedy Hash: Towards Fast Optimization for Accurate Hash Coding in CNN*, NeurIPS 2018.
 
-    A linear classifier sees sign(u), through which gradients pass as if it were not there; the cost is its cross
-    entropy (binary, a class at a time, for data whose images have several) plus λ times the mean of ||u| - 1|³.
+    A linear classifier takes sign(u), whose gradient is passed straight through; the cost is its cross entropy
+    (binary, for each class, if images may have several classes) plus λ times the mean of ||u| - 1|³.
     """
 
     def __init__(self, bits: int, classes: int, quantization: float = 0.1, *, several: bool = False) -> None:
-        """Take the sizes, λ, and whether an image may have several classes."""
+        """Set the number of bits and of classes, λ, and whether an image may have several classes."""
         super().__init__()
         self.classifier = nn.Linear(bits, classes, bias=False)
         self.quantization = quantization

@@ -1,4 +1,4 @@
-"""The objective of copy detection: edited views of one image get one code, all others codes far from it."""
+"""The objective of copy detection: edited views of an image get the same code, far from the codes of other images."""
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +8,18 @@ from .targets import folded
 
 _TEMPERATURE = 0.05
 _SPREAD = 0.3  # weight of the term that drives nearest neighbours apart
-_FARTHEST = 0.02  # 1 - cosine of two codes is at least this in its logarithm
+_FARTHEST = 0.02  # lower bound of 1 - cosine in the logarithm
 
 
 class Copies(Objective):
     """InfoNCE over codes (van den Oord et al., *Representation Learning with Contrastive Predictive Coding*, 2018)
     and the differential entropy of Pizzi et al., *A Self-Supervised Descriptor for Image Copy Detection*, CVPR 2022.
 
-    A code is the sign of the batch-normalised outputs; gradients pass as through tanh. Of all other views in the
-    batch, those of the same image must be the nearest, by the softmax of the cosines over a temperature of 0.05. The
+    A code is the sign of the batch-normalised outputs, with the gradient of tanh. The first term is a softmax over
+    the cosines, at a temperature of 0.05: of all views in the batch, those of the same image must be nearest. The
     second term, -log(1 - cosine) of each view's nearest view of another image, spreads the codes; its weight is 0.3.
 
-    Labels are the numbers of the images, (n, 1). The batch normalisation, which balances the bits, is part of the
+    Labels are image numbers, (n, 1). The batch normalisation, which balances the bits, is part of the
     code: see `affine`.
     """
 

@@ -1,4 +1,4 @@
-"""One objective for codes of several lengths, of which each is a prefix of the next."""
+"""One objective for codes of several lengths, each a prefix of the next."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from .targets import OrthoHash, Targeted, folded, nested_targets
 
 
 class Nested(Objective):
-    """The mean of an objective over the prefixes of the outputs, as Kusupati et al., *Matryoshka Representation
-    Learning*, NeurIPS 2022, take it for embeddings.
+    """The mean of an objective over the prefixes of the outputs, as in Kusupati et al., *Matryoshka Representation
+    Learning*, NeurIPS 2022.
 
-    A bit means the same in all prefixes: where classes have targets, those of a prefix are the prefixes of the
-    longest, and where outputs are normalised, all prefixes share that layer.
+    A bit means the same in all prefixes: if classes have targets, those of a prefix are prefixes of the longest
+    targets, and if outputs are normalised, all prefixes share that layer.
     """
 
     def __init__(self, lengths: Sequence[int], parts: Sequence[Objective]) -> None:

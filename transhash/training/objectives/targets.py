@@ -18,9 +18,10 @@ _CANDIDATES = 100  # random sets of targets from which the best is taken
 def class_targets(bits: int, classes: int) -> Tensor:
     """Make a target code of ±1 for every class, (classes, bits) float32, far from one another.
 
-    Rows of a Hadamard matrix and their opposites where `bits` is a power of two and they suffice, as Yuan et al.
-    choose their hash centers; they differ in at least half of the bits. Otherwise random bits: of several draws, the
-    one whose two nearest targets are farthest apart. The same in every run, so that hashers can be averaged.
+    If `bits` is a power of two and there are enough of them, the targets are rows of a Hadamard matrix and their
+    negations, as in Yuan et al.; any two differ in at least half of the bits. Otherwise they are random bits: of
+    several draws, the one with the largest minimum distance. They are the same in every run, so that hashers can be
+    averaged.
     """
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = hadamard(bits)
@@ -33,10 +34,10 @@ def class_targets(bits: int, classes: int) -> Tensor:
 
 
 def nested_targets(lengths: Sequence[int], classes: int) -> Tensor:
-    """Return targets (classes, lengths[-1]) of ±1 float32, of which every prefix of `lengths` separates the classes.
+    """Return targets (classes, lengths[-1]) of ±1 float32, whose prefixes of every length separate the classes.
 
-    Of `class_targets` for the longest code and a number of random sets, the one whose two nearest prefixes, as a part
-    of their length, are farthest apart. The same in every run.
+    They are `class_targets` for the longest code or one of a number of random sets, whichever has the largest minimum
+    distance between prefixes, relative to their length. They are the same in every run.
     """
     bits = lengths[-1]
     draws = max(1, min(_CANDIDATES, 10**8 // (classes * classes * bits)))
@@ -56,19 +57,19 @@ def _random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 class Targeted(Objective):
-    """Base of objectives with targets; an image with several classes has the majority of theirs, bit by bit."""
+    """Base class of objectives with targets; an image with several classes gets the bitwise majority of theirs."""
 
     targets: Tensor
     undecided: Tensor
 
     def __init__(self, bits: int, classes: int) -> None:
-        """Take the sizes."""
+        """Set the number of bits and of classes."""
         super().__init__()
         self.register_buffer("targets", class_targets(bits, classes))
         self.register_buffer("undecided", _random_signs((bits,), torch.Generator().manual_seed(1)))
 
     def of(self, labels: Tensor) -> Tensor:
-        """Return the target (n, bits) of each image; a fixed random bit where its classes tie."""
+        """Return the target (n, bits) of each image; a fixed random bit decides where its classes tie."""
         votes = labels @ self.targets
         return torch.where(votes == 0, self.undecided, votes.sign())
 
@@ -81,7 +82,7 @@ class CSQ(Targeted):
     """
 
     def __init__(self, bits: int, classes: int, quantization: float = 1e-4) -> None:
-        """Take the sizes and λ."""
+        """Set the number of bits and of classes, and λ."""
         super().__init__(bits, classes)
         self.quantization = quantization
 
@@ -114,7 +115,7 @@ class OrthoHash(Targeted):
     """
 
     def __init__(self, bits: int, classes: int) -> None:
-        """Take the sizes."""
+        """Set the number of bits and of classes."""
         super().__init__(bits, classes)
         self.norm: nn.Module = nn.BatchNorm1d(bits)
 
@@ -130,7 +131,7 @@ class OrthoHash(Targeted):
 
 
 def folded(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return a batch normalisation, as it is in evaluation, as a scale and a shift."""
+    """Return a batch normalisation in evaluation mode as a scale and a shift."""
     assert isinstance(norm, nn.BatchNorm1d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
