@@ -345,7 +345,7 @@ def test_locations_and_reprs(tmp_path):
     [
         ((-1,), {}, BackendError, "radius=-1"),
         ((1025,), {}, BackendError, "radius=1025"),
-        ((1.5,), {}, TypeError, "radius=1.5"),
+        ((1.5,), {}, TypeError, "radius must be an integer"),
         ((0,), {"keep": "best"}, BackendError, "choose one of largest"),
         ((0,), {"reference": ["/not/there"]}, SelectionError, "reference /not/there: not a folder"),
     ],
@@ -356,7 +356,7 @@ def test_wrong_arguments(arguments, options, error, message):
 
 
 def test_wrong_images():
-    with pytest.raises(TypeError, match="ndarray: expected an index, codes"):
+    with pytest.raises(TypeError, match="not ndarray"):
         transhash.dedup(np.zeros((2, 8), np.uint8))
     with pytest.raises(BackendError, match="password") as caught:
         transhash.dedup("milvus://root:secret@host:1/name")
@@ -379,7 +379,7 @@ def test_the_suggestion_separates_copies_from_the_rest():
     assert found.near[found.radius] == 2 * 200 * found.sample // 2200 or found.sample < 2200
     assert repr(found).startswith(f"<Suggestion: radius {found.radius}, ")
     assert duplicates.suggest_radius(codes_of(np.zeros((9, 8), np.uint8))).radius == 0
-    with pytest.raises(MismatchError, match="two or more"):
+    with pytest.raises(MismatchError, match="at least two"):
         duplicates.suggest_radius(codes_of(np.zeros((1, 8), np.uint8)))
 
 
@@ -389,5 +389,5 @@ def test_lists_with_line_breaks_need_nul(tmp_path):
     codes = codes_of(np.zeros((2, 8), np.uint8), [b"x.jpg", b"x.jpg\nprecious.jpg"], os.fsencode(tmp_path))
     found = transhash.dedup(codes, 0)
     assert duplicates.spare_lines(found, True) == [os.fsencode(tmp_path / "x.jpg\nprecious.jpg")]
-    with pytest.raises(SelectionError, match="line break in a name; end paths in NUL bytes with -0"):
+    with pytest.raises(SelectionError, match="line break; separate paths by NUL bytes with -0"):
         duplicates.spare_lines(found, False)

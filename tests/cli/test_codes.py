@@ -192,7 +192,7 @@ def test_codes_of_another_method(th, tmp_path):
         (["import", "mine.csv", "-o", "out.h5", "--model", "m"], 1, "mine.csv: line 1"),
         (["import", "c.npy", "-o", "out.h5"], 1, "--model NAME"),
         (["import", "c.npy", "-o", "out.h5", "--model", "none.safetensors"], 1, "no such hasher"),
-        (["import", "c.npy", "-o", "out.h5", "--model", "phash", "--bits", "32"], 1, "no codes of 32 bits"),
+        (["import", "c.npy", "-o", "out.h5", "--model", "phash", "--bits", "32"], 1, "not codes of 32 bits"),
         (["import", "c.npy", "-o", "note.txt", "--model", "m"], 1, "not a codes file"),
         (["import", "c.npy", "-o", "out.h5", "--model", "m", "--list", "list.txt"], 1, "list has 1 paths"),
         (["import", "mine.csv", "-o", "out.h5", "--model", "m", "--bits", "8"], 2, "belong to a .npy"),

@@ -224,7 +224,7 @@ def test_codes_of_another_source_in_the_same_folder_are_replaced_only_with_force
     refused = here(*run, *second, cwd=tmp_path, code=1).stderr
     assert "; this run does not read " in refused
     assert "--force" in refused
-    assert "and so would drop" in here(*run, *second, "--sync", cwd=tmp_path, code=1).stderr
+    assert "would drop" in here(*run, *second, "--sync", cwd=tmp_path, code=1).stderr
     assert (tmp_path / "c.h5").read_bytes() == before
     here(*run, *second, "--append", cwd=tmp_path)
     assert "does not read " in here(*run, *second, cwd=tmp_path, code=1).stderr
@@ -318,7 +318,7 @@ def test_a_warning_where_codes_collapse(here, tmp_path):
         (["nowhere", "-o", "c.h5", "--model", "phash"], 2, "'nowhere' does not exist"),
         (["photos", "-o", "no/c.h5", "--model", "phash"], 2, "'no' does not exist"),
         (["photos", "--model", "phash"], 2, "Missing option '-o'"),
-        (["photos", "-o", "c.h5", "--model", "none.safetensors"], 1, "give copy, phash, or a file made by: th train"),
+        (["photos", "-o", "c.h5", "--model", "none.safetensors"], 1, "choose copy, phash, or a file made by: th train"),
         (["photos", "-o", "note.txt", "--model", "phash"], 1, "not a codes file"),
         (["photos", "-o", "c.h5", "--model", "note.txt"], 1, "not a hasher"),
         (["empty", "-o", "c.h5", "--model", "phash"], 1, "no images in it"),

@@ -137,7 +137,7 @@ def test_the_command(tmp_path):
     (tmp_path / "bad.jsonl").write_text("{}\n")
     for words, said in (
         ([*command, "bad.jsonl"], "bad.jsonl, line 1: not a record of a results file: "),
-        (nowhere, "[Errno 2] No such file or directory: "),
+        (nowhere, "nowhere: no such folder; create it, or choose another output"),
         (command[:6], "nothing to write: give -o, --markdown, --csv or --update"),
     ):
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)

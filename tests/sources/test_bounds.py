@@ -131,7 +131,7 @@ def test_a_tiff_of_many_scans(monkeypatch):
 def test_overlapping_tiles():
     image = Image.open(io.BytesIO(tiff(16, "raw")))
     image.tile = image.tile * 9
-    with pytest.raises(ImageError, match="over each other many times"):
+    with pytest.raises(ImageError, match="its tiles overlap many times"):
         decode._check_work(image, io.BytesIO(), 1)
 
 
