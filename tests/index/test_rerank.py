@@ -121,7 +121,7 @@ def test_numbers_that_are_none(bad):
         rerank.cosine(found, CORNERS, vectors)
     with pytest.raises(MismatchError, match=r"shape \(5, 8\): expected \(5, 16\)"):
         rerank.asymmetric(found, outputs[:, :8], codes)
-    with pytest.raises(MismatchError, match=r"\(4, 16\) numbers"):
+    with pytest.raises(MismatchError, match=r"shape \(4, 16\)"):
         rerank.asymmetric(found, outputs[1:], codes)
 
 

@@ -1,5 +1,6 @@
 """Hashers turn images into codes. They share one protocol, and are loaded by name or from a file."""
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -90,8 +91,8 @@ def hasher_file(model: str | Path) -> Path | None:
         found = _object(str(model))
         return found if isinstance(found, Path) else None
     path = Path(model)
-    if not path.is_file():
-        raise ModelError(f"{model}: no such hasher; choose {', '.join(names())}, or a file made by: th train")
+    if not os.path.isfile(path):
+        raise ModelError(f"{str(model)[:200]}: no such hasher; choose {', '.join(names())}, or a file made by: th train")
     return path
 
 
