@@ -92,7 +92,8 @@ def hasher_file(model: str | Path) -> Path | None:
         return found if isinstance(found, Path) else None
     path = Path(model)
     if not os.path.isfile(path):
-        raise ModelError(f"{str(model)[:200]}: no such hasher; choose {', '.join(names())}, or a file made by: th train")
+        known = ", ".join(names())
+        raise ModelError(f"{str(model)[:200]}: no such hasher; choose {known}, or a file made by: th train")
     return path
 
 
