@@ -51,7 +51,10 @@ NAMES = st.text(ALPHABET.translate({ord(char): None for char in "*?"}), min_size
 
 
 @settings(deadline=None)
-@given(st.lists(NAMES, min_size=1, max_size=5), st.lists(st.text(ALPHABET, min_size=1, max_size=5), min_size=1))
+@given(
+    st.lists(NAMES.filter(lambda name: name[0] != "/"), min_size=1, max_size=5),
+    st.lists(st.text(ALPHABET, min_size=1, max_size=5), min_size=1),
+)
 def test_globs_equal_fnmatch(names, patterns):
     paths = [os.fsencode(name) for name in names]
     expected = [

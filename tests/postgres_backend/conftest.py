@@ -46,9 +46,9 @@ class Postgres:
             user = pwd.getpwnam(self._user)
             for path in (self._folder, self._folder / "password"):
                 os.chown(path, user.pw_uid, user.pw_gid)
-            for path in (*self._programs.iterdir(), self._programs, *self._programs.parents):  # pip drops modes
-                if path.stat().st_uid == 0 and path.stat().st_mode & 0o005 != 0o005:
-                    path.chmod(path.stat().st_mode | 0o005)
+            for path in (*self._programs.iterdir(), self._programs, *self._programs.parents):
+                if path.stat().st_uid == 0 and path.stat().st_mode & 0o055 != 0o055:
+                    path.chmod(path.stat().st_mode | 0o055)
         options: list[str | Path] = [
             "-U",
             "owner",
