@@ -54,6 +54,6 @@ class Location:
         return cls.of(f"{_SCHEMES[scheme]}://{address}", name)
 
     def __str__(self) -> str:
-        """Return what the command line takes in place of an index folder."""
+        """Return the location as text, which the command line takes in place of an index folder."""
         scheme, _, address = self.uri.partition("://")
         return f"{'milvus' if scheme == 'http' else 'milvus+https'}://{address}/{self.name}"

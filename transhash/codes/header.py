@@ -125,7 +125,7 @@ def root(file: Any) -> bytes:
 
 
 def _origins(file: Any) -> tuple[bytes, ...] | None:
-    """Return what the images were read from, None if the file does not say. Raises ValueError if that is damaged."""
+    """Return the sources of the images, or None if the file does not record them. Raises ValueError if damaged."""
     if "origins" not in file.attrs:
         return None
     found = np.asarray(file.attrs["origins"], dtype=np.uint8).tobytes()

@@ -333,7 +333,7 @@ def _walk(path: Path, embeddings: bool, report: Progress) -> str:
 
 
 def _claim(path: Path) -> str | None:
-    """Return what share of the images a codes file holds, None for any other file."""
+    """Return the share of the images in a codes file, as I/N; None if the file is not a codes file."""
     with hdf5.opened(path) as file:
         return header.share(file) if header.claims(file) else None
 

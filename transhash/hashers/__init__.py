@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,6 @@ __all__ = [
 GROUP = "transhash.hashers"  # entry points; each names a class, a function without arguments, or a hasher's file
 DEFAULT = "copy"
 _FEW = 8  # for at most this many images, encoding with numpy takes less time than loading torch
-_BUILT_IN = {  # for editable installations whose entry points are older
-    "copy": ("transhash.models", "COPY"),
-    "phash": ("transhash.hashers.phash", "PerceptualHasher"),
-}
 
 
 @checked
@@ -79,7 +74,7 @@ def load_hasher(
 
 def names() -> list[str]:
     """Return the names of all installed hashers, sorted."""
-    return sorted({*_BUILT_IN, *plugins.names(GROUP)})
+    return plugins.names(GROUP)
 
 
 def hasher_file(model: str | Path) -> Path | None:
@@ -161,9 +156,6 @@ def _cut(ref: "ModelRef", bits: int | None) -> "ModelRef":
 
 def _object(name: str) -> Any:
     """Load the object installed under a name. Raises ModelError if that fails."""
-    if name in _BUILT_IN and name not in plugins.names(GROUP):
-        module, attribute = _BUILT_IN[name]
-        return getattr(import_module(module), attribute)
     return plugins.load(GROUP, name, "hasher", "repair or remove the package {package}", ModelError)
 
 

@@ -135,9 +135,9 @@ class Matches:
         if any(id not in self._rows for id in ids):
             self._look_up(place)
         scores = [None] * len(ids) if self.scores is None else self.scores[start:stop].tolist()
-        said = self.verdicts.verdict if self.verdicts else lambda distance: None
+        verdict_of = self.verdicts.verdict if self.verdicts else lambda distance: None
         return [
-            Match(self._rows[id].path, distance, id, self._rows[id].labels, score, said(distance))
+            Match(self._rows[id].path, distance, id, self._rows[id].labels, score, verdict_of(distance))
             for id, distance, score in zip(ids, self.distances[start:stop].tolist(), scores, strict=True)
         ]
 
@@ -180,8 +180,8 @@ class Matches:
     def write_html(self, path: str | Path) -> None:
         """Draw the queries with their matches as an HTML page with thumbnails, written atomically.
 
-        At most 100 matches of a query are drawn, and 1,000 in all. Raises OutputError if anything but an earlier page
-        stands at `path`.
+        At most 100 matches of a query are drawn, and 1,000 in all. Raises OutputError if `path` exists and is not
+        an earlier page.
         """
         from ..report.gallery import MOST, Tile, write_matches  # loads Pillow and Jinja
 
