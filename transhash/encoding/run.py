@@ -112,8 +112,8 @@ def encode_to_file(
         restart: start over instead of resuming an interrupted run.
         shard: encode one of N shares of the images only, as ``"I/N"`` or (I, N) with I from 0 to N - 1.
         bf16: compute in bfloat16: faster, but one bit in some hundred comes out differently.
-        bits: length of the codes, for a hasher that was trained for several. By default that of the file to extend, else
-            the hasher's default length.
+        bits: length of the codes, for a hasher that was trained for several. By default that of the file to extend,
+            else the hasher's default length.
         batch_size: images that the hasher sees at once.
         processes: how many processes encode, each on a GPU if there are any; None for as many as suit the machine or
             the cluster. With several, the hasher must be one that `load_hasher` finds by its name.
