@@ -14,7 +14,7 @@ import pytest
 
 from transhash.errors import ServingError
 from transhash.serving import run
-from transhash.serving.http import reading
+from transhash.serving.http import app, reading
 from transhash.serving.http import server as serving
 
 from .servers import build, encoded, picture, running
@@ -119,7 +119,7 @@ def test_an_oversized_body_in_chunks_is_cut_off(server):
 
 def test_an_image_may_not_be_too_large(server):
     answer = post_image(server, bytes(1 << 25) + b"1")
-    assert answer.status_code in (413, 422)
+    assert (answer.status_code, answer.json()["detail"]) == (413, "the image is larger than 33,554,432 bytes")
     assert server.service.uploads.held == 0
 
 
@@ -276,6 +276,18 @@ def test_a_full_queue_answers_429(server, monkeypatch):
     answer = server.client.post("/v1/search", json={"id": 1})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert "requests are waiting already" in answer.json()["detail"]
+
+
+def test_an_answer_that_takes_too_long_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(app, "ANSWER_SECONDS", 0.05)
+    done = threading.Event()
+    for _ in range(4):
+        server.engine.work(done.wait)
+    try:
+        problem = server.get("/v1/items", expect=504)
+    finally:
+        done.set()
+    assert problem["detail"] == "the answer took too long"
 
 
 # Other sites, and clients without the token

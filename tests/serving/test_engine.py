@@ -129,6 +129,14 @@ def test_a_damaged_cursor_is_refused(text):
         of_cursor(text)
 
 
+@pytest.mark.parametrize("candidates", [0, 100])
+def test_a_cursor_reranks_only_with_outputs(candidates):
+    outputs = None if candidates else np.zeros(BITS, np.float32)
+    query = Query(packed=np.zeros(BITS // 8, np.uint8), outputs=outputs, candidates=candidates)
+    with pytest.raises(QueryError, match="cursor"):
+        of_cursor(cursor_of("toys", query))
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_no_cursor_breaks_the_reader(data):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import transhash
-from transhash.serving.http import schemas
+from transhash.serving.http import clearing, schemas
 from transhash.serving.http.app import create_app
 from transhash.serving.http.routes import ROUTES
 
@@ -406,6 +406,24 @@ def test_the_trash_takes_only_files_that_are_as_they_were(tmp_path, monkeypatch)
     assert not (photos / "3.png").exists()
     assert (photos / "9.png").is_symlink()
     assert [file.name for file in (tmp_path / "data" / "Trash" / "files").iterdir()] == ["3.png"]
+
+
+def test_the_trash_takes_nothing_that_it_cannot_compare(hasher_file, tmp_path):
+    place = build(tmp_path)
+    with running(place, model=str(hasher_file), allow_trash=True) as server:
+        body = {"remove": [0], "action": "trash", "confirm": 1}
+        answer = server.client.post("/v1/review", json=body).json()
+        assert answer["trashed"] == []
+        assert "cannot be compared" in answer["failed"][0]["reason"]
+        many = {"remove": list(range(101)), "action": "trash", "confirm": 101}
+        assert server.client.post("/v1/review", json=many).status_code == 400
+
+
+def test_a_large_cluster_is_described_in_part(server, monkeypatch):
+    monkeypatch.setattr(clearing, "_DESCRIBED", 1)
+    (cluster,) = server.get("/v1/duplicates")["clusters"]
+    assert [image["width"] is None for image in cluster["images"]] == [False, True]
+    assert all(image["bytes"] for image in cluster["images"])
 
 
 # Operation

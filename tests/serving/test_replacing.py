@@ -128,3 +128,27 @@ def test_a_page_goes_on_in_a_new_state(tmp_path):
         assert (last["distance"], last["id"]) < (following["distance"], following["id"])
         truth = server.search(code="0" * 16, k=40)
         assert [match["id"] for match in truth["matches"]][15:35] == [match["id"] for match in second["matches"]]
+
+
+def test_an_index_of_another_model_is_searched_with_its_hasher(hasher_file, tmp_path):
+    place = build(tmp_path)
+    image = tmp_path / "photos" / "dogs" / "3.png"
+    with running(place) as server:
+        for model in (None, hasher_file):
+            if model:
+                transhash.build_index(transhash.encode(tmp_path / "photos", model), place, force=True)
+                server.engine.refresh()
+            answer = server.client.post("/v1/search", files={"image": ("x.png", image.read_bytes())})
+            assert answer.status_code == 200, answer.text
+            assert (answer.json()["matches"][0]["distance"], answer.json()["bits"]) == (0, 16 if model else 64)
+
+
+def test_a_search_ends_after_the_10000th_match(tmp_path):
+    transhash.build_index(toys(10_500), tmp_path / "toys.index")
+    with running(tmp_path / "toys.index") as server:
+        answer = server.search(code="0" * 16, k=900)
+        found = len(answer["matches"])
+        while answer["cursor"]:
+            answer = server.search(cursor=answer["cursor"])
+            found += len(answer["matches"])
+    assert found == 10_000

@@ -1,16 +1,13 @@
 """Look through an index without a query: images in order or at random, labels, folders."""
 
-import base64
 import os
 from bisect import bisect_left
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ..index.filters import Filter
-from .queries import QueryError
 from .snapshot import Snapshot
 
 _ROUNDS = 4
@@ -20,21 +17,18 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Browsed:
-    """Images of a page: their ids, how many there are at all, and a cursor for the next page if there is one."""
+    """Images of a page: their ids, how many there are at all, and where the next page starts if there is one."""
 
     ids: Ids
     total: int
-    cursor: str | None
+    following: int | None
 
 
-def browse(
-    snapshot: Snapshot, where: Filter | None, seed: int | None, limit: int, cursor: str | None = None
-) -> Browsed:
-    """Return images that pass a filter: by id or, with a seed, in an order that the seed shuffles.
+def browse(snapshot: Snapshot, where: Filter | None, seed: int | None, limit: int, start: int = 0) -> Browsed:
+    """Return `limit` images that pass a filter, from place `start` on: by id or, with a seed, in a shuffled order.
 
-    Raises SelectionError if the filter matches nothing, QueryError for a damaged cursor.
+    Raises SelectionError if the filter matches nothing.
     """
-    start = 0 if cursor is None else _of_cursor(cursor)
     mask = snapshot.mask(where)
     total = len(snapshot) if mask is None else int(mask.sum())
     stop = min(start + limit, total)
@@ -42,8 +36,7 @@ def browse(
     if seed is not None:
         places = shuffled(places, total, seed)
     rows = places if mask is None else np.flatnonzero(mask)[places]
-    following = _cursor(stop) if stop < total else None
-    return Browsed(snapshot.local.ids.of(rows.astype(np.int64)), total, following)
+    return Browsed(snapshot.local.ids.of(rows.astype(np.int64)), total, stop if stop < total else None)
 
 
 def shuffled(places: Ids, count: int, seed: int) -> Ids:
@@ -92,17 +85,3 @@ def folders(snapshot: Snapshot, prefix: str, limit: int) -> tuple[list[tuple[str
             found.append((os.fsdecode(known[place][0]), known[place][1]))
         place += 1
     return found[:limit], len(found)
-
-
-def _cursor(start: int) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(start)).decode()
-
-
-def _of_cursor(text: str) -> int:
-    try:
-        start = msgspec.msgpack.decode(base64.urlsafe_b64decode(text), type=int)
-    except (ValueError, msgspec.DecodeError):
-        start = -1
-    if not 0 <= start < 1 << 62:
-        raise QueryError("cursor: not one of this server; leave it out to start again")
-    return start

@@ -13,14 +13,13 @@ from ..duplicates import KEEP, Duplicates, dedup, default_radius
 from ..index.ids import RowIds
 from .batching import BusyError
 from .files import ImageFolder
-from .queries import QueryError
+from .queries import MAX_RADIUS, QueryError
 from .served import ServedIndex
 from .snapshot import Snapshot
 
 __all__ = ["KEEP", "DuplicateSearch", "DuplicateSearches", "Rules"]
 
 _REMEMBERED = 4
-_MAX_RADIUS = 1024
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ class DuplicateSearches:
         """
         snapshot, folder = served.state
         radius = default_radius(snapshot.model, len(snapshot)) if rules.radius is None else rules.radius
-        if not 0 <= radius <= _MAX_RADIUS:
-            raise QueryError(f"radius={radius}: must be from 0 to {_MAX_RADIUS}")
+        if not 0 <= radius <= MAX_RADIUS:
+            raise QueryError(f"radius={radius}: must be from 0 to {MAX_RADIUS}")
         snapshot.local  # noqa: B018 - raises for a server
         key = served.name, snapshot.generation, replace(rules, radius=radius)
         with self._lock:

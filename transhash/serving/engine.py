@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..codes import ModelRef
 from ..errors import SelectionError, ServingError
 from ..index.locations import is_server
 from ..system.files import display
@@ -71,20 +72,21 @@ class Engine:
         self._others = BoundedPool("work", 4, _WAITING)
         self.thumbnails = Thumbnails(self.monitor)
         self.duplicates = DuplicateSearches()
-        self._encoders: dict[str, QueryEncoder] = {}
+        self._model = model
+        self._encoders: dict[tuple[str, str], QueryEncoder] = {}
+        self._encoding = threading.Lock()
         self.indexes: dict[str, ServedIndex] = {}
         try:
-            self._open(locations, None if images is None else Path(images), model)
+            self._open(locations, None if images is None else Path(images))
         except BaseException:
             self.close()
             raise
         self._watcher.start()
 
-    def _open(self, locations: Sequence[str | Path], images: Path | None, model: str | Path | None) -> None:
+    def _open(self, locations: Sequence[str | Path], images: Path | None) -> None:
         for location in locations:
             name = _free_name(location, self.indexes)
-            served = self.indexes[name] = ServedIndex(name, location, images, self.monitor)
-            served.encoder = self._encoder(str(model or served.snapshot.model.name))
+            self.indexes[name] = ServedIndex(name, location, images, self.monitor)
 
     def __enter__(self) -> "Engine":
         """Return the engine."""
@@ -112,9 +114,18 @@ class Engine:
 
     def encode(self, image: bytes, index: str | None = None, *, outputs: bool = False) -> "Future[Encoded]":
         """Encode an image file that is in memory with the hasher of an index; see `QueryEncoder.encode`."""
-        served = self.index(index)
-        assert served.encoder is not None
-        return served.encoder.encode(image, served.snapshot.model, outputs)
+        model = self.index(index).snapshot.model
+        return self.encoder(model).encode(image, model, outputs)
+
+    def encoder(self, model: ModelRef) -> QueryEncoder:
+        """Return what encodes images for indexes of a model. Raises ServingError after `close`."""
+        key = str(self._model or model.name), model.digest  # the file of a name may be trained anew
+        with self._encoding:
+            if self._stopped.is_set():
+                raise ServingError("the service is stopping")
+            if key not in self._encoders:
+                self._encoders[key] = QueryEncoder(key[0], self._pool, self.monitor)
+            return self._encoders[key]
 
     def work(self, function: Callable[..., T], *args: Any) -> "Future[T]":
         """Call a function in a thread of the engine. Raises BusyError if too many calls are waiting."""
@@ -127,7 +138,8 @@ class Engine:
 
     def close(self) -> None:
         """Answer what is waiting, and end the threads."""
-        self._stopped.set()
+        with self._encoding:
+            self._stopped.set()
         if self._watcher.ident is not None:
             self._watcher.join()
         self._pool.close()
@@ -138,11 +150,6 @@ class Engine:
             encoder.close()
         for served in self.indexes.values():
             served.close()
-
-    def _encoder(self, model: str) -> QueryEncoder:
-        if model not in self._encoders:
-            self._encoders[model] = QueryEncoder(model, self._pool, self.monitor)
-        return self._encoders[model]
 
     def _watch(self) -> None:
         while not self._stopped.wait(_WATCH):

@@ -4,7 +4,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,21 +12,6 @@ from ..system.files import display
 from .snapshot import Snapshot
 
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a pipe does not block
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What is known about the file of an image now.
-
-    Attributes:
-        state: "present", "missing", or "archived" for a member of an archive or table.
-        size: bytes; None if unknown.
-        modified: seconds since 1970; None if unknown.
-    """
-
-    state: str
-    size: int | None = None
-    modified: float | None = None
 
 
 class ImageFolder:
@@ -87,13 +71,12 @@ class ImageFolder:
             raise SelectionError(f"{display(folder)}: not a folder of the images")
         return Path(os.fsdecode(full))
 
-    def facts(self, path: bytes) -> FileFacts:
-        """Look at the file of an image without opening it for good."""
-        try:
-            with self.opened(path) as (_, found):
-                return FileFacts("present", found.st_size, found.st_mtime)
-        except SelectionError:
-            return FileFacts("archived" if self._in_archive(path) else "missing")
+    def in_archive(self, path: bytes) -> bool:
+        """Return whether an image, which has no file, is a member of an archive or table."""
+        parent = os.path.dirname(self.full_path(path))
+        while len(parent) > 1 and not os.path.exists(parent):
+            parent = os.path.dirname(parent)
+        return os.path.isfile(parent)
 
     def _holds(self, full: bytes, opened: os.stat_result) -> bool:
         """Return whether the opened file is the one that lies, without links, inside the folder."""
@@ -107,9 +90,3 @@ class ImageFolder:
     def _is_below(self, real: bytes) -> bool:
         assert self._real is not None
         return real == self._real or real.startswith(os.path.join(self._real, b""))
-
-    def _in_archive(self, path: bytes) -> bool:
-        parent = os.path.dirname(self.full_path(path))
-        while len(parent) > 1 and not os.path.exists(parent):
-            parent = os.path.dirname(parent)
-        return os.path.isfile(parent)

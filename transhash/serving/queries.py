@@ -14,6 +14,7 @@ from ..index.filters import Filter
 
 MAX_K = 1000
 MAX_MATCHES = 10_000  # of all pages of one search
+MAX_RADIUS = 1024
 
 _SEVERAL = 64  # patterns or labels
 _DAMAGED = "cursor: not one of this server; leave it out to start again"
@@ -142,7 +143,9 @@ def of_cursor(text: str, k: int | None = None) -> tuple[str, Query]:
         raise QueryError(_DAMAGED) from error
     if max(len(cursor.globs), len(cursor.labels)) > _SEVERAL:
         raise QueryError(_DAMAGED)
-    if (packed is None) == (cursor.id is None) or (outputs is not None and not np.isfinite(outputs).all()):
+    if (packed is None) == (cursor.id is None) or (outputs is None) != (cursor.candidates == 0):
+        raise QueryError(_DAMAGED)
+    if outputs is not None and not np.isfinite(outputs).all():
         raise QueryError(_DAMAGED)
     query = Query(
         cursor.id,

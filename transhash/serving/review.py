@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..codes import check_query_model
 from ..errors import SelectionError, TransHashError, one_line
 from ..sources import decode
 from ..system.files import display
@@ -14,19 +16,18 @@ from .files import ImageFolder
 from .queries import QueryError
 from .snapshot import Snapshot
 
-FORMATS = ("lines", "nul", "json")
+MOST_TRASHED = 100  # files of a request: each is decoded and hashed, and the client waits
 
 _TOLERANCE = 32  # a file is unchanged if its code differs by at most one bit in so many: networks differ by rounding
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image that is to go: its path in the index and in full, and the bytes of its file, 0 if it is not there."""
+    """An image that is to go: its path in the index and in full."""
 
     id: int
     path: bytes
     full: bytes
-    size: int
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,18 @@ def chosen(snapshot: Snapshot, folder: ImageFolder, ids: Sequence[int]) -> list[
     """Return the images with the ids, each once. Raises SelectionError for an id that is not in the index."""
     numbers = np.array(list(dict.fromkeys(ids)), np.int64)
     return [
-        Chosen(id, image.path, _full(folder, image.path), folder.facts(image.path).size or 0)
+        Chosen(id, image.path, _full(folder, image.path))
         for id, image in zip(numbers.tolist(), snapshot.shown(numbers), strict=True)
     ]
+
+
+def size_of(folder: ImageFolder, images: Sequence[Chosen]) -> int:
+    """Return the bytes of the files that are there."""
+    total = 0
+    for image in images:
+        with suppress(SelectionError), folder.opened(image.path) as (_, found):
+            total += found.st_size
+    return total
 
 
 def listing(images: Sequence[Chosen], null: bool) -> bytes:
@@ -60,8 +70,8 @@ def listing(images: Sequence[Chosen], null: bool) -> bytes:
 
 def trash(
     snapshot: Snapshot, folder: ImageFolder, encoder: QueryEncoder, ids: Sequence[int]
-) -> tuple[list[Chosen], list[Failed]]:
-    """Move the files of images to the trash of the system, and return those that went and those that did not.
+) -> tuple[list[tuple[Chosen, int]], list[Failed]]:
+    """Move the files of images to the trash of the system, and return those that went, with sizes, and the rest.
 
     A file goes only if it is a regular file inside the image folder, not a link, and still has the code that the
     index holds.
@@ -71,26 +81,28 @@ def trash(
     gone, failed = [], []
     for image in chosen(snapshot, folder, ids):
         try:
-            _check(snapshot, folder, encoder, image)
+            size = _checked(snapshot, folder, encoder, image)
             send2trash.send2trash(os.fsdecode(image.full))
         except (TransHashError, OSError) as error:
             failed.append(Failed(image.id, image.path, one_line(error)))
         else:
-            gone.append(image)
+            gone.append((image, size))
     return gone, failed
 
 
-def _check(snapshot: Snapshot, folder: ImageFolder, encoder: QueryEncoder, image: Chosen) -> None:
-    """Raise SelectionError unless the file is as it was encoded."""
+def _checked(snapshot: Snapshot, folder: ImageFolder, encoder: QueryEncoder, image: Chosen) -> int:
+    """Return the bytes of a file. Raises SelectionError unless it is as it was encoded."""
     if os.path.islink(image.full):
         raise SelectionError("a link, not a file")
     hasher = encoder.hasher
-    with folder.opened(image.path) as (file, _):
+    check_query_model(hasher.ref, snapshot.model, "the index")
+    with folder.opened(image.path) as (file, found):
         pixels = hasher.preprocess(decode.read_file(file))
     now = hasher.encode(pixels[None])[0, : snapshot.model.bits // 8]
     apart = np.bitwise_count(now ^ snapshot.codes(np.array([image.id], np.int64))[0]).sum()
     if apart > snapshot.model.bits // _TOLERANCE:
         raise SelectionError("has changed since it was encoded")
+    return found.st_size
 
 
 def _full(folder: ImageFolder, path: bytes) -> bytes:

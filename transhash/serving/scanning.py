@@ -112,7 +112,7 @@ def _page(query: Query, found: Nearest, place: int, wanted: int) -> _Ranked:
     last = (query.passed.distance, query.passed.id)
     behind = kept & ((distances > last[0]) | ((distances == last[0]) & (ids > last[1])))
     rest = np.flatnonzero(behind)
-    chosen = rest[: query.k]
+    chosen = rest[: min(query.k, MAX_MATCHES - query.passed.count)]
     passed = query.passed
     if len(chosen):
         passed = Passed(int(kept.sum()) - len(rest) + len(chosen), int(distances[chosen[-1]]), int(ids[chosen[-1]]))

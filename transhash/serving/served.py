@@ -8,7 +8,6 @@ from ..index import manifest
 from ..index.collection import open as open_index
 from ..index.locations import is_server
 from .batching import Batcher
-from .encoder import QueryEncoder
 from .files import ImageFolder
 from .monitor import Monitor
 from .queries import Page, Query
@@ -22,7 +21,6 @@ class ServedIndex:
     Attributes:
         name: what clients call it.
         location: an index folder, or a collection on a server.
-        encoder: encodes query images for it.
         fault: why the index on disk is not the one that is served; empty if it is.
     """
 
@@ -35,7 +33,6 @@ class ServedIndex:
         self._refreshing = threading.Lock()
         self._refused = ""  # generation of a damaged index
         self._state = self._opened()
-        self.encoder: QueryEncoder | None = None
         self.queue: Batcher[Query, Page] = Batcher("scan", lambda queries: answer(self.snapshot, queries), monitor)
 
     @property

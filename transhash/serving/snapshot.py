@@ -94,7 +94,7 @@ class Snapshot:
     def nearest(self, packed: NDArray[np.uint8], k: int, where: Filter | None) -> Nearest:
         """Return the ids of the nearest rows of packed queries (q, bits/8)."""
         if self._local is not None:
-            return self._local.search(packed, min(k, self._count), {}, self.mask(where))
+            return self._local.search(packed, k, {}, self.mask(where))
         distances, ids = self.collection.kneighbors(packed, k, where=where)
         return Nearest(ids, distances)
 

@@ -1,5 +1,6 @@
 """The application: routes and what stands before them."""
 
+import asyncio
 from functools import partial
 
 from starlette.applications import Starlette
@@ -14,11 +15,14 @@ from .guard import ROUTE, Guard
 from .routes import ROUTES, Route
 from .service import Service
 
+ANSWER_SECONDS = 60.0  # after which a request ends without an answer
+
 
 async def _handle(service: Service, route: Route, request: Request) -> Response:
-    """Let the handler of a route answer; the guard counts the request under its path."""
+    """Let the handler of a route answer in time; the guard counts the request under its path."""
     request.scope[ROUTE] = route.path
-    return await route.handler(service, request)
+    async with asyncio.timeout(ANSWER_SECONDS):
+        return await route.handler(service, request)
 
 
 def create_app(service: Service) -> Starlette:

@@ -1,12 +1,13 @@
 """Handlers that look through an index without a query."""
 
 import os
+from typing import BinaryIO
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import BackendError, ImageError
+from ...errors import BackendError, ImageError, SelectionError
 from ...index.filters import Filter
 from ...sources import decode
 from .. import browsing
@@ -26,13 +27,12 @@ _MAX_SEED = 999_999_999
 async def items(service: Service, request: Request) -> Response:
     """List the images of an index, in order or at random."""
     served = service.index(request)
-    query = request.query_params
     globs, labels = reading.several(request, "glob"), reading.several(request, "label")
     order = reading.known(request, "order", ("id", "random"))
     seed = reading.whole(request, "seed", 0, 0, _MAX_SEED) if order == "random" else None
     where = Filter(globs, labels) if globs or labels else None
     limit = reading.whole(request, "limit", _LIMIT, 1, _MOST)
-    return answer(await service.work(_items, served, where, seed, limit, query.get("cursor")))
+    return answer(await service.work(_items, served, where, seed, limit, reading.place(request)))
 
 
 async def item(service: Service, request: Request) -> Response:
@@ -55,15 +55,15 @@ async def folders(service: Service, request: Request) -> Response:
     return answer(Folders([FolderCount(path, count) for path, count in found], total))
 
 
-def _items(served: ServedIndex, where: Filter | None, seed: int | None, limit: int, cursor: str | None) -> Items:
+def _items(served: ServedIndex, where: Filter | None, seed: int | None, limit: int, start: int) -> Items:
     snapshot = served.snapshot
-    page = browsing.browse(snapshot, where, seed, limit, cursor)
+    page = browsing.browse(snapshot, where, seed, limit, start)
     shown = zip(page.ids.tolist(), snapshot.shown(page.ids), strict=True)
     return Items(
         served.name,
         [ItemInfo(id, os.fsdecode(image.path), image.labels) for id, image in shown],
         page.total,
-        page.cursor,
+        None if page.following is None else str(page.following),
     )
 
 
@@ -86,12 +86,16 @@ def file_info(folder: ImageFolder, path: bytes) -> FileInfo | None:
     """Describe the file of an image; None if images are not served."""
     if folder.root is None:
         return None
-    facts = folder.facts(path)
-    width = height = None
-    if facts.state == "present":
-        try:
-            with folder.opened(path) as (file, _):
-                width, height = decode.dimensions(file)
-        except (ImageError, OSError):
-            pass
-    return FileInfo(facts.size, facts.modified, width, height, facts.state)
+    try:
+        with folder.opened(path) as (file, found):
+            width, height = _dimensions(file)
+            return FileInfo(found.st_size, found.st_mtime, width, height, "present")
+    except SelectionError:
+        return FileInfo(None, None, None, None, "archived" if folder.in_archive(path) else "missing")
+
+
+def _dimensions(file: BinaryIO) -> tuple[int | None, int | None]:
+    try:
+        return decode.dimensions(file)
+    except (ImageError, OSError):
+        return None, None

@@ -61,8 +61,7 @@ class Metrics(Monitor):
         """Return all metrics as text."""
         for name, served in engine.indexes.items():
             self._waiting.labels("scan", name).set(len(served.queue))
-            if served.encoder is not None:
-                self._waiting.labels("encode", name).set(len(served.encoder.queue))
+            self._waiting.labels("encode", name).set(len(engine.encoder(served.snapshot.model).queue))
             self._images.labels(name).set(len(served.snapshot))
             self._stale.labels(name).set(bool(served.fault))
         return generate_latest(self._registry)

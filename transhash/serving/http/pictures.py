@@ -34,7 +34,7 @@ async def image(service: Service, request: Request) -> Response:
     """Return an image file as it is, or as JPEG if browsers do not show its format."""
     served = service.index(request)
     snapshot, folder = served.state
-    shown = shown_of(snapshot, reading.id_of(request))
+    shown = await service.work(shown_of, snapshot, reading.id_of(request))
     known = request.headers.get("if-none-match", "")
     return await service.work(_image, folder, shown.path, known)
 
@@ -45,7 +45,7 @@ async def thumbnail(service: Service, request: Request) -> Response:
     snapshot, folder = served.state
     wanted = reading.whole(request, "size", _DEFAULT, 1, _MAX_SIZE)
     size = next((size for size in SIZES if size >= wanted), SIZES[-1])
-    shown = shown_of(snapshot, reading.id_of(request))
+    shown = await service.work(shown_of, snapshot, reading.id_of(request))
     known = request.headers.get("if-none-match", "")
     found = await service.result(service.engine.thumbnails.get(folder, shown.path, size, known))
     if found.data is None:

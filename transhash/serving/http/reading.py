@@ -18,6 +18,7 @@ from .problems import Problem, bad_request
 MAX_JSON = 1 << 20  # bytes
 BODY_SECONDS = 30.0  # that a body may take to arrive
 
+_MAX_PLACE = 1 << 48
 _ENVELOPE = 1 << 16  # bytes of a multipart body besides the image
 _SEVERAL = 64
 _HELD = 1 << 29  # bytes of all uploads at a time
@@ -37,9 +38,14 @@ def whole(request: Request, name: str, default: int, low: int, high: int) -> int
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+    if not (text.isascii() and text.isdecimal() and len(text) < 16 and low <= int(text) <= high):
         raise bad_request(f"{name}: must be a whole number from {low} to {high}")
     return int(text)
+
+
+def place(request: Request) -> int:
+    """Return where the page that ``cursor`` names starts. Raises Problem if the cursor is not one of this server."""
+    return whole(request, "cursor", 0, 0, _MAX_PLACE)
 
 
 def several(request: Request, name: str) -> list[str]:
@@ -127,25 +133,29 @@ async def _parts(request: Request, stream: Any) -> tuple[bytes, str]:
         image, query = form.get("image"), form.get("query", "{}")
         if not isinstance(image, UploadFile) or set(form) - {"image", "query"}:
             raise bad_request("the body needs a part named image with a file name, and may have one named query")
-        return await image.read(), query if isinstance(query, str) else (await query.read()).decode(
-            "utf-8", "replace"
-        )
+        if (image.size or 0) > MAX_BYTES:
+            raise _too_large("the image", MAX_BYTES)
+        text = query if isinstance(query, str) else (await query.read()).decode("utf-8", "replace")
+        return await image.read(), text
     finally:
         await form.close()
 
 
 async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
     """Yield the body as it arrives. Raises Problem if it is too large."""
-    too_large = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {most:,} bytes")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most:
-        raise too_large
+        raise _too_large("the body", most)
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > most:
-            raise too_large
+            raise _too_large("the body", most)
         yield chunk
+
+
+def _too_large(what: str, most: int) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{what} is larger than {most:,} bytes")
 
 
 async def _joined(chunks: AsyncIterator[bytes]) -> bytes:

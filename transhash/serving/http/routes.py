@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...duplicates import KEEP
+from ..queries import MAX_RADIUS
 from . import clearing, indexes, items, operation, page, pictures, schemas, searching
 from .service import Service
 
@@ -84,21 +85,12 @@ _ROUTES_OF_ITEMS = (
         ),
     ),
     Route("GET", "/v1/items/{id}", items.item, "Tell all about an image.", {200: schemas.Item}, parameters=(_INDEX,)),
-    Route(
-        "GET",
-        "/v1/labels",
-        items.labels,
-        "List labels, the most frequent first.",
-        {200: schemas.Labels},
-        parameters=(_INDEX, _PREFIX, _limit(1000, 50)),
-    ),
-    Route(
-        "GET",
-        "/v1/folders",
-        items.folders,
-        "List folders of images.",
-        {200: schemas.Folders},
-        parameters=(_INDEX, _PREFIX, _limit(1000, 50)),
+    *(
+        Route("GET", path, handler, summary, {200: kind}, parameters=(_INDEX, _PREFIX, _limit(1000, 50)))
+        for path, handler, summary, kind in (
+            ("/v1/labels", items.labels, "List labels, the most frequent first.", schemas.Labels),
+            ("/v1/folders", items.folders, "List folders of images.", schemas.Folders),
+        )
     ),
     Route(
         "GET",
@@ -134,7 +126,9 @@ _ROUTES_OF_DUPLICATES = (
         {200: schemas.DuplicatesAnswer, 202: schemas.Progress},
         parameters=(
             _INDEX,
-            Parameter("radius", {"type": "integer", "minimum": 0, "maximum": 1024}, "Bits between near-duplicates."),
+            Parameter(
+                "radius", {"type": "integer", "minimum": 0, "maximum": MAX_RADIUS}, "Bits between near-duplicates."
+            ),
             _choice("keep", KEEP, "Which image of a cluster is kept."),
             Parameter("prefer", _MANY, "Folders whose images are kept rather than others."),
             Parameter("reference", _MANY, "Folders whose images are always kept."),

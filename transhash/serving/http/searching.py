@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ...index import rerank
 from ...index.filters import Filter
-from ..queries import Page, Query, checked_k, code_of, cursor_of, of_cursor
+from ..queries import MAX_RADIUS, Page, Query, checked_k, code_of, cursor_of, of_cursor
 from ..served import ServedIndex
 from . import reading
 from .answers import answer
@@ -77,8 +77,8 @@ def _base(wanted: SearchRequest) -> Query:
     """Return what all kinds of queries share."""
     if wanted.radius is not None and wanted.rerank:
         raise bad_request("a radius and re-ranking exclude each other: candidates are the nearest codes")
-    if wanted.radius is not None and not 0 <= wanted.radius <= 1024:
-        raise bad_request(f"radius={wanted.radius}: must be from 0 to 1024")
+    if wanted.radius is not None and not 0 <= wanted.radius <= MAX_RADIUS:
+        raise bad_request(f"radius={wanted.radius}: must be from 0 to {MAX_RADIUS}")
     where = Filter(wanted.globs, wanted.labels) if wanted.globs or wanted.labels else None
     return Query(k=checked_k(PAGE if wanted.k is None else wanted.k), radius=wanted.radius, where=where)
 

@@ -40,8 +40,9 @@ export class Choice {
   choose(cluster, removed) {
     const spare = spareOf(cluster);
     const ids = cluster.images.filter((image) => removed.has(image.id) && !isFixed(image)).map((image) => image.id);
-    if (ids.length === spare.length && ids.every((id) => spare.includes(id))) this.#changes.delete(keyOf(cluster));
-    else this.#changes.set(keyOf(cluster), { removed: ids, spare, freed: freed(cluster, ids), before: cluster.spare_bytes, empty: isEmpty(cluster, ids) });
+    const going = new Set(ids);
+    if (ids.length === spare.length && spare.every((id) => going.has(id))) this.#changes.delete(keyOf(cluster));
+    else this.#changes.set(keyOf(cluster), { removed: ids, spare, freed: freed(cluster, going), before: cluster.spare_bytes, empty: isEmpty(cluster, going) });
     this.#tell(cluster);
   }
 
@@ -88,7 +89,7 @@ const keyOf = (cluster) => cluster.images.map((image) => image.id).join();
 
 const spareOf = (cluster) => cluster.images.filter((image) => image.role === "spare").map((image) => image.id);
 
-const freed = (cluster, ids) => cluster.images.reduce((sum, image) => sum + (ids.includes(image.id) ? (image.bytes ?? 0) : 0), 0);
+const freed = (cluster, removed) => cluster.images.reduce((sum, image) => sum + (removed.has(image.id) ? (image.bytes ?? 0) : 0), 0);
 
 /** Return whether no image of a cluster stays that is there. */
-const isEmpty = (cluster, ids) => cluster.images.every((image) => ids.includes(image.id) || image.role === "missing");
+const isEmpty = (cluster, removed) => cluster.images.every((image) => removed.has(image.id) || image.role === "missing");

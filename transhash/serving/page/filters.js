@@ -26,11 +26,7 @@ export function filters(onChange) {
     label: "Filter by path",
     placeholder: "Folder or name",
     free: true,
-    complete: async (text, signal) => {
-      const found = await get("/v1/folders", { index: index.name, prefix: text, limit: OPTIONS }, signal);
-      const whole = text.endsWith("/") ? [{ value: text, text: `all of ${text}`, note: "" }] : [];
-      return [...whole, ...found.folders.map(({ path, count: many }) => ({ value: path, text: path, note: count(many), more: true }))];
-    },
+    complete: (text, signal) => foldersOf(index, text, signal),
     choose: (text) => add("globs", pattern(text)),
   });
 
@@ -43,6 +39,13 @@ export function filters(onChange) {
     chips.hidden = !chips.children.length;
   }
   return { fields: [labels, paths], chips, update };
+}
+
+/** Return the completions of a path: the folder that was typed, if it is whole, and those that begin like it. */
+export async function foldersOf(index, prefix, signal) {
+  const found = await get("/v1/folders", { index: index.name, prefix, limit: OPTIONS }, signal);
+  const whole = prefix.endsWith("/") ? [{ value: prefix, text: `all of ${prefix}` }] : [];
+  return [...whole, ...found.folders.map(({ path, count: many }) => ({ value: path, text: path, note: count(many), more: true }))];
 }
 
 /** Return the pattern for what was typed: a folder means all in it, a word means paths that contain it. */

@@ -5,6 +5,7 @@ import { h, icon, iconButton } from "./dom.js";
 import { count, plural, shown, size } from "./format.js";
 
 const SHOWN = 400;
+const TOGETHER = 100; // files of a request to move some to the trash
 const FORMATS = { lines: "one path per line", nul: "paths that end in NUL, for xargs -0", json: "JSON" };
 
 /** Open the dialog for what was chosen. */
@@ -31,9 +32,22 @@ export function review({ index, choice, allowTrash, onTrashed }) {
   }
 
   async function trash() {
-    const answer = await (await post("/v1/review", { index: index.name, remove: ids, action: "trash", confirm: ids.length })).json();
-    choice.reset();
-    body.replaceChildren(trashed(answer, () => { dialog.close(); onTrashed(); }));
+    const sum = { trashed: [], failed: [], bytes: 0 };
+    const progress = h("progress", { max: ids.length, value: 0, "aria-label": "Moving files" });
+    body.replaceChildren(progress, fault);
+    try {
+      for (let start = 0; start < ids.length; start += TOGETHER) {
+        const remove = ids.slice(start, start + TOGETHER);
+        const answer = await (await post("/v1/review", { index: index.name, remove, action: "trash", confirm: remove.length })).json();
+        sum.trashed.push(...answer.trashed);
+        sum.failed.push(...answer.failed);
+        sum.bytes += answer.bytes;
+        progress.value = start + remove.length;
+      }
+    } finally {
+      choice.reset();
+      body.replaceChildren(trashed(sum, () => { dialog.close(); onTrashed(); }), fault);
+    }
   }
 
   body.append(

@@ -1,9 +1,8 @@
 /** The rules by which images are kept: radius, keep, and folders that count more. */
 
-import { get } from "./api.js";
 import { combobox } from "./combobox.js";
 import { fresh, h, iconButton } from "./dom.js";
-import { count } from "./format.js";
+import { foldersOf } from "./filters.js";
 import { radius } from "./radius.js";
 import { change } from "./router.js";
 
@@ -35,11 +34,7 @@ function folders(state, index, field) {
     label: FOLDERS[field][0],
     placeholder: FOLDERS[field][0],
     free: true,
-    complete: async (prefix, signal) => {
-      const found = await get("/v1/folders", { index: index.name, prefix, limit: 20 }, signal);
-      const whole = prefix.endsWith("/") ? [{ value: prefix, text: `all of ${prefix}` }] : [];
-      return [...whole, ...found.folders.map(({ path, count: many }) => ({ value: path, text: path, note: count(many), more: true }))];
-    },
+    complete: (text, signal) => foldersOf(index, text, signal),
     choose: (folder) => { if (!state[field].includes(folder)) change({ [field]: [...state[field], folder] }); },
   });
 }
