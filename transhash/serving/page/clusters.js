@@ -42,13 +42,13 @@ function drawImage(image, place, best, { cluster, state, index, choice }) {
   const fixed = isFixed(image);
   const box = h("input", { type: "checkbox", disabled: fixed, autocomplete: "off", "aria-label": `Remove ${path}` });
   const mark = h("span", { class: "mark" });
-  const others = () => cluster.images.filter((other) => other.id !== image.id && !isFixed(other)).map((other) => other.id);
+  const others = cluster.images.filter((other) => other.id !== image.id && !isFixed(other)).map((other) => other.id);
   box.addEventListener("change", () => {
     const removed = choice.removed(cluster);
     removed[box.checked ? "add" : "delete"](image.id);
     choice.choose(cluster, removed);
   });
-  const only = h("button", { type: "button", class: "quiet", "aria-label": `Keep only ${path}`, onclick: () => choice.choose(cluster, new Set(others())) }, "Keep only this");
+  const only = h("button", { type: "button", class: "quiet", "aria-label": `Keep only ${path}`, onclick: () => choice.choose(cluster, new Set(others)) }, "Keep only this");
   const element = h("li", { class: "member" },
     h("label", { class: "picture", title: fixed ? REASONS[image.role] : "Click to keep or remove" }, box, thumbnail(index, image, { sizes: "(max-width: 40rem) 50vw, 15rem" }), mark),
     index.images ? iconButton(place ? "compare" : "open", place ? `Compare ${path} with the first image` : `Look at ${path}`, () => compare(image, { cluster, state, index, choice }), { class: "icon over" }) : null,
