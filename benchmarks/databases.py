@@ -24,7 +24,7 @@ _K = 10
 
 
 def main() -> None:
-    """Write random codes with paths, build a collection of them in each place, and print a line for each."""
+    """Write random codes with paths, build a collection of them at each location, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("locations", nargs="*")
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -33,7 +33,7 @@ def main() -> None:
     given = parser.parse_args()
     rng = np.random.default_rng(0)
     packed = rng.integers(0, 256, (given.rows, given.bits // 8), dtype=np.uint8)
-    queries = packed[:: given.rows // _BATCH][:_BATCH] ^ np.uint8(1)
+    queries = packed[:: max(1, given.rows // _BATCH)][:_BATCH] ^ np.uint8(1)
     paths = [f"{row % 1000:03}/image-{row:09}.jpg".encode() for row in range(given.rows)]
     print(machine.machine())
     with TemporaryDirectory() as folder:

@@ -9,35 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.backends import check_params, clustering
-from transhash.codes import Codes, keys, open_codes, read_codes, texts
+from transhash.codes import Codes, texts
 from transhash.codes.models import check_same_model
-from transhash.errors import BackendError, MismatchError, SelectionError
-from transhash.index import contract, filters, kinds, scanning, selection
+from transhash.errors import BackendError, MismatchError
+from transhash.index import comparing, contract, filters, kinds, scanning, selection
 from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter, checked_ids
-from transhash.index.ids import RowIds
 from transhash.index.rows import Added, Changes, Row
 from transhash.results import Nearest, Within
 from transhash.system.progress import Progress, silent
 
 from .location import Location
-from .store import Contents, Store
+from .store import PARAMS, Contents, NewRows, Store
 
-_PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}
 _TIES = 100  # at least, for which there is room behind the wanted rows
-
-
-class _Rows:
-    """The rows of a table at one time, as filters take them."""
-
-    def __init__(self, ids: NDArray[np.int64], codes: Codes) -> None:
-        self.numbers = ids
-        self.ids = RowIds.given(ids)
-        self.codes = codes
-        self.records = codes.records
-
-    def __len__(self) -> int:
-        return len(self.codes)
 
 
 class LanceCollection(contract.Server):
@@ -46,7 +31,7 @@ class LanceCollection(contract.Server):
     Types are ``flat`` (exact, without an index) and ``ivf`` (IVF_FLAT).
     """
 
-    types: ClassVar[tuple[str, ...]] = tuple(_PARAMS)
+    types: ClassVar[tuple[str, ...]] = tuple(PARAMS)
 
     def __init__(self, store: Store) -> None:
         """Take a table; use `open` or `build` instead."""
@@ -71,19 +56,19 @@ class LanceCollection(contract.Server):
         params: Params | None = None,
         progress: Progress = silent,
     ) -> Self:
-        """Build a collection of a codes file's rows, with ids from 0; a call that was stopped leaves no table.
+        """Build a collection of a codes file's rows, with ids from 0; an interrupted call leaves no table.
 
-        Raises BackendError if another table has that name; it is left as it is.
+        Raises BackendError if another table has that name; it is not changed.
         """
         store = Store(Location.parse(location))
-        with open_codes(codes, embeddings=False) as file:
-            if not len(file):
-                raise MismatchError(f"{codes}: holds no codes; encode some images first")
+        with kinds.open_rows(codes) as file:
             kind, chosen = _planned(type, params, len(file))
             header = file.header
             wanted = Contents(header.model, kind, chosen, texts.text(header.root), len(file), header.digest)
             if store.exists():
-                _check_same(store.contents(), wanted, type, f"{codes}", location)
+                there = store.contents()
+                same = bool(wanted.source) and there.source == wanted.source
+                kinds.check_same_collection(location, codes, there, wanted, same_rows=same, typed=type is not None)
             else:
                 store.create(wanted, _reported(file.blocks(embeddings=False), len(file), progress))
         contents = store.contents()
@@ -116,64 +101,78 @@ class LanceCollection(contract.Server):
         wanted = checked_ids(ids)
         if not len(wanted):
             return []
-        there, codes = self._store.read(self._store.contents(), np.unique(wanted))
-        selection.check_ids(wanted.tolist(), there.tolist())
-        places = np.searchsorted(there, wanted).tolist()
-        return [Row(codes.records.path(place), codes.records.names(place)) for place in places]
+        rows = self._store.rows(np.unique(wanted))
+        selection.check_ids(wanted.tolist(), rows.numbers.tolist())
+        places = np.searchsorted(rows.numbers, wanted).tolist()
+        return [Row(rows.records.path(place), rows.records.names(place)) for place in places]
 
     def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
         """Return how many rows pass at least one of the filters, and the paths of the first `limit` of them."""
         chosen, limit = contract.filters_of(where), contract.whole("limit", limit, 0)
-        rows = _Rows(*self.snapshot())
+        rows = self._store.rows()
         passed = filters.any_of(rows, chosen)
         return int(passed.sum()), [rows.records.path(row) for row in np.flatnonzero(passed)[:limit].tolist()]
 
     def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
         """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory."""
-        return self._store.read(self._store.contents())
+        return self._store.codes()
 
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
-        """Add rows, with ids above all that were ever used, file by file."""
-        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
-        done = [self._add(_read(kinds.codes_input(part)), replace) for part in parts]
-        progress(sum(one.rows for one in done), 0)
-        return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
+        """Add rows, with ids above all that were ever used: all of them, or none if one file is refused."""
+        parts = [kinds.in_memory(part) for part in kinds.codes_inputs(codes)]
+        here, first = self._store.rows(), self._store.contents().next_id
+        gone, new, replaced = np.zeros(len(here), np.bool_), list[NewRows](), 0
+        for part in parts:
+            check_same_model(part.model, self.model, "codes", "the collection")
+            again = comparing.with_paths_of(here.records, part.records) & ~gone
+            earlier = [comparing.with_paths_of(rows.records, part.records) for _, rows in new]
+            twice = [(here.records, again), *zip((rows.records for _, rows in new), earlier, strict=True)]
+            count = sum(int(mask.sum()) for _, mask in twice)
+            if count and not replace:
+                path = next(records.path(int(mask.argmax())) for records, mask in twice if mask.any())
+                raise selection.already_there(path, count)
+            gone |= again
+            new = [(ids[~mask], rows.take(~mask)) for (ids, rows), mask in zip(new, earlier, strict=True)]
+            new.append((np.arange(first, first + len(part)), part))
+            first += len(part)
+            replaced += count
+        self._change(new, here.numbers[gone])
+        added = sum(map(len, parts))
+        progress(added, added)
+        return Added(added, replaced)
 
     def remove(self, where: Filter | Sequence[Filter]) -> int:
         """Remove the rows that pass at least one of the filters, and return how many."""
         chosen = contract.filters_of(where)
-        rows = _Rows(*self.snapshot())
+        rows = self._store.rows()
         gone = filters.any_of(rows, chosen)
         if gone.all():
-            raise SelectionError(f"all {len(rows)} rows would go; a collection has at least one, or drop its table")
-        self._change(rows.codes.take(slice(0, 0)), rows.numbers[gone])
+            raise selection.none_left(len(rows))
+        self._change([], rows.numbers[gone])
         return int(gone.sum())
 
     def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
         """Make the collection hold exactly the rows of `codes`, as one version; equal rows keep their ids."""
-        wanted = _read(kinds.codes_input(codes))
+        wanted = kinds.in_memory(kinds.codes_input(codes))
         check_same_model(wanted.model, self.model, "codes", "the collection")
         if not len(wanted):
             raise MismatchError("no codes to sync with; drop the table instead")
-        ids, here = self.snapshot()
-        own, others = keys.of(here), keys.of(wanted)
-        keep, new = np.isin(own, others), wanted.take(~np.isin(others, own))
-        gone = here.records.take(~keep)
-        both = len(set(gone.full_paths()) & set(new.records.full_paths()))
-        self._change(new, ids[~keep])
-        return Changes(len(new) - both, len(gone) - both, both)
+        (ids, here), first = self.snapshot(), self._store.contents().next_id
+        keep, new, changes = comparing.difference(here, wanted)
+        self._change([(np.arange(first, first + len(new)), new)], ids[~keep])
+        return changes
 
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
         """Read every row, and yield a line for each fault."""
         contents = self._store.contents()
-        ids, codes = self._store.read(contents)
+        ids, codes = self._store.codes()
         progress(len(codes), len(codes))
         if len(np.unique(ids)) != len(ids):
             yield f"{self.location}: {len(ids) - len(np.unique(ids))} rows with ids of others"
         if len(ids) and not 0 <= ids[0] <= ids[-1] < contents.next_id:
-            yield f"{self.location}: ids that were never given; next_id is {contents.next_id}"
+            yield f"{self.location}: ids that were never used; next_id is {contents.next_id}"
         if contents.type == "ivf" and not self._store.indexed():
             yield f"{self.location}: the index is missing; searches are slow without it"
 
@@ -192,29 +191,16 @@ class LanceCollection(contract.Server):
             "version": self._store.version(),
         }
 
-    def _add(self, codes: Codes, replace: bool) -> Added:
-        check_same_model(codes.model, self.model, "codes", "the collection")
-        ids, here = self.snapshot()
-        new = set(codes.records.full_paths())
-        again = np.fromiter((path in new for path in here.records.full_paths()), np.bool_, len(here))
-        if again.any() and not replace:
-            more = f" and {again.sum() - 1} more are" if again.sum() > 1 else " is"
-            raise SelectionError(
-                f"{here.records.path(int(again.argmax()))}{more} in the collection already; pass --replace, or "
-                "compare: th index sync"
-            )
-        self._change(codes, ids[again])
-        return Added(len(codes), int(again.sum()))
-
-    def _change(self, new: Codes, gone: NDArray[np.int64]) -> None:
-        """Add and remove rows as one version, after another that gives the ids: these are never given twice."""
-        if not len(new) and not len(gone):
+    def _change(self, new: Sequence[NewRows], gone: NDArray[np.int64]) -> None:
+        """Add and remove rows as one version, after another that reserves the ids, so that none is used twice."""
+        new = [(ids, rows) for ids, rows in new if len(rows)]
+        if not new and not len(gone):
             return
         contents = self._store.contents()
-        first, root = contents.next_id, texts.text(new.records.root)
-        same = not len(new) or root == contents.root
-        contents = changed(contents, next_id=first + len(new), source="", root=contents.root if same else "")
-        self._store.change(self._store.write(contents), new, first, gone)
+        same = all(texts.text(rows.records.root) == contents.root for _, rows in new)
+        next_id = max((int(ids[-1]) + 1 for ids, _ in new), default=contents.next_id)
+        contents = changed(contents, next_id=next_id, source="", root=contents.root if same else "")
+        self._store.change(self._store.write(contents), new, gone)
 
     def _by_index(
         self, query: NDArray[np.uint8], k: int, nprobe: int
@@ -238,7 +224,7 @@ class LanceCollection(contract.Server):
         """Return the ids of the rows that pass a filter."""
         if where is None:
             return None
-        rows = _Rows(*self.snapshot())
+        rows = self._store.rows()
         passed = filters.mask(rows, where)
         return None if passed is None else rows.numbers[passed]
 
@@ -255,35 +241,16 @@ class LanceCollection(contract.Server):
 def _planned(type: str | None, params: Params | None, count: int) -> tuple[str, dict[str, int]]:
     """Return the type of an index of `count` codes, and its parameters. Raises BackendError."""
     kind = type or "flat"
-    if kind not in _PARAMS:
-        raise BackendError(f"the lance backend has no index type {kind!r}; it has: {', '.join(_PARAMS)}")
-    given = check_params(params, _PARAMS[kind], f"index type {kind} of LanceDB")
+    if kind not in PARAMS:
+        raise BackendError(f"the lance backend has no index type {kind!r}; it has: {', '.join(PARAMS)}")
+    given = check_params(params, PARAMS[kind], f"index type {kind} of LanceDB")
     if kind == "flat":
         return kind, {}
     nlist, nprobe = clustering.plan(count, given.get("nlist"), given.get("nprobe"))
     return kind, {"nlist": nlist, "nprobe": nprobe}
 
 
-def _check_same(there: Contents, wanted: Contents, type: str | None, codes: str, location: str) -> None:
-    """Raise BackendError or MismatchError unless a collection that exists is the one to build."""
-    check_same_model(wanted.model, there.model, codes, location)
-    if not wanted.source or there.source != wanted.source:
-        raise BackendError(
-            f"{location}: exists already, with other rows than {codes}; change it with th index add or sync, or "
-            "choose another name"
-        )
-    if type and (wanted.type, wanted.params) != (there.type, there.params):
-        raise BackendError(
-            f"{location}: exists already, as type {there.type} with {there.params}; leave --type out, or choose "
-            "another name"
-        )
-
-
 def _reported(blocks: Iterator[tuple[int, Codes]], total: int, progress: Progress) -> Iterator[tuple[int, Codes]]:
     for first, block in blocks:
         yield first, block
         progress(first + len(block), total)
-
-
-def _read(codes: Codes | Path) -> Codes:
-    return codes if isinstance(codes, Codes) else read_codes(codes)

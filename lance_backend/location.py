@@ -1,4 +1,4 @@
-"""Where a collection lies: ``lance://FOLDER/NAME``, or ``lance+s3://BUCKET/FOLDER/NAME`` and the like."""
+"""The location of a collection: ``lance://FOLDER/NAME``, or ``lance+s3://BUCKET/FOLDER/NAME`` and the like."""
 
 import re
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ class Location:
                 "lance+az)"
             )
         if store and ("@" in folder or "?" in text):
-            raise BackendError("a location with credentials shows them to all; set them in the environment")
+            raise BackendError("the location contains credentials that others can see; set them in the environment")
         if not _NAME.fullmatch(name):
             raise BackendError(f"collection {name[:80]!r}: LanceDB takes letters, digits, '_', '-' and '.'")
         return cls(text, f"{store}://{folder}" if store else folder, name)
 
     def __str__(self) -> str:
-        """Return what the command line takes in place of an index folder."""
+        """Return the text that `parse` reads."""
         return self.text

@@ -1,15 +1,15 @@
-"""The one module that talks to LanceDB: one table, its rows and what it says of itself."""
+"""The one module that talks to LanceDB: one table, its rows and its metadata."""
 
-import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
 
 import lancedb
+import msgspec
 import numpy as np
 import pyarrow as pa
 from lancedb.index import IvfFlat
@@ -20,10 +20,16 @@ from transhash.codes.records import UNKNOWN
 from transhash.errors import BackendError, TransHashError, one_line
 from transhash.index import stored
 from transhash.index.scanning import Block
+from transhash.index.stored import StoredRows
 
 from .location import Location
 
 FORMAT = 0
+PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}
+"""The parameters of an index of each type."""
+NewRows = tuple[NDArray[np.int64], Codes]
+"""Ids (n,) and the rows that get them."""
+
 KEY = "transhash"  # of the metadata of the column id, JSON
 _ROWS = 1 << 16  # read at a time
 
@@ -31,18 +37,23 @@ _ROWS = 1 << 16  # read at a time
 warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
 
 
+class _Version(msgspec.Struct):
+    format: int
+
+
 @dataclass(frozen=True)
 class Contents:
-    """What a table says of itself.
+    """The metadata of a table.
 
     Attributes:
-        model: what made the codes.
+        model: the model that made the codes.
         type: of the index, ``flat`` or ``ivf``.
         params: of the index and its searches.
         root: the folder that patterns are relative to, as text.
-        next_id: above all ids that were ever given.
-        source: digest of the codes file that it was built from; empty once it was changed.
-        writer: who wrote this last.
+        next_id: above all ids that were ever used.
+        source: digest of the codes file that it was built from; empty after the first change.
+        writer: random, another one whenever the metadata are written.
+        format: version of the metadata.
     """
 
     model: ModelRef
@@ -52,10 +63,11 @@ class Contents:
     next_id: int
     source: str
     writer: str = ""
+    format: int = FORMAT
 
     def dump(self) -> str:
-        """Return it as JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)})
+        """Return them as JSON."""
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def read(cls, text: bytes | None, location: Location) -> Self:
@@ -65,17 +77,21 @@ class Contents:
                 f"{location}: not a collection of TransHash, so it stays as it is; choose another name"
             )
         try:
-            document = json.loads(text)
-            version = document.pop("format")
+            version = msgspec.json.decode(text, type=_Version).format
             if version != FORMAT:
                 raise BackendError(f"{location}: format version {version}, this TransHash reads {FORMAT}; upgrade it")
-            return cls(ModelRef(**document.pop("model")), **document)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise BackendError(f"{location}: its metadata are damaged ({error!r}); build it again") from None
+            found = msgspec.json.decode(text, type=cls)
+            if found.params.keys() != set(PARAMS.get(found.type, ("",))):
+                raise msgspec.ValidationError(f"type {found.type!r} with parameters {found.params}")
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise BackendError(
+                f"{location}: its metadata are damaged ({one_line(error)}); build it again under another name"
+            ) from None
+        return found
 
 
 class Store:
-    """A table of LanceDB, as it is now: every call sees the latest version."""
+    """A table of LanceDB; every call reads its latest version."""
 
     def __init__(self, location: Location) -> None:
         """Connect; LanceDB takes credentials of object stores from the environment. Raises BackendError."""
@@ -95,16 +111,10 @@ class Store:
     def exists(self) -> bool:
         """Return whether there is a table."""
         with self._failures():
-            try:
-                self._database.open_table(self.location.name)
-            except (FileNotFoundError, ValueError) as error:
-                if "not found" in str(error):
-                    return False
-                raise
-        return True
+            return self._found() is not None
 
     def create(self, contents: Contents, blocks: Iterable[tuple[int, Codes]]) -> None:
-        """Write a table of (id of the first row, codes); it is there once all of it is. Raises BackendError."""
+        """Write a table of (id of the first row, codes); it exists once it is complete. Raises BackendError."""
         schema = _schema(contents)
         batches = (_batch(block, np.arange(first, first + len(block)), schema) for first, block in blocks)
         with self._failures():
@@ -113,13 +123,14 @@ class Store:
             )
 
     def contents(self) -> Contents:
-        """Return what the table says of itself. Raises BackendError if it is not one of TransHash."""
-        return Contents.read(
-            self._column().metadata.get(KEY.encode()) if self._column().metadata else None, self.location
-        )
+        """Return the table's metadata. Raises BackendError if it is not one of TransHash."""
+        with self._failures():
+            schema = self._table().schema
+            metadata = schema.field("id").metadata if "id" in schema.names else None
+        return Contents.read((metadata or {}).get(KEY.encode()), self.location)
 
     def write(self, contents: Contents) -> Contents:
-        """Change what the table says of itself. Raises BackendError if another process does so, too."""
+        """Change the table's metadata. Raises BackendError if another process does so, too."""
         wanted = replace(contents, writer=uuid4().hex)
         with self._failures():
             self._table().update_field_metadata({"path": "id", "metadata": {KEY: wanted.dump()}})
@@ -127,15 +138,15 @@ class Store:
             raise BackendError(f"{self.location}: another process is changing it; run the command again")
         return wanted
 
-    def change(self, contents: Contents, new: Codes, first: int, gone: NDArray[np.int64]) -> None:
-        """Add rows with ids from `first` on and remove others, as one version. Raises BackendError."""
+    def change(self, contents: Contents, new: Sequence[NewRows], gone: NDArray[np.int64]) -> None:
+        """Add rows and remove others, as one version. Raises BackendError."""
         removing = f"id IN ({', '.join(map(str, gone.tolist()))})"
         with self._failures():
-            if not len(new):
-                if len(gone):
-                    self._table().delete(removing)
+            if not new:
+                self._table().delete(removing)
                 return
-            rows = pa.Table.from_batches([_batch(new, np.arange(first, first + len(new)), _schema(contents))])
+            schema = _schema(contents)
+            rows = pa.Table.from_batches([_batch(block, ids, schema) for ids, block in new])
             if not len(gone):
                 self._table().add(rows)
                 return
@@ -163,19 +174,31 @@ class Store:
             for batch in self._table().search().select(["id", "code"]).to_batches(_ROWS):
                 yield batch["id"].to_numpy(), _packed(batch["code"], width)
 
-    def read(self, contents: Contents, ids: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], Codes]:
-        """Return ids (n,), ascending, and the rows that have them; all rows without `ids`."""
+    def rows(self, ids: NDArray[np.int64] | None = None) -> StoredRows:
+        """Return the paths and labels of the rows that have the ids; of all rows without `ids`."""
+        contents = self.contents()
         with self._failures():
-            query = self._table().search()
-            if ids is not None:
-                query = query.where(f"id IN ({', '.join(map(str, ids.tolist()))})")
-            rows = query.limit(None).to_arrow().sort_by("id")
-        labels = rows["labels"].to_pylist()
-        stats = rows["size"].to_pylist(), rows["mtime"].to_pylist()
-        packed = _packed(rows["code"].combine_chunks(), contents.model.bits // 8)
-        root = texts.path(contents.root)
-        codes = stored.codes(packed, rows["path"].to_pylist(), labels, contents.model, root, stats)
-        return rows["id"].to_numpy(), codes
+            found = self._read(["id", "path", "labels"], ids)
+            paths, labels = found["path"].to_pylist(), found["labels"].to_pylist()
+            return StoredRows(found["id"].to_numpy(), stored.records(paths, labels, texts.path(contents.root)))
+
+    def codes(self) -> tuple[NDArray[np.int64], Codes]:
+        """Return the ids (n,), ascending, and codes of all rows."""
+        contents = self.contents()
+        with self._failures():
+            found = self._read(["id", "code", "path", "labels", "size", "mtime"])
+            packed = _packed(found["code"].combine_chunks(), contents.model.bits // 8)
+            paths, labels, sizes, mtimes = (found[name].to_pylist() for name in ("path", "labels", "size", "mtime"))
+            root = texts.path(contents.root)
+            codes = stored.codes(packed, paths, labels, contents.model, root, (sizes, mtimes))
+            return found["id"].to_numpy(), codes
+
+    def _read(self, columns: list[str], ids: NDArray[np.int64] | None = None) -> Any:
+        """Return columns, id among them, of the rows that have the ids, in the order of these."""
+        query = self._table().search().select(columns)
+        if ids is not None:
+            query = query.where(f"id IN ({', '.join(map(str, ids.tolist()))})")
+        return query.limit(None).to_arrow().sort_by("id")
 
     def nearest(
         self, query: NDArray[np.uint8], limit: int, nprobe: int
@@ -194,21 +217,21 @@ class Store:
             return int(self._table().version)
 
     def _table(self) -> Any:
+        table = self._found()
+        if table is None:
+            raise BackendError(
+                f"{self.location}: no such collection; make one with: th index build CODES -o LOCATION"
+            )
+        return table
+
+    def _found(self) -> Any:
+        """Open the table; return None if there is none."""
         try:
             return self._database.open_table(self.location.name)
         except (FileNotFoundError, ValueError) as error:
             if "not found" not in str(error):
                 raise
-            raise BackendError(
-                f"{self.location}: no such collection; make one with: th index build CODES -o LOCATION"
-            ) from None
-
-    def _column(self) -> Any:
-        with self._failures():
-            schema = self._table().schema
-            if "id" not in schema.names:
-                return pa.field("id", pa.int64())
-            return schema.field("id")
+        return None
 
 
 def _schema(contents: Contents) -> Any:

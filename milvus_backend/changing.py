@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash.codes import Codes, CodesFile, keys, open_codes
+from transhash.codes import Codes, CodesFile, keys
 from transhash.codes import texts as stored
 from transhash.codes.models import check_same_model
-from transhash.errors import CodesError, MismatchError, SelectionError
+from transhash.errors import CodesError
+from transhash.index import kinds, selection
 from transhash.index.rows import Added, Changes
 from transhash.system.files import display
 from transhash.system.progress import Progress
@@ -27,13 +28,11 @@ _KEY = 16  # bytes of a row's key; a collision is not expected
 @contextmanager
 def opened(path: Path) -> Iterator[CodesFile]:
     """Open a codes file that a load can be resumed from. Raises CodesError, and MismatchError if it has no rows."""
-    with open_codes(path, embeddings=False) as file:
+    with kinds.open_rows(path) as file:
         if not file.header.digest:
             raise CodesError(
                 f"{path}: of version 0, without a checksum to know it by; write it anew: th codes merge {path} -o NEW"
             )
-        if not len(file):
-            raise MismatchError(f"{path}: holds no codes; encode some images first")
         yield file
 
 
@@ -74,7 +73,7 @@ def remove(ledger: Ledger, condition: str) -> int:
     ledger.check_idle()
     gone, there = ledger.server.count(condition), ledger.server.count(expressions.EVERYTHING)
     if gone == there:
-        raise SelectionError(f"all {there} rows would go; a collection has at least one, or drop it in Milvus")
+        raise selection.none_left(there, "drop it in Milvus")
     ledger.write(ledger.state.without())
     return delete(ledger.server, condition)
 
@@ -126,11 +125,7 @@ def _check_new(server: Server, file: CodesFile, name: Path) -> None:
         found = server.query(expressions.one_of("path", loading.texts(block)), ["path"])
         there += [row["path"] for row in found]
     if there:
-        more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
-        first = display(stored.path(there[0]))
-        raise SelectionError(
-            f"{name}: {first}{more} in the collection already; pass --replace, or compare: th index sync"
-        )
+        raise selection.already_there(f"{name}: {display(stored.path(there[0]))}", len(there))
 
 
 def _keys(codes: Codes) -> NDArray[np.bytes_]:

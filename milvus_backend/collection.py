@@ -12,7 +12,6 @@ from pymilvus import DataType, MilvusClient
 
 from transhash.backends import check_params, clustering
 from transhash.codes import MAX_LABELS, Codes, texts
-from transhash.codes.models import check_same_model
 from transhash.errors import BackendError, SelectionError, redacted
 from transhash.index import contract, kinds, stored
 from transhash.index.contract import CodesInput, Params
@@ -100,20 +99,10 @@ class MilvusCollection(contract.Server):
                 load = Load("build", codes.name, digest, 0, len(file))
                 _create(server, wanted, State(0).begin(load))
             ledger = Ledger.read(server)
-            check_same_model(model, ledger.contents.model, f"{codes}", f"{place}")
             pending = ledger.state.pending
-            if not ledger.state.holds(digest) and (
-                pending is None or (pending.kind, pending.digest) != ("build", digest)
-            ):
-                raise BackendError(
-                    f"{place}: exists already, with other rows than {codes.name}; "
-                    "change it with th index add or sync, or choose another name"
-                )
-            if type and (wanted.type, wanted.params) != (ledger.contents.type, ledger.contents.params):
-                raise BackendError(
-                    f"{place}: exists already, as type {ledger.contents.type} with {ledger.contents.params}; "
-                    "leave --type out, or choose another name"
-                )
+            unfinished = pending is not None and (pending.kind, pending.digest) == ("build", digest)
+            same = unfinished or ledger.state.holds(digest)
+            kinds.check_same_collection(place, codes, ledger.contents, wanted, same_rows=same, typed=type is not None)
             _make_ready(server, ledger.contents)
             if pending:
                 changing.finish(ledger, file, progress)
@@ -174,9 +163,8 @@ class MilvusCollection(contract.Server):
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
         """Add the rows of codes, file by file: a stopped one is resumed, and one that is in is passed over."""
-        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
         done = []
-        for part in [kinds.codes_input(part) for part in parts]:
+        for part in kinds.codes_inputs(codes):
             with kinds.as_file(part) as file:
                 done.append(changing.add(self._ledger, file, replace, progress))
         return Added(sum(one.rows for one in done), sum(one.replaced for one in done))

@@ -66,8 +66,7 @@ def rows(
         stats: (size, mtime) of each row; None is NULL.
     """
     width = packed.shape[1]
-    layout = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("code_size", ">i4"), ("bits", ">i4")]
-    heads = np.zeros(len(ids), np.dtype([*layout, ("code", np.uint8, (width,))]))
+    heads = np.zeros(len(ids), _layout(width))
     heads["fields"], heads["id_size"], heads["id"] = _ROW_FIELDS, 8, ids
     heads["code_size"], heads["bits"], heads["code"] = 4 + width, 8 * width, packed
     data, step = heads.tobytes(), heads.itemsize
@@ -85,8 +84,7 @@ def rows(
 
 def codes(chunks: Iterable[Buffer], width: int, most: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Yield ids (n,) and codes (n, width) of a binary COPY of (id, code), about `most` rows at a time."""
-    layout = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("code_size", ">i4"), ("bits", ">i4")]
-    kind = np.dtype([*layout, ("code", np.uint8, (width,))])
+    kind = _layout(width)
     waiting, skipped = bytearray(), False
     for chunk in chunks:
         waiting += chunk
@@ -96,6 +94,12 @@ def codes(chunks: Iterable[Buffer], width: int, most: int) -> Iterator[tuple[NDA
         if skipped and len(waiting) >= most * kind.itemsize:
             yield _columns(waiting, kind)
     yield _columns(waiting, kind)
+
+
+def _layout(width: int) -> np.dtype[Any]:
+    """Return the layout of a row's first two columns, id and a code of `width` bytes."""
+    fields = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("code_size", ">i4"), ("bits", ">i4")]
+    return np.dtype([*fields, ("code", np.uint8, (width,))])
 
 
 def _columns(waiting: bytearray, kind: np.dtype[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

@@ -1,21 +1,20 @@
-"""Building, adding, removing and comparing: each in one transaction, of which others see all or nothing.
+"""Build, add, remove and sync, each in one transaction: others see all of a change or nothing.
 
-Rows of a codes file go into a temporary table first, where PostgreSQL compares them with those that are there.
+Rows of a codes file go into a temporary table first, where PostgreSQL compares them with those of the collection.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from psycopg import sql
 
-from transhash.codes import Codes, CodesFile, open_codes, texts
+from transhash.codes import Codes, CodesFile, texts
 from transhash.codes.models import check_same_model
-from transhash.codes.records import UNKNOWN
-from transhash.errors import BackendError, CodesError, MismatchError, SelectionError
+from transhash.codes.records import nullable
+from transhash.errors import BackendError, CodesError
+from transhash.index import selection
 from transhash.index.rows import Added, Changes
 from transhash.system.files import display
 from transhash.system.progress import Progress
@@ -32,15 +31,6 @@ _LONGEST_LABEL = 2000  # bytes that fit into a GIN index
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[CodesFile]:
-    """Open a codes file. Raises CodesError, and MismatchError if it has no rows."""
-    with open_codes(path, embeddings=False) as file:
-        if not len(file):
-            raise MismatchError(f"{path}: holds no codes; encode some images first")
-        yield file
-
-
-@contextmanager
 def editing(server: Server, tables: Tables) -> Iterator[tuple[Cursor, Contents]]:
     """Yield a cursor and the contents of a collection that nobody else changes until the block ends."""
     with server.transaction(write=True) as cursor:
@@ -51,7 +41,7 @@ def editing(server: Server, tables: Tables) -> Iterator[tuple[Cursor, Contents]]
 
 
 def build(cursor: Cursor, tables: Tables, contents: Contents, file: CodesFile, report: Progress) -> Contents:
-    """Fill a table that was just made, index it, and return its contents."""
+    """Fill a new table, create its indexes, and return its contents."""
     _copy(cursor, sql.Identifier(tables.schema, tables.name), file, 0, report)
     schema.add_indexes(cursor, tables, contents)
     return _written(cursor, tables, replace(contents, next_id=len(file)))
@@ -84,13 +74,13 @@ def remove(cursor: Cursor, tables: Tables, contents: Contents, where: Condition)
     cursor.execute(tables.fill("DELETE FROM {rows} WHERE {where}", where=where.statement), where.values)
     gone = cursor.rowcount
     if not selecting.exists(cursor, tables, Condition()):
-        raise SelectionError(f"all {gone} rows would go; a collection has at least one, or drop its table")
+        raise selection.none_left(gone)
     _changed(cursor, tables, contents, contents.root, 0)
     return gone
 
 
 def sync(cursor: Cursor, tables: Tables, contents: Contents, file: CodesFile, report: Progress) -> Changes:
-    """Make the collection hold what a codes file holds: equal rows stay, others come and go."""
+    """Make the collection hold exactly the rows of a codes file; equal rows stay."""
     check_same_model(file.header.model, contents.model, "codes", "the collection")
     _stage(cursor, tables, file, 0, report)
     cursor.execute(
@@ -148,14 +138,10 @@ def _encoded(block: Codes, first: int) -> bytes:
             )
     known = dict(zip(records.label_names, names, strict=True))
     labels = [tuple(known[name] for name in records.names(row)) for row in range(len(block))]
-    stats = zip(*(_nullable(values, len(block)) for values in (records.sizes, records.mtimes)), strict=True)
+    stats = zip(*(nullable(values, len(block)) for values in (records.sizes, records.mtimes)), strict=True)
     paths = [texts.text(path).encode() for path in records.full_paths()]
     ids = np.arange(first, first + len(block), dtype=np.int64)
     return binary.rows(ids, block.packed, paths, labels, stats)
-
-
-def _nullable(values: NDArray[np.int64] | None, count: int) -> list[int | None]:
-    return [None] * count if values is None else [None if value == UNKNOWN else value for value in values.tolist()]
 
 
 def _check_new(cursor: Cursor, tables: Tables, name: str) -> None:
@@ -167,15 +153,11 @@ def _check_new(cursor: Cursor, tables: Tables, name: str) -> None:
         )
     )
     if row := cursor.fetchone():
-        more = f" and {row[1] - 1} more are" if row[1] > 1 else " is"
-        raise SelectionError(
-            f"{name}: {display(texts.path(row[0]))}{more} in the collection already; pass --replace, or compare: "
-            "th index sync"
-        )
+        raise selection.already_there(f"{name}: {display(texts.path(row[0]))}", row[1])
 
 
 def _changed(cursor: Cursor, tables: Tables, contents: Contents, root: bytes, count: int) -> Contents:
-    """Write the catalog after `count` rows came from a root; rows of several roots have none in common."""
+    """Update the catalog after `count` rows of a root were added; rows of several roots have no common root."""
     if count and root != contents.root:
         contents = replace(contents, root=b"")
     return _written(cursor, tables, replace(contents, next_id=contents.next_id + count, source=""))

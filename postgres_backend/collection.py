@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from transhash.backends import check_params
 from transhash.codes import Codes, texts
-from transhash.codes.models import check_same_model
 from transhash.errors import BackendError
 from transhash.index import contract, kinds, selection, stored
 from transhash.index.contract import CodesInput, Params
@@ -37,7 +36,7 @@ class PostgresCollection(contract.Server):
     types: ClassVar[tuple[str, ...]] = tuple(SEARCH)
 
     def __init__(self, server: Server, tables: Tables, contents: Contents) -> None:
-        """Take a collection's place and contents; use `open` or `build` instead."""
+        """Take a collection's server, tables and contents; use `open` or `build` instead."""
         self._server = server
         self._tables = tables
         self.model = contents.model
@@ -74,12 +73,12 @@ class PostgresCollection(contract.Server):
     ) -> Self:
         """Build a collection of a codes file's rows, with ids from 0, in one transaction.
 
-        A call that was stopped leaves nothing. One for a collection of the same rows finds it there.
+        An interrupted call leaves nothing behind. A collection that was built of the same rows is returned.
 
-        Raises BackendError if another collection or table has that name; it is left as it is.
+        Raises BackendError if another collection or table has that name; it is not changed.
         """
         server = Server(Location.parse(location))
-        with changing.opened(codes) as file:
+        with kinds.open_rows(codes) as file:
             header = file.header
             wanted = Contents(
                 header.model, *schema.planned(type, params, len(file)), header.root, len(file), header.digest
@@ -90,7 +89,10 @@ class PostgresCollection(contract.Server):
                 schema.reserve(cursor, tables)
                 there = schema.read(cursor, tables, server.location)
                 if there:
-                    _check_same(there, wanted, type, f"{codes}", f"{location}")
+                    same = bool(wanted.source) and there.source == wanted.source
+                    kinds.check_same_collection(
+                        location, codes, there, wanted, same_rows=same, typed=type is not None
+                    )
                     return cls(server, tables, there)
                 schema.create(cursor, tables, wanted, server.location)
                 contents = changing.build(cursor, tables, wanted, file, progress)
@@ -157,12 +159,10 @@ class PostgresCollection(contract.Server):
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
         """Add rows, with ids above all that were ever used: all of them, or none if one file is refused."""
-        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
-        done = []
-        checked = [kinds.codes_input(part) for part in parts]
+        parts, done = kinds.codes_inputs(codes), []
         with changing.editing(self._server, self._tables) as (cursor, contents):
-            for part in checked:
-                with kinds.as_file(part) as path, changing.opened(path) as file:
+            for part in parts:
+                with kinds.as_file(part) as path, kinds.open_rows(path) as file:
                     contents, added = changing.add(cursor, self._tables, contents, file, path.name, replace, progress)
                     done.append(added)
         self.reason = contents.exact
@@ -178,7 +178,7 @@ class PostgresCollection(contract.Server):
         """Make the collection hold exactly the rows of `codes`, in one transaction; equal rows keep their ids."""
         with (
             kinds.as_file(kinds.codes_input(codes)) as path,
-            changing.opened(path) as file,
+            kinds.open_rows(path) as file,
             changing.editing(self._server, self._tables) as (cursor, contents),
         ):
             return changing.sync(cursor, self._tables, contents, file, progress)
@@ -215,7 +215,7 @@ class PostgresCollection(contract.Server):
 
     @contextmanager
     def _searcher(self, params: Params, where: Filter | None) -> Iterator[Searcher]:
-        """Yield what searches in a transaction: by the index, unless a filter or equal codes would lose rows."""
+        """Yield a searcher in a transaction; it uses the index unless a filter or equal codes would lose rows."""
         with self._server.transaction() as cursor:
             contents = self._contents(cursor)
             given = check_params(params, SEARCH[contents.type], f"searching type {contents.type} of PostgreSQL")
@@ -236,19 +236,4 @@ class PostgresCollection(contract.Server):
     def _any(self, cursor: Cursor, contents: Contents, where: Sequence[Filter]) -> Condition:
         return Condition.joined(
             "OR", (selecting.condition(cursor, self._tables, contents.root, one) for one in where)
-        )
-
-
-def _check_same(there: Contents, wanted: Contents, type: str | None, codes: str, location: str) -> None:
-    """Raise BackendError or MismatchError unless a collection that exists is the one to build."""
-    check_same_model(wanted.model, there.model, codes, location)
-    if not wanted.source or there.source != wanted.source:
-        raise BackendError(
-            f"{location}: exists already, with other rows than {codes}; change it with th index add or sync, or "
-            "choose another name"
-        )
-    if type and (wanted.type, wanted.params) != (there.type, there.params):
-        raise BackendError(
-            f"{location}: exists already, as type {there.type} with {there.params}; leave --type out, or choose "
-            "another name"
         )

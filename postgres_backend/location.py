@@ -1,9 +1,9 @@
-"""Where a collection lies: ``postgresql://[USER@]HOST[:PORT]/DATABASE/NAME[?sslmode=…]``, a libpq URI and a name."""
+"""The location of a collection: ``postgresql://[USER@]HOST[:PORT]/DATABASE/NAME[?sslmode=…]``."""
 
 import os
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -15,7 +15,7 @@ CATALOG = "transhash_collections"
 _SCHEMES = ("postgresql", "postgres")
 _FORM = "postgresql://HOST/DATABASE/NAME"
 _LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones
-_WAIT = {  # seconds to connect, and milliseconds until data that nobody acknowledges mean a lost connection
+_WAIT = {  # seconds to connect, and milliseconds until unacknowledged data count as a lost connection
     "connect_timeout": ("PGCONNECT_TIMEOUT", "10"),
     "tcp_user_timeout": ("PGTCP_USER_TIMEOUT", "60000"),
 }
@@ -50,15 +50,15 @@ class Location:
         secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
         if secret & given.keys():
             raise BackendError(
-                "a location with a password shows it to all; use PGPASSWORD, ~/.pgpass or a service file instead"
+                "the location contains a password that others can see; use PGPASSWORD, ~/.pgpass or a service file"
             )
         if not (given.get("dbname") or given.get("service") or {"PGDATABASE", "PGSERVICE"} & os.environ.keys()):
-            raise BackendError(f"{scheme}://{address}: names one thing; a collection in PostgreSQL is {_FORM}")
+            raise BackendError(f"{scheme}://{address}: names no database; a collection in PostgreSQL is {_FORM}")
         waits = {key: value for key, (variable, value) in _WAIT.items() if variable not in os.environ}
         return cls(text, make_conninfo("", **{**waits, "application_name": "transhash", **given}), name)
 
     def __str__(self) -> str:
-        """Return what the command line takes in place of an index folder."""
+        """Return the text that `parse` reads."""
         return self.text
 
 
@@ -77,13 +77,8 @@ def _name(quoted: str) -> str:
     return name
 
 
-def quoted(name: str) -> str:
-    """Return a name as it stands in a location."""
-    return quote(name, safe="")
-
-
 def _libpq(uri: str) -> dict[str, str]:
-    """Return what a URI says to libpq. Raises BackendError; libpq's own message may repeat the password."""
+    """Return libpq's parameters of a URI. Raises BackendError; libpq's own message may repeat the password."""
     try:
         return {key: str(value) for key, value in conninfo_to_dict(uri).items() if value is not None}
     except Error as error:

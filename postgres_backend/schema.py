@@ -17,6 +17,8 @@ from .server import Cursor
 FORMAT = 0
 SEARCH = {"flat": (), "ivf": ("nprobe",), "hnsw": ("ef",)}
 """The index types, and the parameters of a search that each takes."""
+PARAMS = {"flat": (), "ivf": ("nlist", "nprobe"), "hnsw": ("M", "ef_construction", "ef")}
+"""The parameters of an index of each type."""
 
 _LOCK = 0x7472616E73686173  # of builds, as an advisory lock: "transhas"
 _OLDEST = (0, 8)  # pgvector that has iterative scans
@@ -31,7 +33,7 @@ _FIELDS = "format, model, digest, bits, preprocessing, type, params, root, next_
 
 @dataclass(frozen=True)
 class Tables:
-    """Where a collection lies: its schema and name, and the schema of pgvector."""
+    """The schema and name of a collection's table, and the schema of pgvector."""
 
     schema: str
     name: str
@@ -63,13 +65,13 @@ class Contents:
     """A row of the catalog.
 
     Attributes:
-        model: what made the codes.
+        model: the model that made the codes.
         type: of the index: ``flat``, ``ivf`` or ``hnsw``.
         params: of the index, with the defaults of its searches.
         root: the folder that patterns are relative to.
-        next_id: above all ids that were ever given.
-        source: digest of the codes file that the collection was built from; empty once it was changed.
-        most_equal: how many images share one code at most, for type hnsw; else 0.
+        next_id: above all ids that were ever used.
+        source: digest of the codes file that the collection was built from; empty after the first change.
+        most_equal: the maximum number of images that share one code, for type hnsw; else 0.
     """
 
     model: ModelRef
@@ -82,7 +84,7 @@ class Contents:
 
     @property
     def exact(self) -> str:
-        """Why searches compare every row although there is an index; empty if they use it."""
+        """The reason why searches compare every row although there is an index; empty if they use it."""
         if self.type == "hnsw" and self.most_equal > _EQUAL * self.params["M"]:
             return f"{self.most_equal} images share one code, among which HNSW would miss others: searches are exact"
         return ""
@@ -110,8 +112,7 @@ def planned(type: str | None, params: Params | None, count: int) -> tuple[str, d
     kind = type or "flat"
     if kind not in SEARCH:
         raise BackendError(f"the postgres backend has no index type {kind!r}; it has: {', '.join(SEARCH)}")
-    known = {"flat": (), "ivf": ("nlist", "nprobe"), "hnsw": tuple(_HNSW)}[kind]
-    given = check_params(params, known, f"index type {kind} of PostgreSQL")
+    given = check_params(params, PARAMS[kind], f"index type {kind} of PostgreSQL")
     if kind == "ivf":
         # as pgvector advises, but with no more lists than can be trained in a gigabyte
         usual = max(1, min(round(count**0.5 if count > 1_000_000 else count / 1000), _USUAL_LISTS))
@@ -128,7 +129,7 @@ def planned(type: str | None, params: Params | None, count: int) -> tuple[str, d
 
 
 def find(cursor: Cursor, location: Location) -> Tables | None:
-    """Return where a collection lies; None if there is no catalog, or no pgvector."""
+    """Return a collection's tables; None if there is no catalog, or no pgvector."""
     cursor.execute(
         "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE c.relname = %s AND c.relkind = 'r' AND c.relpersistence <> 't' AND pg_table_is_visible(c.oid)",
@@ -139,7 +140,10 @@ def find(cursor: Cursor, location: Location) -> Tables | None:
 
 
 def prepare(cursor: Cursor, location: Location) -> Tables:
-    """Return where a collection is to lie, after making what it needs; other builds wait. Raises BackendError."""
+    """Return a new collection's tables, after creating the catalog and pgvector if needed. Raises BackendError.
+
+    Other builds wait until the transaction ends.
+    """
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     _check_server(cursor, location)
     vector = _pgvector(cursor) or _install(cursor, location)
@@ -168,14 +172,14 @@ def prepare(cursor: Cursor, location: Location) -> Tables:
 
 
 def reserve(cursor: Cursor, tables: Tables) -> None:
-    """Let other builds of a collection of the same name wait until the transaction ends."""
+    """Make other builds of a collection of the same name wait until the transaction ends."""
     cursor.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [f"{tables.schema}.{tables.name}", _LOCK]
     )
 
 
 def read(cursor: Cursor, tables: Tables, location: Location, lock: bool = False) -> Contents | None:
-    """Return the contents of a collection; None if there is none of that name.
+    """Return the contents of a collection; None if no collection has that name.
 
     With `lock`, other writers wait until the transaction ends. Raises BackendError for an unknown version.
     """
@@ -192,13 +196,14 @@ def read(cursor: Cursor, tables: Tables, location: Location, lock: bool = False)
     if version != FORMAT:
         raise BackendError(f"{location}: format version {version}, this TransHash reads {FORMAT}; upgrade it")
     made = ModelRef(texts.label_name(model), digest, bits, texts.label_name(preprocessing))
-    if kind not in SEARCH or not isinstance(params, dict):
+    whole = isinstance(params, dict) and all(isinstance(params.get(name), int) for name in PARAMS.get(kind, ()))
+    if kind not in SEARCH or not whole:
         raise BackendError(f"{location}: its row of {CATALOG} is damaged; build it again under another name")
     return Contents(made, kind, params, texts.path(root), next_id, source, most_equal)
 
 
 def create(cursor: Cursor, tables: Tables, contents: Contents, location: Location) -> None:
-    """Make the table of a collection, empty, and its row of the catalog. Raises BackendError if the name is taken."""
+    """Create an empty table, and its row of the catalog. Raises BackendError if the name is taken."""
     try:
         cursor.execute(
             tables.fill(
@@ -222,7 +227,7 @@ def create(cursor: Cursor, tables: Tables, contents: Contents, location: Locatio
 
 
 def update(cursor: Cursor, tables: Tables, contents: Contents) -> None:
-    """Write what changes to the catalog."""
+    """Write the fields that change to the catalog."""
     cursor.execute(
         tables.fill("UPDATE {catalog} SET root = %s, next_id = %s, source = %s, most_equal = %s WHERE name = %s"),
         [texts.text(contents.root), contents.next_id, contents.source, contents.most_equal, tables.name],
@@ -230,7 +235,7 @@ def update(cursor: Cursor, tables: Tables, contents: Contents) -> None:
 
 
 def add_indexes(cursor: Cursor, tables: Tables, contents: Contents) -> None:
-    """Index a table that was filled."""
+    """Create the indexes of a filled table."""
     params = {name: sql.Literal(value) for name, value in contents.params.items()}
     cursor.execute(tables.fill("ALTER TABLE {rows} ADD PRIMARY KEY (id)"))
     cursor.execute(tables.fill("CREATE INDEX ON {rows} USING hash (path)"))
@@ -264,7 +269,7 @@ def _allow_memory(cursor: Cursor, contents: Contents) -> None:
 
 
 def most_equal(cursor: Cursor, tables: Tables) -> int:
-    """Return how many rows share one code at most."""
+    """Return the maximum number of rows that share one code."""
     cursor.execute(
         tables.fill("SELECT coalesce(max(n), 0) FROM (SELECT count(*) n FROM {rows} GROUP BY code) counts")
     )
@@ -296,7 +301,7 @@ def faults(cursor: Cursor, tables: Tables, contents: Contents) -> list[str]:
         [contents.next_id, contents.model.bits],
     )
     unknown, twice, wide, empty, _ = cursor.fetchone() or (0, 0, 0, 0, 0)
-    found += [f"{unknown} rows with ids that were never given; next_id is {contents.next_id}"] if unknown else []
+    found += [f"{unknown} rows with ids that were never used; next_id is {contents.next_id}"] if unknown else []
     found += [f"{twice} rows with ids of others"] if twice else []
     found += [f"{wide} codes of another width than {contents.model.bits} bits"] if wide else []
     found += [f"{empty} rows without path or labels"] if empty else []

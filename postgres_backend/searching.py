@@ -41,9 +41,9 @@ class Searcher:
     """Searches of one collection in one transaction.
 
     Attributes:
-        cursor: of the transaction.
-        tables: where the collection lies.
-        where: which rows may be found.
+        cursor: the cursor of the transaction.
+        tables: the collection's tables.
+        where: the condition that matches must fulfil.
         index: its type and search parameter, if the index may be used.
     """
 
@@ -56,7 +56,9 @@ class Searcher:
         """Return the k nearest rows of queries (q, bits/8); fewer if there are no more."""
         if self.index and len(queries) * SCANNED < self._count():
             self._configure(*self.index, k)
-            return scanning.padded([self._indexed(Bits(query.tobytes()), k) for query in queries])
+            found = [self._indexed(Bits(query.tobytes()), k) for query in queries]
+            if all(len(ids) == k for ids, _ in found):  # a scan of HNSW ends after hnsw.max_scan_tuples
+                return scanning.padded(found)
         if len(queries) >= _MANY:
             return scanning.nearest(self._codes(queries.shape[1]), queries, k)
         found = []
@@ -81,7 +83,7 @@ class Searcher:
         return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(distances))
 
     def _count(self) -> int:
-        """Return about how many rows there are, as PostgreSQL has counted them."""
+        """Return the approximate number of rows, from PostgreSQL's statistics."""
         self.cursor.execute(
             "SELECT c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = %s AND c.relname = %s",
@@ -97,7 +99,7 @@ class Searcher:
         return ids[order], distances[order]
 
     def _configure(self, kind: str, value: int, k: int) -> None:
-        """Set what the index needs for the rest of the transaction; it goes on until it has found k rows."""
+        """Set search parameters for the rest of the transaction; scans continue until they find k rows."""
         extension, name, iterative = _SETTINGS[kind]
         settings = {
             f"{extension}.{name}": str(min(max(value, k), _MOST) if kind == "hnsw" else value),

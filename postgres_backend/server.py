@@ -1,4 +1,4 @@
-"""The one module that connects to PostgreSQL: transactions, and every failure in one line without secrets."""
+"""The one module that connects to PostgreSQL: transactions, and errors of one line without credentials."""
 
 import os
 import weakref
@@ -30,7 +30,7 @@ _HINTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
 
 
 class Cursor(psycopg.Cursor[TupleRow]):
-    """A cursor whose statements have parameters, be it none: ``%%`` stands for ``%`` in all of them alike."""
+    """A cursor that always passes parameters, so that ``%%`` stands for ``%`` in every statement."""
 
     def execute(self, query: Any, params: Any = (), **options: Any) -> Self:
         """Run a statement."""
@@ -98,7 +98,7 @@ class Server:
         return connection
 
     def _failure(self, error: psycopg.Error) -> BackendError:
-        """Say in one line what went wrong, without what may be a secret."""
+        """Return an error of one line, without credentials."""
         primary = error.diag.message_primary
         said = " ".join((primary or str(error)).split())[:_SAID]
         found = next((hint for kinds, hint in _HINTS if isinstance(error, kinds)), "")

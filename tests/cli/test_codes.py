@@ -183,9 +183,9 @@ def test_codes_of_another_method(th, tmp_path):
         (
             ["export", "c.h5", "-o", "c.ndjson"],
             1,
-            "say which database is to load it: elasticsearch, opensearch, vespa",
+            "name the database that will load it: elasticsearch, opensearch, vespa",
         ),
-        (["export", "c.h5", "-o", "c.csv", "--for", "vespa"], 1, "is the same for every database"),
+        (["export", "c.h5", "-o", "c.csv", "--for", "vespa"], 1, "this format has no variants"),
         (["export", "c.h5", "-o", "mine.csv"], 1, "not an earlier export"),
         (["export", "note.txt", "-o", "out.csv"], 1, "not a codes file"),
         (["import", "note.txt", "-o", "out.h5"], 2, "one that ends in .csv, .npy, .parquet"),

@@ -13,9 +13,10 @@ pytest.importorskip("lancedb", reason="no package lancedb: pip install '.[lance]
 
 import transhash
 from lance_backend.location import Location
+from lance_backend.store import Contents
 from transhash import Filter, hamming
 from transhash.codes import Codes, ModelRef, Records, write_codes
-from transhash.errors import BackendError
+from transhash.errors import BackendError, SelectionError
 from transhash.testing import CollectionContract
 
 MODEL = ModelRef("phash", "phash-dct-64", 64)
@@ -69,11 +70,50 @@ def test_the_commands_work_as_with_folders(th, tmp_path):
     assert "no such collection" in th("index", "info", "lance://db/none", cwd=tmp_path, code=1).stderr
 
 
-def test_ids_are_never_given_twice(tmp_path):
+def test_ids_are_never_used_twice(tmp_path):
     made = transhash.build_index(written(tmp_path / "c.h5", random_codes(5)), f"lance://{tmp_path}/db/photos")
     made.remove(Filter(ids=[4]))
     made.add(written(tmp_path / "d.h5", random_codes(1, 2), [b"new"]))
     assert made.search(random_codes(1, 2), 1).ids.tolist() == [5]
+
+
+def test_several_files_are_added_as_one_version(tmp_path):
+    names = [[b"%d-%d" % (file, row) for row in range(4)] for file in range(3)]
+    files = [written(tmp_path / f"{place}.h5", random_codes(4, place), own) for place, own in enumerate(names)]
+    mixed = written(tmp_path / "mixed.h5", random_codes(4, 9), [names[0][1], names[2][2], b"new", b"other"])
+    here = transhash.build_index(files[0], tmp_path / "folder.index")
+    there = transhash.build_index(files[0], f"lance://{tmp_path}/db/photos")
+    before = there.info()["version"]
+    for parts in ([files[1], files[2], mixed], [files[1], files[1]]):
+        with pytest.raises(SelectionError, match="in the collection already; pass --replace"):
+            there.add(parts)
+    assert there.info()["version"] == before
+    assert here.add([*files, mixed], replace=True) == there.add([*files, mixed], replace=True)
+    assert there.info()["version"] == before + 2
+    (ids, codes), (expected_ids, expected) = there.snapshot(), here.snapshot()
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(codes.packed, expected.packed)
+    assert list(codes.records.full_paths()) == list(expected.records.full_paths())
+    assert there.info()["next_id"] == here.info()["next_id"] == 20
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ('{"format": 7}', "format version 7, this TransHash reads 0; upgrade it"),
+        ("[" * 100_000, "metadata are damaged"),
+        ('{"format": 0, "model": {"name": "m", "digest": "d", "bits": "64"}}', "metadata are damaged"),
+        (
+            '{"format": 0, "model": {"name": "m", "digest": "d", "bits": 64}, "type": "ivf", "params": {}, '
+            '"root": "", "next_id": 9, "source": ""}',
+            "type 'ivf' with parameters {}",
+        ),
+    ],
+)
+def test_damaged_metadata(tmp_path, metadata, message):
+    with pytest.raises(BackendError, match=message) as damaged:
+        Contents.read(metadata.encode(), Location.parse(f"lance://{tmp_path}/photos"))
+    assert "\n" not in str(damaged.value)
 
 
 def test_more_ties_than_are_asked_for(tmp_path):

@@ -1,4 +1,4 @@
-"""Everything that takes a PostgreSQL server."""
+"""Tests against a real PostgreSQL server."""
 
 import json
 import multiprocessing
@@ -82,6 +82,19 @@ def test_equal_codes_lose_nothing(postgres, tmp_path):
     np.testing.assert_array_equal(distances, expected.distances)
     assert found.remove(Filter(ids=range(2940))) == 2940
     assert "exact" not in found.info()
+
+
+def test_more_matches_than_an_index_scans(postgres, tmp_path, monkeypatch):
+    """Scans of HNSW end early; the rest is compared."""
+    monkeypatch.setattr(searching, "SCANNED", 0)
+    monkeypatch.setenv("PGOPTIONS", "-c hnsw.max_scan_tuples=50")
+    codes = random_codes(1000)
+    found = build(postgres, written(tmp_path / "c.h5", codes), "many", type="hnsw", params={"ef": 40})
+    for k in (400, 2000):
+        distances, ids = found.kneighbors(codes[:2], k)
+        expected = hamming.top_k(codes[:2], codes, k)
+        np.testing.assert_array_equal(ids, expected.ids)
+        np.testing.assert_array_equal(distances, expected.distances)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +421,7 @@ def test_credentials_are_never_shown(postgres, th, tmp_path, monkeypatch, words)
     monkeypatch.delenv("PGPASSWORD")
     for place in ("postgresql://owner:hunter2@127.0.0.1/d/n", "postgres://h/d/n?password=hunter2&sslmode=x"):
         done = th(*words, place, *more, code=1)
-        assert "a location with a password shows it to all" in done.stderr
+        assert "the location contains a password that others can see" in done.stderr
         for output in (done.stderr, done.stdout, refused.stderr):
             assert "hunter2" not in output
             assert output.count("\n") <= 1

@@ -1,4 +1,4 @@
-"""What is said to PostgreSQL, without a server."""
+"""Locations and binary formats, without a server."""
 
 import numpy as np
 import pytest

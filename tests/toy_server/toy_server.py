@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.backends import check_params
-from transhash.codes import Codes, ModelRef, keys, read_codes, texts
+from transhash.codes import Codes, ModelRef, read_codes, texts
 from transhash.codes.models import check_same_model
-from transhash.errors import BackendError, MismatchError, SelectionError
-from transhash.index import contract, filters, kinds, scanning, selection, stored
+from transhash.errors import BackendError, MismatchError
+from transhash.index import comparing, contract, filters, kinds, scanning, selection, stored
 from transhash.index.contract import CodesInput, Params
 from transhash.index.filters import Filter
-from transhash.index.ids import RowIds
 from transhash.index.rows import Added, Changes, Row
+from transhash.index.stored import StoredRows
 from transhash.results import Nearest, Within
 from transhash.system.progress import Progress, silent
 
@@ -88,9 +88,9 @@ class ToyServer(contract.Server):
         return [Row(codes.records.path(place), codes.records.names(place)) for place in places]
 
     def matching(self, where: Filter | Sequence[Filter], limit: int = 20) -> tuple[int, list[str]]:
-        rows = _Rows(*self.snapshot())
-        passed = filters.any_of(rows, contract.filters_of(where))
-        return int(passed.sum()), [rows.records.path(row) for row in np.flatnonzero(passed)[:limit].tolist()]
+        ids, codes = self.snapshot()
+        passed = filters.any_of(StoredRows(ids, codes.records), contract.filters_of(where))
+        return int(passed.sum()), [codes.records.path(row) for row in np.flatnonzero(passed)[:limit].tolist()]
 
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
         return scanning.nearest([self._allowed(params, where)], packed, k)
@@ -101,26 +101,23 @@ class ToyServer(contract.Server):
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
-        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
-        done = [self._add(_read(part), replace) for part in parts]
+        done = [self._add(_read(part), replace) for part in kinds.codes_inputs(codes)]
         return Added(sum(one.rows for one in done), sum(one.replaced for one in done))
 
     def remove(self, where: Filter | Sequence[Filter]) -> int:
-        rows = _Rows(*self.snapshot())
-        gone = filters.any_of(rows, contract.filters_of(where))
+        ids, codes = self.snapshot()
+        gone = filters.any_of(StoredRows(ids, codes.records), contract.filters_of(where))
         if gone.all():
-            raise SelectionError("all rows would go")
-        self._change(rows.codes.take(slice(0, 0)), rows.numbers[gone])
+            raise selection.none_left(len(ids), "delete the file")
+        self._change(codes.take(slice(0, 0)), ids[gone])
         return int(gone.sum())
 
     def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
         wanted, (ids, here) = _read(codes), self.snapshot()
         check_same_model(wanted.model, self.model, "codes", "the collection")
-        keep, absent = np.isin(keys.of(here), keys.of(wanted)), ~np.isin(keys.of(wanted), keys.of(here))
-        new, gone = wanted.take(absent), here.records.take(~keep)
-        both = len(set(gone.full_paths()) & set(new.records.full_paths()))
+        keep, new, changes = comparing.difference(here, wanted)
         self._change(new, ids[~keep])
-        return Changes(len(new) - both, len(gone) - both, both)
+        return changes
 
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
         yield from (fault for (fault,) in self._rows("PRAGMA integrity_check") if fault != "ok")
@@ -133,10 +130,9 @@ class ToyServer(contract.Server):
     def _add(self, codes: Codes, replace: bool) -> Added:
         check_same_model(codes.model, self.model, "codes", "the collection")
         ids, here = self.snapshot()
-        new = set(codes.records.full_paths())
-        again = np.array([path in new for path in here.records.full_paths()])
+        again = comparing.with_paths_of(here.records, codes.records)
         if again.any() and not replace:
-            raise SelectionError("a path is in the collection already; pass --replace")
+            raise selection.already_there(here.records.path(int(again.argmax())), int(again.sum()))
         self._change(codes, ids[again])
         return Added(len(codes), int(again.sum()))
 
@@ -155,10 +151,10 @@ class ToyServer(contract.Server):
 
     def _allowed(self, params: Params, where: Filter | None) -> scanning.Block:
         check_params(params, (), "searching the toy")
-        rows = _Rows(*self.snapshot())
-        passed = filters.mask(rows, where) if where else None
+        ids, codes = self.snapshot()
+        passed = filters.mask(StoredRows(ids, codes.records), where) if where else None
         kept = slice(None) if passed is None else passed
-        return rows.numbers[kept], rows.codes.packed[kept]
+        return ids[kept], codes.packed[kept]
 
     def _about(self) -> dict[str, Any]:
         return json.loads(self._rows("SELECT document FROM about")[0][0])
@@ -168,18 +164,8 @@ class ToyServer(contract.Server):
             return database.execute(statement).fetchall()
 
 
-class _Rows:
-    """Rows as filters take them."""
-
-    def __init__(self, ids: NDArray[np.int64], codes: Codes) -> None:
-        self.numbers, self.codes, self.records, self.ids = ids, codes, codes.records, RowIds.given(ids)
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-
 def _read(codes: CodesInput) -> Codes:
-    found = codes if isinstance(codes, Codes) else read_codes(codes)
+    found = kinds.in_memory(kinds.codes_input(codes))
     if not len(found):
         raise MismatchError("no codes")
     return found

@@ -253,6 +253,11 @@ def _check_row(row: int, count: int) -> None:
         raise PositionError(f"row {row}: there are {count}, numbered from 0")
 
 
+def nullable(values: NDArray[np.int64] | None, count: int) -> list[int | None]:
+    """Return sizes or times of `count` rows, as databases store them: None where they are unknown."""
+    return [None] * count if values is None else [None if value == UNKNOWN else value for value in values.tolist()]
+
+
 def check_labels(records: Records) -> None:
     """Raise MismatchError if a label of a row is not a position in the names."""
     labels, names = records.labels, len(records.label_names)

@@ -20,6 +20,7 @@ from ..codes import Records
 from ..codes.records import label_columns
 from ..errors import SelectionError
 from ..system.files import display
+from . import selection
 
 if TYPE_CHECKING:
     from .ids import RowIds
@@ -42,7 +43,6 @@ class Rows(Protocol):
         """Return the number of rows."""
 
 
-_SHOWN = 10  # names in a message
 _LONGEST = 40  # characters of an id in a message
 _MAX_ID = (1 << 63) - 2  # the id of the next row, which is above all others, fits into int64
 
@@ -183,7 +183,7 @@ def globs(index: Rows, patterns: Sequence[str]) -> Mask:
     matches = matcher(patterns, index.records.root)
     found = np.fromiter(map(matches, index.records.paths), np.bool_, len(index))
     if not found.any():
-        raise SelectionError(f"no path in the index matches {_listed(patterns)}; {_example(index)}")
+        raise SelectionError(f"no path in the index matches {selection.listed(patterns)}; {_example(index)}")
     return found
 
 
@@ -194,11 +194,7 @@ def paths(index: Rows, names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
 
     Raises SelectionError if one of them is not in the index.
     """
-    root = index.records.root
-    wanted = {
-        name: (os.path.abspath(name), os.path.normpath(os.path.join(root, name)), name)
-        for name in map(os.fsencode, names)
-    }
+    wanted = selection.ways(names, index.records.root)
     rows = _rows(index.records, {way for ways in wanted.values() for way in ways})
     found = np.zeros(len(index), np.bool_)
     missing = []
@@ -209,7 +205,7 @@ def paths(index: Rows, names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
         else:
             found[own] = True
     if missing:
-        raise SelectionError(f"not in the index: {_listed(missing)}; {_example(index)}")
+        raise SelectionError(f"not in the index: {selection.listed(missing)}; {_example(index)}")
     return found
 
 
@@ -221,12 +217,14 @@ def labels(index: Rows, names: Sequence[str]) -> Mask:
     known = {name: place for place, name in enumerate(index.records.label_names)}
     unknown = [name for name in names if name not in known]
     if unknown or index.records.labels is None:
-        known_labels = f"available: {_listed(list(known))}" if known else "its images have none"
-        raise SelectionError(f"no label {_listed(unknown)} in the index; {known_labels}")
+        known_labels = f"available: {selection.listed(list(known))}" if known else "its images have none"
+        raise SelectionError(f"no label {selection.listed(unknown)} in the index; {known_labels}")
     places = np.array([known[name] for name in names])
     found: Mask = np.isin(label_columns(index.records.labels), places).max(axis=1)
     if not found.any():
-        raise SelectionError(f"no image in the index has the label {_listed(names)}; all such images were removed")
+        raise SelectionError(
+            f"no image in the index has the label {selection.listed(names)}; all such images were removed"
+        )
     return found
 
 
@@ -243,7 +241,7 @@ def both(one: Mask | None, other: Mask | None) -> Mask | None:
         return other if one is None else one
     left = np.logical_and(one, other)
     if not left.any():
-        raise SelectionError("no image passes all filters, although each matches some; drop one of them")
+        raise selection.none_passes()
     return left
 
 
@@ -262,11 +260,5 @@ def _pattern(patterns: Sequence[str]) -> re.Pattern[bytes]:
     return re.compile("|".join(map(translate, latin) if latin else ["(?!)"]).encode("latin-1"))
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
-
-
 def _example(index: Rows) -> str:
-    root = f" in {display(index.records.root)!r}" if index.records.root else ""
-    return f"paths look like {display(index.records.paths[0])!r}{root}"
+    return selection.example(index.records.root, index.records.paths[0])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import load
-from ..codes import Codes, ModelRef, Records, read_codes
+from ..codes import Codes, ModelRef, Records
 from ..codes.records import check_labels
 from ..errors import BackendError
 from ..results import Nearest, Within
@@ -243,12 +243,11 @@ class Index(Collection):
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
         """Add rows, with ids above all ever used: all of them, or none if one file is refused."""
-        parts = [codes] if isinstance(codes, Codes | str | Path) else list(kinds.sequence(codes))
-        checked = [kinds.codes_input(part) for part in parts]
+        parts = kinds.codes_inputs(codes)
         with self._editing() as index:
             before, done = len(index), 0
-            for part in checked:
-                done += len(index.add(_read(part), replace=replace))
+            for part in parts:
+                done += len(index.add(kinds.in_memory(part), replace=replace))
                 progress(done, 0)
         return Added(done, before + done - len(index))
 
@@ -266,7 +265,7 @@ class Index(Collection):
         """Make the index hold exactly the rows of `codes`; equal rows keep their ids."""
         wanted = kinds.codes_input(codes)
         with self._editing() as index:
-            return index.sync(_read(wanted))
+            return index.sync(kinds.in_memory(wanted))
 
     @checked
     def merge(self, others: Sequence["Index"], *, replace: bool = False) -> None:
@@ -327,7 +326,7 @@ class Index(Collection):
         self, recall: float = 0.95, k: int = K, *, queries: CodesInput | None = None, sample: int = 256
     ) -> tuning.Tuning:
         """Find the cheapest search parameter that reaches a recall, and make it the default of searches."""
-        wanted = None if queries is None else _read(kinds.codes_input(queries))
+        wanted = None if queries is None else kinds.in_memory(kinds.codes_input(queries))
         k, sample, share = whole("k", k, 1), whole("sample", sample, 1), tuning.checked_recall(recall)
         with self._editing() as index:
             tuning.tunable(index.backend)
@@ -360,10 +359,6 @@ def _several(images: Any) -> Sequence[Any]:
     if isinstance(images, list | tuple | np.ndarray):
         return list(images)
     raise TypeError(f"images are ids or paths, as 7 or ['cats/0.png']; not {type(images).__name__}")
-
-
-def _read(codes: CodesInput) -> Codes:
-    return codes if isinstance(codes, Codes) else read_codes(codes)
 
 
 def _rows(ids: RowIds, records: Records, wanted: NDArray[np.int64]) -> list[Row]:

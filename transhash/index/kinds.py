@@ -1,14 +1,15 @@
-"""Checks before an index is built or replaced: its type, its codes, and whether something exists at its location."""
+"""Checks before a collection is built, changed or replaced: its type, its codes, and what exists at its location."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from .. import backends
-from ..codes import Codes, ModelRef, write_codes
-from ..errors import IndexFolderError, TransHashError
+from ..codes import Codes, CodesFile, ModelRef, open_codes, read_codes, write_codes
+from ..codes.models import check_same_model
+from ..errors import BackendError, IndexFolderError, MismatchError, TransHashError
 from ..system.files import display
 from . import manifest
 from .local import LocalIndex
@@ -41,6 +42,17 @@ def codes_input(codes: Any) -> Codes | Path:
     raise TypeError(f"codes are Codes or the path of a codes file; not {codes.__class__.__name__}")
 
 
+def codes_inputs(codes: Any) -> list[Codes | Path]:
+    """Return one or several codes or paths of codes files as a list. Raises TypeError for anything else."""
+    parts = [codes] if isinstance(codes, Codes | str | Path) else sequence(codes)
+    return [codes_input(part) for part in parts]
+
+
+def in_memory(codes: Codes | Path) -> Codes:
+    """Return codes as they are, or read a codes file. Raises CodesError if it is damaged."""
+    return codes if isinstance(codes, Codes) else read_codes(codes)
+
+
 def sequence(values: Any) -> Sequence[Any]:
     """Return a list or tuple as it is. Raises TypeError for anything else."""
     if isinstance(values, list | tuple):
@@ -58,6 +70,59 @@ def as_file(codes: Codes | Path) -> Iterator[Path]:
         path = Path(folder, "codes.h5")
         write_codes(path, codes)
         yield path
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[CodesFile]:
+    """Open a codes file to load it. Raises CodesError, and MismatchError if it has no rows."""
+    with open_codes(path, embeddings=False) as file:
+        if not len(file):
+            raise MismatchError(f"{path}: holds no codes; encode some images first")
+        yield file
+
+
+class Described(Protocol):
+    """The part of a server's description of a collection that its type is known by."""
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that made the codes."""
+
+    @property
+    def type(self) -> str:
+        """The index type."""
+
+    @property
+    def params(self) -> Mapping[str, int]:
+        """The parameters of the index."""
+
+
+def check_same_collection(
+    location: object, codes: Path, there: Described, wanted: Described, *, same_rows: bool, typed: bool
+) -> None:
+    """Check that a collection on a server is the one that would be built.
+
+    Args:
+        location: of the collection.
+        codes: the codes file to build it from.
+        there: the collection that exists.
+        wanted: the one to build.
+        same_rows: whether it has the rows of the codes file.
+        typed: whether the caller asked for a type; otherwise any will do.
+
+    Raises MismatchError if it is of another model; BackendError if it has other rows or another type.
+    """
+    check_same_model(wanted.model, there.model, f"{codes}", f"{location}")
+    if not same_rows:
+        raise BackendError(
+            f"{location}: exists already, with other rows than {codes}; change it with th index add or sync, or "
+            "choose another name"
+        )
+    if typed and (wanted.type, wanted.params) != (there.type, there.params):
+        raise BackendError(
+            f"{location}: exists already, as type {there.type} with {there.params}; leave --type out, or choose "
+            "another name"
+        )
 
 
 def check_same_contents(folder: Path, model: ModelRef, root: bytes) -> None:

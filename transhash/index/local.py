@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from .. import backends
 from ..backends.contract import Backend, Streaming
-from ..codes import Codes, ModelRef, Records, keys, open_codes, open_records, write_records
+from ..codes import Codes, ModelRef, Records, open_codes, open_records, write_records
 from ..codes.models import check_same_model, packed_queries
 from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
 from ..results import Nearest, Within
 from ..system import files
 from ..system.progress import Progress, silent
-from . import manifest
+from . import comparing, manifest, selection
 from .ids import RowIds
 from .manifest import Manifest
 from .rows import Changes
@@ -257,12 +257,9 @@ class LocalIndex:
         BackendError if rows must be removed and the type cannot remove. The index then stays unchanged.
         """
         check_same_model(codes.model, self.model, "codes", "index")
-        new = set(codes.records.full_paths())
-        again = np.fromiter((path in new for path in self.records.full_paths()), np.bool_, len(self))
+        again = comparing.with_paths_of(self.records, codes.records)
         if again.any() and not replace:
-            first = self.records.path(int(again.argmax()))
-            more = f" and {again.sum() - 1} more are" if again.sum() > 1 else " is"
-            raise SelectionError(f"{first}{more} in the index already; pass --replace, or compare: th index sync")
+            raise selection.already_there(self.records.path(int(again.argmax())), int(again.sum()), "the index")
         return self._change(~again, codes)
 
     def remove(self, gone: NDArray[np.bool_]) -> None:
@@ -287,12 +284,9 @@ class LocalIndex:
         check_same_model(codes.model, self.model, "codes", "index")
         if not len(codes):
             raise MismatchError("no codes to sync with; delete the folder instead")
-        here, there = keys.of(self.codes()), keys.of(codes)
-        keep, new = np.isin(here, there), codes.take(~np.isin(there, here))
-        gone = self.records.take(~keep)
-        changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
+        keep, new, changes = comparing.difference(self.codes(), codes)
         self._change(keep, new)
-        return Changes(len(new) - changed, len(gone) - changed, changed)
+        return changes
 
     def merge(self, others: Sequence["LocalIndex"], *, replace: bool = False) -> None:
         """Append the rows of other indexes in order, with new ids; see `add`.

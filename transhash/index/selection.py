@@ -1,4 +1,4 @@
-"""Errors for filters without matches, and the interpretation of paths on servers; see `filters` for folders."""
+"""Errors for filters without matches and for refused changes, and the interpretation of paths."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from ..system.files import display
 _SHOWN = 10  # names in a message
 
 
-def ways(names: Iterable[str], root: bytes) -> dict[bytes, list[bytes]]:
+def ways(names: Iterable[str | bytes | os.PathLike[str]], root: bytes) -> dict[bytes, list[bytes]]:
     """Return, for each path, the full paths that it may stand for; the first that is in the collection is used.
 
     A path is relative to the working directory or, if that is not there, to the folder that was encoded.
@@ -51,6 +51,17 @@ def chosen(wanted: Mapping[bytes, Sequence[bytes]], there: Mapping[bytes, Sequen
 def none_passes() -> SelectionError:
     """Return the error for filters that each match rows, but no row matches all of them."""
     return SelectionError("no image passes all filters, although each matches some; drop one of them")
+
+
+def already_there(path: str, count: int, where: str = "the collection") -> SelectionError:
+    """Return the error for new rows with the paths of `count` rows, of which `path` is the first."""
+    more = f" and {count - 1} more are" if count > 1 else " is"
+    return SelectionError(f"{path}{more} in {where} already; pass --replace, or compare: th index sync")
+
+
+def none_left(count: int, instead: str = "drop its table") -> SelectionError:
+    """Return the error for a filter that would remove all `count` rows."""
+    return SelectionError(f"all {count} rows would be removed; to delete the collection, {instead}")
 
 
 def example(root: bytes, path: bytes | None) -> str:

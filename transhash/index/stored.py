@@ -1,12 +1,39 @@
-"""Convert rows of a database to codes in memory."""
+"""Convert rows of a database to codes and records in memory."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Codes, ModelRef, Records, texts
 from ..codes.records import UNKNOWN, label_ids
+from .ids import RowIds
+
+Stats = tuple[Sequence[int | None], Sequence[int | None]]
+"""Sizes in bytes and modification times in nanoseconds, None where unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRows:
+    """Rows of a database in memory, as `filters.mask` takes them.
+
+    Attributes:
+        numbers: their ids in ascending order, (n,) int64.
+        records: their paths and labels.
+    """
+
+    numbers: NDArray[np.int64]
+    records: Records
+
+    @property
+    def ids(self) -> RowIds:
+        """The ids, with the rows that have them."""
+        return RowIds.given(self.numbers)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.records)
 
 
 def codes(
@@ -15,7 +42,7 @@ def codes(
     labels: Sequence[Sequence[str]],
     model: ModelRef,
     root: bytes,
-    stats: tuple[Sequence[int | None], Sequence[int | None]] | None = None,
+    stats: Stats | None = None,
 ) -> Codes:
     """Return rows as codes.
 
@@ -25,17 +52,23 @@ def codes(
         labels: the labels of each row, as `texts.label` writes them.
         model: the model that made the codes.
         root: the folder that paths are shown relative to.
-        stats: sizes and times of the files, None if they are unknown.
+        stats: sizes and times of the files.
     """
+    return Codes(packed, records(paths, labels, root, stats), model)
+
+
+def records(
+    paths: Sequence[str], labels: Sequence[Sequence[str]], root: bytes, stats: Stats | None = None
+) -> Records:
+    """Return rows as records; the arguments are those of `codes`."""
     names: dict[str, int] = {}
     own = [tuple(map(texts.label_name, some)) for some in labels]
     most = max(map(len, own), default=0)
     known = [np.array([UNKNOWN if one is None else one for one in values], np.int64) for values in stats or ()]
-    records = Records(
+    return Records(
         [texts.place(root, texts.path(path)) for path in paths],
         root,
         label_ids(own, most, names) if most else None,
         tuple(names),
         *(None if (values == UNKNOWN).all() else values for values in known),
     )
-    return Codes(packed, records, model)

@@ -126,11 +126,15 @@ def _form(path: Path, formats: Mapping[str, Any] = _FORMATS) -> Any:
 
 
 def _options(target: Path, form: Any, database: str | None) -> dict[str, Any]:
-    """Return what a format is told of the database that is to load it."""
+    """Return the options of a format for the database that will load it. Raises CodesError."""
     taken = {ndjson_table: tuple(ndjson_table.ENGINES), parquet_table: ("duckdb",)}.get(form, ())
     if database is None and form is not ndjson_table:
         return {}
     if database not in taken:
-        known = f"say which database is to load it: {', '.join(taken)}" if taken else "is the same for every database"
-        raise CodesError(f"{target}: {known}")
+        problem = (
+            f"name the database that will load it: {', '.join(taken)}"
+            if taken
+            else "this format has no variants; leave the database out"
+        )
+        raise CodesError(f"{target}: {problem}")
     return {"engine": database} if form is ndjson_table else {"words": True}

@@ -5,15 +5,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...errors import CodesError, one_line
 from ...system import files
 from ...system.progress import Progress
 from .. import texts
 from ..reader import CodesFile
-from ..records import UNKNOWN
+from ..records import nullable
 
 _ID = 0x54524853  # "TRHS": the application id of SQLite's header
 _TABLES = """
@@ -41,7 +38,7 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
                 for start, block in file.blocks(embeddings=False):
                     records = block.records
                     labels = [json.dumps(records.names(row), ensure_ascii=False) for row in range(len(block))]
-                    stats = [_nullable(values, len(block)) for values in (records.sizes, records.mtimes)]
+                    stats = [nullable(values, len(block)) for values in (records.sizes, records.mtimes)]
                     paths = [texts.text(path) for path in records.paths]
                     codes = [code.tobytes() for code in block.packed]
                     rows = zip(range(start, start + len(block)), paths, labels, *stats, codes, strict=True)
@@ -49,10 +46,6 @@ def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
                     on_rows(start + len(block), len(file))
         except sqlite3.Error as error:
             raise CodesError(f"{target}: SQLite cannot write it ({one_line(error)})") from None
-
-
-def _nullable(values: NDArray[np.int64] | None, count: int) -> list[int | None]:
-    return [None] * count if values is None else [None if value == UNKNOWN else value for value in values.tolist()]
 
 
 def is_own(path: Path) -> bool:
