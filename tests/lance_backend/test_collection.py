@@ -139,7 +139,7 @@ def test_foreign_tables_are_not_changed(tmp_path):
     place = f"lance://{tmp_path}/db/ours"
     made = transhash.build_index(codes, place)
     assert len(transhash.build_index(codes, place)) == 3
-    with pytest.raises(BackendError, match="exists already, with other rows"):
+    with pytest.raises(BackendError, match="exists already, built from another file"):
         transhash.build_index(written(tmp_path / "d.h5", random_codes(3, 1)), place)
     with pytest.raises(BackendError, match="as type flat"):
         transhash.build_index(codes, place, type="ivf")

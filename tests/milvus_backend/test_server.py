@@ -163,7 +163,7 @@ def test_foreign_tables_are_not_changed(milvus, tmp_path):
         transhash.open(milvus.location("none"))
     ours = build(milvus, codes, "ours")
     assert len(build(milvus, codes, "ours")) == 3
-    with pytest.raises(BackendError, match=r"exists already, with other rows than d.h5"):
+    with pytest.raises(BackendError, match=r"exists already, built from another file than .*d.h5"):
         build(milvus, written(tmp_path / "d.h5", np.ones((3, 8), np.uint8)), "ours")
     with pytest.raises(MismatchError, match="other"):
         build(milvus, written(tmp_path / "e.h5", np.ones((3, 8), np.uint8), model=ModelRef("other", "f", 64)), "ours")

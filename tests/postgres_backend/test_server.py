@@ -221,7 +221,7 @@ def test_foreign_tables_are_not_changed(postgres, tmp_path):
         transhash.open(postgres.location("theirs"))
     ours = build(postgres, codes, "ours")
     assert len(build(postgres, codes, "ours")) == 3
-    with pytest.raises(BackendError, match=r"exists already, with other rows than .*d.h5"):
+    with pytest.raises(BackendError, match=r"exists already, built from another file than .*d.h5"):
         build(postgres, written(tmp_path / "d.h5", np.ones((3, 8), np.uint8)), "ours")
     with pytest.raises(MismatchError, match="other"):
         build(
@@ -370,6 +370,20 @@ def test_a_role_that_may_only_read(postgres, tmp_path, monkeypatch):
         found.add(file)
     with pytest.raises(BackendError, match="permission denied"):
         transhash.build_index(file, postgres.location("another", "reader"))
+
+
+def test_a_role_that_may_change_one_collection(postgres, tmp_path, monkeypatch):
+    """With the privileges that docs/postgres.md names."""
+    file = written(tmp_path / "c.h5", random_codes(20))
+    build(postgres, file, "changed")
+    postgres.run("CREATE ROLE writer LOGIN PASSWORD 'writer-s3cret'")
+    postgres.run("GRANT SELECT, UPDATE ON transhash_collections TO writer")
+    postgres.run("GRANT SELECT, INSERT, DELETE ON changed TO writer")
+    monkeypatch.setenv("PGPASSWORD", "writer-s3cret")
+    there = transhash.open(postgres.location("changed", "writer"))
+    assert there.remove(Filter(ids=[3, 4])) == 2
+    assert there.sync(file) == transhash.index.rows.Changes(2, 0, 0)
+    assert there.add(file, replace=True) == transhash.index.rows.Added(20, 20)
 
 
 def test_plain_sql(postgres, tmp_path):

@@ -107,7 +107,7 @@ def check_same_collection(
         codes: the codes file to build it from.
         there: the collection that exists.
         wanted: the one to build.
-        same_rows: whether it has the rows of the codes file.
+        same_rows: whether it was built from the codes file, and has not changed since.
         typed: whether the caller asked for a type; otherwise any will do.
 
     Raises MismatchError if it is of another model; BackendError if it has other rows or another type.
@@ -115,8 +115,8 @@ def check_same_collection(
     check_same_model(wanted.model, there.model, f"{codes}", f"{location}")
     if not same_rows:
         raise BackendError(
-            f"{location}: exists already, with other rows than {codes}; change it with th index add or sync, or "
-            "choose another name"
+            f"{location}: exists already, built from another file than {codes} or changed since; change it with "
+            "th index add or sync, or choose another name"
         )
     if typed and (wanted.type, wanted.params) != (there.type, there.params):
         raise BackendError(
