@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transhash import export_codes
 from transhash.codes import guard, read_codes, verify_codes
 from transhash.codes.guard import guarded
 from transhash.errors import CodesError
@@ -185,6 +186,34 @@ def test_mutants_are_read_or_refused(tmp_path, impatient, version):
         else:
             assert version == "v0" or found.digest == verify_codes(GOLDEN / "codes-v1.h5").digest
     assert 10 < refused < 90
+
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from transhash.codes import guard, reader, verifying
+from transhash.codes.exchange import parquet_table
+
+def imported(task, path, room=1 << 30):
+    known = set(sys.modules)
+    return set(guard.guarded(lambda report: [task(report), sorted(sys.modules)][1], path, room=room)) - known
+
+codes, table = map(Path, sys.argv[1:])
+assert not imported(lambda report: reader._walk(codes, True, report), codes)
+assert not imported(lambda report: reader._claim(codes), codes)
+assert not imported(lambda report: verifying._compare(codes, report), codes)
+parquet_table._pyarrow()
+assert not imported(lambda report: parquet_table._check(table, report), table, parquet_table._ROOM)
+"""
+
+
+def test_the_child_imports_nothing(tmp_path):
+    """Else it waits for ever for a module that another thread was importing when the child was forked."""
+    write(tmp_path / "c.h5", many(5))
+    export_codes(tmp_path / "c.h5", tmp_path / "c.parquet")
+    subprocess.run(
+        [sys.executable, "-c", IMPORTED, tmp_path / "c.h5", tmp_path / "c.parquet"], check=True, timeout=600
+    )
 
 
 def test_beside_busy_threads(tmp_path):

@@ -22,6 +22,9 @@ from ..system import memory
 from ..system.files import display
 from ..system.progress import Progress, silent
 
+if sys.platform != "win32":
+    import resource
+
 PATIENCE = 10.0  # seconds to wait for a silent child
 _RATE = 20e6  # bytes of the file for which a second is added to that
 _STEP = 1.0  # seconds that each message adds, up to that total
@@ -35,7 +38,7 @@ def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _ROO
     """Run a task that reads a file in a child process, and return its result.
 
     The child uses no lock that another thread could hold at the moment of the fork: h5py and numpy, or pyarrow
-    without its threads. On systems where processes cannot fork safely, the task runs in this process.
+    without its threads, and no module that is not imported yet. On systems where processes cannot fork safely, the task runs in this process.
 
     Args:
         task: reads the file; reports the number of rows read and the total every few megabytes; returns a value that
@@ -131,7 +134,7 @@ def _messages(pipe: int, child: int, patience: float) -> Iterator[tuple[str, Any
 
 def _queued(process: int) -> float:
     """Return the seconds that a process has waited for a processor, where the system tells (Linux); else 0."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{process}/schedstat", encoding="ascii") as file:
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{process}/schedstat", "rb") as file:
         return int(file.read().split()[1]) / 1e9
     return 0.0
 
@@ -172,6 +175,5 @@ def _be_quiet() -> None:
 
 
 def _leave_no_core() -> None:
-    import resource  # POSIX only, like fork
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

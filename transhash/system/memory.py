@@ -1,7 +1,11 @@
 """The memory of this machine, and limits for a process."""
 
 import os
+import sys
 from contextlib import suppress
+
+if sys.platform != "win32":
+    import resource  # here: a forked child that imports waits for ever for a module that another thread was importing
 
 
 def installed() -> int | None:
@@ -16,9 +20,9 @@ def limit_growth(size: int) -> None:
 
     Allocations beyond that raise MemoryError. Does nothing where the system has no such limit.
     """
-    with suppress(ImportError, OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
-        import resource  # POSIX only
-
+    if sys.platform == "win32":
+        return
+    with suppress(OSError, ValueError), open("/proc/self/statm", "rb") as file:
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         wanted = int(file.read().split()[0]) * resource.getpagesize() + size
         limits = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]

@@ -147,9 +147,11 @@ def is_own(path: Path) -> bool:
 def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
         raise CodesError("Parquet needs pyarrow; install it with: pip install 'transhash[parquet]'") from None
+    pyarrow.array([0]).to_numpy()  # imports pandas where it is installed: here, so that no child process does
     return pyarrow, pyarrow.parquet
 
 
