@@ -23,6 +23,8 @@ settings.register_profile("busy machine", deadline=None, suppress_health_check=[
 settings.load_profile("busy machine")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # many containers set it: every process would compile torch anew
+sys.dont_write_bytecode = False
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; commands would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
