@@ -38,7 +38,8 @@ def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _ROO
     """Run a task that reads a file in a child process, and return its result.
 
     The child uses no lock that another thread could hold at the moment of the fork: h5py and numpy, or pyarrow
-    without its threads, and no module that is not imported yet. On systems where processes cannot fork safely, the task runs in this process.
+    without its threads, and no module that is not imported yet. On systems where processes cannot fork safely, the
+    task runs in this process.
 
     Args:
         task: reads the file; reports the number of rows read and the total every few megabytes; returns a value that
