@@ -23,7 +23,7 @@ import transhash
 from transhash import Codes
 from transhash.codes import Records
 from transhash.errors import ResultsError
-from transhash.hashers.transhash import TransHasher, start
+from transhash.hashers import Hasher
 
 from .clients import Load, as_request, load, upload
 
@@ -52,6 +52,8 @@ def command(
 
     PHOTOS is a folder of JPEG files to query with; without one, pictures of 500 x 375 pixels are drawn.
     """
+    from transhash.hashers.transhash import start  # with torch
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hasher = start(transhash.Architecture(64, backbone, 224, stride=16, groups=0))
@@ -113,7 +115,7 @@ def _server(folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
         process.communicate()
 
 
-def _bare(hasher: TransHasher, pictures: list[bytes], count: int) -> float:
+def _bare(hasher: Hasher, pictures: list[bytes], count: int) -> float:
     """Return the images a second that the encoder does without a server."""
     images = [pictures[number % len(pictures)] for number in range(count)]
     began = time.perf_counter()

@@ -26,6 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # many containers set it: every process would compile torch anew
 sys.dont_write_bytecode = False
 
+sys.dont_write_bytecode = False  # without bytecode each of the many processes compiles torch and its company again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; commands would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -5,19 +5,19 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-pytest.importorskip("lancedb", reason="no package lancedb: pip install '.[lance]'")
-
 import transhash
 from lance_backend.location import Location
-from lance_backend.store import Contents
 from transhash import Filter, hamming
 from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, SelectionError
 from transhash.testing import CollectionContract
+
+pytestmark = pytest.mark.skipif(not find_spec("lancedb"), reason="no package lancedb: pip install '.[lance]'")
 
 MODEL = ModelRef("phash", "phash-dct-64", 64)
 
@@ -111,6 +111,8 @@ def test_several_files_are_added_as_one_version(tmp_path):
     ],
 )
 def test_damaged_metadata(tmp_path, metadata, message):
+    from lance_backend.store import Contents
+
     with pytest.raises(BackendError, match=message) as damaged:
         Contents.read(metadata.encode(), Location.parse(f"lance://{tmp_path}/photos"))
     assert "\n" not in str(damaged.value)

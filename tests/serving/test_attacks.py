@@ -102,7 +102,7 @@ def test_no_link_leads_out_of_the_folder(tmp_path):
 
 def test_an_oversized_body_is_refused_before_it_is_read(server):
     with connected(server) as connection:
-        head = "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n"
+        head = "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\nConnection: close\r\n"
         connection.sendall((head + "Content-Type: multipart/form-data; boundary=x\r\n\r\n").encode())
         assert received(connection).startswith(b"HTTP/1.1 413")
 
@@ -207,6 +207,16 @@ def test_a_head_that_does_not_end_is_given_up(server, monkeypatch):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
         assert received(connection) == b""
     with connected(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = connection.recv(1 << 16)
+        connection.sendall(b"GET /he")
+        assert (answer + received(connection)).count(b"HTTP/1.1 200") == 1
+
+
+def test_a_head_that_comes_with_a_whole_request_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "_IDLE_SECONDS", 0.2)
+    build(tmp_path, 2)
+    with running(tmp_path / "photos.index") as server, connected(server) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /he")
         assert received(connection).count(b"HTTP/1.1 200") == 1
 
@@ -214,7 +224,7 @@ def test_a_head_that_does_not_end_is_given_up(server, monkeypatch):
 def test_a_body_that_does_not_end_is_given_up(server, monkeypatch):
     monkeypatch.setattr(reading, "BODY_SECONDS", 0.2)
     with connected(server) as connection:
-        head = "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+        head = "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nConnection: close\r\n"
         connection.sendall((head + "Content-Type: application/json\r\n\r\n{").encode())
         assert received(connection).startswith(b"HTTP/1.1 408")
 

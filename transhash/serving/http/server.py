@@ -17,6 +17,7 @@ from .app import create_app
 from .service import Service
 
 _HEAD_SECONDS = 15.0  # that a client may take to send the head of a request
+_IDLE_SECONDS = 15  # that a connection may be silent after an answer
 _SEND_SECONDS = 60.0  # that a client may stop listening
 _DRAIN_SECONDS = 30  # for what has begun when the server stops
 _CONNECTIONS = 1024
@@ -52,7 +53,7 @@ def create_server(service: Service, on_ready: Callable[[], None] = lambda: None)
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=15,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     return _Server(config, service, on_ready)
