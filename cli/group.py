@@ -13,6 +13,7 @@ _SUMMARIES = {
     "fit": "Fit a hasher to images without labels.",
     "soup": "Average hashers that were trained from the same start.",
     "shrink": "Store a hasher's weights in fewer bytes.",
+    "export": "Write a hasher to an ONNX file.",
     "encode": "Encode images into a codes file.",
     "codes": "Inspect, check, join and convert codes files.",
     "index": "Build, inspect, tune and change search indexes.",

@@ -198,6 +198,23 @@ def chosen(of: type, values: dict[str, Any], **others: Any) -> Any:
         raise click.UsageError(str(error)) from None
 
 
+class Hasher(click.ParamType[str]):
+    """An installed hasher, by name, or the file of one."""
+
+    name = "hasher"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name or path, or fail if there is neither such a hasher nor such a file."""
+        from transhash.errors import ModelError
+        from transhash.hashers import hasher_file
+
+        try:
+            hasher_file(value)
+        except ModelError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers separated by commas."""
 

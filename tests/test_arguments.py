@@ -102,6 +102,7 @@ FUNCTIONS = {
     "evaluate": Call(transhash.evaluate, {"database": CODES, "queries": CODES}, slow=("report",)),
     "export_codes": Call(transhash.export_codes, {"source": "codes.h5", "target": "out.csv"}),
     "export_index": Call(transhash.export_index, {"location": "photos.index", "output": "back.h5"}),
+    "export_hasher": Call(transhash.export_hasher, {"model": "one/a/0.png", "output": "hasher.onnx"}),
     "fit": Call(transhash.fit, {"images": "one/a/0.png", "pretrained": True}),
     "import_codes": Call(transhash.import_codes, {"source": "codes.csv", "output": "in.h5", "model": MODEL}),
     "index_info": Call(transhash.index_info, {"location": "photos.index"}),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .encoding.run import encode, encode_to_file
     from .encoding.summary import EncodingSummary
     from .errors import TransHashError
-    from .hashers import load_hasher
+    from .hashers import export_hasher, load_hasher
     from .hashers.architecture import Architecture
     from .index.collection import build_index, export_index, merge_indexes, open, query, tune
     from .index.describing import index_info
@@ -72,6 +72,7 @@ _HOMES = {
     "encode_to_file": "encoding.run",
     "evaluate": "report.evaluate",
     "export_codes": "codes.exchange",
+    "export_hasher": "hashers",
     "export_index": "index.collection",
     "fit": "training.run",
     "import_codes": "encoding.importing",
@@ -124,6 +125,7 @@ __all__ = [
     "encode_to_file",
     "evaluate",
     "export_codes",
+    "export_hasher",
     "export_index",
     "fit",
     "import_codes",

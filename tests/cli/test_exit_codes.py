@@ -28,6 +28,7 @@ INPUTS = {  # commands that read something: arguments that lead to nothing
     "fit": ["nothing", "-o", "h.safetensors", "--pretrained"],
     "soup": ["nothing", "nothing", "-o", "h.safetensors"],
     "shrink": ["nothing", "-o", "h.safetensors"],
+    "export": ["nothing", "-o", "h.onnx"],
     "codes info": ["nothing"],
     "codes verify": ["nothing"],
     "codes merge": ["nothing", "-o", "c.h5"],

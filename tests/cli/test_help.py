@@ -7,7 +7,20 @@ from transhash_cli.group import cli
 
 import transhash
 
-COMMANDS = ["train", "fit", "soup", "shrink", "encode", "index build", "index info", "query", "serve", "eval", "demo"]
+COMMANDS = [
+    "train",
+    "fit",
+    "soup",
+    "shrink",
+    "export",
+    "encode",
+    "index build",
+    "index info",
+    "query",
+    "serve",
+    "eval",
+    "demo",
+]
 COMMANDS += ["protocol write", "protocol check", "protocol list"]
 COMMANDS += ["codes info", "codes verify", "codes merge", "codes truncate", "codes export", "codes import"]
 COMMANDS += [

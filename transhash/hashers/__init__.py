@@ -19,6 +19,7 @@ __all__ = [
     "GROUP",
     "Hasher",
     "default_bits",
+    "export_hasher",
     "hasher_file",
     "load_hasher",
     "model_ref",
@@ -70,6 +71,40 @@ def load_hasher(
     from .transhash import TransHasher
 
     return _shortened(TransHasher.load(path, bf16), name, bits)
+
+
+@checked
+def export_hasher(model: str | Path, output: str | Path, bits: int | None = None) -> Path:
+    """Write a hasher to an ONNX file, for programs in other languages.
+
+    The file's input ``images`` are preprocessed images (n, side, side, 3) uint8 RGB, its output ``codes`` are packed
+    codes (n, bits/8) uint8, most significant bit first. Its metadata say how to preprocess, and hold the hasher's
+    digest.
+
+    Args:
+        model: name of an installed hasher, or the safetensors file of one.
+        output: the ONNX file to write; its name ends in ``.onnx``.
+        bits: length of the codes, one that the hasher was trained for; by default the longest.
+
+    Returns:
+        The path of the ONNX file.
+
+    Raises ModelError if there is no such hasher, it is not a network, it was not trained for that length, or onnx is
+    not installed; OutputError if something other than an exported hasher exists at `output`; TypeError for an
+    argument of a wrong type.
+    """
+    path = hasher_file(model)
+    if path is None:
+        raise ModelError(f"{model}: not a network, so it cannot be exported")
+    model_ref(model, bits)
+    from . import onnx_export
+    from .transhash import TransHasher
+
+    onnx_export.check_replaceable(Path(output))
+    hasher = load_hasher(model, bits=bits)
+    assert isinstance(hasher, TransHasher)
+    onnx_export.export(hasher, Path(output))
+    return Path(output)
 
 
 def names() -> list[str]:
