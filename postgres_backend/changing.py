@@ -112,7 +112,13 @@ def sync(cursor: Cursor, tables: Tables, contents: Contents, file: CodesFile, re
 def _stage(cursor: Cursor, tables: Tables, file: CodesFile, first: int, report: Progress) -> None:
     """Copy the rows of a codes file into a temporary table, with ids from `first` on."""
     cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
-    cursor.execute(tables.fill("CREATE TEMPORARY TABLE {staged} (LIKE {rows}) ON COMMIT DROP", staged=_STAGED))
+    cursor.execute(  # without the columns that others have added
+        tables.fill(
+            "CREATE TEMPORARY TABLE {staged} ON COMMIT DROP AS SELECT {columns} FROM {rows} WITH NO DATA",
+            staged=_STAGED,
+            columns=_COLUMNS,
+        )
+    )
     _copy(cursor, _STAGED, file, first, report)
     cursor.execute(sql.SQL("ANALYZE {}").format(_STAGED))
 

@@ -179,17 +179,20 @@ def reserve(cursor: Cursor, tables: Tables) -> None:
 
 
 def read(cursor: Cursor, tables: Tables, location: Location, lock: bool = False) -> Contents | None:
-    """Return the contents of a collection; None if no collection has that name.
+    """Return the contents of a collection; None if no collection has that name, or its table was dropped.
 
     With `lock`, other writers wait until the transaction ends. Raises BackendError for an unknown version.
     """
     # the fields are constants of this module, and no name from outside
-    statement = sql.SQL("SELECT {fields} FROM {catalog} WHERE name = %s{lock}").format(
+    statement = sql.SQL(
+        "SELECT {fields} FROM {catalog} "
+        "WHERE name = %s AND to_regclass(format('%%I.%%I', %s::text, name)) IS NOT NULL{lock}"
+    ).format(
         fields=sql.SQL(_FIELDS),
         catalog=quoted(tables.schema, CATALOG),
         lock=sql.SQL(" FOR UPDATE" if lock else ""),
     )
-    row = cursor.execute(statement, [tables.name]).fetchone()
+    row = cursor.execute(statement, [tables.name, tables.schema]).fetchone()
     if row is None:
         return None
     version, model, digest, bits, preprocessing, kind, params, root, next_id, source, most_equal = row
@@ -216,8 +219,11 @@ def create(cursor: Cursor, tables: Tables, contents: Contents, location: Locatio
         raise BackendError(
             f"{location}: exists, and is not a collection of TransHash, so it stays as it is; choose another name"
         ) from None
-    cursor.execute(
-        sql.SQL("INSERT INTO {catalog} (name, {fields}) VALUES (%s{values})").format(
+    cursor.execute(  # in place of the row of a table that was dropped
+        sql.SQL(
+            "INSERT INTO {catalog} (name, {fields}) VALUES (%s{values}) ON CONFLICT (name) DO UPDATE SET {same}"
+        ).format(
+            same=sql.SQL(", ".join(f"{field} = EXCLUDED.{field}" for field in _FIELDS.split(", "))),
             catalog=quoted(tables.schema, CATALOG),
             fields=sql.SQL(_FIELDS),
             values=sql.SQL(", %s" * len(contents.values())),

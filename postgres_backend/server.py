@@ -16,13 +16,13 @@ from transhash.errors import BackendError
 from . import binary
 from .location import Location
 
+_REFUSED = "refuses the credentials; libpq takes them from PGUSER and PGPASSWORD, ~/.pgpass or a service file"
 _REFUSALS = ("authentication failed", "no password supplied")  # before there is a session, errors have no code
 _LOCK_WAIT = "60s"  # for another writer, unless the role or the database says otherwise
 _PAGE = 10_000  # rows fetched at a time
 _WAIT_FOR_LOCKS = "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'"
 _SAID = 300  # characters of what the server says
-_HINTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-    ((errors.InvalidPassword, errors.InvalidAuthorizationSpecification), "refuses the credentials"),
+_HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.LockNotAvailable, "another process is changing the collection; run the command again"),
     (errors.QueryCanceled, "stopped the statement; nothing was changed"),
     (errors.DiskFull, "has no space left; nothing was changed"),
@@ -93,22 +93,29 @@ class Server:
                 return connection
 
     def _connect(self) -> Connection:
-        connection = psycopg.connect(self.location.conninfo, prepare_threshold=None, client_encoding="utf8")
+        """Connect. Raises BackendError: the reason may be the location, the network or the server."""
+        try:
+            connection = psycopg.connect(self.location.conninfo, prepare_threshold=None, client_encoding="utf8")
+        except psycopg.OperationalError as error:
+            said = _said(error).removeprefix("connection failed: ").removeprefix("connection is bad: ")
+            if any(phrase in said for phrase in _REFUSALS):
+                raise BackendError(f"{self.location}: the server {_REFUSED} ({said})") from None
+            raise BackendError(f"{self.location}: cannot connect ({said})") from None
         binary.register(connection.adapters)
         return connection
 
     def _failure(self, error: psycopg.Error) -> BackendError:
         """Return an error of one line, without credentials."""
-        primary = error.diag.message_primary
-        said = " ".join((primary or str(error)).split())[:_SAID]
+        said = _said(error)
         found = next((hint for kinds, hint in _HINTS if isinstance(error, kinds)), "")
-        if not found and any(phrase in said for phrase in _REFUSALS):
-            found = "refuses the credentials"
-        if found == "refuses the credentials":
-            found += "; libpq takes them from PGUSER and PGPASSWORD, ~/.pgpass or a service file"
-        elif not found and isinstance(error, psycopg.OperationalError) and primary is None:
+        if not found and isinstance(error, psycopg.OperationalError) and error.diag.message_primary is None:
             found = "does not answer; what was not committed is undone: run the command again when it is back"
         return BackendError(f"{self.location}: the server {f'{found} ({said})' if found else f'says: {said}'}")
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return what the server or libpq says, in one line."""
+    return " ".join((error.diag.message_primary or str(error)).split())[:_SAID]
 
 
 def _close(idle: deque[Connection]) -> None:

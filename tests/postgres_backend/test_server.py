@@ -325,7 +325,7 @@ def test_a_lost_connection_is_reestablished(postgres, tmp_path):
     postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'transhash'")
     assert len(made) == 3
     postgres.kill()
-    with pytest.raises(BackendError, match=r"^postgresql://.*the server does not answer; what was not committed"):
+    with pytest.raises(BackendError, match=r"^postgresql://\S+: cannot connect \(connection to server"):
         len(made)
     postgres.start()
     assert len(made) == 3
@@ -377,13 +377,38 @@ def test_a_role_that_may_change_one_collection(postgres, tmp_path, monkeypatch):
     file = written(tmp_path / "c.h5", random_codes(20))
     build(postgres, file, "changed")
     postgres.run("CREATE ROLE writer LOGIN PASSWORD 'writer-s3cret'")
-    postgres.run("GRANT SELECT, UPDATE ON transhash_collections TO writer")
+    postgres.run("GRANT SELECT, UPDATE (root, next_id, source, most_equal) ON transhash_collections TO writer")
     postgres.run("GRANT SELECT, INSERT, DELETE ON changed TO writer")
     monkeypatch.setenv("PGPASSWORD", "writer-s3cret")
     there = transhash.open(postgres.location("changed", "writer"))
     assert there.remove(Filter(ids=[3, 4])) == 2
     assert there.sync(file) == transhash.index.rows.Changes(2, 0, 0)
     assert there.add(file, replace=True) == transhash.index.rows.Added(20, 20)
+
+
+def test_columns_of_others(postgres, tmp_path):
+    """Columns, indexes and views of the database's owner stay, and do not stand in the way of changes."""
+    file = written(tmp_path / "c.h5", random_codes(20))
+    made = build(postgres, file, "extended")
+    postgres.run("ALTER TABLE extended ADD note text, ADD seen timestamptz NOT NULL DEFAULT now()")
+    postgres.run("CREATE VIEW notes AS SELECT id, note FROM extended")
+    postgres.run("UPDATE extended SET note = 'x' WHERE id < 10")
+    postgres.run("DELETE FROM extended WHERE id >= 15")
+    assert made.sync(file) == transhash.index.rows.Changes(5, 0, 0)
+    assert made.add(written(tmp_path / "d.h5", random_codes(1), [b"new"])).rows == 1
+    assert list(made.verify()) == []
+    assert postgres.run("SELECT count(note), count(seen), max(id) FROM extended") == [(10, 21, 25)]
+
+
+def test_a_table_that_was_dropped(postgres, tmp_path):
+    """Its row of the catalog alone is not a collection."""
+    file = written(tmp_path / "c.h5", random_codes(3))
+    made = build(postgres, file, "dropped")
+    postgres.run("DROP TABLE dropped")
+    for attempt in (made.info, lambda: made.sync(file), lambda: transhash.open(made.location)):
+        with pytest.raises(BackendError, match="no such collection"):
+            attempt()
+    assert len(build(postgres, written(tmp_path / "d.h5", random_codes(5)), "dropped")) == 5
 
 
 def test_plain_sql(postgres, tmp_path):
@@ -440,3 +465,9 @@ def test_credentials_are_never_shown(postgres, th, tmp_path, monkeypatch, words)
             assert "hunter2" not in output
             assert output.count("\n") <= 1
     assert PASSWORD.encode() not in postgres.log.read_bytes()
+
+
+@pytest.mark.parametrize("options", ["service=none", "sslmode=none", "sslmode=require"])
+def test_what_prevents_a_connection_is_said(postgres, options):
+    with pytest.raises(BackendError, match=r"cannot connect \(.*(\"none\"|does not support SSL)"):
+        transhash.open(postgres.location("photos") + f"?{options}")
