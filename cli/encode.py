@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=options.Output(), help="Codes file to write (HDF5).")
 @click.option(
     "--model",
-    help="copy, which finds edited copies of photos; phash, a perceptual hash; or a file of th train or th fit "
+    help="copy, which finds edited copies of photos; phash, a perceptual hash; a file of th train or th fit; or "
+    "hf://USER/NAME[@REVISION] on the Hugging Face Hub "
     "[default: copy; for --append and --sync, the hasher of the codes file].",
 )
 @click.option(

@@ -14,6 +14,7 @@ _SUMMARIES = {
     "soup": "Average hashers that were trained from the same start.",
     "shrink": "Store a hasher's weights in fewer bytes.",
     "export": "Write a hasher to an ONNX file.",
+    "hub": "Share a hasher on the Hugging Face Hub.",
     "encode": "Encode images into a codes file.",
     "codes": "Inspect, check, join and convert codes files.",
     "index": "Build, inspect, tune and change search indexes.",

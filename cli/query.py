@@ -62,7 +62,7 @@ _ORDERS = ("asymmetric", "embeddings")
 )
 @options.DEVICE
 @click.option("--mmap", is_flag=True, help="Map the INDEX instead of reading it: it may be larger than memory.")
-@click.option("--model", help="File of the hasher, if it has moved since the images were encoded.")
+@click.option("--model", help="File of the hasher, if it has moved, or its location on the hub.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--sheet", type=options.Output(), help="Also draw queries and matches as one PNG picture.")

@@ -29,7 +29,7 @@ from . import options, render
     metavar="ORIGIN",
     help="Another site whose pages may read the answers, such as https://photos.example.org.",
 )
-@click.option("--model", help="File of the hasher, if it has moved since the images were encoded.")
+@click.option("--model", help="File of the hasher, if it has moved, or its location on the hub.")
 @click.option("--allow-trash", is_flag=True, help="Let clients move image files to the trash of the system.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
 def serve(

@@ -117,6 +117,7 @@ FUNCTIONS = {
     "open": Call(transhash.open, {"location": "photos.index"}),
     "open_source": Call(transhash.open_source, {"images": "one"}),
     "preset": Call(transhash.preset, {"name": "transhash-icmr22"}),
+    "push_hasher": Call(transhash.push_hasher, {"hasher": "one/a/0.png", "repository": "user/name"}),
     "query": Call(transhash.query, {"location": "photos.index", "queries": CODES}),
     "read_codes": Call(transhash.read_codes, {"path": "one"}),
     "shrink_hasher": Call(transhash.shrink_hasher, {"hasher": "one/a/0.png", "output": "small.safetensors"}),

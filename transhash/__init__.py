@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .encoding.run import encode, encode_to_file
     from .encoding.summary import EncodingSummary
     from .errors import TransHashError
-    from .hashers import export_hasher, load_hasher
+    from .hashers import export_hasher, load_hasher, push_hasher
     from .hashers.architecture import Architecture
     from .index.collection import build_index, export_index, merge_indexes, open, query, tune
     from .index.describing import index_info
@@ -86,6 +86,7 @@ _HOMES = {
     "open": "index.collection",
     "open_source": "sources",
     "preset": "training.presets",
+    "push_hasher": "hashers",
     "query": "index.collection",
     "read_codes": "codes",
     "serve": "serving.run",
@@ -139,6 +140,7 @@ __all__ = [
     "open",
     "open_source",
     "preset",
+    "push_hasher",
     "query",
     "read_codes",
     "serve",

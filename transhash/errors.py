@@ -22,7 +22,7 @@ A message is one line that says where the problem is, what is wrong, and how to 
 import re
 
 _LONGEST = 200  # characters of another library's message
-_CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@")
+_CREDENTIALS = re.compile(r"(?<=://)(?<!hf://)[^\s'\"]*@")  # the @ in hf://user/name@revision follows no password
 
 
 class TransHashError(Exception):

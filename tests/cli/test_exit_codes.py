@@ -29,6 +29,7 @@ INPUTS = {  # commands that read something: arguments that lead to nothing
     "soup": ["nothing", "nothing", "-o", "h.safetensors"],
     "shrink": ["nothing", "-o", "h.safetensors"],
     "export": ["nothing", "-o", "h.onnx"],
+    "hub push": ["nothing", "user/name"],
     "codes info": ["nothing"],
     "codes verify": ["nothing"],
     "codes merge": ["nothing", "-o", "c.h5"],

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..codes.truncation import is_prefix
 from ..errors import CodesError, ModelError, SourceError
-from ..hashers import DEFAULT, default_bits, load_hasher, model_ref
+from ..hashers import DEFAULT, HUB, check_stored, default_bits, load_hasher, model_ref
 from ..hashers.base import Hasher
 from ..sources import Share, open_source
 from ..sources.base import ImageSource, origins
@@ -150,6 +150,8 @@ def length(hasher: Hasher | str | Path, bits: int | None, extended: Target | Non
 def _model_of(target: Target) -> str:
     """Return the hasher that made a codes file. Raises ModelError if its file no longer exists."""
     name = target.model.name
-    if os.sep in name and not os.path.isfile(name):
+    if name.startswith(HUB):
+        check_stored(name)
+    elif os.sep in name and not os.path.isfile(name):
         raise ModelError(f"{target.path}: was made with {name}, which no longer exists; name the file with --model")
     return name

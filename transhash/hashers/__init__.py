@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT",
     "GROUP",
+    "HUB",
     "Hasher",
+    "check_stored",
     "default_bits",
     "export_hasher",
     "hasher_file",
     "load_hasher",
     "model_ref",
     "names",
+    "push_hasher",
     "rarity_of",
 ]
 
 GROUP = "transhash.hashers"  # entry points; each names a class, a function without arguments, or a hasher's file
 DEFAULT = "copy"
+HUB = "hf://"  # locations on the Hugging Face Hub
 _FEW = 8  # for at most this many images, encoding with numpy takes less time than loading torch
 
 
@@ -39,10 +43,11 @@ def load_hasher(
     """Load a hasher by its name, such as ``"copy"`` or ``"phash"``, or from a file that `train` or `fit` wrote.
 
     Names are entry points in the group ``transhash.hashers``, to which packages can add hashers. A name takes
-    precedence over a file of the same name; write ``./phash`` for the file.
+    precedence over a file of the same name; write ``./phash`` for the file. ``hf://user/name``, or
+    ``hf://user/name@revision``, is a hasher on the Hugging Face Hub, which is downloaded unless it is in the cache.
 
     Args:
-        model: the name or the path.
+        model: the name, the path or the location on the hub.
         expected_images: number of images to encode, if known. For a few, a hasher that does not need torch is
             preferred, because it loads much faster.
         bf16: compute in bfloat16: faster, but about one bit in a few hundred differs.
@@ -51,14 +56,13 @@ def load_hasher(
     Raises ModelError if there is no such hasher, its file is damaged, it was not trained for that length, or this
     machine cannot compute in bfloat16; TypeError if `model` is not a name or a path.
     """
-    path = hasher_file(model)
+    path, name = _located(model)
     if path is None:
         if bf16:
             raise ModelError(f"{model}: not a network; leave out --bf16")
         hasher = _installed(str(model))
         _cut(hasher.ref, bits)
         return hasher
-    name = None if path == Path(model) else str(model)
     if expected_images is not None and expected_images <= _FEW and not bf16:
         from .numpy_hasher import NumpyHasher
 
@@ -113,18 +117,61 @@ def names() -> list[str]:
 
 
 def hasher_file(model: str | Path) -> Path | None:
-    """Return the file of a hasher, given its name or path; None if the name refers to a class.
+    """Return the file of a hasher, given its name, path or location; None if the name refers to a class.
 
     Raises ModelError if there is no such hasher.
     """
+    return _located(model)[0]
+
+
+def check_stored(name: str) -> None:
+    """Raise ModelError if a name from a file or a server would lead to a download: only users start these."""
+    if name.startswith(HUB):
+        from . import hub
+
+        try:
+            hub.find(name, download=False)
+        except ModelError:
+            raise ModelError(f"{name}: not downloaded yet; to download it, name it with --model") from None
+
+
+@checked
+def push_hasher(hasher: str | Path, repository: str, *, private: bool = False, message: str | None = None) -> str:
+    """Upload a hasher to the Hugging Face Hub, and return its location, ``hf://user/name@commit``.
+
+    Creates the repository unless it exists. Writes a model card from the file's metadata, unless the repository has a
+    card. The token comes from the environment (HF_TOKEN), or from ``hf auth login``.
+
+    Args:
+        hasher: the safetensors file of a hasher.
+        repository: name of the repository, ``user/name``.
+        private: whether a new repository is private.
+        message: of the commit.
+
+    Raises ModelError if `hasher` is not a hasher, or the hub cannot be reached or refuses.
+    """
+    from . import hub
+
+    return hub.push(Path(hasher), repository, private, message)
+
+
+def _located(model: str | Path) -> tuple[Path | None, str | None]:
+    """Return the file of a hasher, or None for a class; and the name that codes files store, None for its path.
+
+    Raises ModelError if there is no such hasher.
+    """
+    if str(model).startswith(HUB):
+        from . import hub
+
+        return hub.find(str(model))
     if str(model) in names():
         found = _object(str(model))
-        return found if isinstance(found, Path) else None
+        return (found, str(model)) if isinstance(found, Path) else (None, None)
     path = Path(model)
     if not os.path.isfile(path):
         known = ", ".join(names())
         raise ModelError(f"{str(model)[:200]}: no such hasher; choose {known}, or a file made by: th train")
-    return path
+    return path, None
 
 
 @checked
@@ -133,12 +180,12 @@ def model_ref(model: str | Path, bits: int | None = None) -> "ModelRef":
 
     Raises ModelError if there is no such hasher, its file is damaged, or it was not trained for codes of `bits`.
     """
-    path = hasher_file(model)
+    path, name = _located(model)
     if path is None:
         return _cut(_installed(str(model)).ref, bits)
     from . import header
 
-    return _cut(header.read(path).ref(path, name=None if path == Path(model) else str(model)), bits)
+    return _cut(header.read(path).ref(path, name=name), bits)
 
 
 def default_bits(model: str | Path) -> int | None:
@@ -154,6 +201,7 @@ def default_bits(model: str | Path) -> int | None:
 def rarity_of(ref: "ModelRef") -> "Rarity | None":
     """Return a model's distances between unrelated images, or None if its file is missing or does not contain any."""
     try:
+        check_stored(ref.name)
         path = hasher_file(ref.name)
         if path is None:
             return None

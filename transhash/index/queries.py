@@ -17,7 +17,7 @@ from ..codes.models import check_query_model, packed_queries
 from ..encoding import run
 from ..encoding.job import loaded_hasher
 from ..errors import MismatchError, ModelError, SelectionError
-from ..hashers import load_hasher
+from ..hashers import check_stored, load_hasher
 from ..hashers.base import EmbeddingHasher, Hasher, OutputHasher
 from ..results import Nearest
 from ..sources import open_source
@@ -149,6 +149,8 @@ def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, o
         found = hasher
     else:
         name = str(hasher or model.name)
+        if hasher is None:
+            check_stored(name)
         try:
             found = load_hasher(name, _count(queries))
         except ModelError as error:

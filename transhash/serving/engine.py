@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..codes import ModelRef
 from ..errors import SelectionError, ServingError
+from ..hashers import check_stored
 from ..index.locations import is_server
 from ..system.files import display
 from .batching import BoundedPool
@@ -119,6 +120,8 @@ class Engine:
 
     def encoder(self, model: ModelRef) -> QueryEncoder:
         """Return what encodes images for indexes of a model. Raises ServingError after `close`."""
+        if self._model is None:
+            check_stored(model.name)
         key = str(self._model or model.name), model.digest  # the file of a name may be trained anew
         with self._encoding:
             if self._stopped.is_set():
