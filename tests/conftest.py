@@ -26,9 +26,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # many containers set it: every process would compile torch anew
 sys.dont_write_bytecode = False
 
-sys.dont_write_bytecode = False  # without bytecode each of the many processes compiles torch and its company again
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; commands would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -57,6 +54,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         config.option.dist = "no"
         return 0
     return None
+
+
+@pytest.fixture(autouse=True)
+def _reading_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read codes files in this process, unless `guarded`: to fork one that has loaded torch takes 50 ms."""
+    if not request.node.get_closest_marker("guarded"):
+        monkeypatch.setattr("transhash.codes.guard._FORKS", False)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import csv
+import io
 import os
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transhash.codes import ModelRef, merge, open_codes, read_codes, verify_codes
+from transhash.codes import CodesWriter, ModelRef, merge, open_codes, read_codes, verify_codes
 from transhash.codes.exchange import export_codes, import_table, open_table
 from transhash.errors import CodesError, OutputError
 from transhash.packing import unpack
@@ -58,6 +59,36 @@ def test_arrays_keep_the_codes(tmp_path_factory, some):
     for name in ("c.npy", "signs.npy", "fortran.npy"):
         import_table(open_table(folder / name, 64, listed), folder / "again.h5", MODEL, b"/root \xff")
         assert digest(folder / "again.h5") == digest(folder / "c.h5")
+
+
+NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+TABLE_ROW = st.tuples(
+    st.binary(min_size=8, max_size=8),
+    st.binary(min_size=1, max_size=12).filter(lambda path: b"\0" not in path),
+    st.lists(NAME.filter(lambda name: "\0" not in name), max_size=3, unique=True),
+    st.integers(-1, 2**63 - 1),
+    st.integers(-(2**63), 2**63 - 1),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=st.lists(TABLE_ROW, min_size=1, max_size=6))
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_every_row_survives_export_and_import(tmp_path_factory, suffix, table):
+    folder = tmp_path_factory.mktemp("round")
+    packed = np.frombuffer(b"".join(row[0] for row in table), np.uint8).reshape(-1, 8)
+    most = max(len(row[2]) for row in table)
+    stats = {"sizes": np.array([row[3] for row in table]), "mtimes": np.array([row[4] for row in table])}
+    with CodesWriter.create(folder / "c.h5", MODEL, b"/root", labels=most, stats=True) as writer:
+        writer.append(packed, [row[1] for row in table], [tuple(row[2]) for row in table], **stats)
+    export_codes(folder / "c.h5", folder / f"c{suffix}")
+    if suffix == ".csv":
+        header = next(iter(io.BytesIO((folder / "c.csv").read_bytes())))
+        assert header.startswith(b"id,path,")
+        assert header.endswith(b"\n")
+        assert not header.endswith(b"\r\n")
+    import_table(open_table(folder / f"c{suffix}"), folder / "again.h5", MODEL, b"/root")
+    assert verify_codes(folder / "again.h5").digest == verify_codes(folder / "c.h5").digest
 
 
 def test_blocks_and_reports(tmp_path):

@@ -16,7 +16,7 @@ from transhash.errors import CodesError
 
 from .rows import many, read, write
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.guarded]
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
