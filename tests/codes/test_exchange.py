@@ -71,7 +71,7 @@ TABLE_ROW = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(table=st.lists(TABLE_ROW, min_size=1, max_size=6))
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_every_row_survives_export_and_import(tmp_path_factory, suffix, table):

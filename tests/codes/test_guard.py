@@ -81,11 +81,11 @@ def test_standing_still_is_damage(file, impatient, how):
 
 
 def test_going_on_is_none(file, monkeypatch):
-    monkeypatch.setattr(guard, "PATIENCE", 4.0)
+    monkeypatch.setattr(guard, "PATIENCE", 2.0)
 
     def slowly(report):
         for step in range(10):
-            time.sleep(0.5)
+            time.sleep(0.25)
             report(step, 10)
         return "done"
 

@@ -178,7 +178,7 @@ def test_memory_does_not_grow_with_the_list(kind, peak, tmp_path):
         assert sum(1 for _ in ListSource("/nowhere", sys.argv[1])) == int(sys.argv[2])
     """
     peaks = []
-    for count in (2_000, 60_000):
+    for count in (2_000, 30_000):
         with open(path, "w") as file:
             file.writelines(
                 f"folder {number % 100}/a rather long name of an image {number}.jpg{tail}\n"

@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_the_file(peak, tmp_path):
     """
     rng = np.random.default_rng(0)
     peaks = []
-    for count in (1000, 4000):
+    for count in (500, 2000):
         data = [rng.bytes(40_000) for _ in range(count)]
         write(
             tmp_path / "t.parquet", {"image": data}, row_group_size=count, use_dictionary=False, write_batch_size=16
