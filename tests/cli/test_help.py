@@ -13,6 +13,7 @@ COMMANDS = [
     "soup",
     "shrink",
     "export",
+    "hub push",
     "encode",
     "index build",
     "index info",
