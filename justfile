@@ -11,7 +11,7 @@ check:
 test *arguments:
     pytest -q {{arguments}}
 
-# The tests that start no process and train no network: less than a minute
+# The quick tests of every room: less than a minute
 test-fast *arguments:
     pytest -q -m "not slow" {{arguments}}
 

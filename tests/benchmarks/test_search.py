@@ -119,6 +119,7 @@ def test_recall_is_that_of_numpy(tmp_path):
     assert truth.of_floats(ids) == pytest.approx(found / 150)
 
 
+@pytest.mark.slow
 def test_a_method_that_dies_is_a_reason_not_an_end(tmp_path):
     with Worker("TransHash flat", 1) as worker:
         with pytest.raises(Failed, match="BackendError"):

@@ -98,6 +98,7 @@ def test_verify(th, encoded, tmp_path):
     assert errors == [f"Error: {damaged}: segment 0, rows 0 to 23: do not match their checksum; encode again"]
 
 
+@pytest.mark.slow
 def test_merge(th, pictures, encoded, tmp_path):
     for label in ("circle", "stripe", "cross"):
         (tmp_path / f"{label}.txt").write_text("".join(f"{label}/{number}.png\n" for number in range(8)))
@@ -214,6 +215,7 @@ def test_misuse_gives_one_line(th, encoded, tmp_path, arguments, code, message):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_without_pyarrow(encoded, tmp_path):
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"

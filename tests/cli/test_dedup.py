@@ -25,6 +25,7 @@ def photos(th, pictures, tmp_path_factory):
 SUMMARY = "1 cluster of 3 images within 6 bits: 2 could go, "
 
 
+@pytest.mark.slow
 def test_json_and_files_agree(th, photos, tmp_path):
     document = json.loads(th("dedup", "i", "--radius", 6, "--json", cwd=photos).stdout)
     (cluster,) = document["clusters"]

@@ -129,6 +129,7 @@ def test_lists(here, pictures, tmp_path):
     assert [codes.records.names(row) for row in range(2)] == [("cross",), ("circle",)]
 
 
+@pytest.mark.slow
 def test_sync_reports_changes(here, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "photos")
     here("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
@@ -174,6 +175,7 @@ def test_what_is_not_an_image_by_its_name_is_counted(here, pictures, tmp_path):
     assert "passed over 3 other files: 2 .raw, 1 .txt\n" in done.stderr
 
 
+@pytest.mark.slow
 def test_other_files_are_replaced_only_with_force(here, pictures, tmp_path, hasher_file):
     """A repeated command does not overwrite a codes file of another folder or hasher, or with embeddings."""
     run = ["encode", "-o", "c.h5", "--model"]
@@ -238,6 +240,7 @@ def test_codes_of_another_source_in_the_same_folder_are_replaced_only_with_force
         here(*run, *first, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_hidden_files_are_counted_or_included(here, pictures, tmp_path):
     photos = tmp_path / "photos"
     for name in ("a.png", "._a.png", ".thumbs/a.png", "@eaDir/a.png", ".b/c.png"):
@@ -251,6 +254,7 @@ def test_hidden_files_are_counted_or_included(here, pictures, tmp_path):
     assert paths == {b"a.png", b"._a.png", b".thumbs/a.png", b"@eaDir/a.png", b".b/c.png"}
 
 
+@pytest.mark.slow
 def test_sync_takes_model_and_embeddings_from_the_file(here, pictures, tmp_path, hasher_file):
     shutil.copytree(pictures, tmp_path / "photos")
     hasher = shutil.copy(hasher_file, tmp_path / "h.safetensors")
@@ -276,6 +280,7 @@ def test_sync_takes_model_and_embeddings_from_the_file(here, pictures, tmp_path,
     assert "h.safetensors, which no longer exists; name the file with --model" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_link_or_lies_among_the_images(here, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "photos")
     (tmp_path / "elsewhere").mkdir()
@@ -363,6 +368,7 @@ def test_full_disk_leaves_nothing(command, here, pictures, tmp_path, what, block
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_merged_shares_equal_the_whole_folder(here, pictures, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(pictures, folder)

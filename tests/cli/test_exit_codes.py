@@ -110,6 +110,7 @@ def nothing(tmp_path):
     return tmp_path / "bad"
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read_are_named_and_do_not_fail_a_command(
     photos, nothing, th_inside, tmp_path, hasher_file
 ):
@@ -134,6 +135,7 @@ def test_images_that_cannot_be_read_are_named_and_do_not_fail_a_command(
         assert len(errors(th_inside(*command, cwd=tmp_path, code=1))) == 1
 
 
+@pytest.mark.slow
 def test_a_query_that_cannot_be_read(photos, th_inside, tmp_path):
     th_inside("encode", photos, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     th_inside("index", "build", "c.h5", "-o", "i.index", cwd=tmp_path)

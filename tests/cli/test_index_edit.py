@@ -40,6 +40,7 @@ CIRCLE = {number: f"circle/{number}.png" for number in range(8)}
 CROSS = {number: f"cross/{number}.png" for number in range(8)}
 
 
+@pytest.mark.slow
 def test_add_and_remove(th, work):
     done = th("index", "add", "i", "cross.h5", cwd=work)
     assert done.stderr == "i: added 8 images, 0 of them replacements; 16 now\n"
@@ -80,6 +81,7 @@ def test_an_empty_list_removes_nothing(th, work):
     assert len(held(th, work)) == 8
 
 
+@pytest.mark.slow
 def test_sync_follows_encode_sync(th, work, library):
     """New, changed and vanished photos, as a user's folder has them after a while."""
     (work / "photos").unlink()
@@ -104,6 +106,7 @@ def test_sync_follows_encode_sync(th, work, library):
     assert (work / "i" / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_merge(th, work):
     th("index", "build", "cross.h5", "-o", "j", "--type", "ivf", "--nlist", 2, cwd=work)
     done = th("index", "merge", "i", "j", "-o", "k", cwd=work)
@@ -115,6 +118,7 @@ def test_merge(th, work):
     assert sorted(held(th, work, "k")) == [*range(8), *range(16, 24)]
 
 
+@pytest.mark.slow
 def test_filters_of_a_query(th, work):
     th("index", "add", "i", "cross.h5", cwd=work)
     query = ["query", "i", "photos/cross/0.png", "-k", 99]

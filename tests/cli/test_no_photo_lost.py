@@ -50,6 +50,7 @@ def fill(folder, rng):
     (folder / "albums" / "up").symlink_to("..")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_of_every_picture_a_copy_is_left(th_inside, tmp_path, seed):
     rng = np.random.default_rng(seed)

@@ -16,6 +16,7 @@ def cifar(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes", "overlap"),
     [

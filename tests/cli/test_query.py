@@ -40,6 +40,7 @@ def test_json_agrees_with_numpy(th, library, index):
             assert tuple(match["labels"]) == codes.records.names(match["id"])
 
 
+@pytest.mark.slow
 def test_several_labels_are_joined(th, library, tmp_path):
     (tmp_path / "list.txt").write_text("cross/0.png 1 1 0\ncircle/1.png 0 0 0\n")
     (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
@@ -135,6 +136,7 @@ def test_an_unreadable_query_does_not_affect_the_others(th, library, tmp_path):
     assert done.stderr == f"skipped {tmp_path / 'bad.jpg'}: not an image of a known format\n"
 
 
+@pytest.mark.slow
 def test_another_models_codes_are_refused(th, library, hasher_file, tmp_path):
     th("encode", library / "photos", "-o", tmp_path / "q.h5", "--model", hasher_file)
     done = th("query", "flat.index", tmp_path / "q.h5", cwd=library, code=1)
@@ -144,6 +146,7 @@ def test_another_models_codes_are_refused(th, library, hasher_file, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_moved_hasher_must_be_named(th, pictures, hasher_file, tmp_path):
     shutil.copy(hasher_file, tmp_path / "h.safetensors")
     th("encode", pictures, "-o", "c.h5", "--model", "h.safetensors", cwd=tmp_path)

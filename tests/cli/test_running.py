@@ -98,6 +98,7 @@ def test_a_closed_pipe(command):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("stage", ["import", "run"])
 def test_a_signal_at_any_moment(number, stage, tmp_path):
@@ -140,6 +141,7 @@ def test_waiting_threads_are_passive_unless_the_user_decides(tmp_path):
         assert done.stdout.splitlines()[-1] == expected
 
 
+@pytest.mark.slow
 def test_quiet_prints_answers_and_errors_only(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["encode", str(pictures), "-o", "c.h5", "--model", "phash"]

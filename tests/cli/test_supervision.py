@@ -42,6 +42,7 @@ def start(folder, pictures, module, *options):
     )
 
 
+@pytest.mark.slow
 def test_an_abort_is_one_line(pictures, tmp_path):
     _, errors = (process := start(tmp_path, pictures, ABORTS)).communicate(timeout=600)
     assert process.returncode == 1
@@ -55,6 +56,7 @@ def test_an_abort_is_one_line(pictures, tmp_path):
     assert [json.loads(line)["event"] for line in errors.splitlines()][-1] == "error"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signals_reach_the_process_that_works(pictures, tmp_path, number):
     process = start(tmp_path, pictures, WAITS)

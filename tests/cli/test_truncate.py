@@ -28,6 +28,7 @@ def run(tmp_path, pictures):
     return th
 
 
+@pytest.mark.slow
 def test_an_index_of_short_codes_is_searched_with_images_and_whole_codes(run, tmp_path, pictures):
     run("codes", "truncate", tmp_path / "codes.h5", "--bits", 32, "-o", tmp_path / "short.h5")
     run("index", "build", tmp_path / "short.h5", "-o", tmp_path / "short.index")
@@ -40,6 +41,7 @@ def test_an_index_of_short_codes_is_searched_with_images_and_whole_codes(run, tm
     np.testing.assert_array_equal(long.packed[:, :4], short.packed)
 
 
+@pytest.mark.slow
 def test_whole_codes_are_not_added_and_other_lengths_need_force(run, tmp_path):
     codes, short = tmp_path / "codes.h5", tmp_path / "short.h5"
     run("codes", "truncate", codes, "--bits", 32, "-o", short)

@@ -49,6 +49,7 @@ def test_an_exact_index_cannot_be_tuned(th, codes, tmp_path):
     assert refused.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_types_and_parameters(th, codes, tmp_path):
     said = th("index", "build", codes, "-o", "a", "--type", "auto", "--recall", 0.9, cwd=tmp_path).stderr
     assert "type flat: 2000 codes of 64 bits are compared in milliseconds" in said

@@ -47,6 +47,7 @@ def short_segments(monkeypatch):
     monkeypatch.setattr(writer, "SEGMENT_ROWS", 7)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(rows, max_size=30), kinds, st.integers(1, 31), st.sampled_from([1, 5, 7, 1 << 16]))
 def test_batches_do_not_show(tmp_path_factory, some, kind, batch, segment):
@@ -63,6 +64,7 @@ def test_batches_do_not_show(tmp_path_factory, some, kind, batch, segment):
     assert list(read_codes(folder / "batches.h5", trusted=True).skipped) == skipped
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(rows, min_size=1, max_size=12), st.data())
 def test_every_value_counts(tmp_path_factory, some, data):
@@ -138,6 +140,7 @@ def test_verify(tmp_path, short_segments):
     assert (old.rows, old.digest) == (2, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["codes", "paths", "labels", "embeddings", "sizes", "mtimes"])
 @pytest.mark.parametrize("segment", [0, 1, 2])
 def test_verify_names_the_segment_and_its_rows(tmp_path, short_segments, name, segment):
@@ -295,6 +298,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     assert hashlib.sha256(one.read_bytes()).digest() == hashlib.sha256(other.read_bytes()).digest()
 
 
+@pytest.mark.slow
 def test_skipping_takes_no_memory(tmp_path):
     code = f"""
 import resource

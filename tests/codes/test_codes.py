@@ -53,6 +53,7 @@ def test_round_trip(tmp_path_factory, rows):
     assert_same(read_codes(path), codes)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(names, min_size=1, max_size=60), st.integers(1, 20))
 def test_writing_in_batches_is_writing_at_once(tmp_path_factory, paths, batch):
@@ -67,6 +68,7 @@ def test_writing_in_batches_is_writing_at_once(tmp_path_factory, paths, batch):
     assert_same(read_codes(folder / "batches.h5"), codes)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True, max_size=4).map(tuple), min_size=1, max_size=40))
 def test_several_labels_a_row(tmp_path_factory, rows):

@@ -14,6 +14,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(steps, st.integers(0, 300))
 def test_reads_what_was_written_before_and_after_the_disk_is_full(tmp_path_factory, actions, room):

@@ -23,6 +23,7 @@ def digest(path):
         return file.header.digest
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(st.lists(rows, max_size=12), kinds)
 def test_parquet_keeps_everything(tmp_path_factory, some, kind):
@@ -34,6 +35,7 @@ def test_parquet_keeps_everything(tmp_path_factory, some, kind):
     assert digest(folder / "again.h5") == digest(folder / "c.h5")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(st.lists(rows, min_size=1, max_size=12), kinds)
 def test_csv_keeps_all_but_embeddings(tmp_path_factory, some, kind):
@@ -45,6 +47,7 @@ def test_csv_keeps_all_but_embeddings(tmp_path_factory, some, kind):
     assert digest(folder / "again.h5") == digest(folder / "c.h5")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(st.lists(rows, max_size=12))
 def test_arrays_keep_the_codes(tmp_path_factory, some):
@@ -71,6 +74,7 @@ TABLE_ROW = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(table=st.lists(TABLE_ROW, min_size=1, max_size=6))
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -91,6 +95,7 @@ def test_every_row_survives_export_and_import(tmp_path_factory, suffix, table):
     assert verify_codes(folder / "again.h5").digest == verify_codes(folder / "c.h5").digest
 
 
+@pytest.mark.slow
 def test_blocks_and_reports(tmp_path):
     """More rows than are read at a time."""
     kind = Kind(3, 0, True)

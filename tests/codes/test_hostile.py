@@ -55,6 +55,7 @@ def test_long_attributes_are_refused(tmp_path, attribute, value):
         read_codes(tmp_path / "c.h5")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_all_label_names(tmp_path):
     write_codes(tmp_path / "c.h5", small(labels=np.zeros(3, np.int32), label_names=("a",)))
     with h5py.File(tmp_path / "c.h5", "r+") as file:
@@ -76,6 +77,7 @@ def test_compressed_codes_are_refused(tmp_path):
         read_codes(tmp_path / "c.h5")
 
 
+@pytest.mark.slow
 def test_long_paths_come_in_small_blocks(tmp_path):
     """10,000 paths of 4 kB are not held at once."""
     paths = [b"x" * 4_000 + b"%d" % row for row in range(10_000)]
@@ -135,6 +137,7 @@ def test_damaged_npy_headers(tmp_path, header):
         exchange.open_table(tmp_path / "a.npy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [4096, 60_000])
 def test_a_small_table_of_long_paths(tmp_path, length):
     """2,000 times the same path: a file of a few hundred bytes."""

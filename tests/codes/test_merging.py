@@ -20,6 +20,7 @@ def digest(path):
         return file.header.digest
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.lists(rows, max_size=12), min_size=1, max_size=4), kinds, st.data())
 def test_merging_is_writing_what_is_kept(tmp_path_factory, parts, kind, data):
@@ -121,6 +122,7 @@ def test_damage_in_the_second_leaves_the_output(tmp_path):
     assert one.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_kill_leaves_the_old_file_and_its_litter_where_it_was_told(tmp_path, apart):
     path = write(tmp_path / "c.h5", many(40_000), Kind(1, 0, False))
@@ -141,6 +143,7 @@ merge([(path, None), (path, None)], path, temporary={f"Path({str(tmp_path / 'lit
     assert len(os.listdir(tmp_path)) == (2 if apart else 3)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     code = f"""
 import resource
@@ -161,6 +164,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(done.stdout) < 30_000  # KiB; the rows are 100,000
 
 
+@pytest.mark.slow
 def test_thousands_of_parts(tmp_path):
     """More than a process may have open."""
     import resource

@@ -44,6 +44,7 @@ def test_bits_of_short_codes_are_the_first(count, width, seed):
     assert list(short.records.paths) == [b"%03d.jpg" % number for number in range(count)]
 
 
+@pytest.mark.slow
 @given(st.lists(rows, max_size=12))
 @settings(deadline=None, max_examples=20)
 def test_a_file_keeps_all_but_the_last_bits(tmp_path_factory, some):

@@ -201,6 +201,7 @@ def test_a_cluster_that_cannot_be_reached(th, pictures, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @needs_ray
 @pytest.mark.parametrize("error", [Exception("The node timed out\nduring startup."), ValueError("no"), OSError("no")])
 def test_errors_of_ray_are_one_line(monkeypatch, error, pictures, tmp_path):
@@ -225,6 +226,7 @@ def test_without_ray(monkeypatch, pictures, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_machine_with_another_hasher(hasher_file, tmp_path):
     ref = load_hasher(hasher_file).ref
     ray_cluster._Worker(ref, False, 1).load()
@@ -239,6 +241,7 @@ machine = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(
     machines=st.lists(machine, min_size=1, max_size=6), number=st.none() | st.integers(1, 40), network=st.booleans()
 )

@@ -58,6 +58,7 @@ def paths(path):
     return list(codes.read_codes(path).records.paths)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     count=st.integers(1, 80),
@@ -110,6 +111,7 @@ def stop_after(source, output, items, monkeypatch, **options):
         encode_to_file(source, output, PHASH, batch_size=1, on_progress=on_progress, **options)
 
 
+@pytest.mark.slow
 def test_finished_images_are_not_encoded_again(tmp_path, monkeypatch):
     stop_after(Noise(40), tmp_path / "c.h5", 30, monkeypatch)
     told, seen = [], []
@@ -157,6 +159,7 @@ def folder(pictures, tmp_path):
     return shutil.copytree(pictures, tmp_path / "photos")
 
 
+@pytest.mark.slow
 def test_append_adds_new_images(folder, tmp_path):
     output = tmp_path / "c.h5"
     encode_to_file(FolderSource(folder), output, PHASH)
@@ -193,6 +196,7 @@ def test_sync_equals_a_new_run(folder, tmp_path):
     assert synced.skipped == new.skipped == [(b"broken.png", "not an image of a known format")]
 
 
+@pytest.mark.slow
 def test_an_interrupted_append_resumes(folder, tmp_path, monkeypatch):
     output = tmp_path / "c.h5"
     encode_to_file(FolderSource(folder / "cross"), output, PHASH)
@@ -228,6 +232,7 @@ def test_embeddings(folder, tmp_path, hasher_file):
         encode_to_file(FolderSource(folder), tmp_path / "p.h5", PHASH, embeddings=True)
 
 
+@pytest.mark.slow
 def test_processes_do_not_change_the_result(folder, tmp_path, hasher_file):
     (folder / "broken.png").write_bytes(b"no image")
     for hasher in (PHASH, load_hasher(hasher_file)):

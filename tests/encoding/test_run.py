@@ -11,6 +11,7 @@ from transhash.sources import decode, lookahead, open_source
 from transhash.sources.base import Item
 
 
+@pytest.mark.slow
 def test_every_row_is_the_code_of_its_path(pictures, tmp_path):
     (tmp_path / "mixed").mkdir()
     for number, path in enumerate(sorted(pictures.rglob("*.png"))):

@@ -66,6 +66,7 @@ def thirds(pictures, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_missing_share(thirds, th, tmp_path):
     done = th("codes", "merge", thirds / "0.h5", thirds / "2.h5", "-o", tmp_path / "c.h5", code=1)
     assert done.stderr.splitlines()[-1] == (
@@ -83,6 +84,7 @@ def test_a_duplicate_share(thirds, tmp_path):
         codes.merge(files, tmp_path / "c.h5")
 
 
+@pytest.mark.slow
 def test_shares_of_two_sources(thirds, pictures, tmp_path):
     """Each page must be self-contained."""
     shutil.copytree(pictures, tmp_path / "others")
@@ -143,6 +145,7 @@ def test_files_of_other_shares_are_not_accessed(pictures, tmp_path, monkeypatch,
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", [2, 5])
 def test_the_number_of_shares_is_checked(tmp_path, shares):
     for number, count in enumerate((4, 0, 5)):

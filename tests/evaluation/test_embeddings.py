@@ -21,6 +21,7 @@ def codes(rng, count, classes, dim=8):
     return Codes(packed, Records(paths, b"", labels, names), MODEL, (), vectors)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 20), st.integers(1, 60), st.integers(1, 4), st.integers(0, 9))
 def test_ranking_equals_a_full_sort(queries, count, classes, seed):
     rng = np.random.default_rng(seed)

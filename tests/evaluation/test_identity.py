@@ -1,6 +1,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def records_of(pairs, root=b"/photos"):
     return Records([path for path, _ in pairs], root, labels, NAMES)
 
 
+@pytest.mark.slow
 @given(rows, st.randoms())
 def test_identity_is_the_digest_of_the_sorted_lines(pairs, random):
     lines = [

@@ -46,6 +46,7 @@ def test_average_precision_is_the_mean_over_all_orders(pairs, depth):
     assert average_precision(of(pairs))[0] == pytest.approx(whole, abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(levels, st.integers(1, 18))
 def test_the_band_is_tight_over_all_orders(pairs, depth):

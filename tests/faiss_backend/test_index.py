@@ -40,6 +40,7 @@ def test_agrees_with_numpy_ties_included(pair, kind, k, radius, data):
     np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(collections(), st.sampled_from(["ivf", "hash", "multihash"]), st.integers(1, 50), st.integers(1, 4))
 def test_few_probes_give_full_rows_in_order(pair, kind, k, value):
@@ -87,6 +88,7 @@ def check_answers(index, codes, queries, k, allowed):
         np.testing.assert_array_equal(found.ids, expected.ids)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(duplicated(), st.sampled_from(["flat", "ivf", "hnsw", "hash", "multihash", "BIVF6_HNSW4"]), st.data())
 def test_many_equal_codes(pair, kind, data):
@@ -167,6 +169,7 @@ def test_anyone_can_open_the_file(tmp_path):
     assert (index.ntotal, index.d) == (100, 64)
 
 
+@pytest.mark.slow
 def test_defaults_of_ivf_follow_the_number_of_codes():
     rng = np.random.default_rng(0)
     for count, nlist, nprobe in ((10, 1, 1), (1000, 25, 8), (20000, 512, 16)):
@@ -216,6 +219,7 @@ def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, value):
         assert [*zip(own, ids, strict=True)] == sorted({*zip(own, ids, strict=True)})
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(collections(), st.integers(0, 300), st.integers(0, 300), st.integers(0, 2**32 - 1))
 def test_codes_come_back_from_lists_after_any_change(pair, one, other, seed):
@@ -239,6 +243,7 @@ def clustered(count, seed=0, bits=64):
     return np.packbits(centres[rng.integers(0, len(centres), count)] ^ flips, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "hash", "multihash"])
 def test_defaults_find_most_neighbours(kind):
     codes = clustered(20_100)

@@ -93,6 +93,7 @@ def test_nodes_that_do_not_fit_their_graph(nodes, tmp_path):
         FaissIndex.load(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", TYPES)
 def test_mutated_files_are_consistent_or_rejected(factory, tmp_path):
     """No mutant crashes the process, hangs it, or takes gigabytes; what opens searches and grows."""
@@ -170,6 +171,7 @@ def leave_level(hnsw):
     put(hnsw.neighbors, int(starts[hnsw.entry_point]) + hnsw.cum_nb_neighbors(hnsw.max_level), int(levels.argmin()))
 
 
+@pytest.mark.slow
 def test_a_mapped_file_is_not_read_completely(tmp_path):
     """A mapped index uses no memory that cannot be reclaimed."""
     codes = np.random.default_rng(0).integers(0, 256, (2_000_000, 32), dtype=np.uint8)

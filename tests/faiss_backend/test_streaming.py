@@ -32,6 +32,7 @@ class Slices:
         return self._codes[rows]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 700),

@@ -25,6 +25,7 @@ def torch_hasher():
     return TransHasher.load(models.COPY)
 
 
+@pytest.mark.slow
 def test_numpy_gives_the_bits_of_torch(torch_hasher):
     quick = load_hasher("copy", 1)
     assert isinstance(quick, NumpyHasher)
@@ -32,6 +33,7 @@ def test_numpy_gives_the_bits_of_torch(torch_hasher):
     np.testing.assert_array_equal(quick.encode(batch), torch_hasher.encode(batch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, None])
 def test_every_length_is_a_prefix(images):
     batch = np.stack([load_hasher("copy", 1).preprocess(photo(seed)) for seed in range(2)])
@@ -55,6 +57,7 @@ def test_an_unavailable_length_is_a_one_line_error():
         load_hasher("phash", bits=128)
 
 
+@pytest.mark.slow
 def test_copies_are_nearer_than_other_images():
     photos = [photo(seed) for seed in range(8)]
     edited = [ImageOps.mirror(image) for image in photos]
@@ -64,6 +67,7 @@ def test_copies_are_nearer_than_other_images():
     assert nearest.tolist() == list(range(8))
 
 
+@pytest.mark.slow
 def test_codes_of_several_lengths_answer_the_same_queries(tmp_path):
     photos = [photo(seed) for seed in range(3)]
     whole = transhash.encode(photos, bits=256)
@@ -72,6 +76,7 @@ def test_codes_of_several_lengths_answer_the_same_queries(tmp_path):
         assert (matches[0][0].id, matches[0][0].distance) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_file_is_extended_at_its_own_length(tmp_path):
     output = tmp_path / "c.h5"
     for number in range(2):

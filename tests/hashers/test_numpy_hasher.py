@@ -37,6 +37,7 @@ def nets():
     yield network(plain_backbone(TINY), replace(TINY, mirror=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(7))
 def test_outputs_are_those_of_torch(place):
     torch.manual_seed(place)
@@ -92,6 +93,7 @@ def test_outputs_and_embeddings_are_those_of_torch(saved):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_few_images_do_not_load_torch(saved):
     program = (
         "import sys; from transhash.hashers import load_hasher; import numpy as np\n"

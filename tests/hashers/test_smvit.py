@@ -86,6 +86,7 @@ def test_bits_are_shared_half_and_half(sizes):
         assert rest == sorted(rest, reverse=True)  # files depend on who has one more
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(BITS_AND_GROUPS, st.sampled_from(POOLS))
 def test_networks_of_any_width_have_as_many_outputs(sizes, pool):
@@ -109,6 +110,7 @@ def test_without_groups_or_overlap_it_is_the_plain_transformer(pool):
     torch.testing.assert_close(net.features(images), expected[pool])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_streams_written_out_with_plain_loops(pool):
     """One shared block over leading tokens + group; class token, mean of the patches, or both; a linear head."""
@@ -170,6 +172,7 @@ def test_streams_start_equal_and_do_not_share_weights():
         assert weight is not theirs[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone",
     [

@@ -35,6 +35,7 @@ def contents(path):
         return load_file(path), file.metadata()
 
 
+@pytest.mark.slow
 def test_a_hasher_has_one_digest(saved, tmp_path):
     """Regardless of how often it is saved and from which file it was loaded."""
     hasher, content = TransHasher.load(saved), saved.read_bytes()
@@ -77,6 +78,7 @@ def test_files_without_a_checksum_give_the_same_codes(saved, tmp_path):
 LAYOUTS = [{"heads": 4}, {"heads": 1}, {"eps": 0.5}, {"late_prefix": True}, {"stride": 7}, {"stride": 8}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_of_another_network_is_refused(saved, tmp_path, layout):
     """In a file without a checksum, in one that does not match its checksum, and by torch in any."""

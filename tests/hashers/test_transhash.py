@@ -215,6 +215,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_damaged_files_give_one_line(attack, saved):
     _, path = saved
@@ -222,6 +223,7 @@ def test_damaged_files_give_one_line(attack, saved):
     assert "not a hasher, or a damaged one" in refusal(path)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.none() | st.floats(0, 1))
 def test_damage_anywhere_in_the_header_is_refused_or_harmless(saved, place, flip, cut):
@@ -366,6 +368,7 @@ def test_starting_from_a_hasher_of_another_size(tmp_path):
             assert torch.equal(weight.cpu(), theirs[name.replace("local", "global")]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -402,6 +405,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tensor", SHAPES)
 def test_malformed_tensors_are_named_with_their_file(tensor, tmp_path):
     path = tmp_path / "w.safetensors"

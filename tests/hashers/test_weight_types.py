@@ -23,6 +23,7 @@ from transhash.hashers.transhash import TransHasher, start
 TINY = Architecture(bits=64, backbone="test_vit", image_size=32, patch_size=8, stride=8, groups=2, nested=(32,))
 
 
+@pytest.mark.slow
 @given(
     arrays.arrays(
         np.float32,
@@ -47,6 +48,7 @@ def saved(tmp_path):
     return tmp_path / "h.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["int8", "fp16"])
 def test_numpy_and_torch_encode_equally(saved, tmp_path, weights):
     small = transhash.shrink_hasher(saved, tmp_path / "small.safetensors", weights)
@@ -62,6 +64,7 @@ def test_numpy_and_torch_encode_equally(saved, tmp_path, weights):
     assert np.unpackbits(before.encode(batch) ^ codes).mean() < 0.05
 
 
+@pytest.mark.slow
 def test_shrinking_again_changes_nothing(saved, tmp_path):
     first = transhash.shrink_hasher(saved, tmp_path / "a.safetensors")
     whole = transhash.shrink_hasher(first, tmp_path / "b.safetensors", "fp32")
@@ -70,6 +73,7 @@ def test_shrinking_again_changes_nothing(saved, tmp_path):
         assert torch.equal(weight, two[name])
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_int8(saved, tmp_path):
     small = transhash.shrink_hasher(saved, tmp_path / "small.safetensors")
     hasher = start(TINY, weights=small)
@@ -94,6 +98,7 @@ def _put(name, value):
     return lambda tensors: tensors.update({name: value(tensors[name])})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -45,6 +45,7 @@ def test_save_and_open(backend, tmp_path):
     assert len(index.range_search(codes.packed[:3], 64).ids) == 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [None, np.arange(300) % 2, np.arange(600).reshape(300, 2) % 2])
 @pytest.mark.parametrize(
     ("backend", "kind"), [("faiss", "flat"), ("faiss", "ivf"), ("faiss", "auto"), ("faiss", "hnsw"), ("exact", None)]
@@ -134,6 +135,7 @@ def test_a_failed_save_leaves_the_old_index(folder, monkeypatch):
     assert len(LocalIndex.open(folder)) == 50
 
 
+@pytest.mark.slow
 def test_kill_during_save_leaves_the_old_index(folder):
     code = f"""
 import os, signal
@@ -149,6 +151,7 @@ LocalIndex.open({str(folder)!r}).save({str(folder)!r})
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
+@pytest.mark.slow
 def test_one_writer_at_a_time(tmp_path):
     """Eight concurrent processes: at least one succeeds, the others report why not, and the index stays intact."""
     LocalIndex.build(some_codes(), "exact").save(tmp_path / "first")
@@ -240,6 +243,7 @@ def edited(tmp_path_factory):
 PIECES = st.sampled_from([b"", b"0", b"9", b"-", b"null", b"[", b"1e9", b'"', b"\xff", b"\0"])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 3), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), PIECES), min_size=1, max_size=3))
 def test_random_damage_gives_one_line(edited, which, damages):

@@ -217,6 +217,7 @@ def test_damaged_codes_files(stored):
 # Hashers and the command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_outputs_lie_beside_their_codes(pictures, hasher_file, tmp_path, kind):
     """Also if an image between them cannot be read."""
@@ -248,6 +249,7 @@ def answers(done):
     return [answer["matches"] for answer in json.loads(done.stdout)["queries"]]
 
 
+@pytest.mark.slow
 def test_query_asymmetric(th, pictures, hasher_file, library):
     images = [pictures / "circle" / "1.png", pictures / "cross" / "2.png"]
     found = answers(th("query", "i", *images, "-k", 20, "--rerank", "asymmetric", "--json", cwd=library))
@@ -267,6 +269,7 @@ def test_query_asymmetric(th, pictures, hasher_file, library):
     assert [match["labels"] for match in own] == [["cross"]] * 8
 
 
+@pytest.mark.slow
 def test_query_by_embeddings(th, pictures, library):
     """Of images, and of a codes file: each finds itself first."""
     images = [pictures / "circle" / "1.png", pictures / "cross" / "2.png"]

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import vl_convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ curves = st.builds(Curve, st.just("r"), words, words, words, families, params, a
 skipped = st.builds(Skipped, st.just("r"), words, words, words)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(st.lists(rows | curves | skipped, max_size=8))
 def test_everything_is_drawn(records):

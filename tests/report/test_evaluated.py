@@ -114,6 +114,7 @@ def test_only_images_of_the_folder_are_shown(split):
         assert abs(image.getpixel((48, 48))[0] - int(name.removesuffix(".png"))) < 8
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_report(th, split):
     done = th("eval", "c.h5", "--queries", "q.h5", "--at", 20, "--images", "photos", "--report", "r.html", cwd=split)
     assert done.stderr.splitlines()[-1] == "wrote r.html"
@@ -136,6 +137,7 @@ def test_the_command_overwrites_only_reports(th, split):
     assert done.stderr.startswith("Error: --images requires --report")
 
 
+@pytest.mark.slow
 @given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([1, 2, 32]), st.booleans(), st.integers(0, 9))
 def test_few_codes(queries, count, size, several, seed):
     """Of any width, with one label or several, or none."""

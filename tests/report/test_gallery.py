@@ -62,6 +62,7 @@ def tab(chromium):
     context.close()
 
 
+@pytest.mark.slow
 def test_only_an_earlier_page_is_replaced(index, photos, tmp_path):
     page = tmp_path / "page.html"
     writers = (index.search(photos / "0.png").write_html, transhash.dedup(index).write_html)

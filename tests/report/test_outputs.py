@@ -39,6 +39,7 @@ def test_only_an_earlier_report_is_replaced(tmp_path, write):
     assert [entry.name for entry in tmp_path.iterdir()] == ["report"]
 
 
+@pytest.mark.slow
 def test_a_page_is_self_contained(tmp_path):
     write_html(tmp_path / "report.html", [*search(), *accuracy()])
     text = (tmp_path / "report.html").read_text(encoding="utf-8")

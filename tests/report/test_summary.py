@@ -84,6 +84,7 @@ def test_searches_with_low_recall_are_not_compared():
     assert "half blind" not in "".join(said([*search(), fast])[:2])
 
 
+@pytest.mark.slow
 def test_rows_without_a_time_are_ignored():
     records = [*accuracy(), *search()]
     for row in records:

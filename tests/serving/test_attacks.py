@@ -256,6 +256,7 @@ def opened_files():
     return found
 
 
+@pytest.mark.slow
 def test_killed_clients_cost_neither_threads_nor_memory(server):
     """Half a head, half a body, and whole requests whose answers nobody waits for."""
     image = encoded(picture(3, 256))
@@ -340,6 +341,7 @@ def test_trusted_sites_are_named(tmp_path):
         assert "access-control-allow-origin" not in server.client.get("/v1/indexes", headers=other).headers
 
 
+@pytest.mark.slow
 def test_a_token_is_demanded(tmp_path):
     build(tmp_path, 2)
     with running(tmp_path / "photos.index", token=TOKEN) as server:

@@ -63,6 +63,7 @@ ASKED = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ASKED)
 def test_queries_asked_together_get_the_answers_of_a_plain_search(engine, codes, asked):

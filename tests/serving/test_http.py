@@ -179,6 +179,7 @@ def test_search_with_a_radius_and_filters(server):
     assert set(paths(server.search(id=0, globs=["*.jpg", "*.tiff"]))) == {"cats/turned.jpg", "cats/old.tiff"}
 
 
+@pytest.mark.slow
 def test_search_reranks_uploads_by_outputs(hasher_file, tmp_path):
     build(tmp_path)
     codes = transhash.encode(tmp_path / "photos", hasher_file)
@@ -286,6 +287,7 @@ def test_a_picture_that_is_gone_or_damaged(tmp_path):
         assert server.client.get(f"/v1/thumbnails/{damaged}", headers={"If-None-Match": before}).status_code == 200
 
 
+@pytest.mark.slow
 def test_images_that_have_moved(tmp_path):
     build(tmp_path)
     (tmp_path / "photos").rename(tmp_path / "moved")
@@ -296,6 +298,7 @@ def test_images_that_have_moved(tmp_path):
         assert server.get("/v1/duplicates")["totals"]["missing"] == 0
 
 
+@pytest.mark.slow
 def test_an_index_of_several_folders_serves_images_only_with_a_folder(tmp_path):
     build(tmp_path)
     whole = transhash.encode([tmp_path / "photos" / "dogs" / f"{n}.png" for n in (1, 3)], "phash")
@@ -408,6 +411,7 @@ def test_the_trash_takes_only_files_that_are_as_they_were(tmp_path, monkeypatch)
     assert [file.name for file in (tmp_path / "data" / "Trash" / "files").iterdir()] == ["3.png"]
 
 
+@pytest.mark.slow
 def test_the_trash_takes_nothing_that_it_cannot_compare(hasher_file, tmp_path):
     place = build(tmp_path)
     with running(place, model=str(hasher_file), allow_trash=True) as server:

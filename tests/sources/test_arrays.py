@@ -64,6 +64,7 @@ def test_every_shape_is_images_or_refused(path, shape):
         np.testing.assert_array_equal(item.data, array[row].transpose(1, 2, 0) if first else array[row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("array", "reason"),
     [

@@ -229,6 +229,7 @@ def test_every_orientation(orientation, tmp_path):
     np.testing.assert_array_equal(np.asarray(decode.read(path, draft=4)), expected)
 
 
+@pytest.mark.slow
 def test_drafts_keep_twice_the_pixels(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -271,6 +272,7 @@ print((peak() - decoded) / (3 * size[0] * size[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RGBA", "P", "I;16", "F", "turned"])
 def test_conversion_takes_no_more_than_twice_the_picture(kind, tmp_path):
     """In bytes as RGB, beyond the decoded image; Pillow keeps four bytes a pixel, so that 1.33 is the least."""

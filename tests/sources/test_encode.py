@@ -45,6 +45,7 @@ def hdf5(path, files):
         file["x"] = np.stack([np.asarray(Image.open(picture)) for picture in files])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("write", "name"), [(tar, "a.tgz"), (parquet, "a.parquet"), (npy, "a.npy"), (hdf5, "a.h5")])
 def test_archives_and_tables(write, name, files, expected, tmp_path):
     write(tmp_path / name, files)

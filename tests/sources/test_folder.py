@@ -49,6 +49,7 @@ PATH = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(PATH, max_size=25, unique=True))
 def test_every_image_once_in_the_order_of_os_walk(names):

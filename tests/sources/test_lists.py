@@ -58,6 +58,7 @@ def test_nul_bytes_end_any_kind_of_list(tmp_path):
 CELLS = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=8)
 
 
+@pytest.mark.slow
 @FIXTURE
 @given(
     st.lists(st.tuples(CELLS.filter(str.strip), st.lists(CELLS, max_size=3)), min_size=1, max_size=10), st.booleans()
@@ -153,6 +154,7 @@ def test_standard_input_can_be_read_again(text, tmp_path, monkeypatch):
     assert not spool.exists()
 
 
+@pytest.mark.slow
 def test_standard_input_may_be_empty_or_closed(tmp_path):
     code = "from transhash.sources.lists import ListSource; ListSource('.', '-')"
     for how in ({"stdin": subprocess.DEVNULL}, {"preexec_fn": lambda: os.close(0)}):
@@ -254,6 +256,7 @@ def test_classes_must_go_with_the_list(classes, message, tmp_path):
 _PATHS = st.from_regex(rb"[a-z\xff][a-z0-9 /\xff]{0,20}\.jpg", fullmatch=True)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(2, 9).flatmap(

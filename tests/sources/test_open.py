@@ -35,6 +35,7 @@ def place(tmp_path, png, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "how", "root", "paths"),
     [

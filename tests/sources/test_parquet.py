@@ -91,6 +91,7 @@ def test_labels(name, values, labels, tmp_path, png):
     assert [item.labels for item in rows(path)] == labels
 
 
+@pytest.mark.slow
 def test_paths(tmp_path, png):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "1.png").write_bytes(png(1))
@@ -115,6 +116,7 @@ def test_paths(tmp_path, png):
     assert np.asarray(decode.open_item(source.root, found[0]))[0, 0, 0] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
@@ -144,6 +146,7 @@ def test_cells_that_are_too_much(tmp_path, png, monkeypatch):
     assert third == Item(b"t.parquet/2", ("b",))
 
 
+@pytest.mark.slow
 def test_damaged_files(tmp_path, png):
     whole = Path(write(tmp_path / "t.parquet", {"image": [png(n) for n in range(50)]})).read_bytes()
     rng = np.random.default_rng(0)

@@ -37,6 +37,7 @@ KINDS = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "l
 KINDS |= dict.fromkeys((tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE), "special file")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(
     st.lists(st.tuples(NAMES, st.sampled_from(list(KINDS)), st.binary(max_size=1500)), max_size=6),
@@ -137,6 +138,7 @@ def test_every_truncation_is_detected():
             read(data[:length])
 
 
+@pytest.mark.slow
 def test_damage_is_an_error_or_goes_unnoticed():
     whole = np.frombuffer(
         archive([(b"a" * 150, tarfile.REGTYPE, b"x" * 700), (b"b", tarfile.REGTYPE, b"y")] * 3), np.uint8
@@ -151,6 +153,7 @@ def test_damage_is_an_error_or_goes_unnoticed():
             assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 def test_headers_cannot_take_memory_or_time():
     with pytest.raises(ValueError, match="a header of 20000000 bytes"):
         read(pax(b"1" * 20_000_000))

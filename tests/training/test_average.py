@@ -1,6 +1,7 @@
 """The moving average of the weights, against the sum that it stands for."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from transhash.training.average import averaging, exponent
 lengths = st.floats(0.005, 0.28)
 
 
+@pytest.mark.slow
 @given(lengths)
 def test_length_is_the_deviation_of_the_steps_weights(length):
     power = exponent(length)
@@ -19,6 +21,7 @@ def test_length_is_the_deviation_of_the_steps_weights(length):
     assert np.isclose(np.sqrt((weights * (at - mean) ** 2).sum()), length, rtol=1e-3)
 
 
+@pytest.mark.slow
 @given(lengths, st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_average_of_all_steps(length, steps, seed):
     """Step i of t has the share of the power function between (i - 1)/t and i/t."""

@@ -48,6 +48,7 @@ class Losses(Watcher):
             self.scores.append(result.validation)
 
 
+@pytest.mark.slow
 def test_a_run_without_labels_makes_a_hasher(photos, tmp_path):
     watcher = Losses()
     hasher = transhash.train(photos, tmp_path / "h.safetensors", TINY, RUN, watcher=watcher)
@@ -61,6 +62,7 @@ def test_a_run_without_labels_makes_a_hasher(photos, tmp_path):
     assert codes.model.bits == 16
 
 
+@pytest.mark.slow
 def test_the_objective_learns_codes_that_views_share():
     """A layer on features that hold an image's 8 numbers, mixed with as many that change from view to view."""
     torch.manual_seed(0)
@@ -96,6 +98,7 @@ def test_the_objective_learns_codes_that_views_share():
         assert others.mean() > 0.4 * length
 
 
+@pytest.mark.slow
 def test_a_run_repeats(photos):
     short = TrainConfig(loss="copies", epochs=1, batch_size=8, precision="fp32")
     one, two = (transhash.train(photos, None, TINY, short).net.state_dict() for _ in range(2))

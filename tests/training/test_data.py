@@ -36,6 +36,7 @@ def alone(firsts, batch):
     return [position for position, name in enumerate(classes) if here[name] == 1 < all_of[name]]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(CLASSES, SIZE, st.integers(0, 99))
 def test_epochs_use_images_once_and_batches_are_full(firsts, size, seed):
@@ -59,6 +60,7 @@ def test_only_the_ends_of_a_batch_can_be_without_another_of_their_class(firsts, 
         assert set(alone(firsts, batch)) <= {0, len(batch) - 1}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(CLASSES, SIZE, st.integers(0, 99))
 def test_every_image_has_a_partner_if_groups_of_two_fill_the_batches(firsts, size, seed):
@@ -82,6 +84,7 @@ def test_epochs_differ_and_seeds_repeat():
     assert one != other
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(CLASSES, SIZE, st.booleans(), st.data())
 def test_a_later_start_is_the_tail_of_the_whole(firsts, size, balanced, data):
@@ -92,6 +95,7 @@ def test_a_later_start_is_the_tail_of_the_whole(firsts, size, balanced, data):
     assert len(PairedBatches(np.array(firsts), TrainConfig(**run), first)) == len(whole) - first
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(CLASSES, SIZE, st.sampled_from([2, 3]))
 def test_shares_of_all_processes_are_the_batch(firsts, size, processes):
@@ -205,6 +209,7 @@ def source_of(sizes):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.floats(0, 0.5), st.integers(0, 99))
 @example([3, 3], 0.5, 0)  # two of three held out would leave no pair to learn from
@@ -229,6 +234,7 @@ PATHS = st.binary(min_size=1, max_size=4).filter(lambda path: not {9, 10} & set(
 LABELS = st.lists(st.sampled_from("abc"), unique=True).map(tuple)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.builds(Item, PATHS, LABELS), max_size=6), st.randoms(), st.binary())
 def test_identity_is_that_of_paths_and_labels(files, rng, root):

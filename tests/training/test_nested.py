@@ -86,6 +86,7 @@ def test_orthohash_normalises_a_bit_equally_in_every_prefix():
         assert torch.equal(part.targets, objective.parts[-1].targets[:, :bits])
 
 
+@pytest.mark.slow
 @given(st.integers(2, 20), st.sets(st.integers(2, 10), min_size=2, max_size=4))
 @settings(deadline=None, max_examples=20)
 def test_targets_differ_in_every_prefix(classes, eighths):

@@ -178,6 +178,7 @@ def test_value_equals_the_paper(loss, batch, step, data):
     assert cost.item() == pytest.approx(FORMULAS[loss](objective, u, y, step, *used), rel=1e-7, abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(batches(), st.integers(0, 4), st.floats(0.1, 100) | st.none(), st.floats(0, 10), st.booleans())
 def test_the_paper_sums_over_streams(batch, groups, gamma, lam, nested):
@@ -197,6 +198,7 @@ def test_the_paper_sums_over_streams(batch, groups, gamma, lam, nested):
     assert found.item() == pytest.approx(mean(costs), rel=1e-7, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [loss for loss in LABELLED if loss != "greedyhash"])
 @pytest.mark.parametrize("labels", ["single", "several"])
 def test_gradient(loss, labels):
@@ -206,6 +208,7 @@ def test_gradient(loss, labels):
     assert torch.autograd.gradcheck(lambda u: objective(u, y.double(), 300), (u,))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(batches())
 def test_greedyhash_passes_gradients_straight_through(batch):
@@ -225,6 +228,7 @@ def test_greedyhash_passes_gradients_straight_through(batch):
     np.testing.assert_allclose(objective.classifier.weight.grad.numpy(), errors.T @ np.sign(u), atol=1e-10)
 
 
+@pytest.mark.slow
 @each_loss
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bits", [16, 48])
@@ -354,6 +358,7 @@ def test_settings_that_a_loss_does_not_have_are_rejected(loss, name):
         TrainConfig(loss=loss, **{name: 1.0})
 
 
+@pytest.mark.slow
 @each_loss
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 1, 3]))
@@ -369,6 +374,7 @@ def test_perfect_codes_cost_less_than_random_ones(loss, seed, scale):
     assert objective(codes[labels], y) < objective(torch.randn(8, 16) * scale, y)
 
 
+@pytest.mark.slow
 @each_loss
 def test_the_cost_decreases(loss):
     """Free outputs of twelve images in three classes: a class gathers, and leaves the others."""

@@ -29,6 +29,7 @@ def rates(steps, **given):
         yield part
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(1, 300), st.data())
 def test_rate_rises_in_a_line_and_stays_or_falls_along_a_cosine(steps, data):
