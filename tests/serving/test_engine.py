@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import transhash
 from transhash import Codes, Filter
 from transhash.codes import ModelRef, Records
-from transhash.errors import IndexFolderError, MismatchError, SelectionError, ServingError
+from transhash.errors import IndexFolderError, MismatchError, ModelError, SelectionError, ServingError
 from transhash.serving import browsing
 from transhash.serving.engine import Engine
 from transhash.serving.queries import Query, QueryError, code_of, cursor_of, of_cursor
@@ -122,6 +123,18 @@ def test_indexes_have_names_and_unknown_ones_are_refused(engine, tmp_path):
     with pytest.raises(IndexFolderError):
         Engine([place, tmp_path])
     assert threading.active_count() == before
+
+
+def test_hashers_are_loaded_before_the_first_image_and_a_missing_one_is_reported_then(engine, codes, tmp_path):
+    ref = transhash.load_hasher("phash").ref
+    transhash.build_index(Codes(codes.packed.repeat(4, axis=1), codes.records, ref), tmp_path / "photos.index")
+    with Engine([tmp_path / "photos.index", engine.index().location]) as two:
+        two.warm_up()
+        encoder, missing = (two.encoder(served.snapshot.model) for served in two.indexes.values())
+        while encoder._hasher is None:
+            time.sleep(0.01)
+        with pytest.raises(ModelError, match="hasher is not there"):
+            missing.hasher  # noqa: B018
 
 
 @pytest.mark.parametrize("text", ["", "x", "AAAA", "gA==", "é", "mqR0b3lzwMDAAcCQkACTAP__"])

@@ -4,15 +4,16 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..codes import ModelRef
-from ..errors import SelectionError, ServingError
+from ..errors import ModelError, SelectionError, ServingError
 from ..hashers import check_stored
 from ..index.locations import is_server
 from ..system.files import display
-from .batching import BoundedPool
+from .batching import BoundedPool, BusyError
 from .duplicates import DuplicateSearches
 from .encoder import Encoded, QueryEncoder
 from .monitor import Monitor
@@ -129,6 +130,16 @@ class Engine:
             if key not in self._encoders:
                 self._encoders[key] = QueryEncoder(key[0], self._pool, self.monitor)
             return self._encoders[key]
+
+    def warm_up(self) -> None:
+        """Start to load the hashers of all indexes, which takes seconds, before the first image needs them.
+
+        A hasher that cannot be loaded is reported when an image needs it.
+        """
+        for served in self.indexes.values():
+            with suppress(ModelError, BusyError):
+                encoder = self.encoder(served.snapshot.model)
+                self.work(getattr, encoder, "hasher")
 
     def work(self, function: Callable[..., T], *args: Any) -> "Future[T]":
         """Call a function in a thread of the engine. Raises BusyError if too many calls are waiting."""

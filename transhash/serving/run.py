@@ -31,19 +31,19 @@ def serve(
     open_browser: bool = False,
     on_ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve indexes over HTTP, with a page to search and browse them, until SIGINT or SIGTERM comes.
+    """Serve indexes over HTTP, with a page to search and browse them, until SIGINT or SIGTERM arrives.
 
     Requests that have begun are then answered, for at most 30 seconds. An index that is replaced on disk meanwhile
-    is served as soon as it was verified. Needs ``pip install 'transhash[serve]'``.
+    is served as soon as it has been verified. Needs ``pip install 'transhash[serve]'``.
 
     Args:
         locations: index folders or collections on a server, one or several.
         images: the folder of the images; by default the one that was encoded.
-        host: the address to listen at. Any other than this machine's own (127.0.0.1, ::1, localhost) needs a token.
-        port: the port; 0 for any that is free.
-        token_file: file whose first line is the token that clients must show, at least 16 characters.
+        host: the address to listen at. Any other than 127.0.0.1, ::1 and localhost needs a token.
+        port: the port; 0 for any free one.
+        token_file: file whose first line is the token that clients must send, at least 16 characters.
         origins: other sites whose pages may read the answers, such as ``https://photos.example.org``.
-        model: the file of the hasher, if it is not where the images were encoded.
+        model: the file of the hasher, if it has moved since the images were encoded.
         allow_trash: whether clients may move image files to the trash of the system.
         open_browser: whether to open the page in a browser.
         on_ready: called with the address of the page when the server answers.
@@ -71,6 +71,7 @@ def serve(
             service = Service(engine, metrics, token, tuple(origins), allow_trash, hosts)
 
             def ready() -> None:
+                engine.warm_up()
                 on_ready(address)
                 if open_browser:
                     webbrowser.open(f"{address}#token={quote(token)}" if token else address)
