@@ -1,1 +1,1 @@
-"""Speed and memory, measured as ratios in one run. In the repository only: run ``python -m benchmarks``."""
+"""Benchmarks of accuracy, speed and memory, not installed with the package: run ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""Run a benchmark: ``python -m benchmarks NAME``; without a name, they are listed. See ``docs/benchmarks.md``."""
+"""Run a benchmark: ``python -m benchmarks NAME``. Without a name, list the benchmarks. See ``docs/benchmarks.md``."""
 
 import os
 from importlib import import_module
@@ -7,20 +7,20 @@ import click
 
 from transhash.errors import TransHashError
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads that spin steal time where cores are shared
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning idle threads would take time from others
 
 _SUITES = ("accuracy", "encode", "public", "scaling", "search", "training")
-_MORE = ("busy", "copies", "duplicates", "gpu", "memory", "report", "rerank", "scan", "serve", "types")
+_OTHERS = ("busy", "copies", "duplicates", "gpu", "memory", "report", "rerank", "scan", "serve", "types")
 
 
-class _Lazy(click.Group):
-    """Commands of one module each, imported when they run: what one needs, another may lack."""
+class _LazyGroup(click.Group):
+    """Import the module of a command only when it runs, because optional packages may be missing."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_SUITES + _MORE)
+        return sorted(_SUITES + _OTHERS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _SUITES + _MORE:
+        if cmd_name not in _SUITES + _OTHERS:
             return None
         command: click.Command = import_module(f".{cmd_name}", __package__).command
         return command
@@ -32,9 +32,9 @@ class _Lazy(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-@click.group(cls=_Lazy)
+@click.group(cls=_LazyGroup)
 def main() -> None:
-    """Measure accuracy, speed and memory, beside float embeddings and beside peers."""
+    """Measure accuracy, speed and memory, and compare them with float embeddings and other libraries."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Accuracy against bytes: hash codes, their float embeddings, and these cut to as few bytes in other ways."""
+"""Accuracy against bytes per image: hash codes, float embeddings, and embeddings compressed in other ways."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ from .retrieval import Retrieval
 from .runs import Results, as_settings
 
 _TABLE = "Accuracy"
-_CELLS = 1 << 22  # scores in memory at a time
-_ABOVE = 3.0  # added to a candidate's score, which is from -1 to 1: the others have minus their distance
+_CELLS = 1 << 22  # scores in memory at once
+_ABOVE = 3.0  # added to the scores of candidates, in [-1, 1]; all other rows score their negative distance
 
 Scores = NDArray[np.floating]
 
@@ -42,13 +42,13 @@ class Accuracy:
 
     Attributes:
         at: R of mAP@R; 0 for the whole database.
-        candidates: how many of the nearest codes are put in a finer order.
-        fit: rows that ITQ is fitted to.
-        iterations: of ITQ.
-        seed: of the order of the database, of ITQ and of LSH.
-        methods: by name, see `METHODS`.
-        digits_bits: widths of the hashers that are trained when no codes are given.
-        digits_epochs: how long.
+        candidates: numbers of nearest codes to re-rank.
+        fit: number of rows to fit ITQ to.
+        iterations: iterations of ITQ.
+        seed: seed of the order of the database, of ITQ and of LSH.
+        methods: names of the methods, see `METHODS`.
+        digits_bits: code lengths of the hashers that are trained on digits without --codes.
+        digits_epochs: epochs of their training.
     """
 
     at: int
@@ -63,12 +63,12 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The outcome of a method.
+    """The rankings that a method produces.
 
     Attributes:
-        bytes: that it needs for an image.
-        levels: of some queries after the other.
-        hamming: whether a level is a number of bits.
+        bytes: bytes per image.
+        levels: levels of all queries, block by block.
+        hamming: whether a level is a Hamming distance in bits.
     """
 
     bytes: float
@@ -76,21 +76,21 @@ class Ranking:
     hamming: bool = False
 
 
-class Unable(Exception):
-    """A method cannot be measured on these data; says why."""
+class NotMeasurable(Exception):
+    """A method cannot be measured on these data; the message is the reason."""
 
 
 @click.command("accuracy")
 @suites.options("accuracy")
-@suites.given_codes()
-@click.option("--name", default="", help="Of the data set, for the report.")
+@suites.codes_option()
+@click.option("--name", default="", help="Name of the data set in the report.")
 def command(
     config_path: Path | None, small: bool, output: Path, pairs: Sequence[tuple[Path, Path]], name: str
 ) -> None:
-    """MAP@R, P@N, recall@N and curves of hash codes, of their float embeddings, and of peers with as many bytes.
+    """Measure mAP@R, P@N, recall@N and curves of hash codes, float embeddings, and other codes of the same size.
 
-    Every pair of --codes is a hasher, or a width of one. Without any, small hashers are trained on the digits of
-    scikit-learn, as `th demo` does.
+    Each pair of --codes is another hasher, or another code length. Without --codes, small hashers are trained on the
+    digits of scikit-learn, as in `th demo`.
     """
     chosen = config.load(Accuracy, "accuracy", small, config_path)
     for method in chosen.methods:
@@ -100,80 +100,85 @@ def command(
         work = output.with_name(f"{output.name}.work")
         pairs = [digits.encoded(work / "digits", bits, chosen.digits_epochs) for bits in chosen.digits_bits]
         name = name or "digits"
-    given = [Pair(*read_pair(*pair), chosen) for pair in pairs]
-    for pair in given:
-        if [other.model for other in given].count(pair.model) > 1:
+    hashers = [Pair(*read_pair(*pair), chosen) for pair in pairs]
+    for pair in hashers:
+        if [other.model for other in hashers].count(pair.model) > 1:
             pair.params["hasher"] += f" {pair.digest}"
     settings = as_settings(chosen) | {
         "ties": "expected over all orders",
-        "hashers": [pair.digest for pair in given],
-        "databases": sorted({identity(pair.database.records) for pair in given}),
-        "queries": sorted({identity(pair.queries.records) for pair in given}),
+        "hashers": [pair.digest for pair in hashers],
+        "databases": sorted({identity(pair.database.records) for pair in hashers}),
+        "queries": sorted({identity(pair.queries.records) for pair in hashers}),
     }
     results = Results.open(output, "accuracy", "Accuracy against bytes per image", settings)
-    for pair in given:
+    for pair in hashers:
         measure(results, chosen, pair, name)
 
 
 class Pair:
-    """A database and its queries, of one hasher.
+    """The codes and embeddings of a database and its queries, by one hasher.
 
     Attributes:
+        chosen: settings of the suite.
         model: name of the hasher.
-        digest: of the hasher.
-        bits: of a code.
-        params: what tells methods over this pair from those over another.
-        database: codes, shuffled: where a search takes some of the codes at one distance, their order decides.
-        queries: codes.
+        digest: digest of the hasher.
+        bits: bits per code.
+        params: parameters that distinguish this pair from others in the report.
+        database: codes of the database, shuffled, because their order decides which candidates at equal distance are
+            re-ranked.
+        queries: codes of the queries.
         vectors: embeddings of the database, (n, d) float32.
-        asked: embeddings of the queries, (q, d) float32.
+        query_vectors: embeddings of the queries, (q, d) float32.
     """
 
-    def __init__(self, stored: EncodedSet, asked: EncodedSet, chosen: Accuracy) -> None:
-        """Put it together."""
+    def __init__(self, stored: EncodedSet, searched: EncodedSet, chosen: Accuracy) -> None:
+        """Shuffle the database with the seed in `chosen`."""
         stored = shuffled(stored, chosen.seed)
         self.chosen = chosen
         self.model = stored.name
         self.digest = stored.digest
         self.bits = stored.file.model.bits
         self.params: dict[str, Any] = {"bits": self.bits, "hasher": self.model}
-        self.database, self.queries = stored.file, asked.file
-        self.vectors, self.asked = stored.embeddings, asked.embeddings
+        self.database, self.queries = stored.file, searched.file
+        self.vectors, self.query_vectors = stored.embeddings, searched.embeddings
         self._labels = common_labels(self.queries.records, self.database.records)
 
     @cached_property
     def outputs(self) -> NDArray[np.float32]:
-        """The hasher's outputs for the queries, (q, bits), from their images. Raises Unable without them."""
+        """The outputs of the hasher for the query images, (q, bits) float32.
+
+        Raises NotMeasurable if the hasher or an image cannot be read.
+        """
         from transhash.hashers.transhash import TransHasher
 
         try:
             hasher = TransHasher.load(self.queries.model.name)
             codes, outputs = rerank.encode(_paths(self.queries), hasher)
         except (OSError, TransHashError) as error:
-            raise Unable(f"the queries' images and the hasher are needed: {error}") from None
+            raise NotMeasurable(f"the queries' images and the hasher are needed: {error}") from None
         if hasher.ref.digest != self.queries.model.digest or codes.skipped:
-            raise Unable("the hasher, or an image of the queries, is not what it was when they were encoded")
+            raise NotMeasurable("the hasher, or an image of the queries, is not what it was when they were encoded")
         return outputs
 
     @property
     def blocks(self) -> Iterator[slice]:
-        """Queries whose scores fit into memory together."""
+        """Blocks of queries whose scores fit into memory."""
         size = max(1, _CELLS // len(self.database))
         return (slice(start, start + size) for start in range(0, len(self.queries), size))
 
     def by_scores(self, score: Callable[[slice], Scores]) -> Iterator[Levels]:
-        """Rank by what `score` says of some queries and all rows, (q, n), highest first."""
+        """Rank by scores, highest first; `score` returns those of a block of queries, (b, n)."""
         queries, database = self._labels
-        return (score_levels(score(own), queries[own], database) for own in self.blocks)
+        return (score_levels(score(block), queries[block], database) for block in self.blocks)
 
     def by_codes(self, queries: NDArray[np.uint8], database: NDArray[np.uint8]) -> Iterator[Levels]:
-        """Rank by Hamming distance."""
-        asked, labels = self._labels
-        yield Levels(*hamming.counts(queries, database, asked, labels))
+        """Rank by the Hamming distance of packed codes."""
+        query_labels, labels = self._labels
+        yield Levels(*hamming.counts(queries, database, query_labels, labels))
 
 
 def measure(results: Results, chosen: Accuracy, pair: Pair, name: str) -> None:
-    """Measure what a results file does not hold of a hasher."""
+    """Measure the methods that the results do not contain yet for a hasher."""
     size = f"{len(pair.database):,} images"
     dataset = f"{name}, {size}" if name else size
     for method in chosen.methods:
@@ -182,18 +187,18 @@ def measure(results: Results, chosen: Accuracy, pair: Pair, name: str) -> None:
             if results.has_row(dataset, full):
                 continue
             try:
-                retrieval, size_of_one = _ranked(ranked, chosen.at)
-            except Unable as error:
+                retrieval, bytes_per_image = _ranked(ranked, chosen.at)
+            except NotMeasurable as error:
                 results.write([Skipped(results.run.id, dataset, full, str(error))])
-                suites.say(f"  {full}: left out: {error}")
+                suites.show_progress(f"  {full}: skipped: {error}")
                 continue
-            records = _records(results.run.id, dataset, label, params, retrieval, size_of_one)
+            records = _records(results.run.id, dataset, label, params, retrieval, bytes_per_image)
             results.write(records)
-            suites.say(f"  {full}: {size_of_one:g} bytes, mAP {retrieval.mean:.4f}")
+            suites.show_progress(f"  {full}: {bytes_per_image:g} bytes, mAP {retrieval.mean:.4f}")
 
 
 def _ranked(ranked: Callable[[], Ranking], at: int) -> tuple[Retrieval, float]:
-    """Rank, and return the figures and the bytes of an image."""
+    """Run a method; return its retrieval metrics and the bytes per image."""
     ranking = ranked()
     retrieval = Retrieval(at or None, ranking.hamming)
     for levels in ranking.levels:
@@ -204,7 +209,7 @@ def _ranked(ranked: Callable[[], Ranking], at: int) -> tuple[Retrieval, float]:
 def _records(
     run: str, dataset: str, label: str, params: dict[str, Any], retrieval: Retrieval, size: float
 ) -> list[Record]:
-    """Return the row and the curves of a ranking."""
+    """Return the curves and the row of a method."""
     family = "codes" if label.startswith("TransHash") else "float" if label == _FLOATS else "peer"
     depths = depths_to(retrieval.depth)
     precision, recall = retrieval.at(depths)
@@ -220,7 +225,7 @@ def _records(
     return [*curves, TableRow(run, _TABLE, dataset, label, family, params, values)]
 
 
-# What is compared: each yields a label, what tells it from others of that label, and how to rank with it.
+# Methods: each yields variants, as (label, distinguishing parameters, function that ranks).
 
 _FLOATS = "float embedding"
 
@@ -239,8 +244,8 @@ def _asymmetric(pair: Pair) -> Iterator[Variant]:
     def ranking() -> Ranking:
         outputs = pair.outputs
 
-        def score(own: slice) -> Scores:
-            return np.stack([rerank.asymmetric_scores(output, pair.database.packed) for output in outputs[own]])
+        def score(block: slice) -> Scores:
+            return np.stack([rerank.asymmetric_scores(output, pair.database.packed) for output in outputs[block]])
 
         return Ranking(pair.bits / 8, pair.by_scores(score))
 
@@ -257,9 +262,11 @@ def _reranked(pair: Pair) -> Iterator[Variant]:
 def _candidates(pair: Pair, count: int) -> Ranking:
     found = hamming.top_k(pair.queries.packed, pair.database.packed, count)
 
-    def score(own: slice) -> Scores:
-        ranked = rerank.cosine(Nearest(found.ids[own], found.distances[own]), pair.asked[own], pair.vectors)
-        scores = -hamming.distances(pair.queries.packed[own], pair.database.packed).astype(np.float64)
+    def score(block: slice) -> Scores:
+        ranked = rerank.cosine(
+            Nearest(found.ids[block], found.distances[block]), pair.query_vectors[block], pair.vectors
+        )
+        scores = -hamming.distances(pair.queries.packed[block], pair.database.packed).astype(np.float64)
         np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
         return scores
 
@@ -275,7 +282,7 @@ def _floats(pair: Pair) -> Iterator[Variant]:
 def _quantized(pair: Pair) -> Iterator[Variant]:
     size, dim = pair.bits // 8, pair.vectors.shape[1]
     rotation = f"OPQ{size}_{4 * size}" if 4 * size <= dim else f"OPQ{size}"
-    kinds = {  # np: no polysemous training, which an exact search of product codes has no use for
+    kinds = {  # np: without polysemous training, which an exact search does not use
         "PQ": f"PQ{size}np" if dim % size == 0 else f"PCA{dim // size * size},PQ{size}np",
         "OPQ": f"{rotation},PQ{size}np",
         "SQ, 4 bits": f"PCA{2 * size},SQ4",
@@ -291,16 +298,15 @@ def _factory(pair: Pair, factory: str) -> Ranking:
     import faiss
 
     try:
-        with suites.quiet():  # FAISS warns of few vectors a centroid, once for each of hundreds of clusterings
+        with suites.quiet():  # FAISS warns of few vectors per centroid in each of hundreds of clusterings
             index = faiss.index_factory(pair.vectors.shape[1], factory)
             index.train(pair.vectors)
             index.add(pair.vectors)
     except RuntimeError as error:
-        raise Unable(f"FAISS: {one_line(error)}") from None
+        raise NotMeasurable(f"FAISS: {one_line(error)}") from None
 
-    def score(own: slice) -> Scores:
-        asked = pair.asked[own]
-        distances, ids = index.search(asked, len(pair.database))
+    def score(block: slice) -> Scores:
+        distances, ids = index.search(pair.query_vectors[block], len(pair.database))
         scores = np.full(distances.shape, -np.inf, np.float32)
         np.put_along_axis(scores, ids, -distances, axis=1)
         return scores
@@ -317,31 +323,33 @@ def _planes(pair: Pair, name: str) -> Ranking:
     from transhash.training.unsupervised import PROJECTIONS
 
     rng = np.random.default_rng(pair.chosen.seed)
-    few = rng.permutation(len(pair.vectors))[: pair.chosen.fit]
+    sample = rng.permutation(len(pair.vectors))[: pair.chosen.fit]
     try:
-        planes, mean = PROJECTIONS[name](pair.vectors[few].astype(np.float64), pair.bits, pair.chosen.iterations, rng)
+        planes, mean = PROJECTIONS[name](
+            pair.vectors[sample].astype(np.float64), pair.bits, pair.chosen.iterations, rng
+        )
     except TrainingError as error:
-        raise Unable(str(error)) from None
-    queries, database = (pack((vectors - mean) @ planes.T) for vectors in (pair.asked, pair.vectors))
+        raise NotMeasurable(str(error)) from None
+    queries, database = (pack((vectors - mean) @ planes.T) for vectors in (pair.query_vectors, pair.vectors))
     return Ranking(pair.bits / 8, pair.by_codes(queries, database), True)
 
 
 def _perceptual(pair: Pair) -> Iterator[Variant]:
     def ranking() -> Ranking:
         hasher = load_hasher("phash")
-        queries, database = (_seen(_paths(side), hasher) for side in (pair.queries, pair.database))
+        queries, database = (_encoded(_paths(side), hasher) for side in (pair.queries, pair.database))
         return Ranking(8, pair.by_codes(queries, database), True)
 
     yield "perceptual hash", {"bits": 64}, ranking
 
 
-def _seen(paths: list[str], hasher: Any) -> NDArray[np.uint8]:
+def _encoded(paths: list[str], hasher: Any) -> NDArray[np.uint8]:
     try:
         codes = encode(paths, hasher)
     except TransHashError as error:
-        raise Unable(f"the images are needed: {error}") from None
+        raise NotMeasurable(f"the images are needed: {error}") from None
     if codes.skipped:
-        raise Unable(f"the images are needed, and {len(codes.skipped)} of them cannot be read")
+        raise NotMeasurable(f"the images are needed, and {len(codes.skipped)} of them cannot be read")
     return codes.packed
 
 

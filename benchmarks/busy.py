@@ -1,7 +1,7 @@
-"""Training, encoding and searching beside a process that keeps one core busy, with and without spinning threads.
+"""Training, encoding and searching while another process keeps one core busy, with and without spinning threads.
 
-OpenMP's idle threads spin by default, and so take time from the thread that they wait for when another process has a
-core. Measured is the time beside one busy core, as a multiple of the time on half the cores of an idle machine.
+By default, idle OpenMP threads spin. When another process occupies a core, they take time from the thread that they
+wait for. The result is the time with one busy core, divided by the time on half the cores of an idle machine.
 """
 
 import os
@@ -29,11 +29,11 @@ _WORKER = "import sys; from benchmarks import busy; busy.work(*sys.argv[1:])"
 
 
 @click.command("busy")
-@click.option("--rounds", default=3, show_default=True, help="Times that each is measured; the median counts.")
-@click.option("--images", default=300, show_default=True, help="Digits to train on, and to encode.")
-@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Measure this only; repeatable.")
+@click.option("--rounds", default=3, show_default=True, help="Repetitions; the median is reported.")
+@click.option("--images", default=300, show_default=True, help="Number of digits to train on and to encode.")
+@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Measure only this task; repeatable.")
 def command(rounds: int, images: int, tasks: tuple[str, ...]) -> None:
-    """Time of training, encoding and searching beside one busy core."""
+    """Time training, encoding and searching while one core is busy."""
     cores = os.cpu_count() or 1
     print(f"{cores} cores, {images} images; {_QUERIES:,} queries among {_CODES:,} codes; median of {rounds} rounds\n")
     print("| task | waiting threads | idle machine, s | beside a busy core, s | half the cores, s | busy / half |")
@@ -58,7 +58,7 @@ def _write_images(folder: Path, count: int) -> None:
 
 
 def _paired(run: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Return the median seconds alone and beside a busy core, measured in turns."""
+    """Return the median seconds alone and with a busy core, measured alternately."""
     alone, beside = [], []
     for _ in range(rounds):
         alone.append(run())
@@ -73,7 +73,7 @@ def _paired(run: Callable[[], float], rounds: int) -> tuple[float, float]:
 
 @contextmanager
 def _worker(task: str, folder: str, policy: str, threads: int) -> Iterator[Callable[[], float]]:
-    """Start a process that is ready for a task, and yield what makes it do that and returns the seconds it took."""
+    """Start a process for a task, and yield a function that runs the task there once and returns the seconds."""
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     env |= {"OMP_NUM_THREADS": str(threads)} | ({"OMP_WAIT_POLICY": policy} if policy else {})
     command = [sys.executable, "-c", _WORKER, task, folder]
@@ -89,7 +89,7 @@ def _worker(task: str, folder: str, policy: str, threads: int) -> Iterator[Calla
 
 
 def _run(process: "subprocess.Popen[str]", errors: IO[bytes]) -> float:
-    """Make a worker do its task once; return the seconds. Raises ClickException if its process has died."""
+    """Run the task of a worker once; return the seconds. Raises ClickException if its process has ended."""
     assert process.stdin is not None
     assert process.stdout is not None
     with suppress(BrokenPipeError):
@@ -100,14 +100,14 @@ def _run(process: "subprocess.Popen[str]", errors: IO[bytes]) -> float:
         return float(answer)
     code = process.wait()
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    lines = errors.read().decode(errors="replace").strip().splitlines() or ["no error message"]
     raise click.ClickException(f"the process that is measured ended with {code}: {lines[-1][:300]}")
 
 
 def work(task: str, folder: str) -> None:
-    """Be the process that a task is measured in: do it once to warm up, then at every line of standard input."""
+    """Run a task in this process: once to warm up, then once for every line of standard input."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # keeps what libraries print out of the answers
+    os.dup2(2, 1)  # libraries must not print into the answers
     job = {"training": _training, "encoding": _encoding, "searching": _searching}[task](Path(folder))
     job()
     for _ in sys.stdin:

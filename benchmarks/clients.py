@@ -1,7 +1,7 @@
-"""Clients of a service: some that ask as soon as they are answered, with as little work of their own as possible.
+"""HTTP clients that put a server under load: each sends its next request as soon as the last one is answered.
 
-They run in a process of their own: ``python -m benchmarks.clients`` reads a line of JSON with the address, the files
-that hold the requests, the number of clients and of requests; it writes one with the latencies.
+They run in a subprocess: ``python -m benchmarks.clients`` reads one line of JSON with the address, the files that
+hold the requests, and the numbers of clients and requests. It writes one line of JSON with the latencies.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from .machine import REPOSITORY
 
 @dataclass(frozen=True)
 class Load:
-    """What some clients have seen: requests a second, and percentiles of the seconds that one took."""
+    """Requests per second, and percentiles of the seconds per request."""
 
     rate: float
     p50: float
@@ -31,7 +31,10 @@ class Load:
 
 
 def load(address: str, requests: list[bytes], clients: int, count: int, folder: Path) -> Load:
-    """Let `clients` clients ask `count` times in all, the requests again and again. Raises ResultsError."""
+    """Send `count` requests from `clients` concurrent clients, cycling through `requests`.
+
+    Raises ResultsError if a request fails.
+    """
     files = []
     for number, request in enumerate(requests):
         files.append(str(folder / f"request-{number}"))
@@ -47,7 +50,7 @@ def load(address: str, requests: list[bytes], clients: int, count: int, folder: 
 
 
 def as_request(kind: str, body: bytes) -> bytes:
-    """Return a POST request to /v1/search."""
+    """Return a POST request to /v1/search with content type `kind`."""
     head = (
         f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
@@ -55,7 +58,7 @@ def as_request(kind: str, body: bytes) -> bytes:
 
 
 def upload(image: bytes, query: str) -> bytes:
-    """Return a request that uploads an image."""
+    """Return a search request that uploads an image."""
     part = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
     body = part.format("query").encode() + query.encode() + b"\r\n"
     body += part.format('image"; filename="image').encode() + image + b"\r\n--x--\r\n"

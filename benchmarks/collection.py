@@ -1,7 +1,7 @@
-"""Collections to search: vectors, drawn block by block, and their codes, the signs of projections.
+"""Collections to search: vectors, generated block by block, and their codes, the signs of projections.
 
-Both kinds have clusters, as images have. `Clustered` needs nothing. `Grown` begins with the embeddings of real images
-and continues with similar vectors. See ``docs/benchmarks.md``.
+Both kinds have clusters, like embeddings of images. `Clustered` needs no data. `Grown` starts with the embeddings of
+real images and continues with similar vectors. See ``docs/benchmarks.md``.
 """
 
 import shutil
@@ -20,21 +20,21 @@ from transhash.packing import pack, unpack
 Vectors = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
-BLOCK = 1 << 16  # rows drawn at a time
+BLOCK = 1 << 16  # rows generated at once
 _CENTRES = 1000
-_NOISE = 0.7  # of a component, where a centre's has 1
-_ANCHORS = 2000  # rows whose neighbours are looked for
+_NOISE = 0.7  # standard deviation of the noise per dimension; that of the centres is 1
+_ANCHORS = 2000  # rows whose neighbours are searched
 _NEIGHBOURS = 10
 
 
 class Origin(Protocol):
-    """Where vectors of unit length come from; the same block is the same vectors every time.
+    """A reproducible source of vectors of unit length.
 
     Attributes:
-        name: for a person.
-        planes: (bits, d) and (bits,): bit j of x is 1 where planes[j] · x + offsets[j] > 0.
-        offsets: see there.
-        queries: (q, d).
+        name: name in reports.
+        planes: (bits, d) float32; bit j of x is 1 if planes[j] · x + offsets[j] > 0.
+        offsets: (bits,) float32.
+        queries: (q, d) float32.
     """
 
     name: str
@@ -43,17 +43,17 @@ class Origin(Protocol):
     queries: Vectors
 
     def block(self, number: int) -> Vectors:
-        """Return rows `number` · BLOCK to (`number` + 1) · BLOCK, (BLOCK, d)."""
+        """Return rows `number`·BLOCK to (`number` + 1)·BLOCK, (BLOCK, d); the same rows in every call."""
         ...
 
 
 def codes(origin: Origin, vectors: Vectors) -> Codes:
-    """Return the codes of vectors."""
+    """Return the packed codes (n, bits/8) of vectors (n, d)."""
     return pack(vectors @ origin.planes.T + origin.offsets)
 
 
 class Clustered:
-    """Vectors around 1,000 common centres; planes through the origin in random directions."""
+    """Vectors around 1,000 centres, and codes from random planes through the origin."""
 
     name = "clustered"
 
@@ -67,7 +67,7 @@ class Clustered:
         self.queries = self._draw(rng, queries)
 
     def block(self, number: int) -> Vectors:
-        """Return vectors of random clusters."""
+        """Return one block of vectors in random clusters, (BLOCK, d)."""
         return self._draw(np.random.default_rng([self._seed, number]), BLOCK)
 
     def _draw(self, rng: np.random.Generator, count: int) -> Vectors:
@@ -77,19 +77,23 @@ class Clustered:
 
 
 class Grown:
-    """Embeddings of images, then more like them: one of them plus the difference of two others that are neighbours.
+    """Embeddings of images, followed by synthetic ones that are similar.
 
-    The difference is taken 0.5 to 1.5 times.
+    A synthetic vector is a random embedding plus the difference of two neighbours, scaled by 0.5 to 1.5.
 
     Attributes:
-        kept: share of the variance in the principal components that vectors are cut to.
-        reproduced: share of the given bits that the planes give.
+        name: name in reports.
+        planes: (bits, d) float32, fitted to the codes.
+        offsets: (bits,) float32.
+        queries: (q, d) float32.
+        kept: share of the variance that the principal components retain.
+        reproduced: share of the bits of the codes that the planes reproduce.
     """
 
-    def __init__(self, name: str, embeddings: Vectors, given: Codes, queries: Vectors, dim: int, seed: int) -> None:
-        """Cut embeddings (n, d) and (q, d) to `dim` numbers, fit planes to the codes (n, bits/8), find neighbours.
+    def __init__(self, name: str, embeddings: Vectors, codes: Codes, queries: Vectors, dim: int, seed: int) -> None:
+        """Reduce embeddings (n, d) and queries (q, d) to `dim` dimensions, and fit planes to codes (n, bits/8).
 
-        The planes fit the signs in the sense of least squares.
+        The planes are a least-squares fit to the bits as ±1.
         """
         self.name = f"{name}, grown"
         self._seed = seed
@@ -99,7 +103,7 @@ class Grown:
         order = rng.permutation(len(embeddings))
         self._rows = unit((embeddings[order] - mean) @ components)
         self.queries = unit((queries - mean) @ components)
-        signs = unpack(given[order]).astype(np.float32)
+        signs = unpack(codes[order]).astype(np.float32)
         wide = np.column_stack([self._rows, np.ones(len(self._rows), np.float32)])
         solved = np.linalg.lstsq(wide.T @ wide, wide.T @ signs, rcond=None)[0]
         self.planes, self.offsets = np.ascontiguousarray(solved[:-1].T), solved[-1]
@@ -107,39 +111,39 @@ class Grown:
         self._anchors, self._near = _neighbours(self._rows, rng)
 
     def block(self, number: int) -> Vectors:
-        """Return the given rows, in a random order, and behind them grown ones."""
-        given = self._rows[number * BLOCK : (number + 1) * BLOCK]
-        grown = self.grow(BLOCK - len(given), np.random.default_rng([self._seed, number]))[1]
-        return np.concatenate([given, grown])
+        """Return a block of the real rows in random order, followed by synthetic rows, (BLOCK, d)."""
+        real = self._rows[number * BLOCK : (number + 1) * BLOCK]
+        grown = self.grow(BLOCK - len(real), np.random.default_rng([self._seed, number]))[1]
+        return np.concatenate([real, grown])
 
     def grow(self, count: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
-        """Draw rows (count, d), and return them and what grew from them."""
+        """Draw `count` real rows; return them and the synthetic rows made from them, (count, d) each."""
         rows = self._rows[rng.integers(len(self._rows), size=count)]
         pair = rng.integers(len(self._anchors), size=count)
         near = self._near[pair, rng.integers(self._near.shape[1], size=count)]
-        length = rng.uniform(0.5, 1.5, (count, 1)).astype(np.float32)  # or the same would be drawn twice
+        length = rng.uniform(0.5, 1.5, (count, 1)).astype(np.float32)  # avoids duplicates
         return rows, unit(rows + length * (self._rows[near] - self._rows[self._anchors[pair]]))
 
     def differing(self) -> tuple[float, float]:
-        """Return the share of bits that differ between real neighbours, and between a row and what grew from it."""
+        """Return the share of bits that differ between real neighbours, and between real and derived rows."""
         rows, grown = self.grow(_ANCHORS * _NEIGHBOURS, np.random.default_rng(self._seed))
         anchors = np.repeat(self._anchors, self._near.shape[1])
-        return self._apart(self._rows[anchors], self._rows[self._near.ravel()]), self._apart(rows, grown)
+        return self._share(self._rows[anchors], self._rows[self._near.ravel()]), self._share(rows, grown)
 
-    def _apart(self, some: Vectors, others: Vectors) -> float:
-        bits = np.bitwise_count(codes(self, some) ^ codes(self, others)).sum()
-        return float(bits) / (len(some) * len(self.planes))
+    def _share(self, left: Vectors, right: Vectors) -> float:
+        bits = np.bitwise_count(codes(self, left) ^ codes(self, right)).sum()
+        return float(bits) / (len(left) * len(self.planes))
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Rows and queries in a folder, as files of numpy that are mapped, not read.
+    """Rows and queries in a folder of .npy files; the rows are memory-mapped.
 
     Attributes:
-        folder: holds codes, vectors (if they are wanted) and both of the queries.
-        count: rows.
-        bits: of a code.
-        dim: of a vector.
+        folder: folder of the codes, the vectors (optional), and the codes and vectors of the queries.
+        count: number of rows.
+        bits: bits per code.
+        dim: dimensions of a vector.
     """
 
     folder: Path
@@ -149,7 +153,7 @@ class Collection:
 
     @property
     def codes(self) -> Codes:
-        """The codes, (n, bits/8)."""
+        """The packed codes, (n, bits/8)."""
         return np.load(self.folder / "codes.npy", mmap_mode="r")
 
     @property
@@ -159,17 +163,17 @@ class Collection:
 
     @property
     def query_codes(self) -> Codes:
-        """The queries' codes, (q, bits/8)."""
+        """The packed codes of the queries, (q, bits/8)."""
         return np.load(self.folder / "query_codes.npy")
 
     @property
     def query_vectors(self) -> Vectors:
-        """The queries' vectors, (q, d)."""
+        """The vectors of the queries, (q, d)."""
         return np.load(self.folder / "query_vectors.npy")
 
 
 def write(folder: Path, origin: Origin, count: int, vectors: bool) -> Collection:
-    """Write a collection of `count` rows, unless the folder holds it already; with `vectors`, those too."""
+    """Write a collection of `count` rows, optionally with its vectors, unless the folder already contains it."""
     bits, dim = origin.planes.shape
     collection = Collection(folder, count, bits, dim)
     if (folder / "whole").exists():
@@ -209,7 +213,7 @@ def nearest_vectors(collection: Collection, k: int) -> tuple[NDArray[np.int64], 
 
 
 def blocks(rows: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (start, rows) in blocks."""
+    """Yield rows in blocks of BLOCK, as (start, rows)."""
     for start in range(0, len(rows), BLOCK):
         yield start, np.asarray(rows[start : start + BLOCK])
 
@@ -220,18 +224,18 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def _components(centred: Vectors, dim: int) -> tuple[Vectors, float]:
-    """Return the first principal components (d, `dim`), or all there are, and their share of the variance."""
+    """Return the first `dim` principal components, at most d, as (d, `dim`), and their share of the variance."""
     values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     return vectors[:, ::-1][:, :dim].astype(np.float32), float(values[::-1][:dim].sum() / values.sum())
 
 
 def _neighbours(rows: Vectors, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return some rows, (a,), and the rows nearest to each, (a, m)."""
+    """Return the numbers of random rows, (a,), and those of the rows nearest to each, (a, m)."""
     anchors = rng.permutation(len(rows))[:_ANCHORS]
     near = []
     for start in range(0, len(anchors), 100):
-        own = anchors[start : start + 100]
-        cosines = rows[own] @ rows.T
-        cosines[np.arange(len(own)), own] = -2
+        block = anchors[start : start + 100]
+        cosines = rows[block] @ rows.T
+        cosines[np.arange(len(block)), block] = -2
         near.append(np.argpartition(-cosines, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS])
     return anchors, np.concatenate(near)

@@ -1,4 +1,4 @@
-"""`th`, as a person runs it."""
+"""Run `th` in a subprocess."""
 
 import subprocess
 import sys
@@ -6,12 +6,12 @@ import sys
 from transhash.errors import ResultsError
 
 
-def th(*words: object, show: bool = False) -> None:
-    """Run a command of `th` in a process of its own, whose progress can be shown; Ctrl-C waits until it has saved.
+def th(*arguments: object, show: bool = False) -> None:
+    """Run a `th` command in a subprocess. On Ctrl-C, wait until the subprocess has saved its state.
 
-    Raises ResultsError if it fails.
+    With `show`, its progress goes to standard error. Raises ResultsError if the command fails.
     """
-    command = [sys.executable, "-c", "from transhash_cli.main import main; main()", *map(str, words)]
+    command = [sys.executable, "-c", "from transhash_cli.main import main; main()", *map(str, arguments)]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=None if show else subprocess.PIPE, text=True
     )
@@ -22,4 +22,4 @@ def th(*words: object, show: bool = False) -> None:
         raise
     if process.returncode:
         lines = (errors or "").strip().splitlines()
-        raise ResultsError(f"th {words[0]}: {lines[-1] if lines else f'exit code {process.returncode}'}")
+        raise ResultsError(f"th {arguments[0]}: {lines[-1] if lines else f'exit code {process.returncode}'}")

@@ -1,4 +1,4 @@
-"""A suite's settings: TOML over the defaults in ``configs/``."""
+"""Settings of a suite: the defaults in ``configs/``, overridden by a TOML file."""
 
 import tomllib
 from dataclasses import fields
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "configs"
 def load(kind: type[C], suite: str, small: bool = False, path: Path | None = None) -> C:
     """Return a dataclass filled from ``configs/SUITE.toml``, ``configs/SUITE-small.toml`` if `small`, and `path`.
 
-    What comes later wins. Raises ResultsError for a name or a type that the suite does not have.
+    Later files override earlier ones. Raises ResultsError for an unknown setting or a value of the wrong type.
     """
     values: dict[str, Any] = {}
     for source in (_FOLDER / f"{suite}.toml", _FOLDER / f"{suite}-small.toml" if small else None, path):

@@ -1,4 +1,4 @@
-"""Copy detection: are heavily edited copies of photos found among other photos, and nothing else?"""
+"""Copy detection: find the originals of heavily edited photos among other photos, without false matches."""
 
 import base64
 import io
@@ -20,11 +20,11 @@ from transhash.report.records import Curve, Example, Measurement, Picture, Recor
 
 from . import suites
 from .copy_scores import Scores
-from .copy_sets import NO_ORIGINAL, Copies, CopySet, find, opened, taken
+from .copy_sets import NO_ORIGINAL, Copies, CopySet, as_inputs, find, opened
 from .runs import Results
 
-_SIDE = 96  # pixels of a thumbnail
-_SHOWN = 3  # images found, of an example
+_SIDE = 96  # thumbnail size in pixels
+_SHOWN = 3  # matches shown per example
 _PDQ = "PDQ"
 
 Packed = NDArray[np.uint8]
@@ -35,58 +35,58 @@ HashImages = Callable[[Sequence[Image.Image | Path]], Packed]
 @click.argument("photos", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "-o", "output", type=click.Path(dir_okay=False, path_type=Path), default="results/copies.jsonl",
-    show_default=True, help="Results file; what stands in it is not measured again.",
+    show_default=True, help="Results file. Measurements already in it are not repeated.",
 )  # fmt: skip
 @click.option("--model", "models", multiple=True, default=("phash",), show_default=True, help="Hasher; repeatable.")
-@click.option("--queries", default=100, show_default=True, help="Photos to copy.")
+@click.option("--queries", default=100, show_default=True, help="Number of photos to copy.")
 @click.option(
-    "--distractors", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Images to search, too."
+    "--distractors", type=click.Path(exists=True, file_okay=False, path_type=Path), help="More images to search."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the edits.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the edits.")
 def command(
     photos: Path, output: Path, models: tuple[str, ...], queries: int, distractors: Path | None, seed: int
 ) -> None:
-    """Edit photos of FOLDER as people do, and look for the originals.
+    """Edit photos of FOLDER as people do before sharing them, and search for the originals.
 
-    Hashers with nested codes are measured at each of their lengths. FOLDER can be DISC21 or Copydays: then its own
-    copies are asked.
+    Hashers with nested codes are measured at each of their lengths. FOLDER may be DISC21 or Copydays, whose copies
+    are then the queries.
     """
     known = find(photos, queries, distractors, seed)
     settings = {"seed": seed, "models": list(models), "distractors": distractors is not None}
     results = Results.open(output, "copies", "Copy detection", settings)
     if results.has(known.name, [*models, "dhash", _PDQ]):
-        suites.say(f"{known.name}: measured before")
+        suites.show_progress(f"{known.name}: measured before")
         return
     results.write(list(records(results.run.id, known, models)))
 
 
 def records(run: str, known: CopySet, models: Sequence[str]) -> Iterator[Record]:
-    """Yield a row for every method and length, what its edits give, curves, and examples of the first model."""
+    """Yield the rows and curves of every method and code length, and examples of the first model."""
     hashers = {name: load_hasher(name) for name in models}
     methods = {name: _encoder(hasher) for name, hasher in hashers.items()} | _peers()
-    found, asked = _hashed(known, methods)
+    found, queries = _hash_all(known, methods)
     measured = 0
     for name, packed in found.items():
         for bits in _lengths(hashers[name]) if name in hashers else [packed.originals.shape[1] * 8]:
-            scores = packed.scores(bits, asked.truth)
+            scores = packed.scores(bits, queries.truth)
             family = "codes" if name in hashers else "peer"
             params = {"bits": bits}
             yield _row(run, known.name, name, family, params, scores)
-            yield _by_edit(run, known.name, name, family, params, scores, asked.edits)
+            yield _by_edit(run, known.name, name, family, params, scores, queries.edits)
             points = list(zip(scores.recall.tolist(), scores.precision.tolist(), strict=True))
             plot = "Precision and recall, by distance"
             yield Curve(run, plot, known.name, name, family, params, "recall", "precision", points)
             if not measured:
-                yield from _examples(run, known, name, packed.cut(bits), scores, asked)
+                yield from _examples(run, known, name, packed.cut(bits), scores, queries)
             measured += 1
-            suites.say(f"  {name}, {bits} bits: µAP {scores.micro_ap:.3f}")
+            suites.show_progress(f"  {name}, {bits} bits: µAP {scores.micro_ap:.3f}")
     if _PDQ not in found:
         yield Skipped(run, known.name, _PDQ, "needs the package pdqhash")
 
 
 @dataclass
-class _Asked:
-    """The copies of a set: edit and original of each, and its picture for the report."""
+class _Queries:
+    """The copies of a set: the edit, original and thumbnail (base64 JPEG) of each."""
 
     edits: list[str] = field(default_factory=list)
     originals: list[NDArray[np.int64]] = field(default_factory=list)
@@ -103,42 +103,42 @@ class _Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class _Packed:
-    """The codes of originals and copies by one method."""
+class _HashedSet:
+    """The packed codes of originals and copies by one method."""
 
     originals: Packed
     copies: Packed
 
-    def cut(self, bits: int) -> "_Packed":
-        width = bits // 8
-        return _Packed(np.ascontiguousarray(self.originals[:, :width]), np.ascontiguousarray(self.copies[:, :width]))
+    def cut(self, bits: int) -> "_HashedSet":
+        originals, copies = (np.ascontiguousarray(codes[:, : bits // 8]) for codes in (self.originals, self.copies))
+        return _HashedSet(originals, copies)
 
     def scores(self, bits: int, truth: NDArray[np.int64]) -> Scores:
         cut = self.cut(bits)
         return Scores.of(cut.copies, cut.originals, truth)
 
 
-def _hashed(known: CopySet, methods: dict[str, HashImages]) -> tuple[dict[str, _Packed], _Asked]:
+def _hash_all(known: CopySet, methods: dict[str, HashImages]) -> tuple[dict[str, _HashedSet], _Queries]:
     originals = {}
-    for name, hashed in methods.items():
-        originals[name] = hashed(known.originals)
-        suites.say(f"{known.name}: {name}")
-    asked = _Asked()
+    for name, hash_images in methods.items():
+        originals[name] = hash_images(known.originals)
+        suites.show_progress(f"{known.name}: {name}")
+    queries = _Queries()
     copies: dict[str, list[Packed]] = {name: [] for name in methods}
-    for some in known.copies():
-        asked.add(some)
-        for name, hashed in methods.items():
-            copies[name].append(hashed(some.images))
-    return {name: _Packed(originals[name], np.concatenate(copies[name])) for name in methods}, asked
+    for batch in known.copies():
+        queries.add(batch)
+        for name, hash_images in methods.items():
+            copies[name].append(hash_images(batch.images))
+    return {name: _HashedSet(originals[name], np.concatenate(copies[name])) for name in methods}, queries
 
 
 def _encoder(hasher: Hasher) -> HashImages:
-    def hashed(images: Sequence[Image.Image | Path]) -> Packed:
-        codes: Codes = encode(taken(images), hasher)
+    def hash_images(images: Sequence[Image.Image | Path]) -> Packed:
+        codes: Codes = encode(as_inputs(images), hasher)
         assert not codes.skipped, codes.skipped
         return codes.packed
 
-    return hashed
+    return hash_images
 
 
 def _lengths(hasher: Hasher) -> Sequence[int]:
@@ -146,7 +146,7 @@ def _lengths(hasher: Hasher) -> Sequence[int]:
 
 
 def _peers() -> dict[str, HashImages]:
-    """Return other hashes of pictures: dhash and, if it is installed, PDQ."""
+    """Return other image hashes: dhash and, if pdqhash is installed, PDQ."""
 
     def dhash(image: Image.Image) -> Packed:
         return np.packbits(imagehash.dhash(image).hash.ravel())
@@ -178,30 +178,32 @@ def _by_edit(
     found, names = scores.distances, np.array(edits)
     values = {}
     for edit in dict.fromkeys(edits):
-        there = found[(names == edit) & (found >= 0)]
-        if len(there):
-            values[f"recall, {edit}"] = Measurement(float((there <= scores.radius).mean()))
+        distances = found[(names == edit) & (found >= 0)]
+        if len(distances):
+            values[f"recall, {edit}"] = Measurement(float((distances <= scores.radius).mean()))
     return TableRow(run, "Recall at 99 % precision, by edit", dataset, name, family, dict(params), values)
 
 
 def _examples(
-    run: str, known: CopySet, name: str, packed: _Packed, scores: Scores, asked: _Asked
+    run: str, known: CopySet, name: str, packed: _HashedSet, scores: Scores, queries: _Queries
 ) -> Iterator[Example]:
-    """Yield for every edit the first copy that is found at 99 % precision, and the first that is missed."""
-    truth, names = asked.truth, np.array(asked.edits)
+    """Yield for every edit the first copy that is found at 99 % precision and the first that is missed."""
+    truth, names = queries.truth, np.array(queries.edits)
     within = scores.distances <= scores.radius
-    for edit in dict.fromkeys(asked.edits):
+    for edit in dict.fromkeys(queries.edits):
         for title, which in (("found", within), ("missed", ~within)):
             places = np.flatnonzero((names == edit) & (truth != NO_ORIGINAL) & which)
             if len(places):
-                yield _example(run, known, name, f"{edit}: {title}", packed, int(places[0]), asked)
+                yield _example(run, known, name, f"{edit}: {title}", packed, int(places[0]), queries)
 
 
-def _example(run: str, known: CopySet, name: str, title: str, packed: _Packed, query: int, asked: _Asked) -> Example:
+def _example(
+    run: str, known: CopySet, name: str, title: str, packed: _HashedSet, query: int, queries: _Queries
+) -> Example:
     nearest = hamming.top_k(packed.copies[query : query + 1], packed.originals, min(_SHOWN, len(packed.originals)))
-    original = int(asked.truth[query])
-    apart = int(hamming.distances(packed.copies[query : query + 1], packed.originals[original : original + 1])[0, 0])
-    asking = Picture(asked.edits[query], f"{apart} bits from its original", True, asked.pictures[query])
+    original = int(queries.truth[query])
+    bits = int(hamming.distances(packed.copies[query : query + 1], packed.originals[original : original + 1])[0, 0])
+    shown = Picture(queries.edits[query], f"{bits} bits from its original", True, queries.pictures[query])
     matches = [
         Picture(
             known.originals[row].name,
@@ -211,7 +213,7 @@ def _example(run: str, known: CopySet, name: str, title: str, packed: _Packed, q
         )
         for row, distance in zip(nearest.ids[0].tolist(), nearest.distances[0].tolist(), strict=True)
     ]
-    return Example(run, known.name, name, title, asking, matches)
+    return Example(run, known.name, name, title, shown, matches)
 
 
 def _thumbnail(image: Image.Image) -> str:

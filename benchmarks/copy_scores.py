@@ -1,4 +1,4 @@
-"""How well distances separate copies from all other pairs, as copy detection is scored."""
+"""Scores of copy detection: how well distances separate copies from all other pairs."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from transhash import hamming
 
 _PRECISION = 0.99
-_BLOCK = 1 << 25  # distances computed at a time
+_BLOCK = 1 << 25  # distances computed at once
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Pairs of a query and an image, by distance.
+    """Counts of query-image pairs at each distance from 0 to the number of bits.
 
     Attributes:
-        right: (d,) int64, pairs of a copy and its original at each distance.
-        wrong: (d,) int64, all other pairs.
-        distances: (q,) int64, of each query to its original; -1 where there is none.
+        right: (bits + 1,) int64, pairs of a copy and its original.
+        wrong: (bits + 1,) int64, all other pairs.
+        distances: (q,) int64, distance of each query to its original; -1 for a query without one.
     """
 
     right: NDArray[np.int64]
@@ -27,18 +27,21 @@ class Scores:
 
     @classmethod
     def of(cls, queries: NDArray[np.uint8], originals: NDArray[np.uint8], truth: NDArray[np.int64]) -> "Scores":
-        """Compare queries (q, w) with originals (n, w); `truth` (q,) are the originals' positions, or -1."""
+        """Compare packed queries (q, bits/8) with images (n, bits/8).
+
+        `truth` (q,) holds the row of each query's original, or -1.
+        """
         depth = queries.shape[1] * 8 + 1
-        every = np.zeros(depth, np.int64)
-        own = np.full(len(queries), -1, np.int64)
+        pairs = np.zeros(depth, np.int64)
+        to_original = np.full(len(queries), -1, np.int64)
         block = max(1, _BLOCK // len(originals))
         for start in range(0, len(queries), block):
-            apart = hamming.distances(queries[start : start + block], originals)
-            every += np.bincount(apart.ravel(), minlength=depth)
+            distances = hamming.distances(queries[start : start + block], originals)
+            pairs += np.bincount(distances.ravel(), minlength=depth)
             known = np.flatnonzero(truth[start : start + block] >= 0)
-            own[start + known] = apart[known, truth[start + known]]
-        right = np.bincount(own[own >= 0], minlength=depth)
-        return cls(right, every - right, own)
+            to_original[start + known] = distances[known, truth[start + known]]
+        right = np.bincount(to_original[to_original >= 0], minlength=depth)
+        return cls(right, pairs - right, to_original)
 
     @property
     def copies(self) -> int:
@@ -47,23 +50,23 @@ class Scores:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Precision of all pairs within each distance, (d,); 1 where there are none."""
+        """Precision of the pairs within each distance, (bits + 1,); 1 where there are no pairs."""
         right, wrong = self.right.cumsum(), self.wrong.cumsum()
         return np.where(right + wrong > 0, right / np.maximum(right + wrong, 1), 1.0)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Share of the copies within each distance of their originals, (d,)."""
+        """Share of the copies within each distance of their original, (bits + 1,)."""
         return self.right.cumsum() / max(1, self.copies)
 
     @property
     def micro_ap(self) -> float:
-        """Average precision over the pairs of all queries together; of pairs that tie, the wrong ones come first."""
+        """Average precision over the pairs of all queries, with wrong pairs first among ties."""
         return float((self.right * self.precision).sum() / max(1, self.copies))
 
     @property
     def radius(self) -> int:
-        """The largest distance within which 99 % of the pairs are right; -1 if there is none."""
+        """The largest distance within which at least 99 % of the pairs are right; -1 if no distance qualifies."""
         return int(np.flatnonzero((self.precision >= _PRECISION) & (self.right.cumsum() > 0)).max(initial=-1))
 
     @property
@@ -73,6 +76,6 @@ class Scores:
 
     @property
     def recall_without_false(self) -> float:
-        """Recall within the largest distance that no wrong pair has."""
+        """Recall within the largest distance that contains no wrong pair."""
         clean = int(np.flatnonzero(self.wrong.cumsum() == 0).max(initial=-1))
         return float(self.recall[clean]) if clean >= 0 else 0.0

@@ -1,4 +1,4 @@
-"""Copies and their originals: made from a folder of photos, or read as DISC21 and Copydays keep them."""
+"""Copies and their originals: generated from a folder of photos, or read from DISC21 or Copydays."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from transhash.sources.names import SUFFIXES
 from .edits import EDITS
 
 NO_ORIGINAL = -1
-_FILLERS = 20  # photos that stand beside a copy in collages
-_ASKED = 100  # copies that are held in memory at a time
+_FILLERS = 20  # photos that fill the other places of collages
+_BATCH = 100  # copies in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class Copies:
     """Copies made by one edit.
 
     Attributes:
-        edit: what was done.
+        edit: name of the edit.
         images: the copies, in memory or as paths.
-        originals: (n,) int64, position of each one's original; `NO_ORIGINAL` if there is none.
+        originals: (n,) int64, index of each copy's original; `NO_ORIGINAL` for an image without one.
     """
 
     edit: str
@@ -40,27 +40,27 @@ class CopySet(Protocol):
     """Originals, and copies of some of them.
 
     Attributes:
-        name: what it is called in results.
-        originals: paths of the images that are searched.
+        name: name of the data set in results.
+        originals: paths of the images to search.
     """
 
     name: str
     originals: list[Path]
 
     def copies(self) -> Iterator[Copies]:
-        """Yield the copies, edit by edit; an edit can come more than once."""
+        """Yield the copies grouped by edit; an edit may occur more than once."""
         ...
 
 
-class Made:
-    """Copies made of photos: every edit of `benchmarks.edits`.
+class GeneratedCopies:
+    """Copies of photos, made with every edit of `benchmarks.edits`.
 
-    Some photos are not searched: they stand beside the copies in collages, where one that is searched would be found
-    rightly and count as wrong.
+    Twenty photos only fill the other places of collages and are not searched: a match with one of them would be
+    correct, but count as wrong.
     """
 
     def __init__(self, photos: Path, queries: int, distractors: Path | None, seed: int) -> None:
-        """Choose `queries` photos, spread evenly, to copy. Raises ResultsError if there are too few."""
+        """Choose `queries` evenly spaced photos to copy. Raises ResultsError if there are too few photos."""
         found = _images(photos)
         if len(found) < queries + _FILLERS:
             raise ResultsError(
@@ -76,11 +76,11 @@ class Made:
         self.name = f"{len(self.originals):,} images, {queries * len(EDITS):,} copies"
 
     def copies(self) -> Iterator[Copies]:
-        """Yield the copies, edit by edit."""
+        """Yield the copies, grouped by edit."""
         fillers = [decode.read(path) for path in self._fillers]
         for number, (name, edit) in enumerate(EDITS.items()):
-            for start in range(0, len(self._copied), _ASKED):
-                places = self._copied[start : start + _ASKED]
+            for start in range(0, len(self._copied), _BATCH):
+                places = self._copied[start : start + _BATCH]
                 yield Copies(
                     name,
                     [
@@ -97,15 +97,15 @@ class Made:
 
 class Disc21:
     """DISC21 (Douze et al., *The 2021 Image Similarity Dataset and Challenge*): ``references/``, ``queries/`` or
-    ``dev_queries/``, and a CSV file of query_id, reference_id whose name contains ``ground_truth``; queries without
-    an original are asked, too.
+    ``dev_queries/``, and a CSV file of query_id, reference_id whose name contains ``ground_truth``. Queries without
+    an original are included.
     """
 
     def __init__(self, folder: Path) -> None:
-        """List the images and read the pairs. Raises ResultsError if they do not fit together."""
+        """List the images and read the pairs. Raises ResultsError if a pair names an image that is missing."""
         self.originals = _images(folder / "references")
-        asked = next(place for name in ("queries", "dev_queries") if (place := folder / name).is_dir())
-        self._queries = _images(asked)
+        queries = next(place for name in ("queries", "dev_queries") if (place := folder / name).is_dir())
+        self._queries = _images(queries)
         places = {path.stem: place for place, path in enumerate(self.originals)}
         known = {path.stem: NO_ORIGINAL for path in self._queries}
         truth = _ground_truth(folder)
@@ -119,7 +119,7 @@ class Disc21:
         self.name = f"DISC21, {len(self.originals):,} images, {len(self._queries):,} queries"
 
     def copies(self) -> Iterator[Copies]:
-        """Yield the queries."""
+        """Yield all queries at once."""
         yield Copies("DISC21", self._queries, self._truth)
 
 
@@ -137,7 +137,7 @@ class Copydays:
         self.name = f"Copydays, {len(self.originals):,} images"
 
     def copies(self) -> Iterator[Copies]:
-        """Yield the copies, a folder at a time. Raises ResultsError for one without an original."""
+        """Yield the copies, folder by folder. Raises ResultsError for a copy without an original."""
         copied = [path for path in _images(self._folder) if path.parent != self._folder / "original"]
         for folder in sorted({path.parent for path in copied}):
             images = [path for path in copied if path.parent == folder]
@@ -149,21 +149,21 @@ class Copydays:
 
 
 def find(folder: Path, queries: int, distractors: Path | None, seed: int) -> CopySet:
-    """Return the copies in a folder of DISC21 or Copydays, or make some of its photos."""
+    """Return the copies of DISC21 or Copydays in a folder, or generate copies of its photos."""
     if (folder / "references").is_dir() and _ground_truth(folder).is_file():
         return Disc21(folder)
     if (folder / "original").is_dir():
         return Copydays(folder)
-    return Made(folder, queries, distractors, seed)
+    return GeneratedCopies(folder, queries, distractors, seed)
 
 
 def opened(image: Image.Image | Path) -> Image.Image:
-    """Return an image that is in memory or a file."""
+    """Return an image, reading it if it is a path."""
     return decode.read(image) if isinstance(image, Path) else image
 
 
-def taken(images: Sequence[Image.Image | Path]) -> Any:
-    """Return images in the form that `transhash.encode` takes."""
+def as_inputs(images: Sequence[Image.Image | Path]) -> Any:
+    """Return images in the form that `transhash.encode` accepts."""
     return [str(image) if isinstance(image, Path) else image for image in images]
 
 

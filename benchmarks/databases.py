@@ -1,8 +1,8 @@
-"""Collections in databases beside the index folder: loading, single queries and a batch, with the same answers.
+"""Compare collections in databases with an index folder: load rate, single queries, a batch, equal results.
 
     python -m benchmarks.databases --rows 1000000 postgresql://localhost/images/bench lance://data/bench
 
-A location is used as it is, so its collection must not exist.
+A collection is created at each location; it must not exist yet.
 """
 
 import argparse
@@ -18,48 +18,48 @@ from transhash.codes import Codes, ModelRef, Records, write_codes
 
 from . import machine
 
-_SINGLE = 30  # queries, one after the other
-_BATCH = 1000  # queries at once
+_SINGLE = 30  # queries searched one at a time
+_BATCH = 1000  # queries searched in one call
 _K = 10
 
 
 def main() -> None:
-    """Write random codes with paths, build a collection of them at each location, and print a line for each."""
+    """Write random codes with paths, build a collection at each location, and print one line per location."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("locations", nargs="*")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--bits", type=int, default=64)
-    parser.add_argument("--type", default="flat", help="index type in the databases")
-    given = parser.parse_args()
+    parser.add_argument("--type", default="flat", help="index type of the collections")
+    arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    packed = rng.integers(0, 256, (given.rows, given.bits // 8), dtype=np.uint8)
-    queries = packed[:: max(1, given.rows // _BATCH)][:_BATCH] ^ np.uint8(1)
-    paths = [f"{row % 1000:03}/image-{row:09}.jpg".encode() for row in range(given.rows)]
+    packed = rng.integers(0, 256, (arguments.rows, arguments.bits // 8), dtype=np.uint8)
+    queries = packed[:: max(1, arguments.rows // _BATCH)][:_BATCH] ^ np.uint8(1)
+    paths = [f"{row % 1000:03}/image-{row:09}.jpg".encode() for row in range(arguments.rows)]
     print(machine.machine())
     with TemporaryDirectory() as folder:
         file = Path(folder, "codes.h5")
-        model = ModelRef("random", "0" * 64, given.bits)
+        model = ModelRef("random", "0" * 64, arguments.bits)
         write_codes(file, Codes(packed, Records(paths, b"/photos"), model))
         expected = measure(file, Path(folder, "index"), "flat", queries)
-        for location in given.locations:
-            ids = measure(file, location, given.type, queries)
-            if given.type == "flat" and (ids != expected).any():
-                raise SystemExit(f"{location}: other answers than the folder's")
+        for location in arguments.locations:
+            ids = measure(file, location, arguments.type, queries)
+            if arguments.type == "flat" and (ids != expected).any():
+                raise SystemExit(f"{location}: results differ from those of the index folder")
 
 
 def measure(file: Path, location: str | Path, type: str, queries: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Build a collection, search it, and print how long that took; return the ids that the batch found."""
+    """Build and search a collection, print the times, and return the ids of the batch, (q, k)."""
     began = time.perf_counter()
-    made = transhash.build_index(file, location, type=type)
-    loaded = len(made) / (time.perf_counter() - began)
-    made.kneighbors(queries[:1], _K)
+    collection = transhash.build_index(file, location, type=type)
+    loaded = len(collection) / (time.perf_counter() - began)
+    collection.kneighbors(queries[:1], _K)
     single = []
     for query in queries[:_SINGLE]:
         began = time.perf_counter()
-        made.kneighbors(query[None], _K)
+        collection.kneighbors(query[None], _K)
         single.append(time.perf_counter() - began)
     began = time.perf_counter()
-    ids = made.kneighbors(queries, _K)[1]
+    ids = collection.kneighbors(queries, _K)[1]
     batch = time.perf_counter() - began
     name = str(location).partition("://")[0] if isinstance(location, str) else "folder"
     median = 1e3 * float(np.median(single))

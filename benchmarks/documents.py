@@ -1,10 +1,10 @@
-"""Tables of a results file in documents by hand: between two marks, drawn again by a command.
+"""Tables of a results file inside hand-written documents, between two comments; a command regenerates them.
 
-    <!-- results: TABLE -->                 or, for some of its columns, <!-- results: TABLE: mAP@all; P@10 -->
+    <!-- results: TABLE -->                 or, for selected columns, <!-- results: TABLE: mAP@all; P@10 -->
     | method | ...
     <!-- end of results -->
 
-Where several runs have a table of that name, SUITE/TABLE tells it apart.
+If several runs have a table of that name, write SUITE/TABLE.
 """
 
 import re
@@ -21,9 +21,9 @@ _BLOCK = re.compile(
 
 
 def redrawn(text: str, sections: Sequence[Section]) -> str:
-    """Return a document with its marked tables as the results say.
+    """Return a document with its marked tables regenerated from the results.
 
-    Raises ResultsError for a mark that names a table or figure that the results lack.
+    Raises ResultsError if a comment names a table or column that the results do not have.
     """
     known: dict[str, list[ResultsTable]] = {}
     for section in sections:
@@ -34,7 +34,7 @@ def redrawn(text: str, sections: Sequence[Section]) -> str:
 
 
 def names(text: str) -> list[str]:
-    """Return the tables that a document asks for."""
+    """Return the names of the tables in a document."""
     return [found["name"] for found in _BLOCK.finditer(text)]
 
 

@@ -1,6 +1,6 @@
-"""Edits that people make to pictures before sharing them, with Pillow: crops, captions, stickers, collages, …
+"""Typical edits of images before they are shared, made with Pillow: crops, captions, stickers, collages, …
 
-An edit takes an RGB image, a random generator and other images, and returns the edited image.
+An edit takes an RGB image, a random generator and other images (for collages), and returns the edited image.
 """
 
 import io
@@ -16,7 +16,7 @@ _LETTERS = list("ABCDEFGH lmnopqrs!?")
 
 
 def _crop(part: float) -> Edit:
-    """Keep a fraction of the area, at a random place."""
+    """Crop to a fraction of the area, at a random position."""
 
     def edit(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
         width, height = (int(side * part**0.5) for side in image.size)
@@ -40,18 +40,18 @@ def _mirror(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Imag
 
 
 def _turn(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Turn by 90 degrees, either way."""
+    """Rotate by 90 degrees in a random direction."""
     return image.transpose(Image.Transpose.ROTATE_90 if rng.random() < 0.5 else Image.Transpose.ROTATE_270)
 
 
 def _tilt(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Rotate by 8 to 25 degrees; the corners become black."""
+    """Rotate by 8 to 25 degrees in a random direction; the corners become black."""
     angle = float(rng.choice([-1, 1]) * rng.uniform(8, 25))
     return image.rotate(angle, Image.Resampling.BICUBIC, expand=True)
 
 
 def _text(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Write three lines across the image."""
+    """Write three lines of random text at random positions."""
     edited = image.copy()
     draw = ImageDraw.Draw(edited)
     for _ in range(3):
@@ -62,7 +62,7 @@ def _text(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.
 
 
 def _sticker(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Put three smiling faces on it."""
+    """Paste three smiley faces on the image."""
     edited = image.copy()
     draw = ImageDraw.Draw(edited)
     for _ in range(3):
@@ -82,7 +82,7 @@ def _border(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Imag
 
 
 def _meme(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Add white bars with a caption above and below."""
+    """Add white bars with a caption above and below the image."""
     width, height = image.size
     edited = Image.new("RGB", (width, int(height * 1.45)), "white")
     edited.paste(image, (0, int(height * 0.25)))
@@ -93,7 +93,7 @@ def _meme(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.
 
 
 def _screenshot(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Show it in a messenger on a telephone."""
+    """Paste the image into a screenshot of a messenger."""
     edited = Image.new("RGB", (360, 640), (245, 245, 245) if rng.random() < 0.5 else (20, 20, 20))
     draw = ImageDraw.Draw(edited)
     draw.rectangle((0, 0, 360, 50), fill=(60, 90, 160))
@@ -105,15 +105,15 @@ def _screenshot(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> 
 
 
 def _collage(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Make it one of four images, or one of two."""
+    """Combine the image with one or three others in a grid."""
     edited = Image.new("RGB", (400, 400))
-    spots, own = [(0, 0), (200, 0), (0, 200), (200, 200)], int(rng.integers(4))
+    corners, position = [(0, 0), (200, 0), (0, 200), (200, 200)], int(rng.integers(4))
     if rng.random() < 0.5:
-        edited.paste(image.resize((400, 200)), (0, 200 * (own % 2)))
-        edited.paste(_one_of(others, rng).resize((400, 200)), (0, 200 * (1 - own % 2)))
+        edited.paste(image.resize((400, 200)), (0, 200 * (position % 2)))
+        edited.paste(_one_of(others, rng).resize((400, 200)), (0, 200 * (1 - position % 2)))
         return edited
-    for place, spot in enumerate(spots):
-        edited.paste((image if place == own else _one_of(others, rng)).resize((200, 200)), spot)
+    for number, corner in enumerate(corners):
+        edited.paste((image if number == position else _one_of(others, rng)).resize((200, 200)), corner)
     return edited
 
 
@@ -140,7 +140,7 @@ def _small(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image
 
 
 def _several(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
-    """Make three edits, one after the other, and save as JPEG of quality 30."""
+    """Apply three random edits in sequence, then JPEG compression at quality 30."""
     for name in rng.choice(sorted(_COMBINED), 3, replace=False):
         image = _COMBINED[name](image, rng, others)
     return _jpeg(30)(image, rng, others)

@@ -1,4 +1,4 @@
-"""Encoding: `encode_to_file` beside the same model's forward pass alone, and beside the script one writes by hand."""
+"""Compare `encode_to_file` with the forward pass of the same model alone, and with a plain timm script."""
 
 import tempfile
 import time
@@ -29,7 +29,7 @@ from .runs import Results, as_settings
 
 _OURS = "files to codes: th encode"
 _ALONE = "model alone, images in memory"
-_BY_HAND = "files to codes: timm and a DataLoader"
+_SCRIPT = "files to codes: timm and a DataLoader"
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Encode:
     """The settings of the suite.
 
     Attributes:
-        images: those there are come again and again.
-        backbone: plain transformer of timm.
-        image_size: side of the input.
-        repeats: rounds in which the methods take turns.
-        threads: of the network.
+        images: number of images; the available files are repeated as often as needed.
+        backbone: name of a plain vision transformer of timm.
+        image_size: side of the input in pixels.
+        repeats: rounds; in each, every method is measured once.
+        threads: threads of the network.
     """
 
     images: int
@@ -55,9 +55,9 @@ class Encode:
 @suites.options("encode")
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 def command(config_path: Path | None, small: bool, output: Path, photos: Path | None) -> None:
-    """Images a second from files to codes, and as a part of the bare model's.
+    """Measure images per second from files to codes, and their ratio to the rate of the model alone.
 
-    PHOTOS is a folder of JPEG files. Without one, the two photos that scikit-learn ships are taken.
+    PHOTOS is a folder of JPEG files. Without it, the two photos that scikit-learn ships are used.
     """
     chosen = config.load(Encode, "encode", small, config_path)
     folder = photos or _shipped()
@@ -69,23 +69,23 @@ def command(config_path: Path | None, small: bool, output: Path, photos: Path | 
     settings |= {"files": len(found), "photos": "given" if photos else "of scikit-learn"}
     results = Results.open(output, "encode", "Encoding: from image files to codes", settings)
     dataset = f"{chosen.images:,} images of {len(found):,} files"
-    if results.has(dataset, [_ALONE, _OURS, _BY_HAND]):
-        suites.say(f"{dataset}: measured before")
+    if results.has(dataset, [_ALONE, _OURS, _SCRIPT]):
+        suites.show_progress(f"{dataset}: measured before")
         return
     rates = measure(chosen, found)
     params = {"backbone": chosen.backbone, "pixels": chosen.image_size}
     rows = []
-    for method, own in rates.items():
-        ratios = [one / other for one, other in zip(own, rates[_ALONE], strict=True)]
-        values = {"images/s": spread(own), "ratio to the model alone": spread(ratios)}
+    for method, rounds in rates.items():
+        ratios = [rate / alone for rate, alone in zip(rounds, rates[_ALONE], strict=True)]
+        values = {"images/s": spread(rounds), "ratio to the model alone": spread(ratios)}
         family = "codes" if method == _OURS else "peer"
         rows.append(TableRow(results.run.id, "Encoding", dataset, method, family, params, values))
-        suites.say(f"  {method}: {values['images/s'].value:.1f} images/s")
+        suites.show_progress(f"  {method}: {values['images/s'].value:.1f} images/s")
     results.write(rows)
 
 
 def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
-    """Return the images a second of every method in every round."""
+    """Return the images per second of each method, round by round."""
     patch = timm.create_model(chosen.backbone, pretrained=False).patch_embed.patch_size[0]
     hasher = start(Architecture(64, chosen.backbone, chosen.image_size, stride=patch, groups=0))
     hasher.bf16 = has_bf16()
@@ -95,7 +95,7 @@ def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
         methods: dict[str, Callable[[], int]] = {
             _ALONE: lambda: forward(hasher, ready, chosen.images),
             _OURS: lambda: encode_to_file(FolderSource(folder), Path(folder) / "codes.h5", hasher).rows,
-            _BY_HAND: lambda: by_hand(hasher, names),
+            _SCRIPT: lambda: timm_script(hasher, names),
         }
         rates: dict[str, list[float]] = {name: [] for name in methods}
         forward(hasher, ready, min(BATCH_SIZE, chosen.images))
@@ -108,15 +108,15 @@ def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
 
 
 def _shipped() -> Path:
-    """Return the folder of scikit-learn's photos. Raises ResultsError without it."""
+    """Return the folder of scikit-learn's photos. Raises ResultsError if scikit-learn is not installed."""
     found = find_spec("sklearn")
     if found is None or found.origin is None:
-        raise ResultsError("without PHOTOS those of scikit-learn are taken: pip install '.[bench]'")
+        raise ResultsError("without PHOTOS, the photos of scikit-learn are needed: pip install '.[bench]'")
     return Path(found.origin).parent / "datasets" / "images"
 
 
 def repeated(found: list[Path], folder: Path, count: int) -> list[Path]:
-    """Link `count` images into a folder, those found again and again, and return their paths."""
+    """Create `count` links in a folder, cycling through the files in `found`, and return their paths."""
     names = [folder / f"{number:06}.jpg" for number in range(count)]
     for number, name in enumerate(names):
         name.symlink_to(found[number % len(found)])
@@ -124,13 +124,13 @@ def repeated(found: list[Path], folder: Path, count: int) -> list[Path]:
 
 
 def pixels(names: list[Path], hasher: TransHasher) -> list[np.ndarray[Any, Any]]:
-    """Return batches of preprocessed images."""
+    """Return batches of preprocessed images, (b, h, w, 3) each."""
     ready = [hasher.preprocess(Image.open(name).convert("RGB")) for name in names]
     return [np.stack(ready[place : place + BATCH_SIZE]) for place in range(0, len(ready), BATCH_SIZE)]
 
 
 def forward(hasher: TransHasher, batches: list[np.ndarray[Any, Any]], count: int) -> int:
-    """Run the network over normalised tensors that lie in memory, and nothing else."""
+    """Run only the network, over normalised tensors in memory; return the number of images."""
     tensors = [torch.from_numpy(batch).permute(0, 3, 1, 2).float().sub(128).div(64).contiguous() for batch in batches]
     done = 0
     with hasher.computing() as net:
@@ -141,8 +141,8 @@ def forward(hasher: TransHasher, batches: list[np.ndarray[Any, Any]], count: int
     return done
 
 
-def by_hand(hasher: TransHasher, names: list[Path]) -> int:
-    """Encode as a script does that has timm, a Dataset and a DataLoader: two workers, or none on one core."""
+def timm_script(hasher: TransHasher, names: list[Path]) -> int:
+    """Encode with timm and a DataLoader with two workers (one on a single core); return the number of codes."""
     config = timm.data.resolve_model_data_config(hasher.net.backbone)
     config |= {"input_size": (3, hasher.architecture.image_size, hasher.architecture.image_size), "crop_pct": 1.0}
     dataset = _Photos(names, timm.data.create_transform(**config))

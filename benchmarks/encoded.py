@@ -1,4 +1,4 @@
-"""The user's own codes files with embeddings, of a database and of queries, which a suite measures."""
+"""Read the user's codes files, with embeddings, of a database and its queries."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,9 @@ class EncodedSet:
     """A codes file in memory.
 
     Attributes:
-        name: name of its model, without folder and suffix.
-        digest: the first twelve digits of its model's digest.
-        file: the complete contents.
+        name: file name of the model, without folder and suffix.
+        digest: first twelve digits of the model's digest.
+        file: contents of the codes file.
         codes: (n, bits/8) uint8.
         embeddings: (n, d) float32.
     """
@@ -33,7 +33,7 @@ class EncodedSet:
 def read_pair(database: Path, queries: Path) -> tuple[EncodedSet, EncodedSet]:
     """Read the codes and embeddings of a database and of its queries.
 
-    Raises MismatchError if a file has no embeddings or no rows, or the two are of different models.
+    Raises MismatchError if a file has no embeddings or no rows, or if the files are of different models.
     """
     stored, searched = _read(database), _read(queries)
     check_same_model(searched.file.model, stored.file.model, f"{queries}", f"{database}")
@@ -41,7 +41,7 @@ def read_pair(database: Path, queries: Path) -> tuple[EncodedSet, EncodedSet]:
 
 
 def shuffled(encoded: EncodedSet, seed: int) -> EncodedSet:
-    """Return rows in a random order; sizes and times of their images are left out."""
+    """Return the rows in random order, without the sizes and modification times of their images."""
     order = np.random.default_rng(seed).permutation(len(encoded.codes))
     file, paths = encoded.file, list(encoded.file.records.full_paths())
     records = replace(

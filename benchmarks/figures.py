@@ -1,4 +1,4 @@
-"""From measurements to figures."""
+"""Summaries of repeated measurements: medians, quantiles, recall and power-law fits."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,25 +10,28 @@ from transhash.report.records import Measurement
 
 
 def spread(values: Sequence[float]) -> Measurement:
-    """Return the median of several measurements, with the lowest and highest of them."""
+    """Return the median of repeated measurements, with their minimum and maximum."""
     return Measurement(statistics.median(values), min(values), max(values))
 
 
 def latencies(rounds: Sequence[Sequence[float]]) -> dict[str, Measurement]:
-    """Return the figures of single queries, from their milliseconds in each round: medians over the rounds."""
+    """Return p50, p95 and p99 latency; `rounds` holds the milliseconds of each single query, round by round.
+
+    Each figure is the median over the rounds, with minimum and maximum.
+    """
     return {
-        name: spread([float(np.quantile(own, share)) for own in rounds])
-        for name, share in (("ms per query", 0.5), ("ms per query p95", 0.95), ("ms per query p99", 0.99))
+        name: spread([float(np.quantile(times, level)) for times in rounds])
+        for name, level in (("ms per query", 0.5), ("ms per query p95", 0.95), ("ms per query p99", 0.99))
     }
 
 
 def share_as_near(found: NDArray[np.number], furthest: NDArray[np.number], slack: float = 0.0) -> float:
-    """Return the share of places filled as near as exact search fills them.
+    """Return the share of results that are at most as far away as the k-th match of an exact search.
 
     Args:
-        found: (q, k), distances of what was found; infinity where a place is empty.
-        furthest: (q,), distance of the k-th nearest of each query.
-        slack: differences up to this count as none.
+        found: (q, k), distances of the results; infinity where a result is missing.
+        furthest: (q,), distance of the k-th nearest neighbour of each query.
+        slack: tolerance, in the unit of the distances.
     """
     return float((found <= furthest[:, None] + slack).mean())
 
@@ -36,12 +39,12 @@ def share_as_near(found: NDArray[np.number], furthest: NDArray[np.number], slack
 def exponent(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """Fit y ∝ x^e by least squares of the logarithms; return e and its standard error.
 
-    Raises ValueError for fewer than three points, or one that is not above 0.
+    Raises ValueError for fewer than three points or a value that is not positive.
     """
     if len(x) < 3 or min(x) <= 0 or min(y) <= 0:
-        raise ValueError("a fit with an error takes three points or more, above 0")
-    across, up = np.log(x), np.log(y)
-    across = across - across.mean()
-    slope = float(across @ up / (across @ across))
-    left = up - up.mean() - slope * across
-    return slope, float(np.sqrt(left @ left / (len(x) - 2) / (across @ across)))
+        raise ValueError("a fit with a standard error needs at least three points, all positive")
+    log_x, log_y = np.log(x), np.log(y)
+    log_x = log_x - log_x.mean()
+    slope = float(log_x @ log_y / (log_x @ log_x))
+    residual = log_y - log_y.mean() - slope * log_x
+    return slope, float(np.sqrt(residual @ residual / (len(x) - 2) / (log_x @ log_x)))

@@ -1,4 +1,8 @@
-"""Searches on a GPU: one query beside reading the codes once, batches beside FAISS's scan on the same GPU, lists."""
+"""Measure searches on a GPU.
+
+The time of one query is compared with the time to read the codes once, and that of a batch with the scan of FAISS on
+the same GPU. Inverted lists are measured with their recall.
+"""
 
 import json
 import platform
@@ -30,14 +34,14 @@ Packed = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Setup:
-    """What every measurement shares.
+    """Settings shared by all measurements.
 
     Attributes:
         device: the GPU.
-        bandwidth: bytes per second, read and written, of copies inside its memory.
-        rounds: most repetitions of a measurement.
+        bandwidth: bytes read and written per second by copies inside GPU memory.
+        rounds: largest number of repetitions of a measurement.
         ks: numbers of neighbours.
-        output: file that gets a JSON line for every row, or None.
+        output: file to which a JSON line per row is appended, or None.
     """
 
     device: torch.device
@@ -48,15 +52,15 @@ class Setup:
 
 
 @click.command("gpu")
-@click.option("-n", "count", default=1_000_000_000, show_default=True, help="Codes for one query, if they fit.")
-@click.option("--batch-codes", default=100_000_000, show_default=True, help="Codes for a batch, if they fit.")
-@click.option("--list-codes", default=10_000_000, show_default=True, help="Codes of type ivf; 0 leaves it out.")
+@click.option("-n", "count", default=1_000_000_000, show_default=True, help="Codes for one query, or as many as fit.")
+@click.option("--batch-codes", default=100_000_000, show_default=True, help="Codes for a batch, or as many as fit.")
+@click.option("--list-codes", default=10_000_000, show_default=True, help="Codes for type ivf; 0 skips it.")
 @click.option("--queries", default=1024, show_default=True, help="Queries in a batch.")
-@click.option("--bits", multiple=True, default=(64,), show_default=True, help="Width; repeatable.")
+@click.option("--bits", multiple=True, default=(64,), show_default=True, help="Bits per code; repeatable.")
 @click.option("-k", "ks", multiple=True, default=(10, 1000), show_default=True, help="Neighbours; repeatable.")
-@click.option("--rounds", default=20, show_default=True, help="Repetitions of a measurement; the median counts.")
-@click.option("--seconds", default=3600.0, show_default=True, help="Start no further measurement after this time.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Append a JSON line for every row.")
+@click.option("--rounds", default=20, show_default=True, help="Repetitions; the median is reported.")
+@click.option("--seconds", default=3600.0, show_default=True, help="Time limit, checked after each row.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to append a JSON line per row to.")
 def command(
     count: int,
     batch_codes: int,
@@ -68,10 +72,10 @@ def command(
     seconds: float,
     output: Path | None,
 ) -> None:
-    """Time of one query over as many codes as fit, of batches and of inverted lists, from host memory to host memory.
+    """Time one query over as many codes as fit, batches and inverted lists, from host memory to host memory.
 
-    Codes are uniform random bits. Every answer of the flat type is compared with the scan on the CPU (one query) or
-    FAISS's on the GPU (a batch); for type ivf the recall is shown.
+    Codes are uniform random bits. All results of type flat are compared with the scan on the CPU (one query) or with
+    FAISS on the GPU (a batch). For type ivf, the recall is reported.
     """
     try:
         from transhash.gpu import choose
@@ -98,18 +102,18 @@ def command(
                     raise click.ClickException(f"stopped after {seconds:.0f} seconds")
 
 
-def _flat(setup: Setup, count: int, width: int, asked: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for every k: an exact scan of `count` codes for `asked` queries at once, and FAISS's of a batch."""
-    codes, queries = _random(count, width), _random(asked, width, seed=1)
+def _flat(setup: Setup, count: int, width: int, query_count: int) -> Iterator[dict[str, Any]]:
+    """Yield a row per k for an exact scan of `count` codes, and another for FAISS if there are several queries."""
+    codes, queries = _random(count, width), _random(query_count, width, seed=1)
     found = []
     for k, seconds, distances in _scanned(setup, codes, queries):
         found.append(distances)
-        row = _row("flat", codes, asked, k, seconds)
-        if asked == 1:
+        row = _row("flat", codes, query_count, k, seconds)
+        if query_count == 1:
             assert (distances == hamming.top_k(queries, codes, k).distances).all()
             row["ms / reading once"] = seconds / (codes.nbytes / setup.bandwidth)
         yield row
-    if asked > 1 and hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus():
+    if query_count > 1 and hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus():
         torch.cuda.empty_cache()
         try:
             yield from _faiss(setup, codes, queries, found)
@@ -118,7 +122,7 @@ def _flat(setup: Setup, count: int, width: int, asked: int) -> Iterator[dict[str
 
 
 def _scanned(setup: Setup, codes: Packed, queries: Packed) -> Iterator[tuple[int, float, NDArray[np.int32]]]:
-    """Yield, for every k, the seconds that our scan takes and the distances it finds."""
+    """Yield k, the seconds of our scan and the distances that it finds, for every k."""
     from transhash.gpu import DeviceCodes
 
     stored = DeviceCodes(codes, setup.device)
@@ -129,7 +133,7 @@ def _scanned(setup: Setup, codes: Packed, queries: Packed) -> Iterator[tuple[int
 def _faiss(
     setup: Setup, codes: Packed, queries: Packed, expected: list[NDArray[np.int32]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for every k: FAISS's scan on the GPU of the same codes for the same queries."""
+    """Yield a row per k for the scan of FAISS on the GPU, with the same codes and queries."""
     index = faiss.GpuIndexBinaryFlat(faiss.StandardGpuResources(), codes.shape[1] * 8)
     index.add(codes)
     for k, distances in zip(setup.ks, expected, strict=True):
@@ -138,15 +142,15 @@ def _faiss(
             yield _row("FAISS flat", codes, len(queries), k, _median(partial(index.search, queries, k), setup.rounds))
 
 
-def _lists(setup: Setup, count: int, width: int, asked: int) -> Iterator[dict[str, Any]]:
-    """Yield rows for type ivf, with the recall of its answers: one query, and a batch."""
+def _lists(setup: Setup, count: int, width: int, query_count: int) -> Iterator[dict[str, Any]]:
+    """Yield rows for type ivf with recall, for one query and for a batch."""
     from transhash.gpu.backend import TritonIndex
 
     codes = _random(count, width)
     began = time.perf_counter()
     index = TritonIndex.build(codes, type="ivf")
     built = time.perf_counter() - began
-    for queries in (_random(1, width, seed=1), _random(asked, width, seed=1)):
+    for queries in (_random(1, width, seed=1), _random(query_count, width, seed=1)):
         for k, _, exact in _scanned(replace(setup, rounds=1), codes, queries):
             found = index.search(queries, k)
             row = _row("ivf", codes, len(queries), k, _median(partial(index.search, queries, k), setup.rounds))
@@ -167,7 +171,7 @@ def _row(kind: str, codes: Packed, queries: int, k: int, seconds: float) -> dict
 
 
 def _show(row: dict[str, Any], output: Path | None) -> None:
-    """Print a row of the table and append it to the file, so that an interrupted run keeps its rows."""
+    """Print a table row and append it to the output file, so that an interrupted run keeps its rows."""
     print(f"| {' | '.join(_cell(row.get(name)) for name in _COLUMNS)} |", flush=True)
     if output:
         with output.open("a", encoding="utf-8") as file:
@@ -181,7 +185,7 @@ def _cell(value: Any) -> str:
 
 
 def _bandwidth(device: torch.device, rounds: int) -> float:
-    """Return the bytes per second, read and written, of copies inside the device's memory."""
+    """Return the bytes read and written per second by copies inside the memory of the device."""
     size = _COPIED if device.type == "cuda" else 1 << 20
     source = torch.zeros(size, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
@@ -195,7 +199,7 @@ def _bandwidth(device: torch.device, rounds: int) -> float:
 
 
 def _median(call: Callable[[], object], rounds: int) -> float:
-    """Return the median seconds of calls that return when the device has done its work; the first does not count."""
+    """Return the median seconds of a call, which must wait for the device; the first call is a warm-up."""
     times: list[float] = []
     began = time.perf_counter()
     while len(times) <= rounds and (len(times) < 2 or time.perf_counter() - began < _LONGEST):
@@ -206,19 +210,19 @@ def _median(call: Callable[[], object], rounds: int) -> float:
 
 
 def _fitting(device: torch.device, bits: int) -> int:
-    """Return how many codes the device has room for."""
+    """Return the number of codes that fit into device memory."""
     if device.type != "cuda":
-        return 1 << 12  # Triton's interpreter: to see that this runs
+        return 1 << 12  # Triton's interpreter, for a functional test only
     return (torch.cuda.mem_get_info(device)[0] - _ROOM) // (-(-bits // 32) * 4)
 
 
 def _random(count: int, bits: int, seed: int = 0) -> Packed:
-    """Return random codes; 64 bits at a time, which is several times as fast as bytes."""
+    """Return random packed codes (count, bits/8), drawn as 64-bit words: several times faster than bytes."""
     words = np.random.default_rng(seed).integers(0, 1 << 64, -(-count * bits // 64), dtype=np.uint64)
     return words.view(np.uint8)[: count * bits // 8].reshape(count, bits // 8)
 
 
 def _name(device: torch.device) -> str:
     return (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else "Triton's interpreter: timings mean nothing"
+        torch.cuda.get_device_name(device) if device.type == "cuda" else "Triton's interpreter, timings are invalid"
     )

@@ -1,4 +1,4 @@
-"""The machine, the versions and the commit of a measurement."""
+"""Facts recorded with every run: machine, versions, commit; and memory figures."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ _SOURCE = ("benchmarks", "transhash", "faiss_backend", "pyproject.toml", ":!tran
 
 
 def machine() -> dict[str, Any]:
-    """Return cpu, cores (those this process may use), memory_gib, gpu and system."""
+    """Return cpu, cores (usable by this process), memory_gib, gpu and system."""
     return {
         "cpu": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python and of every library that may take part and is installed; and the scan's kind."""
+    """Return the versions of Python and of the installed libraries that suites use, and the variant of the scan."""
     from transhash import hamming
 
     found = {"python": platform.python_version(), "scan": hamming.isa or "numpy"}
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the last commit of what is measured, with a digest of what was changed since; empty if nothing knows."""
+    """Return the last commit of the measured code and a digest of uncommitted changes; empty outside a repository."""
     last = _output("git", "log", "-1", "--format=%h", "--abbrev=12", "--", *_SOURCE)
     if not last or not _output("git", "status", "--porcelain", "--", *_SOURCE):
         return last
@@ -53,14 +53,14 @@ def commit() -> str:
 
 
 def free_memory() -> int:
-    """Return the bytes that this machine could still give; 16 GiB where it does not say."""
+    """Return the available memory in bytes; 16 GiB where the system does not report it."""
     available = _field("/proc/meminfo", "MemAvailable")
     return int(available.split()[0]) * 1024 if available else 16 << 30
 
 
 def peak_memory() -> float:
-    """Return the peak memory of this process in MiB; 0 where the system does not say."""
-    peak = _field("/proc/self/status", "VmHWM")  # getrusage would count the parent's memory, too
+    """Return the peak memory of this process in MiB; 0 where the system does not report it."""
+    peak = _field("/proc/self/status", "VmHWM")  # getrusage would include the parent's memory
     return int(peak.split()[0]) / 1024 if peak else 0.0
 
 
@@ -72,8 +72,8 @@ def _field(path: str, name: str) -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
 
 
-def _output(*words: str) -> str:
+def _output(*command: str) -> str:
     try:
-        return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -1,4 +1,4 @@
-"""Memory of an encoding run: its peak must not grow with the number of rows."""
+"""Peak memory of an encoding run, which must not grow with the number of rows."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ _KIB = 1024
 @click.option("-n", "counts", multiple=True, default=(10_000, 1_000_000), show_default=True, help="Rows; repeatable.")
 @click.option("--child", is_flag=True, hidden=True)
 def command(counts: tuple[int, ...], child: bool) -> None:
-    """Peak memory of `encode_to_file` over synthetic images and a hasher that does nothing, each in a process."""
+    """Peak memory of `encode_to_file` with synthetic images and a trivial hasher, in one process per row count."""
     if child:
         print(json.dumps(measure(counts[0])))
         return
@@ -40,17 +40,17 @@ def command(counts: tuple[int, ...], child: bool) -> None:
 
 
 def measure(count: int) -> tuple[int, float]:
-    """Encode `count` images and return the peak memory of this process in KiB, and rows a second."""
+    """Encode `count` images; return the peak memory of this process in KiB, and rows per second."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         encode_to_file(_Squares(count), Path(folder) / "codes.h5", _Corner(), batch_size=256)
-    status = Path("/proc/self/status").read_text()  # getrusage would count the parent's memory, too
+    status = Path("/proc/self/status").read_text()  # getrusage would include the parent's memory
     peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     return int(peak), count / (time.perf_counter() - began)
 
 
 class _Squares:
-    """Images of one colour with names as long as usual ones, and a label of a thousand."""
+    """Single-colour images with names of realistic length and one of 1,000 labels each."""
 
     root = b"/photos"
     description = "synthetic images"
@@ -70,7 +70,7 @@ class _Squares:
 
 
 class _Corner:
-    """Takes the first 64 numbers of an image for its code."""
+    """A hasher whose code is the first 64 bits of an image."""
 
     ref = ModelRef("corner", "corner", 64)
 

@@ -1,4 +1,4 @@
-"""Public sets of binary vectors, and results as ann-benchmarks keeps them, so that anyone can compare."""
+"""Measure search on public sets of binary vectors, and write results in the format of ann-benchmarks."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from transhash.report.records import Measurement, TableRow
 from . import config, methods, suites
 from .collection import Clustered, write
 from .runs import Results, as_settings
-from .search import Comparison, Setting, Turns
+from .search import Comparison, ComparisonConfig, Setting
 from .sets import PublicSet, unpack, write_answers, write_set
 from .worker import Worker
 
@@ -27,81 +27,88 @@ _NAMES = {"TransHash": "transhash", "FAISS": "faiss", "usearch": "usearch", "Mil
 @click.option(
     "--answers",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write what every method found, one query at a time, as ann-benchmarks keeps results.",
+    help="Also write the results of every method, one query at a time, in the format of ann-benchmarks.",
 )
-@click.option("--milvus-uri", default="", help="A Milvus server to compare with.")
+@click.option("--milvus-uri", default="", help="Milvus server to compare with.")
 def command(
     config_path: Path | None, small: bool, output: Path, sets: Sequence[Path], answers: Path | None, milvus_uri: str
 ) -> None:
-    """Measure SETS: HDF5 files of ann-benchmarks with Hamming distance, or of VIBE with binary points.
+    """Measure search on SETS: HDF5 files of ann-benchmarks (Hamming distance) or VIBE (binary points).
 
-    Without any, a small clustered one is made.
+    Without SETS, a small clustered set is generated.
     """
-    chosen = config.load(Turns, "public", small, config_path)
+    chosen = config.load(ComparisonConfig, "public", small, config_path)
     for name in chosen.methods:
         if methods.find(name).over != "codes":
-            raise click.UsageError(f"{name}: searches no codes")
+            raise click.UsageError(f"{name}: does not search codes")
     settings = as_settings(chosen) | {
         "milvus": bool(milvus_uri),
         "answers": bool(answers),
     }
     results = Results.open(output, "public", "Public sets of binary vectors", settings)
-    for path in sets or [_made(results.work)]:
+    for path in sets or [_generated(results.work)]:
         measure(results, chosen, path, answers, milvus_uri)
 
 
-def _made(folder: Path) -> Path:
+def _generated(folder: Path) -> Path:
     path = folder / "clustered-128-hamming.hdf5"
     write_set(path, write(folder / "drawn", Clustered(128, 128, 200, seed=0), 10_000, vectors=False), 100)
     return path
 
 
-def measure(results: Results, chosen: Turns, path: Path, answers: Path | None, uri: str) -> None:
-    """Measure one set, unless that was done."""
+def measure(results: Results, chosen: ComparisonConfig, path: Path, answers: Path | None, uri: str) -> None:
+    """Measure one set, unless the results already contain it."""
     dataset = path.stem
     truth = f"{dataset}, ground truth"
     if results.has(dataset, chosen.methods) and results.has(truth, [truth]):
-        suites.say(f"{dataset}: measured before")
+        suites.show_progress(f"{dataset}: measured before")
         return
-    suites.say(f"{dataset}: reading")
+    suites.show_progress(f"{dataset}: reading")
     folder = results.work / re.sub(r"\W+", "-", dataset)
     known = unpack(path, folder / "data")
     if not results.has(truth, [truth]):
         values = {"share of the given neighbours that are the nearest": Measurement(known.true)}
         params = {"bits": known.width, "kind": known.kind}
         results.write([TableRow(results.run.id, "Ground truth", truth, truth, "peer", params, values)])
-    comparison = _Kept(results, chosen, known, folder, uri, answers)
-    own = known.collection
-    results.write(comparison.run(lambda vectors: own, own.count, own.bits, own.dim))
+    comparison = _AnswerWriter(results, chosen, known, folder, uri, answers)
+    collection = known.collection
+    results.write(comparison.run(lambda vectors: collection, collection.count, collection.bits, collection.dim))
     results.remove(folder)
 
 
-class _Kept(Comparison):
-    """A comparison that also writes what was found."""
+class _AnswerWriter(Comparison):
+    """A comparison that also writes the results of every query."""
 
     def __init__(
-        self, results: Results, chosen: Turns, known: PublicSet, folder: Path, uri: str, answers: Path | None
+        self,
+        results: Results,
+        chosen: ComparisonConfig,
+        known: PublicSet,
+        folder: Path,
+        uri: str,
+        answers: Path | None,
     ) -> None:
         super().__init__(results, chosen, known.name, folder, uri)
         self._known = known
         self._answers = answers
 
-    def measured(self, name: str, worker: Worker, made: dict[str, Any], settings: list[Setting]) -> None:
-        """Ask every query again, one at a time, and keep the fastest of the rounds."""
+    def after_rounds(self, name: str, worker: Worker, made: dict[str, Any], settings: list[Setting]) -> None:
+        """Search every query again, one at a time; write the ids, and the times of the fastest round."""
         if self._answers is None:
             return
         library, kind = name.split(" ", 1)
         algorithm = f"{_NAMES[library]}-{kind.lower().replace(' ', '-')}"
-        own, k = self._known.collection, self._chosen.k
+        collection, k = self._known.collection, self._chosen.k
         found = self._folder / "answers.npy"
         for setting in settings:
-            asked = {"k": k, "value": setting.value, "found": str(found)}
-            rounds = [worker.ask("answers", **asked) for _ in range(self._chosen.repeats)]
+            arguments = {"k": k, "value": setting.value, "found": str(found)}
+            rounds = [worker.ask("answers", **arguments) for _ in range(self._chosen.repeats)]
             ids = np.load(found)
-            distances = np.bitwise_count(own.query_codes[:, None] ^ own.codes[np.maximum(ids, 0)]).sum(2, dtype=int)
+            differing = collection.query_codes[:, None] ^ collection.codes[np.maximum(ids, 0)]
+            distances = np.bitwise_count(differing).sum(2, dtype=int)
             parameter = methods.find(name).search_parameter
-            arguments = [*made["params"].values(), *([setting.value] if parameter else [])]
-            label = re.sub(r"\W+", "_", json.dumps(arguments)).strip("_") or "default"
+            values = [*made["params"].values(), *([setting.value] if parameter else [])]
+            label = re.sub(r"\W+", "_", json.dumps(values)).strip("_") or "default"
             attributes = {
                 "algo": algorithm,
                 "batch_mode": False,
@@ -113,7 +120,7 @@ class _Kept(Comparison):
                 "distance": "hamming",
                 "expect_extra": False,
                 "index_size": made["bytes"] / 1024,
-                "name": f"{name}({', '.join(map(str, arguments))})",
+                "name": f"{name}({', '.join(map(str, values))})",
                 "run_count": len(rounds),
             }
             target = self._answers / self._known.name / f"{k}" / algorithm / f"{label}.hdf5"

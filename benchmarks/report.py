@@ -1,4 +1,4 @@
-"""Reports: pages, Markdown and CSV from results files, and the tables of documents."""
+"""Write results files as HTML, Markdown or CSV, and update the tables in documents."""
 
 from itertools import chain
 from pathlib import Path
@@ -17,15 +17,15 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("report")
 @click.argument("results", nargs=-1, required=True, type=FILE)
-@click.option("-o", "--output", type=OUTPUT, help="The page to write: one file of HTML.")
+@click.option("-o", "--output", type=OUTPUT, help="Write an HTML page, as one file.")
 @click.option("--markdown", type=OUTPUT, help="Write the tables as Markdown.")
-@click.option("--csv", "table", type=OUTPUT, help="Write every figure as a row of CSV.")
+@click.option("--csv", "table", type=OUTPUT, help="Write a CSV file with one row per figure.")
 @click.option(
     "--update",
     "documents",
     multiple=True,
     type=FILE,
-    help="Draw the tables of a document again, between <!-- results: TABLE --> and <!-- end of results -->.",
+    help="Update the tables of a document between <!-- results: TABLE --> and <!-- end of results -->.",
 )
 def command(
     results: tuple[Path, ...],
@@ -34,7 +34,7 @@ def command(
     table: Path | None,
     documents: tuple[Path, ...],
 ) -> None:
-    """Draw RESULTS files.
+    """Render RESULTS files.
 
     \b
     Examples:
@@ -54,13 +54,13 @@ def command(
                 write(path, records)
                 print(f"wrote {path}")
         for document in documents:
-            print(f"{document}: {'drawn again' if _update(document, records) else 'says so already'}")
+            print(f"{document}: {'updated' if _update(document, records) else 'up to date'}")
     except OSError as error:
         raise click.ClickException(str(error)) from None
 
 
 def _update(document: Path, records: list[Record]) -> bool:
-    """Draw the tables of a document again; return whether that changed it."""
+    """Update the tables of a document; return whether it changed."""
     old = document.read_text(encoding="utf-8")
     new = redrawn(old, gather(records))
     if new != old:

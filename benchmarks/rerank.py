@@ -1,4 +1,4 @@
-"""Re-ranking: what a finer order of the nearest codes buys, and what it costs."""
+"""Accuracy and cost of re-ranking the nearest codes."""
 
 import os
 import statistics
@@ -24,13 +24,13 @@ from transhash.index import rerank
 from transhash.index.local import LocalIndex
 from transhash.results import Nearest
 
-_BLOCK = 100  # queries whose scores are in memory at a time
+_BLOCK = 100  # queries scored at once
 _DEPTHS = (1, 10, 100)
 _CANDIDATES = (100, 1000)
 _K = 10
 _TIMED = 100
 _WARM_UP = 3
-_ABOVE = 3.0  # added to a candidate's score, which is from -1 to 1: the others have minus their distance
+_ABOVE = 3.0  # added to the scores of candidates, in [-1, 1]; all other rows score their negative distance
 
 Scores = NDArray[np.floating]
 Rank = Callable[[slice, Nearest], rerank.ScoredNearest]
@@ -40,27 +40,27 @@ Rank = Callable[[slice, Nearest], rerank.ScoredNearest]
 @click.argument("database", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("queries", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="Hasher.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the order of the database.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the random order of the database.")
 def command(database: Path, queries: Path, model: Path, seed: int) -> None:
-    """mAP and P@N before and after, for files of th encode --embeddings; the queries' images are encoded again.
+    """Measure mAP and P@N before and after re-ranking, for codes files of th encode --embeddings.
 
-    The database is shuffled first: a search for candidates leaves out some of the codes at the last distance, and
-    which ones, their order decides.
+    The images of the queries are encoded again. The database is shuffled first, because its order decides which codes
+    at the largest distance become candidates.
     """
     stored = _shuffled(read_codes(database, embeddings=True), seed)
-    asked = read_codes(queries, embeddings=True)
-    if stored.embeddings is None or asked.embeddings is None:
+    query_set = read_codes(queries, embeddings=True)
+    if stored.embeddings is None or query_set.embeddings is None:
         raise click.UsageError("no embeddings in these files; encode with --embeddings")
-    images = [os.fsdecode(path) for path in asked.records.full_paths()]
+    images = [os.fsdecode(path) for path in query_set.records.full_paths()]
     codes, outputs = rerank.encode(images, TransHasher.load(model))
     if codes.skipped:
         raise click.UsageError(f"{len(codes.skipped)} of the queries' images cannot be read")
-    asked = replace(asked, packed=codes.packed)
-    print(f"{len(asked)} queries, {len(stored)} codes of {stored.model.bits} bits, seed {seed}, ties exact")
-    print(f"| order | {' | '.join(['mAP@all', *(f'P@{n}' for n in _DEPTHS)])} | ms per query, the search with it |")
+    query_set = replace(query_set, packed=codes.packed)
+    print(f"{len(query_set)} queries, {len(stored)} codes of {stored.model.bits} bits, seed {seed}, ties exact")
+    print(f"| order | {' | '.join(['mAP@all', *(f'P@{n}' for n in _DEPTHS)])} | ms per query, including the search |")
     print("|---|" + "---:|" * (2 + len(_DEPTHS)))
-    times = _times(asked, stored, outputs)
-    for name, levels in _orders(asked, stored, outputs):
+    times = _times(query_set, stored, outputs)
+    for name, levels in _orders(query_set, stored, outputs):
         figures = [np.concatenate([average_precision(block) for block in levels])]
         figures += [np.concatenate([precision_at(block, n) for block in levels]) for n in _DEPTHS]
         cost = f"{statistics.median(times[name]):.2f}" if name in times else ""
@@ -68,7 +68,7 @@ def command(database: Path, queries: Path, model: Path, seed: int) -> None:
 
 
 def _shuffled(codes: Codes, seed: int) -> Codes:
-    """Return codes in memory in a random order."""
+    """Return the codes in random order, in memory."""
     order = np.random.default_rng(seed).permutation(len(codes))
     records, paths = codes.records, list(codes.records.full_paths())
     return replace(
@@ -86,67 +86,70 @@ def _shuffled(codes: Codes, seed: int) -> Codes:
     )
 
 
-def _orders(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterator[tuple[str, list[Levels]]]:
-    """Yield the name of an order and its levels, block by block of queries."""
-    assert asked.embeddings is not None
+def _orders(query_set: Codes, stored: Codes, outputs: NDArray[np.float32]) -> Iterator[tuple[str, list[Levels]]]:
+    """Yield the name of each order and its levels, one element per block of queries."""
+    assert query_set.embeddings is not None
     assert stored.embeddings is not None
-    query_labels, labels = common_labels(asked.records, stored.records)
-    blocks = [slice(start, start + _BLOCK) for start in range(0, len(asked), _BLOCK)]
+    query_labels, labels = common_labels(query_set.records, stored.records)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(query_set), _BLOCK)]
 
     def levels(scored: Callable[[slice], Scores]) -> list[Levels]:
-        return [score_levels(scored(own), query_labels[own], labels) for own in blocks]
+        return [score_levels(scored(block), query_labels[block], labels) for block in blocks]
 
-    def candidates_first(rank: Rank, found: Nearest, own: slice) -> Scores:
-        ranked = rank(own, Nearest(found.ids[own], found.distances[own]))
-        scores = -hamming.distances(asked.packed[own], stored.packed).astype(np.float64)
+    def candidates_first(rank: Rank, found: Nearest, block: slice) -> Scores:
+        ranked = rank(block, Nearest(found.ids[block], found.distances[block]))
+        scores = -hamming.distances(query_set.packed[block], stored.packed).astype(np.float64)
         np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
         return scores
 
-    yield "Hamming distance", [hamming_levels(asked, stored)]
-    ranks = _ranks(asked, stored, outputs)
+    yield "Hamming distance", [hamming_levels(query_set, stored)]
+    ranks = _ranks(query_set, stored, outputs)
     for count in _CANDIDATES:
-        found = LocalIndex.build(stored).search(asked, count)
+        found = LocalIndex.build(stored).search(query_set, count)
         for name, rank in ranks.items():
             yield f"{name}, the nearest {count}", levels(partial(candidates_first, rank, found))
-    vectors = asked.embeddings.astype(np.float32), stored.embeddings.astype(np.float32)
+    vectors = query_set.embeddings.astype(np.float32), stored.embeddings.astype(np.float32)
     yield (
         "asymmetric, all",
-        levels(lambda own: np.stack([rerank.asymmetric_scores(output, stored.packed) for output in outputs[own]])),
+        levels(
+            lambda block: np.stack([rerank.asymmetric_scores(output, stored.packed) for output in outputs[block]])
+        ),
     )
-    yield "embeddings, all", levels(lambda own: vectors[0][own] @ vectors[1].T)
+    yield "embeddings, all", levels(lambda block: vectors[0][block] @ vectors[1].T)
 
 
-def _ranks(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[str, Rank]:
-    """Return the functions that rank the matches of queries, by name."""
-    assert asked.embeddings is not None
+def _ranks(query_set: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[str, Rank]:
+    """Return the functions that re-rank the matches of a block of queries, by name."""
+    assert query_set.embeddings is not None
     assert stored.embeddings is not None
-    queries, vectors = asked.embeddings, stored.embeddings
+    queries, vectors = query_set.embeddings, stored.embeddings
     return {
-        "asymmetric": lambda own, found: rerank.asymmetric(found, outputs[own], stored.packed),
-        "embeddings": lambda own, found: rerank.cosine(found, queries[own], vectors),
+        "asymmetric": lambda block, found: rerank.asymmetric(found, outputs[block], stored.packed),
+        "embeddings": lambda block, found: rerank.cosine(found, queries[block], vectors),
     }
 
 
-def _times(asked: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[str, list[float]]:
-    """Return the milliseconds of single queries: the search, and the order of what it found; embeddings in memory."""
+def _times(query_set: Codes, stored: Codes, outputs: NDArray[np.float32]) -> dict[str, list[float]]:
+    """Return the milliseconds of single queries, including search and re-ranking, with embeddings in memory."""
     index = LocalIndex.build(stored)
 
     def timed(count: int, rank: Rank | None = None) -> Callable[[int], object]:
-        def one(place: int) -> object:
-            own = slice(place, place + 1)
-            found = index.search(asked.packed[own], count)
-            return rank(own, found).first(_K) if rank else found
+        def run(query: int) -> object:
+            block = slice(query, query + 1)
+            found = index.search(query_set.packed[block], count)
+            return rank(block, found).first(_K) if rank else found
 
-        return one
+        return run
 
-    ranks = _ranks(asked, stored, outputs)
-    ranks["asymmetric"] = lambda own, found: rerank.by_outputs(index, found, outputs[own])  # with the index's codes
+    ranks = _ranks(query_set, stored, outputs)
+    # As in a search: the codes are read from the index.
+    ranks["asymmetric"] = lambda block, found: rerank.by_outputs(index, found, outputs[block])
     searches = {f"{name}, the nearest {n}": timed(n, rank) for n in _CANDIDATES for name, rank in ranks.items()}
-    return take_turns({"Hamming distance": timed(_K), **searches}, min(len(asked), _TIMED))
+    return take_turns({"Hamming distance": timed(_K), **searches}, min(len(query_set), _TIMED))
 
 
 def take_turns(searches: dict[str, Callable[[int], object]], queries: int) -> dict[str, list[float]]:
-    """Return the milliseconds of every query by every method, one method after the other for each query."""
+    """Return the milliseconds of every query for each method; the methods take turns query by query."""
     times: dict[str, list[float]] = {name: [] for name in searches}
     for place in range(-_WARM_UP, queries):
         for name, search in searches.items():

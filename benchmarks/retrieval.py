@@ -1,4 +1,4 @@
-"""The figures of a retrieval by labels, gathered over blocks of queries."""
+"""Retrieval metrics by labels, accumulated over blocks of queries."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,19 @@ from transhash.report.records import Measurement
 
 
 class Retrieval:
-    """Means over the queries of what `transhash.evaluation` computes of each.
+    """Means over all queries of the metrics in `transhash.evaluation`.
 
     Attributes:
-        depth: rows of the database.
+        depth: number of rows of the database.
     """
 
     def __init__(self, at: int | None, hamming: bool) -> None:
-        """Begin. `at` is R of mAP@R, None for the whole database; with `hamming` a level is a number of bits."""
+        """Start without queries.
+
+        Args:
+            at: R of mAP@R; None for the whole database.
+            hamming: whether a level is a Hamming distance in bits.
+        """
         self.depth = 0
         self._at = at
         self._hamming = hamming
@@ -31,7 +36,7 @@ class Retrieval:
         self._relevant: list[NDArray[np.int64]] = []
 
     def add(self, levels: Levels) -> None:
-        """Count some queries."""
+        """Add the levels of a block of queries."""
         self.depth = int(levels.total[0].sum())
         ties = (levels.total > 1).any()
         precision = average_precision(levels, self._at)
@@ -40,8 +45,8 @@ class Retrieval:
         if self._hamming:
             values[f"P@H<={RADIUS}"] = precision_within(levels, RADIUS)
             values[f"empty@H<={RADIUS}"] = empty_within(levels, RADIUS)
-        for name, own in values.items():
-            self._values.setdefault(name, []).append(own)
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value)
         self._hits.append(hits(levels, self._depths))
         self._relevant.append(levels.relevant.sum(axis=1))
 
@@ -51,7 +56,7 @@ class Retrieval:
         return float(np.concatenate(self._values[""]).mean())
 
     def figures(self) -> dict[str, Measurement]:
-        """Return mAP@R with its band, P@N and recall@N, and what lies within 2 bits."""
+        """Return mAP@R with its band, P@N, recall@N and, for Hamming distances, the metrics within 2 bits."""
         means = {name: float(np.concatenate(parts).mean()) for name, parts in self._values.items()}
         found = {f"mAP@{self._at or 'all'}": Measurement(means.pop(""), means.pop("worst"), means.pop("best"))}
         depths = [depth for depth in DEPTHS if depth <= self.depth]
@@ -61,7 +66,7 @@ class Retrieval:
         return found | {name: Measurement(value) for name, value in means.items()}
 
     def at(self, depths: Sequence[int]) -> tuple[list[float], list[float]]:
-        """Return precision and recall of the first N, to six decimals, for depths that `depths_to` has."""
+        """Return precision and recall of the first N, rounded to six decimals, for values of `depths_to`."""
         columns = np.searchsorted(self._depths, depths)
         found, relevant = np.concatenate(self._hits)[:, columns], np.concatenate(self._relevant)[:, None]
         recall = np.divide(found, relevant, out=np.zeros(found.shape), where=relevant > 0)
@@ -74,16 +79,16 @@ class Retrieval:
 
 
 def hits(levels: Levels, depths: Sequence[int]) -> NDArray[np.float64]:
-    """Return how many of the first N are relevant, expected over the order of ties, (q, depths).
+    """Return the expected number of relevant rows among the first N over all orders of ties, (q, depths).
 
-    Among those that tie they are spread evenly, so that the count is a straight line between levels.
+    Relevant rows are spread evenly over a tie, so the count is linear between levels.
     """
     zero = np.zeros((len(levels.total), 1), np.int64)
     total = np.concatenate([zero, np.cumsum(levels.total, axis=1)], axis=1)
     relevant = np.concatenate([zero, np.cumsum(levels.relevant, axis=1)], axis=1)
-    return np.stack([_line(depths, *own) for own in zip(total, relevant, strict=True)])
+    return np.stack([_line(depths, *counts) for counts in zip(total, relevant, strict=True)])
 
 
 def _line(depths: Sequence[int], total: NDArray[np.int64], relevant: NDArray[np.int64]) -> NDArray[np.float64]:
-    new = np.concatenate([[True], np.diff(total) > 0])  # an empty level is no step
+    new = np.concatenate([[True], np.diff(total) > 0])  # skip empty levels
     return np.interp(depths, total[new], relevant[new])

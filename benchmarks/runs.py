@@ -1,4 +1,4 @@
-"""A suite's results file: what stands in it is not measured again, and what does not belong together is not mixed."""
+"""The results file of a suite, which resumes interrupted runs and rejects rows that are not comparable."""
 
 import hashlib
 import json
@@ -21,14 +21,14 @@ from . import machine
 
 
 class Results:
-    """The lines of one run in a results file.
+    """The records of one run in a results file.
 
-    A run is what has one source, machine, versions and settings. It goes on where it was interrupted, by data set:
-    one that lacks a method is measured again, so that all of its methods were measured side by side.
+    All records of a run share source, machine, versions and settings. An interrupted run resumes at the first
+    incomplete data set, which is measured again as a whole, so that all of its methods are measured side by side.
     """
 
     def __init__(self, path: Path, run: Run) -> None:
-        """Put it together; use `Results.open` instead."""
+        """Use `Results.open` instead."""
         self.path = path
         self.run = run
 
@@ -36,15 +36,15 @@ class Results:
     def open(cls, path: Path, suite: str, title: str, settings: dict[str, Any]) -> "Results":
         """Resume the run with these settings, or start one.
 
-        Raises ResultsError if the file holds rows of other source, of another machine or of other versions.
+        Raises ResultsError if the file holds rows of another commit, machine or set of versions.
         """
         facts: dict[str, Any] = {
             "commit": machine.commit(),
             "machine": machine.machine(),
             "versions": machine.versions(),
         }
-        told = json.dumps([suite, settings, facts], sort_keys=True)
-        name = hashlib.sha256(told.encode()).hexdigest()[:12]
+        key = json.dumps([suite, settings, facts], sort_keys=True)
+        name = hashlib.sha256(key.encode()).hexdigest()[:12]
         known = [record for record in read(path) if isinstance(record, Run)] if path.exists() else []
         for other in known:
             _check_alike(path, other, facts)
@@ -62,18 +62,18 @@ class Results:
 
     @property
     def work(self) -> Path:
-        """The folder beside the file for what a run needs until it ends, an absolute path."""
+        """The absolute path of the folder for temporary files of the run, next to the results file."""
         return self.path.absolute().with_name(f"{self.path.name}.work") / self.run.id
 
     def records(self, dataset: str) -> list[TableRow | Curve | Skipped]:
         """Return the records of this run on a data set."""
-        own = (record for record in read(self.path) if not isinstance(record, Run | Example))
-        return [record for record in own if (record.run, record.dataset) == (self.run.id, dataset)]
+        records = (record for record in read(self.path) if not isinstance(record, Run | Example))
+        return [record for record in records if (record.run, record.dataset) == (self.run.id, dataset)]
 
     def has(self, dataset: str, methods: Iterable[str]) -> bool:
-        """Return whether each of some methods was measured on a data set, or skipped.
+        """Return whether every method was measured or skipped on a data set.
 
-        What is there of a data set that lacks one is taken out of the file.
+        Otherwise, the records of the data set are removed from the file.
         """
         found = {record.method for record in self.records(dataset) if isinstance(record, TableRow | Skipped)}
         if found >= set(methods):
@@ -83,7 +83,7 @@ class Results:
         return False
 
     def has_row(self, dataset: str, label: str) -> bool:
-        """Return whether a method, named with its parameters, was measured on a data set, or skipped."""
+        """Return whether the method with this label was measured or skipped on a data set."""
         return any(
             label == (record.method if isinstance(record, Skipped) else figures.label(record.method, record.params))
             for record in self.records(dataset)
@@ -91,11 +91,11 @@ class Results:
         )
 
     def write(self, records: Sequence[Record]) -> None:
-        """Append records, rows and what was skipped last: `has` looks for these."""
+        """Append records, with rows and skipped methods last, because `has` looks for these."""
         append(self.path, sorted(records, key=lambda record: isinstance(record, TableRow | Skipped)))
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder of `work`, and those around it that are empty then."""
+        """Remove a folder inside `work`, and its parents if they are then empty."""
         shutil.rmtree(folder)
         with suppress(OSError):
             self.work.rmdir()
@@ -118,11 +118,11 @@ def _check_alike(path: Path, other: Run, facts: dict[str, Any]) -> None:
         if mine.get(name) != theirs.get(name):
             raise ResultsError(
                 f"{path}: its rows were measured with {name} {theirs.get(name, 'missing')}, "
-                f"here it is {mine.get(name, 'missing')}; choose another file with -o, a report can draw both"
+                f"now it is {mine.get(name, 'missing')}; choose another file with -o (a report can combine files)"
             )
 
 
 def as_settings(config: Any, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the fields of a config as JSON keeps them, without those that only say how much is measured."""
+    """Return the fields of a config as JSON values, except those in `without`, which only extend the measurements."""
     fields = {name: value for name, value in asdict(config).items() if name not in without}
     return dict(json.loads(json.dumps(fields)))

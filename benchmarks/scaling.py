@@ -1,4 +1,4 @@
-"""Scaling: how build, search, evaluation and memory grow with the number of codes and their width."""
+"""Measure how the cost of build, search and evaluation grows with the number and length of codes."""
 
 import shutil
 import time
@@ -22,7 +22,7 @@ from .worker import Failed, Worker
 _TABLE, _FITS = "Growth", "Exponents: figure ∝ codes^e or bits^e"
 _EVALUATION = "evaluation"
 _CLASSES = 10
-_DIM = 64  # of the vectors behind the codes, which are not kept
+_DIM = 64  # dimensions of the vectors that codes are computed from
 _FITTED = (
     "ms per query",
     "s per query in a batch",
@@ -38,16 +38,16 @@ class Scaling:
     """The settings of the suite.
 
     Attributes:
-        counts: codes, three numbers or more for an exponent.
-        bits: widths, three or more for an exponent.
-        queries: in a batch, and of an evaluation.
-        singles: queries that are asked one at a time.
-        k: neighbours.
-        repeats: rounds in which the methods take turns.
-        threads: of everything.
-        seed: of the codes.
-        methods: by name, at the defaults of their search parameters.
-        parameter_values: values of the search parameters, by the method's name.
+        counts: numbers of codes; an exponent needs at least three.
+        bits: code lengths; an exponent needs at least three.
+        queries: queries in a batch and in an evaluation.
+        singles: queries searched one at a time.
+        k: number of neighbours.
+        repeats: rounds; figures are medians over them.
+        threads: threads of builds, searches and evaluations.
+        seed: seed of the codes.
+        methods: names of the methods.
+        parameter_values: value of the search parameter by method name; by default, its lowest value.
     """
 
     counts: list[int]
@@ -65,11 +65,11 @@ class Scaling:
 @click.command("scaling")
 @suites.options("scaling")
 def command(config_path: Path | None, small: bool, output: Path) -> None:
-    """Figures at growing sizes and widths, and the exponent of each with its standard error."""
+    """Measure figures at growing numbers and lengths of codes, and fit their exponents with standard errors."""
     chosen = config.load(Scaling, "scaling", small, config_path)
     for name in chosen.methods:
         if methods.find(name).over != "codes":
-            raise click.UsageError(f"{name}: searches no codes")
+            raise click.UsageError(f"{name}: does not search codes")
     settings = as_settings(chosen, without=("counts", "bits")) | {"data": "clustered"}
     results = Results.open(output, "scaling", "Growth with the number of codes and with their width", settings)
     for bits in chosen.bits:
@@ -79,17 +79,17 @@ def command(config_path: Path | None, small: bool, output: Path) -> None:
 
 
 def dataset(count: int, bits: int) -> str:
-    """Name a collection."""
+    """Return the name of a collection."""
     return f"clustered, {count:,} codes of {bits} bits"
 
 
 def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
-    """Measure one size, unless that was done."""
+    """Measure one collection, unless the results already contain it."""
     name = dataset(count, bits)
     if results.has(name, [*chosen.methods, _EVALUATION]):
-        suites.say(f"{name}: measured before")
+        suites.show_progress(f"{name}: measured before")
         return
-    suites.say(name)
+    suites.show_progress(name)
     folder = results.work / f"{bits}-{count}"
     collection = write(folder / "data", Clustered(_DIM, bits, chosen.queries, chosen.seed), count, vectors=False)
     records: list[Record] = []
@@ -108,7 +108,7 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
 
 
 def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path) -> dict[str, Measurement]:
-    """Build an index and search it, in processes of their own. Raises Failed."""
+    """Build an index and search it, in separate processes. Raises Failed."""
     kind = methods.find(method)
     reason = methods.missing(kind, "")
     if not reason and kind.bytes_needed(collection.count, collection.bits, collection.dim) > free_memory():
@@ -125,10 +125,10 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
         empty = worker.ask("peak")
         queries = str(collection.folder / "query_codes.npy")
         values = worker.ask("load", folder=str(place), queries=queries)
-        own = {"k": chosen.k, "value": min(chosen.parameter_values.get(method, values[0]), values[-1])}
-        worker.ask("batch", **own)
-        singles = [worker.ask("single", **own, count=chosen.singles) for _ in range(chosen.repeats)]
-        batches = [worker.ask("batch", **own) for _ in range(chosen.repeats)]
+        arguments = {"k": chosen.k, "value": min(chosen.parameter_values.get(method, values[0]), values[-1])}
+        worker.ask("batch", **arguments)
+        singles = [worker.ask("single", **arguments, count=chosen.singles) for _ in range(chosen.repeats)]
+        batches = [worker.ask("batch", **arguments) for _ in range(chosen.repeats)]
         peak = worker.ask("peak")
     shutil.rmtree(place)
     return latencies(singles) | {
@@ -143,23 +143,23 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
 
 
 def _evaluations(chosen: Scaling, collection: Collection) -> list[float]:
-    """Return the seconds to count codes by distance and relevance, as every metric needs them."""
+    """Return the seconds to count codes by distance and relevance, the input of every metric, round by round."""
     rng = np.random.default_rng(chosen.seed)
-    asked, labels = (
+    query_labels, labels = (
         rng.integers(_CLASSES, size=count).astype(np.int32) for count in (chosen.queries, collection.count)
     )
     queries, codes = collection.query_codes, np.array(collection.codes)
     times = []
     for round in range(-1, chosen.repeats):
         began = time.perf_counter()
-        hamming.counts(queries, codes, asked, labels)
+        hamming.counts(queries, codes, query_labels, labels)
         if round >= 0:
             times.append(time.perf_counter() - began)
     return times
 
 
 def fit(results: Results, chosen: Scaling) -> None:
-    """Write curves and exponents over the sizes at each width, and over the widths at the largest size."""
+    """Write curves and exponents over the numbers of codes at each length, and over lengths at the largest number."""
     for bits in chosen.bits:
         _fit(results, chosen, "codes", [(count, dataset(count, bits)) for count in chosen.counts], f"{bits} bits")
     largest = max(chosen.counts)
@@ -180,18 +180,18 @@ def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int
     }
     records: list[Record] = []
     for method in names:
-        own = [(x, rows[method, place]) for x, place in named if (method, place) in rows]
-        if len(own) < 3:
-            records.append(Skipped(results.run.id, name, method, "an exponent takes three sizes or more"))
+        sizes = [(x, rows[method, place]) for x, place in named if (method, place) in rows]
+        if len(sizes) < 3:
+            records.append(Skipped(results.run.id, name, method, "an exponent needs at least three sizes"))
             continue
         exponents: dict[str, Measurement] = {}
         for figure in _FITTED:
-            points = [(float(x), row.values[figure].value) for x, row in own if figure in row.values]
+            points = [(float(x), row.values[figure].value) for x, row in sizes if figure in row.values]
             if min((y for _, y in points), default=0.0) <= 0:
                 continue
             slope, error = exponent(*zip(*points, strict=True))
             exponents |= {f"e of {figure}": Measurement(slope), f"e of {figure}, standard error": Measurement(error)}
             plot = f"{figure} by {axis}"
-            records.append(Curve(results.run.id, plot, name, method, own[0][1].family, {}, axis, figure, points))
-        records.append(TableRow(results.run.id, _FITS, name, method, own[0][1].family, {"over": axis}, exponents))
+            records.append(Curve(results.run.id, plot, name, method, sizes[0][1].family, {}, axis, figure, points))
+        records.append(TableRow(results.run.id, _FITS, name, method, sizes[0][1].family, {"over": axis}, exponents))
     results.write(records)

@@ -1,4 +1,4 @@
-"""The exact scan of packed codes beside FAISS's, and beside reading the codes once."""
+"""Compare the exact scan of packed codes with that of FAISS, and with the time to read the codes once."""
 
 import os
 import platform
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from transhash import hamming, native
 
 _CENTRES = 2_000
-_HALVINGS = 3  # one bit in 2³ differs from its centre
+_HALVINGS = 3  # each bit differs from its centre with probability 1/2³
 _BATCH = 256
 
 
 @click.command("scan")
-@click.option("-n", "count", default=10_000_000, show_default=True, help="Codes.")
-@click.option("--bits", multiple=True, default=(64, 128, 256), show_default=True, help="Width; repeatable.")
+@click.option("-n", "count", default=10_000_000, show_default=True, help="Number of codes.")
+@click.option("--bits", multiple=True, default=(64, 128, 256), show_default=True, help="Bits per code; repeatable.")
 @click.option("-k", "ks", multiple=True, default=(10, 1000), show_default=True, help="Neighbours; repeatable.")
-@click.option("--rounds", default=7, show_default=True, help="Times that the methods take turns.")
-@click.option("--threads", type=int, help="Of every method [default: all cores].")
+@click.option("--rounds", default=7, show_default=True, help="Rounds; each runs every method once.")
+@click.option("--threads", type=int, help="Threads of every method [default: all cores].")
 def command(count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int, threads: int | None) -> None:
-    """Time of one query and of a batch, by the compiled scan and by `faiss.IndexBinaryFlat`, over the same memory."""
+    """Time one query and a batch with the compiled scan and with `faiss.IndexBinaryFlat`, over the same codes."""
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     faiss.omp_set_num_threads(native.threads())
@@ -41,13 +41,13 @@ def command(count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int,
         index.add(codes)
         stored = faiss.rev_swig_ptr(index.xb.data(), codes.size).reshape(codes.shape)
         del codes
-        for asked in (1, _BATCH):
+        for query_count in (1, _BATCH):
             for k in ks:
-                _compare(index, stored, queries[:asked], k, rounds)
+                _compare(index, stored, queries[:query_count], k, rounds)
 
 
 def clustered(count: int, bits: int, queries: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return codes (count, bits/8) and (queries, bits/8) around common centres, as those of images are."""
+    """Draw packed codes (count, bits/8) and queries (queries, bits/8) around common centres, like codes of images."""
     rng = np.random.default_rng(seed)
     centres = rng.integers(0, 256, (_CENTRES, bits // 8), dtype=np.uint8)
 
@@ -63,10 +63,9 @@ def clustered(count: int, bits: int, queries: int, seed: int = 0) -> tuple[NDArr
 def _compare(
     index: faiss.IndexBinaryFlat, codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int
 ) -> None:
-    ours = hamming.top_k(queries, codes, k)
-    theirs = index.search(queries, k)
-    assert (ours.ids == theirs[1]).all()
-    assert (ours.distances == theirs[0]).all()
+    found, expected = hamming.top_k(queries, codes, k), index.search(queries, k)
+    assert (found.ids == expected[1]).all()
+    assert (found.distances == expected[0]).all()
     times = _take_turns(
         [
             lambda: hamming.top_k(queries, codes, k),
@@ -76,10 +75,10 @@ def _compare(
         rounds,
     )
     scan, faiss_ms, _ = (
-        f"{1000 * statistics.median(own):.1f} ({1000 * min(own):.1f} to {1000 * max(own):.1f})" for own in times
+        f"{1000 * statistics.median(part):.1f} ({1000 * min(part):.1f} to {1000 * max(part):.1f})" for part in times
     )
-    ratio = statistics.median(other / own for own, other in zip(times[0], times[1], strict=True))
-    share = statistics.median(other / own for own, other in zip(times[0], times[2], strict=True))
+    ratio = statistics.median(theirs / ours for ours, theirs in zip(times[0], times[1], strict=True))
+    share = statistics.median(reading / ours for ours, reading in zip(times[0], times[2], strict=True))
     speed = len(queries) * len(codes) / statistics.median(times[0]) / 1e9
     bandwidth = f"{share:.2f}" if len(queries) == 1 else ""
     print(
@@ -90,18 +89,18 @@ def _compare(
 
 
 def read(codes: NDArray[np.uint8]) -> None:
-    """Read all codes once, in as many threads as a scan has: what no scan can be faster than."""
+    """Read all codes once with as many threads as a scan uses: a lower bound on the time of a scan."""
     words = codes.reshape(-1).view(np.uint64)
     with ThreadPoolExecutor(native.threads()) as pool:
         list(pool.map(np.bitwise_or.reduce, np.array_split(words, native.threads())))
 
 
 def _take_turns(calls: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Return the seconds of every call in every round."""
+    """Run all calls in every round; return the seconds of each call, round by round."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
-        for call, own in zip(calls, times, strict=True):
+        for call, seconds in zip(calls, times, strict=True):
             started = time.perf_counter()
             call()
-            own.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - started)
     return times

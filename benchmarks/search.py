@@ -1,4 +1,4 @@
-"""Search: our indexes beside those of peers over the same codes, and beside the float embeddings behind them."""
+"""Compare our indexes with those of other libraries over the same codes, and over their float embeddings."""
 
 import json
 import re
@@ -26,24 +26,24 @@ from .runs import Results, as_settings
 from .worker import Failed, Worker
 
 _TABLE = "Search"
-_ENOUGH = 0.999  # a recall above which a thorougher search is of no interest
-_SLACK = 1e-5  # of a cosine: what float32 cannot tell apart
+_ENOUGH = 0.999  # stop increasing the search parameter at this recall
+_SLACK = 1e-5  # tolerance of cosines in float32
 
 
 @dataclass(frozen=True)
-class Turns:
-    """How methods are measured side by side.
+class ComparisonConfig:
+    """Settings of a comparison of methods.
 
     Attributes:
-        singles: queries that are asked one at a time.
-        k: neighbours.
-        recall: a method's row is that of its cheapest setting with this recall, or its best one.
-        repeats: rounds in which the methods take turns.
-        threads: of every method's searches, of one query and of a batch.
-        build_threads: of every method's build.
-        patience: seconds of a batch, after which no thorougher search is tried.
-        methods: by name.
-        largest: rows above which a method is not built, by its name.
+        singles: queries searched one at a time.
+        k: number of neighbours.
+        recall: the row of a method shows its cheapest setting with this recall, or else the one with the highest.
+        repeats: rounds; in each, every method is measured once.
+        threads: threads of searches.
+        build_threads: threads of builds.
+        patience: seconds of a batch after which the search parameter is not increased further.
+        methods: names of the methods.
+        largest: largest number of rows for which a method is built, by method name.
     """
 
     singles: int
@@ -58,15 +58,15 @@ class Turns:
 
 
 @dataclass(frozen=True)
-class Search(Turns):
+class Search(ComparisonConfig):
     """The settings of the suite.
 
     Attributes:
-        counts: rows.
-        bits: widths of codes; of given ones, that of their files.
-        dim: numbers of an embedding; wider ones are cut to their principal components.
-        queries: in a batch.
-        seed: of the data.
+        counts: numbers of rows.
+        bits: code lengths; ignored with --codes.
+        dim: dimensions of an embedding; longer ones are reduced to their principal components.
+        queries: number of queries in a batch.
+        seed: seed of the data.
     """
 
     counts: list[int]
@@ -78,7 +78,15 @@ class Search(Turns):
 
 @dataclass
 class Setting:
-    """A value of the search parameter and what it gave; times in every round."""
+    """A value of the search parameter with its recall and its times.
+
+    Attributes:
+        value: value of the search parameter.
+        recall: recall by distance.
+        floats: recall of the nearest float embeddings; None if they are not compared.
+        single: milliseconds of each single query, round by round.
+        batch: seconds of a batch, round by round.
+    """
 
     value: int
     recall: float
@@ -89,9 +97,9 @@ class Setting:
 
 @click.command("search")
 @suites.options("search")
-@suites.given_codes()
-@click.option("-n", "counts", type=int, multiple=True, help="Rows, instead of the config's; repeatable.")
-@click.option("--milvus-uri", default="", help="A Milvus server to compare with.")
+@suites.codes_option()
+@click.option("-n", "counts", type=int, multiple=True, help="Number of rows; overrides the settings; repeatable.")
+@click.option("--milvus-uri", default="", help="Milvus server to compare with.")
 def command(
     config_path: Path | None,
     small: bool,
@@ -100,40 +108,41 @@ def command(
     counts: tuple[int, ...],
     milvus_uri: str,
 ) -> None:
-    """Latency of one query, rate of a batch, recall, build, memory and size, over one collection for all methods.
+    """Measure latency, throughput, recall, build time, memory and size of all methods over the same collection.
 
-    Without --codes the collection is drawn around random centres; with it, it grows from the given embeddings.
+    Without --codes, the collection is generated around random centres. With it, the embeddings in the files are
+    extended by similar ones.
     """
     chosen = config.load(Search, "search", small, config_path)
     for name in chosen.methods:
         methods.find(name)
-    given = [read_pair(*pair) for pair in pairs]
+    files = [read_pair(*pair) for pair in pairs]
     settings = as_settings(chosen, without=("counts", "bits")) | {
-        "data": [f"{identity(side.file.records)} by {side.digest}" for pair in given for side in pair] or "clustered",
+        "data": [f"{identity(side.file.records)} by {side.digest}" for pair in files for side in pair] or "clustered",
         "milvus": bool(milvus_uri),
     }
     results = Results.open(output, "search", "Search: one query at a time, and batches", settings)
-    for origin in _origins(chosen, given):
+    for origin in _origins(chosen, files):
         if isinstance(origin, Grown):
             _describe(results, origin)
         for count in counts or chosen.counts:
             compare(results, chosen, origin, count, milvus_uri)
 
 
-def _origins(chosen: Search, given: Sequence[tuple[EncodedSet, EncodedSet]]) -> list[Origin]:
-    if not given:
+def _origins(chosen: Search, files: Sequence[tuple[EncodedSet, EncodedSet]]) -> list[Origin]:
+    if not files:
         return [Clustered(chosen.dim, bits, chosen.queries, chosen.seed) for bits in chosen.bits]
     origins: list[Origin] = []
-    for stored, asked in given:
-        few = np.random.default_rng(chosen.seed).permutation(len(asked.codes))[: chosen.queries]
+    for stored, searched in files:
+        sample = np.random.default_rng(chosen.seed).permutation(len(searched.codes))[: chosen.queries]
         origins.append(
-            Grown(stored.name, stored.embeddings, stored.codes, asked.embeddings[few], chosen.dim, chosen.seed)
+            Grown(stored.name, stored.embeddings, stored.codes, searched.embeddings[sample], chosen.dim, chosen.seed)
         )
     return origins
 
 
 def _describe(results: Results, origin: Grown) -> None:
-    """Write how like the given data the grown ones are."""
+    """Write how similar the synthetic data are to the real data."""
     if results.has(origin.name, [origin.name]):
         return
     near, grown = origin.differing()
@@ -149,11 +158,11 @@ def _describe(results: Results, origin: Grown) -> None:
 
 
 def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: str = "") -> None:
-    """Measure all methods on one collection, unless that was done, and write their records."""
+    """Measure all methods on one collection and write their records, unless the results already contain them."""
     bits = len(origin.planes)
     dataset = f"{origin.name}, {count:,} codes of {bits} bits"
     if results.has(dataset, chosen.methods):
-        suites.say(f"{dataset}: measured before")
+        suites.show_progress(f"{dataset}: measured before")
         return
     folder = results.work / re.sub(r"\W+", "-", dataset)
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,10 +176,18 @@ def compare(results: Results, chosen: Search, origin: Origin, count: int, uri: s
 
 
 class Comparison:
-    """All methods on one collection."""
+    """A comparison of all methods on one collection."""
 
-    def __init__(self, results: Results, chosen: Turns, dataset: str, folder: Path, uri: str) -> None:
-        """Take where results go, the settings, the name of the collection, a folder to work in and a server."""
+    def __init__(self, results: Results, chosen: ComparisonConfig, dataset: str, folder: Path, uri: str) -> None:
+        """Prepare a comparison.
+
+        Args:
+            results: results file.
+            chosen: settings.
+            dataset: name of the collection.
+            folder: working folder.
+            uri: address of a Milvus server, or empty.
+        """
         self._id = results.run.id
         self._chosen = chosen
         self._dataset = dataset
@@ -179,24 +196,24 @@ class Comparison:
         self._skipped: dict[str, str] = {}
 
     def run(self, draw: Callable[[bool], Collection], count: int, bits: int, dim: int) -> list[Record]:
-        """Build what can be built, let them take turns, and return the records.
+        """Build and measure all methods that can run, and return the records.
 
-        `draw` makes the collection; it is told whether vectors are wanted.
+        `draw` creates the collection; its argument says whether vectors are needed.
         """
         names = [name for name in self._chosen.methods if self._possible(name, count, bits, dim)]
         over = {methods.find(name).over for name in names}
-        suites.say(f"{self._dataset}: drawing")
+        suites.show_progress(f"{self._dataset}: generating data")
         collection = draw("vectors" in over)
         self._truth = Truth(collection, self._chosen.k, "vectors" in over)
-        built = {name: made for name in names if (made := self._built(name, collection))}
-        settings, peaks = self._turns(built, collection)
+        built = {name: made for name in names if (made := self._build(name, collection))}
+        settings, peaks = self._measure(built, collection)
         rows = [self._row(name, collection, built[name], settings[name], peaks[name]) for name in settings]
-        curves = [curve for name, own in settings.items() for curve in self._curves(name, collection, own)]
+        curves = [curve for name, tried in settings.items() for curve in self._curves(name, collection, tried)]
         skipped = [Skipped(self._id, self._dataset, name, reason) for name, reason in self._skipped.items()]
         return [*curves, *rows, *skipped]
 
-    def measured(self, name: str, worker: Worker, made: dict[str, Any], settings: list[Setting]) -> None:
-        """Do further measurements of a method."""
+    def after_rounds(self, name: str, worker: Worker, made: dict[str, Any], settings: list[Setting]) -> None:
+        """Hook for further measurements of a method."""
 
     def _possible(self, name: str, count: int, bits: int, dim: int) -> bool:
         method = methods.find(name)
@@ -213,14 +230,14 @@ class Comparison:
 
     def _skip(self, name: str, reason: str) -> None:
         self._skipped[name] = reason
-        suites.say(f"{self._dataset}: {name} is left out: {reason}")
+        suites.show_progress(f"{self._dataset}: {name} skipped: {reason}")
 
-    def _built(self, name: str, collection: Collection) -> dict[str, Any] | None:
-        """Build an index, unless an interrupted run did; None if it cannot be built."""
+    def _build(self, name: str, collection: Collection) -> dict[str, Any] | None:
+        """Build an index, or reuse that of an interrupted run; return its facts, or None if the build failed."""
         folder = self._index(name)
-        note = folder.with_name(f"{folder.name}.json")
-        if not note.exists():
-            suites.say(f"{self._dataset}: building {name}")
+        facts = folder.with_name(f"{folder.name}.json")
+        if not facts.exists():
+            suites.show_progress(f"{self._dataset}: building {name}")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             arguments = [str(collection.folder), collection.count, collection.bits, collection.dim]
@@ -230,20 +247,20 @@ class Comparison:
             except Failed as error:
                 self._skip(name, str(error))
                 return None
-            note.write_text(json.dumps(made))
-        return dict(json.loads(note.read_text()))
+            facts.write_text(json.dumps(made))
+        return dict(json.loads(facts.read_text()))
 
     def _index(self, name: str) -> Path:
         return self._folder / name.replace(" ", "-")
 
-    def _turns(
+    def _measure(
         self, built: dict[str, Any], collection: Collection
     ) -> tuple[dict[str, list[Setting]], dict[str, float]]:
-        """Measure all methods, round by round; return their settings, and peak memory in MiB."""
+        """Measure all methods, round by round; return their settings and their peak memory in MiB."""
         settings: dict[str, list[Setting]] = {}
         with ExitStack() as stack:
             workers = {}
-            for name in self._fitting(built):
+            for name in self._in_memory(built):
                 try:
                     worker = stack.enter_context(Worker(name, self._chosen.threads, self._uri))
                     settings[name] = self._explore(name, worker, collection)
@@ -251,32 +268,32 @@ class Comparison:
                 except Failed as error:
                     self._skip(name, str(error))
             for round in range(self._chosen.repeats):
-                suites.say(f"{self._dataset}: round {round + 1} of {self._chosen.repeats}")
+                suites.show_progress(f"{self._dataset}: round {round + 1} of {self._chosen.repeats}")
                 for name, worker in workers.items():
                     for setting in settings[name]:
-                        own = {"k": self._chosen.k, "value": setting.value}
-                        setting.single.append(worker.ask("single", **own, count=self._chosen.singles))
-                        setting.batch.append(worker.ask("batch", **own))
+                        arguments = {"k": self._chosen.k, "value": setting.value}
+                        setting.single.append(worker.ask("single", **arguments, count=self._chosen.singles))
+                        setting.batch.append(worker.ask("batch", **arguments))
             for name, worker in workers.items():
-                self.measured(name, worker, built[name], settings[name])
+                self.after_rounds(name, worker, built[name], settings[name])
             peaks = {name: worker.ask("peak") for name, worker in workers.items()}
             for worker in workers.values():
                 worker.ask("drop")
         return settings, peaks
 
-    def _fitting(self, built: dict[str, Any]) -> list[str]:
-        """Return the methods, as many as memory holds side by side."""
+    def _in_memory(self, built: dict[str, Any]) -> list[str]:
+        """Return the methods whose indexes fit into memory together; skip the others."""
         names, left = [], free_memory()
         for name, made in built.items():
             left -= made["bytes"]
             if left > 0:
                 names.append(name)
             else:
-                self._skip(name, "does not fit into memory beside those before it")
+                self._skip(name, "does not fit into memory together with the methods before it")
         return names
 
     def _explore(self, name: str, worker: Worker, collection: Collection) -> list[Setting]:
-        """Return the settings that are worth timing, with their recall."""
+        """Return the settings to time, with their recall."""
         method = methods.find(name)
         queries = collection.folder / ("query_vectors.npy" if method.over == "vectors" else "query_codes.npy")
         values = worker.ask("load", folder=str(self._index(name)), queries=str(queries))
@@ -291,7 +308,7 @@ class Comparison:
         return settings
 
     def _shown(self, settings: list[Setting]) -> Setting:
-        """Return the cheapest setting with the recall that is wanted, or the one with most."""
+        """Return the cheapest setting with the required recall, or else the one with the highest recall."""
         enough = [setting for setting in settings if setting.recall >= self._chosen.recall]
         return enough[0] if enough else max(settings, key=lambda setting: setting.recall)
 
@@ -311,8 +328,8 @@ class Comparison:
         if not method.server:
             values["bytes per image on disk"] = Measurement(made["bytes"] / collection.count)
             values |= {"MiB to build": Measurement(made["MiB"]), "MiB to search": Measurement(peak)}
-        suites.say(f"  {name}: {values['ms per query'].value:.3f} ms, {values['queries/s'].value:,.0f} queries/s, "
-                   f"recall {shown.recall:.3f}")  # fmt: skip
+        latency, rate = values["ms per query"].value, values["queries/s"].value
+        suites.show_progress(f"  {name}: {latency:.3f} ms, {rate:,.0f} queries/s, recall {shown.recall:.3f}")
         return TableRow(self._id, _TABLE, self._dataset, name, method.family, params, values)
 
     def _curves(self, name: str, collection: Collection, settings: list[Setting]) -> list[Curve]:
@@ -322,7 +339,7 @@ class Comparison:
             params[method.search_parameter] = ", ".join(str(setting.value) for setting in settings)
         rates = {
             "Speed against recall, one query at a time": [
-                1000 / float(np.median([np.mean(own) for own in setting.single])) for setting in settings
+                1000 / float(np.median([np.mean(times) for times in setting.single])) for setting in settings
             ],
             "Speed against recall, in a batch": [
                 len(collection.query_codes) / float(np.median(setting.batch)) for setting in settings
@@ -333,37 +350,42 @@ class Comparison:
         return [
             Curve(
                 self._id, plot, self._dataset, name, method.family, params, x, "queries/s",
-                list(zip(recalls, own, strict=True)),
+                list(zip(recalls, values, strict=True)),
             )
-            for plot, own in rates.items()
+            for plot, values in rates.items()
         ]  # fmt: skip
 
 
 class Truth:
-    """Exact matches of a collection, and the share of them that a method finds."""
+    """The exact matches of all queries, to compute the recall of a method."""
 
     def __init__(self, collection: Collection, k: int, vectors: bool) -> None:
-        """Search a collection exactly, its codes and, with `vectors`, these too."""
+        """Search the codes of a collection exactly and, with `vectors`, its vectors."""
         self._collection = collection
         self._codes = nearest_codes(collection, k)
         self._floats = nearest_vectors(collection, k) if vectors else None
 
     def recall(self, ids: NDArray[np.int64], over: str) -> float:
-        """Return the share of places filled as near as exact search over the same codes, or vectors, fills them."""
+        """Return the share of results as near as the k-th exact match.
+
+        Args:
+            ids: (q, k) row numbers; NO_ID for a missing result.
+            over: the data that were searched, ``codes`` or ``vectors``.
+        """
         rows = np.where(ids == NO_ID, 0, ids)
         if over == "vectors":
             assert self._floats is not None
             vectors = self._collection.vectors[rows.ravel()].reshape(*rows.shape, -1)
-            apart = -np.einsum("qd,qkd->qk", self._collection.query_vectors, vectors)
+            distances = -np.einsum("qd,qkd->qk", self._collection.query_vectors, vectors)
             furthest, slack = -self._floats[1][:, -1], _SLACK
         else:
             codes = self._collection.codes[rows.ravel()].reshape(*rows.shape, -1)
-            apart = np.bitwise_count(self._collection.query_codes[:, None] ^ codes).sum(axis=2, dtype=np.float32)
+            distances = np.bitwise_count(self._collection.query_codes[:, None] ^ codes).sum(axis=2, dtype=np.float32)
             furthest, slack = self._codes[:, -1].astype(np.float32), 0.0
-        return share_as_near(np.where(ids == NO_ID, np.inf, apart), furthest, slack)
+        return share_as_near(np.where(ids == NO_ID, np.inf, distances), furthest, slack)
 
     def of_floats(self, ids: NDArray[np.int64]) -> float | None:
-        """Return the share of the floats' nearest that are among `ids`; None without floats."""
+        """Return the share of the nearest float embeddings that are among `ids` (q, k); None without vectors."""
         if self._floats is None:
             return None
         return float((ids[:, :, None] == self._floats[0][:, None, :]).any(axis=2).mean())

@@ -1,7 +1,7 @@
-"""`th serve` under load: queries by id and by image from many clients at once, beside the bare batched encoder.
+"""`th serve` under load: concurrent queries by id and by image, compared with the bare batched encoder.
 
-The bare encoder decodes and hashes the same images in this process, in batches of 64, while the server is idle. The
-two take turns with the server, round by round, so that a slow moment of the machine affects all.
+The bare encoder decodes and hashes the same images in this process, in batches of 64, while the server is idle. They
+are measured alternately, round by round, so that a slow moment of the machine affects both.
 """
 
 import io
@@ -38,19 +38,19 @@ _HEAD = (
 
 @click.command("serve")
 @click.option("--codes", default=1_000_000, show_default=True, help="Images in the index.")
-@click.option("--clients", default=64, show_default=True, help="Clients that ask at the same time.")
-@click.option("--backbone", default="vit_small_patch16_224", show_default=True, help="Network of the hasher.")
-@click.option("--images", default=256, show_default=True, help="Queries by image in each round.")
-@click.option("--ids", default=10_000, show_default=True, help="Queries by id in each round.")
-@click.option("--rounds", default=3, show_default=True, help="Times that each is measured; the median counts.")
-@click.option("--soak", default=100_000, show_default=True, help="Queries by id over which memory is watched.")
+@click.option("--clients", default=64, show_default=True, help="Concurrent clients.")
+@click.option("--backbone", default="vit_small_patch16_224", show_default=True, help="Backbone of the hasher.")
+@click.option("--images", default=256, show_default=True, help="Queries by image per round.")
+@click.option("--ids", default=10_000, show_default=True, help="Queries by id per round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are reported.")
+@click.option("--soak", default=100_000, show_default=True, help="Queries by id while memory is monitored.")
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 def command(
     codes: int, clients: int, backbone: str, images: int, ids: int, rounds: int, soak: int, photos: Path | None
 ) -> None:
-    """Queries a second and latencies of `th serve`, and its memory.
+    """Measure queries per second, latency and memory of `th serve`.
 
-    PHOTOS is a folder of JPEG files to query with; without one, pictures of 500 x 375 pixels are drawn.
+    PHOTOS is a folder of JPEG files to query with. Without it, random images of 500 x 375 pixels are generated.
     """
     from transhash.hashers.transhash import start  # with torch
 
@@ -74,7 +74,7 @@ def command(
 
 
 def _build(folder: Path, count: int) -> None:
-    """Write an index of random codes of the hasher's model."""
+    """Write an index of `count` random codes of the hasher's model."""
     model = transhash.load_hasher(folder / "hasher.safetensors", 1).ref
     packed = np.random.default_rng(0).integers(0, 256, (count, 8), dtype=np.uint8)
     records = Records([b"folder-%03d/%07d.jpg" % (row % 1000, row) for row in range(count)], b"/photos")
@@ -82,7 +82,7 @@ def _build(folder: Path, count: int) -> None:
 
 
 def _pictures(photos: Path | None) -> list[bytes]:
-    """Return JPEG files to query with."""
+    """Return up to 64 JPEG files to query with, as bytes."""
     if photos is not None:
         found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
         if not found:
@@ -100,7 +100,7 @@ def _pictures(photos: Path | None) -> list[bytes]:
 
 @contextmanager
 def _server(folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
-    """Start `th serve`, and yield its address and process."""
+    """Start `th serve`; yield its address and process."""
     command = [sys.executable, "-c", "from transhash_cli.main import main; main()", "serve"]
     words = [str(folder / "photos.index"), "--port", "0", "--model", str(folder / "hasher.safetensors")]
     process = subprocess.Popen([*command, *words], stderr=subprocess.PIPE, text=True)
@@ -116,7 +116,7 @@ def _server(folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
 
 
 def _bare(hasher: Hasher, pictures: list[bytes], count: int) -> float:
-    """Return the images a second that the encoder does without a server."""
+    """Return the images per second of the encoder without a server."""
     images = [pictures[number % len(pictures)] for number in range(count)]
     began = time.perf_counter()
     transhash.encode(images, hasher, batch_size=_BATCH)
@@ -127,7 +127,7 @@ def _report(bare: float, clients: int, loads: dict[str, list[Load]]) -> None:
     print(f"bare batched encoder: {bare:.1f} images/s; {os.cpu_count()} cores, medians of the rounds\n\n{_HEAD}")
     for name, rounds in loads.items():
         rate, p50, p95, p99 = (
-            statistics.median(getattr(one, field) for one in rounds) for field in ("rate", "p50", "p95", "p99")
+            statistics.median(getattr(result, field) for result in rounds) for field in ("rate", "p50", "p95", "p99")
         )
         times = " | ".join(f"{1000 * seconds:.1f}" for seconds in (p50, p95, p99))
         print(f"| {name} | {clients} | {rate:.1f} | {rate / bare:.2f} | {times} |", flush=True)
@@ -136,7 +136,7 @@ def _report(bare: float, clients: int, loads: dict[str, list[Load]]) -> None:
 def _soak(
     process: "subprocess.Popen[str]", address: str, requests: list[bytes], clients: int, count: int, folder: Path
 ) -> None:
-    """Print the memory of the server before, halfway and after many queries."""
+    """Print the memory of the server before, halfway through and after `count` queries."""
     sizes = [_resident(process.pid)]
     for _ in range(2):
         load(address, requests, clients, count // 2, folder)
@@ -147,6 +147,6 @@ def _soak(
 
 
 def _resident(process: int) -> int:
-    """Return the bytes of memory that a process holds. Raises OSError where the system does not tell."""
+    """Return the resident memory of a process in bytes. Raises OSError where the system has no /proc."""
     pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,8 +1,8 @@
-"""Public sets of binary vectors: ann-benchmarks' (Hamming, one bool a bit) and VIBE's (packed, eight bits a byte).
+"""Public sets of binary vectors: those of ann-benchmarks (one bool per bit) and VIBE (eight bits per byte).
 
-Both are HDF5 files with the datasets ``train``, ``test``, ``neighbors`` and ``distances``. In ann-benchmarks a
-distance is the share of differing bits, in VIBE their number. Files are untrusted: each is read in a child process,
-and every size is checked before anything is read.
+Both are HDF5 files with the datasets ``train``, ``test``, ``neighbors`` and ``distances``. A distance is the share of
+differing bits in ann-benchmarks, and their number in VIBE. Files are untrusted: each is read in a child process, and
+all sizes are checked before data are read.
 """
 
 import math
@@ -25,23 +25,23 @@ from transhash.system.progress import Progress
 
 from .collection import Collection
 
-_STEP = 1 << 24  # cells read at a time
-_MAX_CHUNK = 1 << 28  # bytes that are unpacked for a single row
-_MAX_ANSWERS = 1 << 26  # queries times neighbours
-_DEFLATED = 1100  # bytes that one stored byte can stand for
+_STEP = 1 << 24  # elements read at once
+_MAX_CHUNK = 1 << 28  # bytes decompressed to read a single row
+_MAX_ANSWERS = 1 << 26  # queries × neighbours
+_DEFLATED = 1100  # largest compression ratio of deflate
 _PARTS = ("train", "test", "neighbors", "distances")
 
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A set, unpacked into a folder.
+    """A public set, unpacked into a folder.
 
     Attributes:
-        name: of its file, without the ending.
+        name: file name without the suffix.
         kind: ``ann-benchmarks`` or ``VIBE``.
-        collection: its codes and queries; bits that fill up the last byte are 0.
-        width: bits of a vector as the file has them.
-        true: share of the given neighbours that are as far as the file says, and among the nearest.
+        collection: codes and queries; the padding bits of the last byte are 0.
+        width: bits per vector in the file.
+        true: share of the file's neighbours that have the stated distance and are among the nearest.
     """
 
     name: str
@@ -52,9 +52,9 @@ class PublicSet:
 
 
 def unpack(path: Path, folder: Path) -> PublicSet:
-    """Read a file of either kind into a folder, and compare its neighbours with an exact search.
+    """Unpack a file of either format into a folder, and compare its neighbours with an exact search.
 
-    Raises ResultsError if the file is not such a set, or damaged.
+    Raises ResultsError if the file is damaged or in another format.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -68,7 +68,7 @@ def unpack(path: Path, folder: Path) -> PublicSet:
 
 
 def _read(path: Path, folder: Path, report: Progress) -> tuple[str, int, int]:
-    """Write codes, queries and their distances in bits as files of numpy; return kind, rows and width."""
+    """Write codes, queries, neighbours and distances in bits as .npy files; return format, rows and vector bits."""
     try:
         with h5py.File(path, "r") as file:
             train, test, neighbors, distances = (_dataset(file, name) for name in _PARTS)
@@ -88,7 +88,7 @@ def _read(path: Path, folder: Path, report: Progress) -> tuple[str, int, int]:
 
 
 def _dataset(file: Any, name: str) -> Any:
-    """Return a table of the file itself: nothing that is linked, virtual or kept in another file."""
+    """Return a two-dimensional dataset; reject links, virtual datasets and external storage."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise ValueError(f"no dataset {name}")
     found = file[name]
@@ -102,7 +102,7 @@ def _dataset(file: Any, name: str) -> Any:
 
 
 def _packed(file: Any, train: Any) -> bool:
-    """Return whether bits are packed, by type and by what the file says of itself."""
+    """Return whether bits are packed, according to the dtype and the attributes of the file."""
     distance, point = (str(file.attrs.get(name, "")) for name in ("distance", "point_type"))
     if distance != "hamming":
         raise ValueError(f"its distance is {distance or 'not said'}, not hamming")
@@ -142,18 +142,18 @@ def _copy(source: Any, target: Path, packed: bool, report: Progress) -> None:
 
 
 def _true(collection: Collection, distances: NDArray[np.float64]) -> float:
-    """Return the share of neighbours at the distance that the file says, and as near as an exact search finds."""
+    """Return the share of neighbours that have the stated distance and are as near as in an exact search."""
     ids, codes, queries = np.load(collection.folder / "neighbors.npy"), collection.codes, collection.query_codes
     furthest = hamming.top_k(queries, codes, ids.shape[1]).distances[:, -1]
     right = 0
-    for query, own in enumerate(ids):
-        apart = np.bitwise_count(codes[own] ^ queries[query]).sum(axis=1)
+    for query, neighbours in enumerate(ids):
+        apart = np.bitwise_count(codes[neighbours] ^ queries[query]).sum(axis=1)
         right += int(((np.abs(apart - distances[query]) < 0.5) & (apart <= furthest[query])).sum())
     return right / ids.size
 
 
 def write_set(path: Path, collection: Collection, neighbours: int) -> None:
-    """Write a collection as a set of ann-benchmarks, with the true neighbours of each query."""
+    """Write a collection in the format of ann-benchmarks, with the exact neighbours of each query."""
     found = hamming.top_k(collection.query_codes, collection.codes, neighbours)
     train, test = (
         np.unpackbits(codes, axis=1).astype(np.bool_) for codes in (collection.codes, collection.query_codes)
@@ -173,15 +173,15 @@ def write_answers(
     width: int,
     distances: NDArray[np.int64],
 ) -> None:
-    """Write a file of results as ann-benchmarks does: per query the seconds, neighbours, and distances.
+    """Write a results file of ann-benchmarks: seconds, neighbours and distances of each query.
 
     Args:
-        path: the file; replaced if it is there.
-        attributes: of the run.
-        times: (q,) seconds.
-        ids: (q, k); -1 for an empty place.
-        width: bits of a vector, by which distances are divided.
-        distances: (q, k) bits.
+        path: output file, replaced if it exists.
+        attributes: attributes of the run.
+        times: (q,), seconds.
+        ids: (q, k), row numbers; -1 for a missing result.
+        width: bits per vector, by which distances are divided.
+        distances: (q, k), in bits.
     """  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:

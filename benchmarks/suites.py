@@ -1,4 +1,4 @@
-"""Command-line options shared by all suites."""
+"""Command-line options and progress output shared by all suites."""
 
 import os
 import sys
@@ -17,12 +17,12 @@ def options(suite: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         for option in (
             click.option(
                 "-o", "output", type=click.Path(dir_okay=False, path_type=Path), default=f"results/{suite}.jsonl",
-                show_default=True, help="Results file; what stands in it is not measured again.",
+                show_default=True, help="Results file. Measurements already in it are not repeated.",
             ),
-            click.option("--small", is_flag=True, help="Two minutes on two cores."),
+            click.option("--small", is_flag=True, help="Run a small version: about two minutes on two cores."),
             click.option(
                 "--config", "config_path", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                help=f"TOML with settings other than those of benchmarks/configs/{suite}.toml.",
+                help=f"TOML file that overrides settings of benchmarks/configs/{suite}.toml.",
             ),
         ):  # fmt: skip
             command = option(command)
@@ -31,31 +31,31 @@ def options(suite: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-def given_codes() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def codes_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds --codes."""
     return click.option(
         "--codes", "pairs", type=(_file(), _file()), multiple=True, metavar="DATABASE QUERIES",
-        help="Two files of th encode --embeddings; repeatable.",
+        help="Codes files of th encode --embeddings; repeatable.",
     )  # fmt: skip
 
 
-def say(line: str) -> None:
-    """Tell how far it is, beside the output."""
+def show_progress(line: str) -> None:
+    """Print a line to standard error."""
     click.echo(line, err=True)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what a library writes to the standard error, below Python."""
+    """Discard what native code writes to file descriptor 2."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    saved = os.dup(2)
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _file() -> click.Path:

@@ -1,4 +1,4 @@
-"""Training: hashers and soups of several lengths, trained with `th` under a protocol, and what their codes find."""
+"""Train hashers and soups of several code lengths with `th`, under a protocol, and evaluate their codes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ class Training:
     """The settings of the suite.
 
     Attributes:
-        protocol: of the lists, by its name.
-        bits: lengths of a code.
-        options: of `th train`, for every run.
-        rows: by the name of a method, the further options of each of its runs; of several the soup is measured.
+        protocol: name of the protocol that the lists follow.
+        bits: code lengths.
+        options: options of `th train` for every run.
+        rows: further options of each run, by method name; several runs are averaged into a soup.
         encode: options of `th encode`.
     """
 
@@ -40,12 +40,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Data:
-    """Images, and a split of them.
+    """Images and their split.
 
     Attributes:
-        images: the folder.
-        lists: of query, training and database.
-        name: what a report calls it.
+        images: folder of the images.
+        lists: list files of the parts: query, training and database.
+        name: name of the data set in reports.
         at: R of mAP@R; None for the whole database.
     """
 
@@ -59,8 +59,8 @@ class Data:
 @suites.options("training")
 @click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 @click.argument("lists", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="As of th train.")
-@click.option("--workers", default=0, show_default=True, help="As of th train.")
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="See th train.")
+@click.option("--workers", default=0, show_default=True, help="See th train.")
 def command(
     config_path: Path | None,
     small: bool,
@@ -70,11 +70,11 @@ def command(
     weights: Path | None,
     workers: int,
 ) -> None:
-    """Train hashers with `th train` and `th soup` at every length, and measure mAP@R and P@N of their codes.
+    """Train hashers with `th train` and `th soup` at every code length, and measure mAP@R and P@N of their codes.
 
-    LISTS is a folder of `th protocol write`, or one that `th protocol check` accepts. Without IMAGES and LISTS the
-    digits of scikit-learn are taken. Final epochs, ties exact over all orders. Hashers and codes stay in a folder
-    beside the results.
+    LISTS is a folder that `th protocol write` made or `th protocol check` accepts. Without IMAGES and LISTS, the
+    digits of scikit-learn are used. Hashers are those of the final epoch; metrics are exact over all orders of ties.
+    Hashers and codes stay in a folder next to the results file.
     """
     chosen = config.load(Training, "training", small, config_path)
     if (images is None) != (lists is None):
@@ -93,35 +93,35 @@ def command(
             label = figures.label(method, {"bits": bits})
             if results.has_row(data.name, label):
                 continue
-            suites.say(label)
-            made = results.work / f"{bits} bits, {number}"
-            made.mkdir(parents=True, exist_ok=True)
+            suites.show_progress(label)
+            folder = results.work / f"{bits} bits, {number}"
+            folder.mkdir(parents=True, exist_ok=True)
             options = [["--bits", str(bits), *chosen.options, *run, *start] for run in runs]
-            retrieval = _retrieval(data, made, trained(data, made, options), chosen.encode)
+            retrieval = _retrieval(data, folder, trained(data, folder, options), chosen.encode)
             values = {"bytes per image": Measurement(bits / 8), **retrieval.figures()}
             results.write([TableRow(results.run.id, "Training", data.name, method, "codes", {"bits": bits}, values)])
-            suites.say(f"{label}: mAP {retrieval.mean:.4f}")
+            suites.show_progress(f"{label}: mAP {retrieval.mean:.4f}")
 
 
-def trained(data: Data, made: Path, runs: list[list[str]]) -> Path:
-    """Return a hasher: that of the only run, or the soup of several; what is there already is not made again."""
-    hashers = [made / f"{number}.safetensors" for number in range(len(runs))]
+def trained(data: Data, folder: Path, runs: list[list[str]]) -> Path:
+    """Return the hasher of a single run, or the soup of several; files that already exist are reused."""
+    hashers = [folder / f"{number}.safetensors" for number in range(len(runs))]
     for hasher, options in zip(hashers, runs, strict=True):
         if not hasher.exists():
             th("train", data.images, "--list", data.lists["training"], "-o", hasher, *options, show=True)
     if len(hashers) == 1:
         return hashers[0]
-    soup = made / "soup.safetensors"
+    soup = folder / "soup.safetensors"
     if not soup.exists():
         th("soup", *hashers, "-o", soup)
     return soup
 
 
-def _retrieval(data: Data, made: Path, hasher: Path, options: list[str]) -> Retrieval:
-    """Encode queries and database, and rank the database for every query."""
+def _retrieval(data: Data, folder: Path, hasher: Path, options: list[str]) -> Retrieval:
+    """Encode queries and database, and evaluate the ranking of every query."""
     codes = {}
     for part in ("query", "database"):
-        path = made / f"{part}.h5"
+        path = folder / f"{part}.h5"
         if not path.exists():
             th("encode", data.images, "--list", data.lists[part], "-o", path, "--model", hasher, *options, show=True)
         codes[part] = read_codes(path)
@@ -133,14 +133,14 @@ def _retrieval(data: Data, made: Path, hasher: Path, options: list[str]) -> Retr
 
 
 def _listed(images: Path, lists: Path, name: str) -> Data:
-    """Take the lists in a folder. Raises SourceError if they are not those of the protocol."""
+    """Return the split in a folder of lists. Raises SourceError if it does not follow the protocol."""
     protocol = protocols.find(name)
     found = protocols.check(protocol, lists)
     return Data(images, protocols.lists(lists), f"{name}, split {found.identity}", protocol.at)
 
 
 def _digits(output: Path) -> Data:
-    """Write the digits of scikit-learn and their lists beside the results."""
+    """Write the digits of scikit-learn and their lists next to the results file."""
     folder = output.with_name(f"{output.name}.work") / "digits"
     lists = digits.written(folder)
     return Data(folder / "images", {"query": lists["queries"], **lists}, "digits", None)

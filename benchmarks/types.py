@@ -1,4 +1,4 @@
-"""Measure each index type: time to build, bytes, memory, recall, latency."""
+"""Measure each index type: build time, bytes per code, memory, recall and latency."""
 
 import json
 import os
@@ -23,12 +23,12 @@ _TYPES = ("flat", "ivf", "hnsw", "hash", "multihash")
 
 
 @click.command("types")
-@click.option("-n", "count", default=1_000_000, show_default=True, help="Codes.")
-@click.option("--bits", default=64, show_default=True, help="Their width.")
+@click.option("-n", "count", default=1_000_000, show_default=True, help="Number of codes.")
+@click.option("--bits", default=64, show_default=True, help="Bits per code.")
 @click.option("--type", "types", multiple=True, default=_TYPES, show_default=True, help="Index type; repeatable.")
 @click.option("--child", hidden=True)
 def command(count: int, bits: int, types: tuple[str, ...], child: str | None) -> None:
-    """Build every type of index over clustered codes and search it, each in processes of its own."""
+    """Build an index of each type over clustered codes and search it, in separate processes."""
     if child:
         print(json.dumps((_build if child == "build" else _search)(Path.cwd(), types[0])))
         return

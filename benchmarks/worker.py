@@ -1,6 +1,6 @@
-"""A method in a process of its own: `Worker` asks and `serve` answers, a line of JSON each.
+"""Run a method in a subprocess: `Worker` sends tasks and `serve` answers, one line of JSON each.
 
-So memory and crashes belong to one method, while several take turns.
+Methods take turns, but do not share memory or crashes.
 """
 
 import json
@@ -23,21 +23,21 @@ from . import methods
 from .collection import Collection
 from .machine import REPOSITORY, peak_memory
 
-_WARM_UP = 5  # single queries before those that are timed
+_WARM_UP = 5  # single queries before the timed ones
 
 
 class Failed(Exception):
-    """The method raised, or its process died; says why in one line."""
+    """The method raised an error or its process ended; the message is the reason, in one line."""
 
 
 class Worker:
-    """A process that holds one method."""
+    """A subprocess that runs one method; a context manager that ends it."""
 
     def __init__(self, method: str, threads: int, uri: str = "") -> None:
-        """Start it."""
+        """Start the process."""
         counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        passive = {"OMP_WAIT_POLICY": "passive"}  # who waits for his turn shall not spin
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
+        passive = {"OMP_WAIT_POLICY": "passive"}  # a waiting process must not spin
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", method, str(threads), uri],
             cwd=REPOSITORY,
@@ -49,7 +49,7 @@ class Worker:
         )
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the worker."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,7 +59,7 @@ class Worker:
         self._errors.close()
 
     def ask(self, task: str, **arguments: Any) -> Any:
-        """Run a task of `serve` and return its answer. Raises Failed."""
+        """Run a task of `_Server` and return its answer. Raises Failed."""
         assert self._process.stdin
         assert self._process.stdout
         try:
@@ -79,7 +79,7 @@ class Worker:
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+        return lines[-1][:300] if lines else "no error message"
 
 
 class _Server:
@@ -90,23 +90,23 @@ class _Server:
         self._queries: NDArray[Any] = np.empty((0, 0))
 
     def build(self, collection: list[Any], folder: str) -> dict[str, Any]:
-        """Build and save; return the seconds to build, peak memory, bytes on disk and parameters."""
-        own = Collection(Path(collection[0]), *collection[1:])
+        """Build and save an index; return the build seconds, peak memory in MiB, bytes on disk and parameters."""
+        rows = Collection(Path(collection[0]), *collection[1:])
         began = time.perf_counter()
-        params = self._method.build(own)
+        params = self._method.build(rows)
         seconds = time.perf_counter() - began
         self._method.save(Path(folder))
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         return {"seconds": seconds, "MiB": peak_memory(), "bytes": size, "params": params}
 
     def load(self, folder: str, queries: str) -> list[int]:
-        """Load what was saved, and the queries; return the values of the search parameter to try."""
+        """Load a saved index and the queries; return the values of the search parameter to try."""
         self._method.load(Path(folder))
         self._queries = np.load(queries)
         return self._method.parameter_values()
 
     def batch(self, k: int, value: int, found: str = "") -> float:
-        """Search with all queries at once, keep what is found in a file, and return the seconds."""
+        """Search all queries at once and return the seconds; `found` is a file for the ids, or empty."""
         began = time.perf_counter()
         ids = self._method.search(self._queries, k, value)
         seconds = time.perf_counter() - began
@@ -115,7 +115,7 @@ class _Server:
         return seconds
 
     def single(self, k: int, value: int, count: int) -> list[float]:
-        """Search with one query after the other, and return the milliseconds of each."""
+        """Search `count` queries one at a time, and return the milliseconds of each."""
         times = []
         for place in range(-_WARM_UP, count):
             query = self._queries[place % len(self._queries)][None]
@@ -126,7 +126,7 @@ class _Server:
         return times
 
     def answers(self, k: int, value: int, found: str) -> list[float]:
-        """Search with every query, one after the other; keep what is found in a file, return the seconds of each."""
+        """Search every query, one at a time; write the ids to the file `found` and return the seconds of each."""
         times, ids = [], []
         for query in self._queries[:, None]:
             began = time.perf_counter()
@@ -140,22 +140,22 @@ class _Server:
         return peak_memory()
 
     def drop(self) -> None:
-        """Remove what the method left on a server."""
+        """Remove the data that the method stored on a server."""
         self._method.drop()
 
 
-def serve(method: str, threads: int, uri: str, asked: IO[str], answers: IO[str]) -> None:
-    """Answer until there is nothing more asked."""
+def serve(method: str, threads: int, uri: str, tasks: IO[str], answers: IO[str]) -> None:
+    """Run tasks and write their answers until the input ends."""
     server = None
-    for line in asked:
+    for line in tasks:
         task, arguments = json.loads(line)
         try:
             kind = methods.find(method)
-            import_module(kind.package)  # so that a peak before the first task is that of the library alone
+            import_module(kind.package)  # "peak" as the first task then measures the library alone
             server = server or _Server(kind(threads, uri))
             run: Callable[..., Any] = getattr(server, task)
             answer = {"value": run(**arguments)}
-        except Exception as error:  # whatever a library raises is the reason that it is not measured
+        except Exception as error:  # any error of a library is reported as the reason
             answer = {"error": f"{type(error).__name__}: {one_line(error)}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -163,5 +163,5 @@ def serve(method: str, threads: int, uri: str, asked: IO[str], answers: IO[str])
 
 if __name__ == "__main__":
     pipe = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # keeps what libraries print out of the answers
+    os.dup2(2, 1)  # libraries must not print into the answers
     serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.stdin, pipe)

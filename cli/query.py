@@ -106,7 +106,7 @@ def query(
     A query - is an image on standard input. A distance is the number of differing bits; ties are in the order of
     encoding. Values of one of --glob, --label and --ids are ORed; different options are ANDed.
 
-    With copy, the hasher in the box, a match is a copy, likely one, or unrelated. Without -k and --radius, unrelated
+    With copy, the built-in hasher, a match is a copy, likely one, or unrelated. Without -k and --radius, unrelated
     images are left out.
     """
     _check_forms(as_json, as_csv)

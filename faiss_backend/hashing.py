@@ -17,7 +17,7 @@ from transhash.errors import BackendError
 from transhash.results import Nearest, Within
 
 from .kind import Bucketed, Mask, stored_codes
-from .layout import FLAT, HASH, MULTI_HASH, Header, IndexFileCursor
+from .layout import FLAT, HASH, MULTI_HASH, IndexFileCursor, IndexFileHeader
 
 _MOST_BITS = 24  # that select a bucket; all of their values can still be enumerated
 
@@ -171,7 +171,7 @@ class MultiHash(_Hashing):
         """Read FAISS's file. Raises ValueError if it is inconsistent."""
         cursor = IndexFileCursor(file)
         header = cursor.header()
-        if cursor.index(FLAT) != Header(FLAT, header.bits, header.count):
+        if cursor.index(FLAT) != IndexFileHeader(FLAT, header.bits, header.count):
             raise ValueError("codes missing")
         end = file.tell()
         b, nhash, nflip = cursor.number("<i4"), cursor.number("<i4"), cursor.number("<i4")
@@ -231,7 +231,7 @@ def _read_codes(file: BinaryIO) -> tuple[tuple[int, int, int], NDArray[np.uint8]
     return (header.bits, b, nflip), _codes_of_buckets(cursor, header, b)
 
 
-def _codes_of_buckets(cursor: IndexFileCursor, header: Header, b: int) -> NDArray[np.uint8]:
+def _codes_of_buckets(cursor: IndexFileCursor, header: IndexFileHeader, b: int) -> NDArray[np.uint8]:
     buckets, size_bits, table = cursor.number("<u8"), cursor.number("<i4"), cursor.read(cursor.number("<u8"))
     width, each = header.bits // 8, b + size_bits
     if not 0 <= size_bits <= 48 or buckets > header.count or len(table) != (buckets * each + 7) // 8:

@@ -19,7 +19,7 @@ _NO_LISTS = b"sprs" + bytes(8)  # the end of the file of an ivf index without co
 
 
 @dataclass(frozen=True)
-class Header:
+class IndexFileHeader:
     """The first fields of a file of FAISS: type, width and number of the codes."""
 
     magic: bytes
@@ -56,7 +56,7 @@ class IndexFileCursor:
         """Skip a vector of elements of `width` bytes."""
         self.skip(self.number("<u8"), width)
 
-    def header(self) -> Header:
+    def header(self) -> IndexFileHeader:
         """Read the first fields of an index."""
         magic = self.read(4).tobytes()
         bits, width, count = self.number("<i4"), self.number("<i4"), self.number("<i8")
@@ -67,9 +67,9 @@ class IndexFileCursor:
             raise ValueError("the index is not trained")
         if not 0 <= count <= self.size:
             raise ValueError(f"{count} codes in {self.size} bytes")
-        return Header(magic, bits, count)
+        return IndexFileHeader(magic, bits, count)
 
-    def index(self, *types: bytes) -> Header:
+    def index(self, *types: bytes) -> IndexFileHeader:
         """Skip an index of one of `types`."""
         header = self.header()
         if header.magic not in types:
@@ -84,11 +84,11 @@ class IndexFileCursor:
             for width in (8, 4, 4, 8, 4):  # probabilities, neighbours per level, levels, offsets, neighbours
                 self.skip_vector(width)
             self.skip(5, 4)  # entry point, highest level, efConstruction, efSearch, one unused
-            if self.index(FLAT) != Header(FLAT, header.bits, header.count):
+            if self.index(FLAT) != IndexFileHeader(FLAT, header.bits, header.count):
                 raise ValueError("a graph without its codes")
         return header
 
-    def whole(self) -> Header:
+    def whole(self) -> IndexFileHeader:
         """Skip a flat, IVF or HNSW index, which must be the entire file."""
         header = self.index(FLAT, IVF, HNSW)
         self.end()
@@ -99,7 +99,7 @@ class IndexFileCursor:
         if self.file.tell() != self.size:
             raise ValueError("bytes follow its end")
 
-    def _lists(self, header: Header) -> None:
+    def _lists(self, header: IndexFileHeader) -> None:
         nlist, _ = self.number("<u8"), self.number("<u8")
         centroids = self.index(FLAT, HNSW)
         if (centroids.bits, centroids.count) != (header.bits, nlist):

@@ -1,4 +1,4 @@
-"""Methods that search: ours and its peers, one module a library. None imports its library before it is made."""
+"""Search methods: TransHash and other libraries, one module per library, which is imported on first use."""
 
 from importlib.util import find_spec
 
@@ -17,14 +17,14 @@ METHODS: dict[str, type[Method]] = {
 
 
 def find(name: str) -> type[Method]:
-    """Return the method of a name. Raises ResultsError if there is none."""
+    """Return the method with a name. Raises ResultsError for an unknown name."""
     if name not in METHODS:
         raise ResultsError(f"no method {name!r}; available: {', '.join(METHODS)}")
     return METHODS[name]
 
 
 def missing(method: type[Method], uri: str) -> str:
-    """Return why a method cannot run here; empty if it can."""
+    """Return the reason why a method cannot run here, or an empty string if it can."""
     if find_spec(method.package) is None:
         return f"{method.package} is not installed: pip install '.[bench]'"
     if method.server and not uri:

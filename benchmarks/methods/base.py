@@ -1,4 +1,4 @@
-"""The contract of a method that searches."""
+"""The interface of a search method."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -13,16 +13,16 @@ Ids = NDArray[np.int64]
 
 
 class Method(ABC):
-    """An index of one library, with the parameters that its makers recommend.
+    """An index type of one library, with the parameters that its authors recommend.
 
     Attributes:
-        name: for tables.
-        family: ``codes``, ``float`` or ``peer``, as in `transhash.report.records.Row`.
-        package: what must be importable.
-        over: what it indexes: ``codes`` or ``vectors``.
-        search_parameter: the parameter of a search that trades time for recall; empty if there is none.
-        server: whether a server of its own holds the index, whose memory and files are not seen from here.
-        threads: for everything it does.
+        name: name in tables.
+        family: ``codes``, ``float`` or ``peer``, as in `transhash.report.records.TableRow`.
+        package: package that must be importable.
+        over: data that it indexes: ``codes`` or ``vectors``.
+        search_parameter: name of the parameter that trades time for recall; empty if there is none.
+        server: whether the index is on a server, whose memory and disk usage cannot be measured.
+        threads: number of threads of builds and searches.
     """
 
     name: ClassVar[str]
@@ -33,7 +33,7 @@ class Method(ABC):
     server: ClassVar[bool] = False
 
     def __init__(self, threads: int, uri: str = "") -> None:
-        """Take the number of threads, and where the server is, for methods that have one."""
+        """Set the number of threads and, for methods with a server, its address."""
         self.threads = threads
         self.uri = uri
 
@@ -43,29 +43,32 @@ class Method(ABC):
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
-        """Return about how much memory the build takes."""
+        """Estimate the memory of a build in bytes, for `count` rows of `bits` bits and `dim` dimensions."""
         return count * (4 * dim if cls.over == "vectors" else bits // 8)
 
     @abstractmethod
     def build(self, collection: Collection) -> dict[str, Any]:
-        """Index a collection; return the parameters."""
+        """Index a collection; return the build parameters."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the index into an empty folder."""
+        """Write the index to an empty folder."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Open what `save` wrote, without `build`."""
+        """Load an index that `save` wrote, instead of `build`."""
 
     @abstractmethod
     def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
-        """Return the ids that it finds for queries (q, w), nearest first, (q, k) int64; -1 for an empty place."""
+        """Search queries (q, bits/8) or (q, d); return ids (q, k) int64, nearest first, -1 for a missing result.
 
-    def drop(self) -> None:  # noqa: B027  most leave nothing but their folder
-        """Remove what `save` left elsewhere than in its folder."""
+        `value` is that of the search parameter.
+        """
+
+    def drop(self) -> None:  # noqa: B027  most methods store nothing outside their folder
+        """Remove data that `save` stored outside its folder."""
 
 
 def doubling(low: int, high: int) -> list[int]:
-    """Return low, 2 · low, 4 · low, ... and `high`."""
+    """Return `low`, 2·`low`, 4·`low`, … up to `high`, which is always the last value."""
     return [low << step for step in range(64) if low << step < high] + [high]

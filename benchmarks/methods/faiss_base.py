@@ -1,4 +1,4 @@
-"""The common part of FAISS's indexes: binary ones over codes, others over vectors."""
+"""The common base of FAISS indexes: binary indexes over codes, and float indexes over vectors."""
 
 import math
 from abc import abstractmethod
@@ -15,17 +15,17 @@ _FILE = "index.faiss"
 
 
 def lists(count: int) -> int:
-    """Return how many inverted lists FAISS recommends for `count` rows."""
+    """Return the number of inverted lists for `count` rows: 4·√count, but at least 39 rows per list."""
     return max(1, min(int(4 * math.sqrt(count)), count // 39))
 
 
 class FaissMethod(Method):
-    """An index of FAISS, by the name that its factory takes."""
+    """A FAISS index, defined by its factory string."""
 
     package = "faiss"
 
     def __init__(self, threads: int, uri: str = "") -> None:
-        """Take the number of threads."""
+        """Import FAISS and set the number of threads."""
         import faiss
 
         super().__init__(threads, uri)
@@ -35,10 +35,10 @@ class FaissMethod(Method):
 
     @abstractmethod
     def factory(self, collection: Collection) -> str:
-        """Return FAISS's name of the index for a collection."""
+        """Return the factory string of the index for a collection."""
 
     def build(self, collection: Collection) -> dict[str, Any]:
-        """Train and fill it."""
+        """Train the index and add all rows."""
         name, floats = self.factory(collection), self.over == "vectors"
         rows = np.ascontiguousarray(collection.vectors if floats else collection.codes)
         make = self._faiss.index_factory if floats else self._faiss.index_binary_factory
@@ -48,17 +48,17 @@ class FaissMethod(Method):
         return {"factory": name}
 
     def save(self, folder: Path) -> None:
-        """Write FAISS's file."""
+        """Write the index as a file of FAISS."""
         write = self._faiss.write_index_binary if self.over == "codes" else self._faiss.write_index
         write(self.index, str(folder / _FILE))
 
     def load(self, folder: Path) -> None:
-        """Read it."""
+        """Read the file that `save` wrote."""
         read = self._faiss.read_index_binary if self.over == "codes" else self._faiss.read_index
         self.index = read(str(folder / _FILE))
 
     def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
-        """Search, with `value` for the search parameter."""
+        """Set the search parameter and search."""
         self.tune(value)
         return self.index.search(queries, k)[1]
 

@@ -1,4 +1,4 @@
-"""hnswlib over the float embeddings: it has no Hamming distance. M = 16, ef_construction = 200, as in its README."""
+"""hnswlib over the float embeddings, because it has no Hamming distance; M = 16, ef_construction = 200 (README)."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from .base import Ids, Method, doubling
 
 
 class Hnsw(Method):
-    """Its graph."""
+    """An HNSW graph over vectors, by inner product."""
 
     name = "hnswlib"
     family = "float"
@@ -20,11 +20,11 @@ class Hnsw(Method):
     search_parameter = "ef"
 
     def parameter_values(self) -> list[int]:
-        """Return powers of two; its default is 10."""
+        """Return powers of two from 16 to 1,024; the default of hnswlib is 10."""
         return doubling(16, 1024)
 
     def build(self, collection: Collection) -> dict[str, Any]:
-        """Add all vectors."""
+        """Build the graph by adding all vectors."""
         import hnswlib
 
         self._index = hnswlib.Index("ip", collection.dim)
@@ -34,25 +34,25 @@ class Hnsw(Method):
         return {"M": 16, "ef_construction": 200}
 
     def save(self, folder: Path) -> None:
-        """Write its file, and what it does not keep."""
+        """Write the file of hnswlib and, next to it, the number of dimensions, which that file does not contain."""
         (folder / "dim").write_text(f"{self._index.dim}")
         self._index.save_index(str(folder / "index.hnswlib"))
 
     def load(self, folder: Path) -> None:
-        """Read it."""
+        """Read the files that `save` wrote."""
         import hnswlib
 
         self._index = hnswlib.Index("ip", int((folder / "dim").read_text()))
         self._index.load_index(str(folder / "index.hnswlib"))
 
     def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
-        """Search, with `value` for the search parameter."""
+        """Search with `ef` set to `value`, but at least `k`."""
         self._index.set_ef(max(value, k))
         return self._index.knn_query(queries, k, num_threads=self.threads)[0].astype(np.int64)
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
-        """Return room for vectors and links."""
+        """Estimate the memory of vectors and links."""
         return count * (4 * dim + 200)
 
 

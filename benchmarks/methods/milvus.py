@@ -1,6 +1,6 @@
-"""Milvus: its binary indexes, on a server that the user names. Lists as for FAISS, on which Milvus builds.
+"""The binary indexes of Milvus, on a server of the user, with as many lists as for FAISS, on which Milvus is based.
 
-A query goes through its client, as a user's does, so the times hold a round trip.
+Queries are sent through the Milvus client, so times include a round trip.
 """
 
 import os
@@ -15,7 +15,7 @@ from ..collection import Collection
 from .base import Ids, Method, doubling
 from .faiss_base import lists
 
-_BATCH = 10_000  # rows of an insert
+_BATCH = 10_000  # rows per insert
 
 
 class _Milvus(Method):
@@ -24,7 +24,7 @@ class _Milvus(Method):
     server = True
 
     def __init__(self, threads: int, uri: str = "") -> None:
-        """Connect to the server at `uri`, with the environment's MILVUS_TOKEN if there is one."""
+        """Connect to the server at `uri`, with the token in the environment variable MILVUS_TOKEN, if set."""
         from pymilvus import MilvusClient
 
         super().__init__(threads, uri)
@@ -33,10 +33,10 @@ class _Milvus(Method):
 
     @abstractmethod
     def index_type(self, count: int) -> tuple[str, dict[str, Any]]:
-        """Return Milvus's name of the index, and its parameters."""
+        """Return the index type of Milvus and its parameters."""
 
     def build(self, collection: Collection) -> dict[str, Any]:
-        """Make a collection on the server, insert, index and load it."""
+        """Create a collection on the server, insert the codes, build the index and load it."""
         from pymilvus import DataType
 
         self.drop()
@@ -60,14 +60,14 @@ class _Milvus(Method):
         return params
 
     def save(self, folder: Path) -> None:
-        """Leave it on the server."""
+        """Do nothing: the index is on the server."""
 
     def load(self, folder: Path) -> None:
-        """Load the server's collection."""
+        """Load the collection on the server."""
         self._client.load_collection(self._name)
 
     def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
-        """Search, with `value` for the search parameter."""
+        """Search on the server, with `value` for the search parameter."""
         params = {self.search_parameter: value} if self.search_parameter else {}
         found = self._client.search(
             self._name,
@@ -88,27 +88,27 @@ class _Milvus(Method):
 
 
 class BinFlat(_Milvus):
-    """Its scan."""
+    """Exact search by a linear scan."""
 
     name = "Milvus BIN_FLAT"
 
     def index_type(self, count: int) -> tuple[str, dict[str, Any]]:
-        """Return Milvus's name of the index, and its parameters."""
+        """Return the index type of Milvus and its parameters."""
         return "BIN_FLAT", {}
 
 
 class BinIvfFlat(_Milvus):
-    """Its inverted lists."""
+    """Inverted lists of codes."""
 
     name = "Milvus BIN_IVF_FLAT"
     search_parameter = "nprobe"
 
     def index_type(self, count: int) -> tuple[str, dict[str, Any]]:
-        """Return Milvus's name of the index, and its parameters."""
+        """Return the index type of Milvus and its parameters."""
         return "BIN_IVF_FLAT", {"nlist": lists(count)}
 
     def parameter_values(self) -> list[int]:
-        """Return powers of two."""
+        """Return powers of two from 1 to 512."""
         return doubling(1, 512)
 
 

@@ -1,4 +1,4 @@
-"""usearch over the codes: bits compared by Hamming distance. The graph has its defaults, which it documents."""
+"""usearch over the codes, by Hamming distance; the graph has the documented defaults."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from .base import Ids, Method, doubling
 
 
 class Hnsw(Method):
-    """Its graph."""
+    """An HNSW graph over codes."""
 
     name = "usearch HNSW"
     family = "peer"
@@ -20,11 +20,11 @@ class Hnsw(Method):
     graph: ClassVar[dict[str, int]] = {}
 
     def parameter_values(self) -> list[int]:
-        """Return powers of two; its default is 64."""
+        """Return powers of two from 16 to 1,024; the default of usearch is 64."""
         return doubling(16, 1024)
 
     def build(self, collection: Collection) -> dict[str, Any]:
-        """Add all codes."""
+        """Build the graph by adding all codes."""
         from usearch.index import Index, MetricKind, ScalarKind
 
         self._index: Any = Index(ndim=collection.bits, metric=MetricKind.Hamming, dtype=ScalarKind.B1, **self.graph)
@@ -32,30 +32,30 @@ class Hnsw(Method):
         return {"connectivity": self._index.connectivity, "expansion_add": self._index.expansion_add}
 
     def save(self, folder: Path) -> None:
-        """Write its file."""
+        """Write the file of usearch."""
         self._index.save(str(folder / "index.usearch"))
 
     def load(self, folder: Path) -> None:
-        """Read it."""
+        """Read the file that `save` wrote."""
         from usearch.index import Index
 
         self._index = Index.restore(str(folder / "index.usearch"))
 
     def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
-        """Search, with `value` for the search parameter."""
+        """Search with `value` for the search parameter."""
         self._index.expansion_search = value
         return _ids(self._index.search(queries, k, threads=self.threads), len(queries), k)
 
     @classmethod
     def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
-        """Return room for codes, links and keys."""
+        """Estimate the memory of codes, links and keys."""
         return count * (bits // 4 + 250)
 
 
 class Exact(Hnsw):
-    """Its exact search of an index, which makes no use of the graph: that is as small as can be.
+    """The exact search of a usearch index, which does not use the graph; the graph is therefore as small as possible.
 
-    Its function `search`, which needs no index, was slower.
+    The function `usearch.index.search`, which needs no index, was slower.
     """
 
     name = "usearch exact"
@@ -63,16 +63,16 @@ class Exact(Hnsw):
     graph: ClassVar[dict[str, int]] = {"connectivity": 2, "expansion_add": 1}
 
     def parameter_values(self) -> list[int]:
-        """Return that there is nothing to turn."""
+        """Return [0]: an exact search has no search parameter."""
         return [0]
 
     def search(self, queries: NDArray[Any], k: int, value: int) -> Ids:
-        """Compare with all codes."""
+        """Compare the queries with all codes."""
         return _ids(self._index.search(queries, k, threads=self.threads, exact=True), len(queries), k)
 
 
 def _ids(found: Any, queries: int, k: int) -> Ids:
-    """Return its keys, of one query or many, (q, k)."""
+    """Return the keys of matches as (q, k) int64, for one query or several; -1 for a missing result."""
     ids = np.full((queries, k), -1, np.int64)
     keys = np.atleast_2d(found.keys).astype(np.int64)
     counts: Any = getattr(found, "counts", [keys.shape[1]])

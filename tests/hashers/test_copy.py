@@ -1,4 +1,4 @@
-"""The hasher in the box: found by name, at any of its lengths, with the same bits from numpy and torch."""
+"""The built-in hasher: loaded by name, at each of its lengths, with the same bits from numpy and torch."""
 
 import numpy as np
 import pytest
