@@ -1,4 +1,4 @@
-"""Signals at moments that a test chooses: `th` raises them itself, so that nothing depends on timing."""
+"""Signals at chosen points: `th` sends them to itself, so that tests do not depend on timing."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ main()
 def run_until(
     moment: tuple[str, str, int], number: int, *arguments: object, target: str = "group"
 ) -> subprocess.CompletedProcess[str]:
-    """Run `th` in its own process group, which gets a signal at a moment: (module, function, calls before it)."""
+    """Run `th` in its own process group and send the group a signal at (module, function, number of calls before)."""
     return subprocess.run(
         [sys.executable, "-c", DRIVER, *map(str, moment), target, str(int(number)), *map(str, arguments)],
         stderr=subprocess.PIPE,

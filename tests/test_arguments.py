@@ -1,4 +1,4 @@
-"""Every public callable with wrong arguments: it works, or raises a TransHashError or TypeError of one line."""
+"""Every public callable with wrong arguments works, or raises a TransHashError or TypeError of one line."""
 
 import inspect
 import shutil
@@ -45,7 +45,7 @@ ALLOWED = (TransHashError, TypeError)
 
 
 class Call(NamedTuple):
-    """A callable, arguments with which it works or fails late, and the parameters whose valid values take long."""
+    """A callable, arguments with which it works or fails late, and parameters that are slow with valid values."""
 
     function: Callable[..., Any]
     base: dict[str, Any] = {}
@@ -180,7 +180,7 @@ INTERNAL = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A codes file, an export of it, an index, and a folder with a single image."""
+    """A codes file, its export, an index, and a folder with one image."""
     root = tmp_path_factory.mktemp("arguments")
     (root / "one" / "a").mkdir(parents=True)
     picture().save(root / "one" / "a" / "0.png")
@@ -191,7 +191,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def public_methods() -> set[str]:
-    """The public methods, with parameters, of the public classes."""
+    """The public methods of public classes that have parameters."""
     found = set()
     for name in transhash.__all__:
         value = getattr(transhash, name)

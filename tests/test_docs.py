@@ -1,4 +1,4 @@
-"""The documentation site: it builds without warnings or foreign requests, and its references are complete."""
+"""The documentation site builds without warnings, requests no other hosts, and has complete references."""
 
 import os
 import re

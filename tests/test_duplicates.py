@@ -22,14 +22,14 @@ def codes_of(packed, paths=None, root=b"/nowhere", sizes=None, mtimes=None, name
 
 
 def on_disk(folder, packed, **stats):
-    """Codes whose files are there: 0.jpg, 1.jpg, … of 100 bytes."""
+    """Codes of existing files 0.jpg, 1.jpg, … of 100 bytes each."""
     for row in range(len(packed)):
         (folder / f"{row}.jpg").write_bytes(b"%100d" % row)
     return codes_of(packed, root=os.fsencode(folder), **stats)
 
 
 def groups(labels):
-    """The same for two numberings of the same components."""
+    """A canonical form of components, independent of their numbering."""
     _, first = np.unique(labels, return_index=True)
     order = np.argsort(first)
     return np.argsort(order)[np.unique(labels, return_inverse=True)[1]].tolist()
@@ -56,7 +56,7 @@ def test_components_equal_brute_force(collection):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """30 files of several sizes and dates, each with a link, a hard link, and a path with a detour."""
+    """30 files of several sizes and dates, each with a symbolic link, a hard link and a path with ".."."""
     root = tmp_path_factory.mktemp("tree")
     (root / "a").mkdir()
     (root / "b").mkdir()
@@ -70,7 +70,7 @@ def tree(tmp_path_factory):
 
 
 def names_of(root, number):
-    """Every path of a file; the last of a file that is not there."""
+    """All paths of a file; the last one does not exist."""
     file = root / "ab"[number % 2] / f"{number}.jpg"
     detour = f"{root}/a/../{'ab'[number % 2]}/{number}.jpg"
     return [str(file), f"{root}/link{number}.jpg", f"{root}/hard{number}.jpg", detour, f"{root}/gone{number}.jpg"]
@@ -79,7 +79,7 @@ def names_of(root, number):
 @settings(deadline=None, max_examples=120)
 @given(collections(most=120), st.data())
 def test_spare_files_are_never_the_last_copy(tree, collection, data):
-    """A plain oracle over all pairs: what is spare lies near a kept file that is there and is another file."""
+    """Compared with all pairs: every spare file is near a kept file that exists and is a different file."""
     packed, radius = collection
     picks = st.tuples(st.integers(0, 29), st.integers(0, 4))
     paths = [
@@ -146,7 +146,7 @@ KINDS = ("file", "file", "file", "link", "hard link", "other case", "line break"
 @settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
-    """Files are linked, encoded, and then changed; each spare one has an intact copy, by a look at their bytes."""
+    """Files are linked, encoded and then changed; every spare file still has a copy with the same bytes."""
     root = tmp_path_factory.mktemp("photos")
     (root / "a").mkdir()
     count = data.draw(st.integers(2, 8))
@@ -201,7 +201,7 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
 
 
 def change(name, first, fate, known):
-    """A change of a file between encoding and the search for duplicates."""
+    """A change to a file between encoding and the search for duplicates."""
     if fate != "kept" and os.path.lexists(name):
         if fate == "overwritten" and os.path.isfile(name) and known:
             with open(name, "r+b") as file:
@@ -217,7 +217,7 @@ def change(name, first, fate, known):
 
 
 def test_an_outdated_row_protects_its_file(tmp_path):
-    """A file that was encoded twice with different contents, without sizes and times: its current code is unknown."""
+    """A file encoded twice with different contents and without sizes and times has an unknown current code."""
     (tmp_path / "x.jpg").write_bytes(b"x")
     (tmp_path / "y.jpg").write_bytes(b"y")
     codes = codes_of(np.array([[0], [0], [255]], np.uint8), [b"x.jpg", b"y.jpg", b"x.jpg"], os.fsencode(tmp_path))
@@ -244,7 +244,7 @@ def test_clusters_do_not_follow_chains(tmp_path):
 
 
 def test_equal_codes_are_merged_before_pairing():
-    """300,000 equal codes would be 45 thousand million pairs."""
+    """300,000 equal codes would be 45 billion pairs."""
     packed = np.zeros((300_000, 8), np.uint8)
     packed[1::3, 0] = 1
     packed[5] = 255

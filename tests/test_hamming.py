@@ -20,7 +20,7 @@ def collections(draw):
 
 
 def oracle(queries, codes):
-    """Distances from unpacked bits, one by one."""
+    """Distances computed from unpacked bits."""
     bits = np.unpackbits(queries, axis=1)[:, None] != np.unpackbits(codes, axis=1)[None]
     return bits.sum(axis=2)
 
@@ -95,7 +95,7 @@ def check_counts(pair, labels, relevance):
 @settings(deadline=None)
 @given(collections(), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_counts(pair, classes, seed):
-    """One label a row; -1 is none, and shared by nobody."""
+    """One label per row; rows with -1 have no label and share none."""
     rng = np.random.default_rng(seed)
     asked, stored = (rng.integers(-1, classes, len(rows)).astype(np.int32) for rows in pair)
     check_counts(pair, (asked, stored), (asked[:, None] == stored) & (asked[:, None] >= 0))
@@ -112,7 +112,7 @@ def test_counts_of_label_sets(pair, classes, density, seed):
 
 @pytest.mark.parametrize("bits", [120, 128, 256, 1024])
 def test_counts_reach_the_far_end(bits):
-    """Distances and relevance share one small integer: no width overflows it."""
+    """Distance and relevance are packed into one small integer, which must not overflow at any length."""
     codes = np.array([[0] * (bits // 8), [255] * (bits // 8)], dtype=np.uint8)
     total, relevant = hamming.counts(codes[:1], codes, np.array([3], np.int32), np.array([3, 3], np.int32))
     for found in (total, relevant):
@@ -177,7 +177,7 @@ def test_ties_in_long_lists(ascending, k):
 @pytest.mark.parametrize("width", [*range(1, 18), 24, 25, 32, 33, 64, 100, 127, 128])
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_blocks_threads_and_unaligned_memory(width, threads, monkeypatch):
-    """Sizes beyond a block, an odd address, and k from one to all."""
+    """More rows than a block, an unaligned address, and k from 1 to all."""
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(native, "_SMALL", 1000)
     rng = np.random.default_rng(width)

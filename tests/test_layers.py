@@ -1,4 +1,4 @@
-"""The arrows of the layout: cli -> transhash <- backends and servers; heavy libraries in their places."""
+"""Allowed imports: cli -> transhash <- backends and servers; heavy libraries only where they are needed."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def imported(path: Path, at_start: bool = False) -> set[str]:
-    """The libraries that a module imports; with `at_start`, as soon as it is itself imported."""
+    """The libraries that a module imports; with `at_start`, only those imported at the top level."""
     names = set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body if at_start else ast.walk(tree):
@@ -26,7 +26,7 @@ def name_of(path: Path) -> str:
 
 
 def within(path: Path) -> set[str]:
-    """The modules of `transhash`, by their full names, that a module imports when it runs."""
+    """The full names of the modules of `transhash` that a module imports at runtime."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -186,7 +186,7 @@ def test_each_library_is_imported_by_its_owner_only(library, owners):
 
 
 def test_torch_is_loaded_by_networks_and_training_only():
-    """Other modules import it inside functions."""
+    """Other modules import torch inside functions."""
     light = (
         "hashers",
         "hashers.architecture",

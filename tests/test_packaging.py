@@ -75,7 +75,7 @@ def test_faiss_follows_the_platform(wheel):
 
 
 def test_the_tag_of_a_release_is_its_version(command, tmp_path):
-    """`.ci/tag` compares the tags of a commit, if it has any, with what `th --version` prints."""
+    """`.ci/tag` compares the tags of a commit, if any, with the output of `th --version`."""
     shutil.copytree(REPOSITORY / ".ci", tmp_path / ".ci")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},

@@ -1,4 +1,4 @@
-"""docs/python.md: its examples run, and the calls in its table exist."""
+"""The examples in docs/python.md run, and the calls in its table exist."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""A third party's backend, installed as a distribution of its own and used through the command line."""
+"""A third-party backend, installed as a separate distribution and used from the command line."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TOY = Path(__file__).parent.parent / "toy_backend"
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory):
-    """The environment of a shell in which the toy backend is installed."""
+    """Environment variables with which the toy backend is importable."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for path in TOY.iterdir():
         if path.is_file():

@@ -1,4 +1,4 @@
-"""Rows to write in every way there is, and what they must be when they are read."""
+"""Rows to write in every supported way, and the rows expected when they are read."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ rows = st.builds(
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file has besides codes and paths."""
+    """The optional columns of a file."""
 
     labels: int = MOST
     embeddings: int = WIDTH
@@ -84,7 +84,7 @@ def write(
 
 
 def read(path: Path, kind: Kind = EVERYTHING) -> list[Row]:
-    """Return the rows of a file; where it lacks something, as `seen` does it."""
+    """Return the rows of a file; missing columns are filled in as in `seen`."""
     codes = read_codes(path, embeddings=True, trusted=True)
     records = codes.records
     return [
@@ -101,7 +101,7 @@ def read(path: Path, kind: Kind = EVERYTHING) -> list[Row]:
 
 
 def seen(some: Sequence[Row], kind: Kind = EVERYTHING) -> list[Row]:
-    """Return rows as a file of this kind shows them."""
+    """Return rows as they are read from a file of this kind."""
     return [
         Row(
             row.path,

@@ -34,7 +34,7 @@ def digest(path):
 
 
 def documented_digest(path):
-    """What the second example of docs/codes-format.md computes from a file, with h5py and hashlib alone."""
+    """The digest according to the second example of docs/codes-format.md, with h5py and hashlib alone."""
     example = DOCUMENT.split("```python\n")[2].split("```")[0].replace('"codes.h5"', repr(str(path)))
     assert "transhash" not in example.replace(repr(str(path)), "")
     scope = {}
@@ -98,7 +98,7 @@ def test_the_header_counts(tmp_path, model):
 
 
 def test_names_that_are_no_text(tmp_path):
-    """For a hasher without a path, and for a folder."""
+    """The names of a hasher without a path, and of a folder."""
     model = ModelRef("h\udcff.safetensors", "\udcff", 64)
     path = write(tmp_path / "c.h5", [replace(many(1)[0], labels=("\udcff",))], model=model)
     codes = read_codes(path)
@@ -158,7 +158,7 @@ def test_verify_names_the_segment_and_its_rows(tmp_path, short_segments, name, s
 
 
 def test_verify_names_the_segment_whose_chunk_is_damaged(tmp_path):
-    """A bit that flips on disk: HDF5's own checksum finds it when it is read."""
+    """A bit flipped on disk is detected by the checksum of HDF5."""
     count = 70_000
     codes = np.random.default_rng(0).integers(0, 256, (count, 8), dtype=np.uint8)
     path = tmp_path / "c.h5"
@@ -274,7 +274,7 @@ def test_rows_that_do_not_fit_change_nothing(tmp_path, arguments, error):
 
 
 def test_old_files_stay_and_new_ones_are_what_they_were():
-    """The digest of the golden file: whoever changes how it is computed changes the version."""
+    """The digest of a stored file: a change of the algorithm requires a new format version."""
     assert len(read_codes(GOLDEN / "codes-v0.h5")) == 2
     path = GOLDEN / "codes-v1.h5"
     documented = documented_digest(path)

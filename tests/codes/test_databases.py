@@ -1,4 +1,4 @@
-"""Exports that databases load, searched by these databases where they run in a process."""
+"""Exports for databases, loaded and searched by those databases that run in-process."""
 
 import json
 import sqlite3
@@ -120,7 +120,7 @@ def test_what_a_database_does_not_take(exported, tmp_path):
 
 
 def test_arrays_of_sentence_transformers(tmp_path):
-    """Its precisions ``binary``, int8 less 128, and ``ubinary``, uint8; signs of type int8 stay signs."""
+    """The precisions ``binary`` (int8, offset by 128) and ``ubinary`` (uint8); int8 signs remain signs."""
     outputs = np.random.default_rng(0).standard_normal((50, 128))
     packed = np.packbits(outputs > 0, axis=1)
     arrays = {

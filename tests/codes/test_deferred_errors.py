@@ -18,7 +18,7 @@ steps = st.lists(
 @settings(deadline=None)
 @given(steps, st.integers(0, 300))
 def test_reads_what_was_written_before_and_after_the_disk_is_full(tmp_path_factory, actions, room):
-    """Against a plain bytearray, with a limit on the file's size."""
+    """Compared with a bytearray, with a limit on the file size."""
     path = tmp_path_factory.mktemp("spool") / "file"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

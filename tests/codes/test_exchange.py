@@ -97,7 +97,7 @@ def test_every_row_survives_export_and_import(tmp_path_factory, suffix, table):
 
 @pytest.mark.slow
 def test_blocks_and_reports(tmp_path):
-    """More rows than are read at a time."""
+    """More rows than one block."""
     kind = Kind(3, 0, True)
     path = write(tmp_path / "c.h5", many(300), kind)
     merge([(path, None)] * 60, tmp_path / "many.h5", trusted=True)
@@ -296,7 +296,7 @@ def test_other_names_are_refused(tmp_path):
 
 
 def test_csv_that_a_spreadsheet_saved(tmp_path):
-    """With a byte order mark, and lines that end in one character."""
+    """With a byte order mark and line endings of a single character."""
     (tmp_path / "c.csv").write_bytes("\ufeffpath,label,code\né.jpg,x,00ff\n".encode())
     import_table(open_table(tmp_path / "c.csv"), tmp_path / "c.h5", ModelRef("m", "m", 16))
     (row,) = read(tmp_path / "c.h5")

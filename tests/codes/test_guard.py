@@ -93,7 +93,7 @@ def test_going_on_is_none(file, monkeypatch):
 
 
 def test_waiting_for_a_processor_does_not_count(file, monkeypatch):
-    """As on a machine that is so busy that the child gets none for longer than a sound file takes."""
+    """The machine is so busy that the child process waits longer than an intact file would take."""
     monkeypatch.setattr(guard, "PATIENCE", 0.5)
     monkeypatch.setattr(guard, "_queued", lambda process: time.monotonic())
 
@@ -151,7 +151,7 @@ def test_files_that_hdf5_does_not_survive(tmp_path, impatient, changes):
 
 
 def mutant(data, rng):
-    """Change some bytes of a file, a block of them, or leave off the end."""
+    """Change some bytes or a block of a file, or truncate it."""
     data = bytearray(data)
     how = rng.integers(5)
     length = int(rng.integers(1, 600))
@@ -208,7 +208,7 @@ assert not imported(lambda report: parquet_table._check(table, report), table, p
 
 
 def test_the_child_imports_nothing(tmp_path):
-    """Else it waits for ever for a module that another thread was importing when the child was forked."""
+    """Otherwise it would wait forever for a module that another thread was importing at the fork."""
     write(tmp_path / "c.h5", many(5))
     export_codes(tmp_path / "c.h5", tmp_path / "c.parquet")
     subprocess.run(

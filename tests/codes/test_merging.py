@@ -42,7 +42,7 @@ def test_merging_is_writing_what_is_kept(tmp_path_factory, parts, kind, data):
 
 
 def test_different_files_are_joined(tmp_path):
-    """Labels from different numbers, other widths, times that only one has, folders of their own."""
+    """Files with different label numbers, string widths and root folders, and times in only one of them."""
     one = write(tmp_path / "1.h5", [replace(row, labels=("b",)) for row in many(3)], Kind(1, 0, False), root=b"/one")
     two = write(
         tmp_path / "2.h5", [replace(row, labels=("a", "b")) for row in many(2)], Kind(2, 0, True), root=b"/two"
@@ -166,7 +166,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.slow
 def test_thousands_of_parts(tmp_path):
-    """More than a process may have open."""
+    """More parts than a process may have open files."""
     import resource
 
     part = write(tmp_path / "part.h5", many(1))

@@ -1,4 +1,4 @@
-"""Codes cut to their first bits, and what may be compared with them."""
+"""Codes truncated to their first bits, and the codes that they may be compared with."""
 
 import json
 from dataclasses import replace

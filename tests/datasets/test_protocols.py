@@ -56,7 +56,7 @@ def test_every_class_contributes_equally(protocol, tmp_path):
 
 
 def test_order_is_that_of_the_hashes(tmp_path):
-    """The algorithm of docs/protocols.md, so that others can draw the same split."""
+    """The algorithm in docs/protocols.md, which allows others to draw the same split."""
     fill(tmp_path)
     names = [f"{'test' if n < 3 else 'train'}/cat/{n} a.png" for n in range(10)]
     for seed in (0, 7):
@@ -138,7 +138,7 @@ names = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name
 @settings(deadline=None, max_examples=60)
 @given(st.lists(names, min_size=1, max_size=8))
 def test_any_path_survives_or_is_refused(tmp_path_factory, paths):
-    """Newlines, blanks, digits at the end, bytes that are no text."""
+    """Newlines, spaces, trailing digits, and bytes that are not text."""
     folder = tmp_path_factory.mktemp("lists") / "lists"
     part = [Item(os.path.normpath(b"cat/" + path), ("cat",)) for path in paths]
     part.append(Item(b"x.png", ("dog",)))
@@ -184,7 +184,7 @@ def test_only_a_split_is_replaced(tmp_path):
 
 @pytest.fixture
 def downloaded(tmp_path):
-    """Lists as they are published: several labels, none, a query in the database, test.txt, no split.json."""
+    """Lists as published elsewhere: several labels or none, a query in the database, test.txt, no split.json."""
     (tmp_path / "test.txt").write_text("a.jpg 1 1 0\nb.jpg 0 0 0\nc.jpg 0 0 1\n")
     (tmp_path / "train.txt").write_text("d.jpg 1 0 0\ne.jpg 0 1 0\n")
     (tmp_path / "database.txt").write_text("d.jpg 1 0 0\nc.jpg 0 0 1\nf.jpg 0 0 1\ng.jpg 0 1 1\n")

@@ -11,7 +11,7 @@ from transhash.evaluation import bits, diagnose
 
 @st.composite
 def collections(draw):
-    """Codes with constant bits, copies of bits, and equal rows."""
+    """Codes with constant bits, duplicate bits and equal rows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     width, rows = draw(st.sampled_from([1, 2, 3, 8, 12, 32])), draw(st.integers(1, 50))
     table = rng.random((rows, width * 8)) < rng.random(width * 8) ** 2

@@ -19,7 +19,7 @@ levels = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted), m
 
 
 def orders(pairs):
-    """Every order in which the ties could fall, as lists of relevance."""
+    """All orders of the ties, as lists of relevance."""
     groups = [set(permutations([1] * hits + [0] * (total - hits))) for hits, total in pairs]
     for chosen in product(*groups):
         yield [relevant for group in chosen for relevant in group]
@@ -166,7 +166,7 @@ def codes_of(rng, count, names, labels, digest="d"):
 
 
 def names_of(records, row):
-    """The label names of a row, from one label or a list that is filled up with -1."""
+    """The label names of a row, from one label or a list padded with -1."""
     return {records.label_names[place] for place in np.atleast_1d(records.labels[row]) if place != -1}
 
 
@@ -180,7 +180,7 @@ def plain_ranking(queries, database, query, shuffle):
 
 @pytest.mark.parametrize("several", [(), (3,)], ids=["one label", "three labels"])
 def test_evaluate_against_a_plain_program(several):
-    """Two files that name their classes in another order, with unlabelled rows on both sides."""
+    """Two files with their classes in different orders and unlabelled rows in both."""
     rng = np.random.default_rng(0)
     database = codes_of(rng, 200, ("cat", "dog", "emu"), rng.integers(-1, 3, (200, *several)).astype(np.int32))
     queries = codes_of(rng, 20, ("fox", "emu", "cat"), rng.integers(-1, 3, (20, *several)).astype(np.int32))
@@ -247,7 +247,7 @@ def test_evaluate_rejects_invalid_arguments():
 
 
 def test_large_counts_keep_their_precision():
-    """54,000 items, all tied: AP is that of a random order."""
+    """With 54,000 tied items, AP is that of a random order."""
     total, relevant = 54_000, 5_400
     value = average_precision(Levels(np.array([[total]]), np.array([[relevant]])))[0]
     ranks = np.arange(1, total + 1)

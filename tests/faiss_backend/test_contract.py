@@ -1,4 +1,4 @@
-"""Every type fulfils the contract: with the search parameter at its highest, answers equal those of brute force."""
+"""Every index type keeps the contract of backends; with the highest search parameter, it equals brute force."""
 
 import pytest
 

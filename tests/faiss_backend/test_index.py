@@ -15,7 +15,7 @@ from transhash.errors import BackendError
 
 @st.composite
 def collections(draw):
-    """Codes and queries of few distinct values: most distances tie."""
+    """Codes and queries with few distinct values, so that most distances tie."""
     width = draw(st.sampled_from([1, 2, 4, 8, 12, 32]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = draw(st.sampled_from([2, 3, 256]))
@@ -61,7 +61,7 @@ def test_few_probes_give_full_rows_in_order(pair, kind, k, value):
 
 @st.composite
 def duplicated(draw):
-    """Codes most of which are equal, as those of blank pages, in any order; queries are stored codes and others."""
+    """Codes that are mostly equal, like those of blank pages, in any order; queries are stored and other codes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     width = draw(st.sampled_from([1, 2, 8, 12]))
     distinct = rng.integers(0, 256, (draw(st.integers(1, 120)), width), dtype=np.uint8)
@@ -71,7 +71,7 @@ def duplicated(draw):
 
 
 def check_answers(index, codes, queries, k, allowed):
-    """The search fills its rows, in order, with true distances; every stored code is found; k = n is exact."""
+    """Check that rows are full and sorted, distances are true, stored codes are found, and k = n is exact."""
     found = index.search(queries, k, None, allowed)
     expected = hamming.top_k(queries, codes, k, allowed)
     assert found.ids.shape == expected.ids.shape
@@ -152,7 +152,7 @@ def test_a_graph_of_an_older_version_with_equal_codes(tmp_path):
 
 
 def test_lists_that_hold_too_few_codes():
-    """As many lists are probed as it takes, up to all."""
+    """More lists are probed, up to all of them, until there are k matches."""
     codes = np.random.default_rng(0).integers(0, 256, (3000, 8), dtype=np.uint8)
     index = FaissIndex.build(codes, type="ivf")
     for k in (300, 400, 1000, 3000, 5000):
@@ -205,7 +205,7 @@ def test_multihash_misses_nothing_within_a_radius(pair, radius, nhash):
     st.integers(1, 3),
 )
 def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, value):
-    """A filtered search returns k matches, or all allowed ones, wherever they are."""
+    """A filtered search returns k matches, or all allowed rows if there are fewer."""
     codes, queries = pair
     allowed = np.isin(np.arange(len(codes)), list(chosen))
     index = FaissIndex.build(codes, type=kind)
@@ -236,7 +236,7 @@ def test_codes_come_back_from_lists_after_any_change(pair, one, other, seed):
 
 
 def clustered(count, seed=0, bits=64):
-    """Codes near to one of some centres each, as those of a trained hasher are."""
+    """Codes around common centres, like those of a trained hasher."""
     rng = np.random.default_rng(seed)
     centres = rng.random((max(1, count // 100), bits)) < 0.5
     flips = rng.random((count, bits)) < 0.06

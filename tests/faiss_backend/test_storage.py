@@ -1,4 +1,4 @@
-"""Files that a stranger made, or a disk damaged: opened soundly or not at all, and never with a crash."""
+"""Malicious or damaged files are opened consistently or rejected, and never crash the process."""
 
 import os
 import subprocess
@@ -166,7 +166,7 @@ def put(vector, place, value):
 
 
 def leave_level(hnsw):
-    """Link the entry, on the highest level, to a node of the lowest."""
+    """Link the entry point on the top level to a node that exists only on the bottom level."""
     levels, starts = faiss.vector_to_array(hnsw.levels), faiss.vector_to_array(hnsw.offsets)
     put(hnsw.neighbors, int(starts[hnsw.entry_point]) + hnsw.cum_nb_neighbors(hnsw.max_level), int(levels.argmin()))
 

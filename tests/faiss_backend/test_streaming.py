@@ -1,4 +1,4 @@
-"""An index that is written part by part is the one that is built in memory."""
+"""An index written in parts is identical to one built in memory."""
 
 from unittest.mock import patch
 

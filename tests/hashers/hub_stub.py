@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub: what its client requests to download and upload small files."""
+"""A local stand-in for the Hugging Face Hub that serves downloads and uploads of small files."""
 
 import base64
 import hashlib
@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """Serve in a thread until the block ends."""
+    """Run the server in a thread until the block ends."""
     with Hub() as hub:
         thread = threading.Thread(target=hub.serve_forever, daemon=True)
         thread.start()

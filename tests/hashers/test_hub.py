@@ -1,4 +1,4 @@
-"""Hashers on the model hub, against a local stand-in: push, encode, query, the cache, and what the hub refuses."""
+"""Hashers on the model hub, with a local stand-in: push, encode, query, cache and errors of the hub."""
 
 import json
 import re

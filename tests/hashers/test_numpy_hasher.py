@@ -1,4 +1,4 @@
-"""The network in numpy gives the codes of the network in torch."""
+"""The numpy network computes the same codes as the torch network."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, s
 
 
 def nets():
-    """Streams, pools, registers, layer scale, positions without the class token's."""
+    """Networks with various streams, pools, registers, layer scales, and no position for the class token."""
     yield network(plain_backbone(TINY), TINY)
     for pool in ("mean", "both"):
         yield network(plain_backbone(TINY), Architecture(24, "test_vit", 32, 8, 8, 3, pool))

@@ -1,4 +1,4 @@
-"""Hashers exported to ONNX: ONNX Runtime computes the codes that torch and numpy do."""
+"""Hashers exported to ONNX: ONNX Runtime computes the same codes as torch and numpy."""
 
 import json
 from dataclasses import replace

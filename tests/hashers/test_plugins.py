@@ -1,4 +1,4 @@
-"""Hashers of other packages, real ones on the path, found through entry points."""
+"""Hashers of other packages, installed on the path and found through entry points."""
 
 import importlib
 import sys

@@ -19,7 +19,7 @@ def tiny(**changes):
 
 
 def tiny_dinov2():
-    """A random transformer built as DINOv2's with registers: layer scales, positions of patches only."""
+    """A random transformer like DINOv2 with registers: layer scale, and positions of patches only."""
     sizes = {"img_size": 56, "patch_size": 14, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 0}
     return VisionTransformer(**sizes, init_values=1e-5, reg_tokens=4, no_embed_class=True)
 
@@ -208,7 +208,7 @@ def test_positions_are_resampled_not_forgotten():
 
 
 def test_positions_of_a_constant_field_stay_constant_beside_registers():
-    """Where only patches have positions (DINOv2 with registers, DeiT III), none of them is taken for a token's."""
+    """If only patches have positions (DINOv2 with registers, DeiT III), none is used for another token."""
     backbone = tiny_dinov2()
     with torch.no_grad():
         backbone.pos_embed.copy_(torch.arange(32.0).expand_as(backbone.pos_embed))

@@ -1,4 +1,4 @@
-"""Equal hashers make equal files, and what was changed in a file is noticed."""
+"""Equal hashers are saved as equal files, and changed files are detected."""
 
 import json
 from dataclasses import asdict
@@ -37,7 +37,7 @@ def contents(path):
 
 @pytest.mark.slow
 def test_a_hasher_has_one_digest(saved, tmp_path):
-    """Regardless of how often it is saved and from which file it was loaded."""
+    """The digest does not depend on how often a hasher is saved or which file it is loaded from."""
     hasher, content = TransHasher.load(saved), saved.read_bytes()
     for number in range(12):
         hasher.save(tmp_path / f"{number}.safetensors")
@@ -58,7 +58,7 @@ def test_a_bit_that_flips_is_noticed(saved, tmp_path, part):
 
 
 def old_file(path, tmp_path, **layout):
-    """The file as earlier versions wrote it, without a checksum, with another layout."""
+    """A file in the format of earlier versions: another layout, and no checksum."""
     tensors, metadata = contents(path)
     config = json.loads(metadata["config"])
     config["layout"] |= layout
@@ -81,7 +81,7 @@ LAYOUTS = [{"heads": 4}, {"heads": 1}, {"eps": 0.5}, {"late_prefix": True}, {"st
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_of_another_network_is_refused(saved, tmp_path, layout):
-    """In a file without a checksum, in one that does not match its checksum, and by torch in any."""
+    """In files without a checksum or with a wrong one, and by torch in all files."""
     path = old_file(saved, tmp_path, **layout)
     for few in (1, None):
         with pytest.raises(ModelError, match=r"Layout.* is not that of test_vit"):

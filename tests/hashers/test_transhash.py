@@ -43,7 +43,7 @@ def batch_of(hasher, images):
 
 @contextmanager
 def watched(hasher):
-    """Collect what goes into the network and what comes out of it."""
+    """Record the inputs and outputs of a network."""
     seen = []
     hook = hasher.net.register_forward_hook(
         lambda _, given, made: seen.append([values.float().cpu().numpy() for values in (given[0], made)])
@@ -53,7 +53,7 @@ def watched(hasher):
 
 
 def refusal(path, load=load_hasher):
-    """Return the one line with which a file is refused, which names it."""
+    """Return the one-line error for a rejected file, which must name the file."""
     with pytest.raises(ModelError) as caught:
         load(path)
     line = str(caught.value)
@@ -227,7 +227,7 @@ def test_damaged_files_give_one_line(attack, saved):
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.none() | st.floats(0, 1))
 def test_damage_anywhere_in_the_header_is_refused_or_harmless(saved, place, flip, cut):
-    """Any byte of the header changed, or the file cut anywhere: a hasher that hashes, or one line."""
+    """With any byte of the header changed or the file truncated, a hasher works or is rejected with one line."""
     hasher, path = saved
     good = path.read_bytes()
     header = 8 + int.from_bytes(good[:8], "little")
@@ -246,7 +246,7 @@ def test_damage_anywhere_in_the_header_is_refused_or_harmless(saved, place, flip
 
 
 def test_files_without_later_fields_have_their_defaults(saved):
-    """A file from before --pool read out class tokens, and said nothing of its training."""
+    """Files written before --pool use the class token and have no training record."""
     hasher, path = saved
     rewrite(path, lambda config: (config["architecture"].pop("pool"), config.pop("training")))
     loaded = load_hasher(path)
@@ -304,7 +304,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_starting_from_a_timm_checkpoint(form, tmp_path):
-    """Every tensor of the file arrives; positions are resampled where the input size or the stride differs."""
+    """Every tensor is loaded; positions are resampled if the input size or the stride differs."""
     state = checkpoint()
     save_file(FORMATS[form](state), tmp_path / "w.safetensors")
     hasher = start(TINY, weights=tmp_path / "w.safetensors")
@@ -324,7 +324,7 @@ def test_starting_from_a_timm_checkpoint(form, tmp_path):
 
 
 def test_patches_of_another_size_are_resampled(tmp_path):
-    """A patch embedding that sums a patch up to a mean keeps doing so at another size."""
+    """A patch embedding that computes the mean of a patch still does so at another size."""
     state = checkpoint(image_size=64, patch_size=16)
     state["patch_embed.proj.weight"] = torch.full((64, 3, 16, 16), 1 / 256)
     save_file(state, tmp_path / "w.safetensors")
@@ -334,7 +334,7 @@ def test_patches_of_another_size_are_resampled(tmp_path):
 
 
 def hashed_by(**changes):
-    """A hasher like TINY with other settings, every weight random."""
+    """A hasher like TINY with other settings and random weights."""
     torch.manual_seed(1)
     hasher = start(replace(TINY, **changes))
     for weight in hasher.net.parameters():
@@ -356,7 +356,7 @@ def test_starting_from_a_hasher_takes_all_but_its_heads(tmp_path):
 
 
 def test_starting_from_a_hasher_of_another_size(tmp_path):
-    """Positions are resampled from its patches to ours, and missing local streams begin as its last block."""
+    """Positions are resampled, and missing local streams start as copies of the last block."""
     trained = hashed_by(image_size=48, stride=8, groups=0)  # 6 x 6 patches
     trained.save(tmp_path / "h.safetensors")
     net = start(TINY, weights=tmp_path / "h.safetensors").net  # 5 x 5

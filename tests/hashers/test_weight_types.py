@@ -1,4 +1,4 @@
-"""Weights in fewer bytes: how far off they are, that both loaders read the same, and what damaged files do."""
+"""Weights in fewer bytes: their error, equal results of both loaders, and damaged files."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_a_run_starts_from_int8(saved, tmp_path):
 
 
 def _break(change, path):
-    """Write an int8 hasher with changed tensors, with a valid checksum."""
+    """Write an int8 hasher with changed tensors and a valid checksum."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     tensors = load_file(path)

@@ -1,4 +1,4 @@
-"""Folders keep the contract of collections, whatever searches in them."""
+"""Index folders keep the contract of collections with every backend."""
 
 import re
 

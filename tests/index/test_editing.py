@@ -1,4 +1,4 @@
-"""Editing an index: what it holds, what readers see, and what an edit that fails leaves."""
+"""Editing an index: its contents, what readers see, and failed edits."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NAMES = ("red", "green", "blue")
 
 
 def codes_of(rows, root=b"/photos", model=MODEL):
-    """Codes of (path, code, label) triples; a label is a position in NAMES, or -1."""
+    """Codes from triples (path, code, label); a label is an index into NAMES, or -1."""
     packed = np.array([[code >> 8, code & 255] for _, code, _ in rows], np.uint8).reshape(-1, 2)
     labels = np.array([label for _, _, label in rows], np.int32)
     names = NAMES if (labels >= 0).any() else ()
@@ -32,7 +32,7 @@ def codes_of(rows, root=b"/photos", model=MODEL):
 
 
 def described(index):
-    """What an index holds: {id: (whole path, code, labels)}."""
+    """The contents of an index: {id: (full path, code, labels)}."""
     ids = index.ids.of(np.arange(len(index)))
     packed = index.codes().packed.astype(int)
     return {
@@ -264,7 +264,7 @@ while len(sizes) < 10:
 
 @pytest.mark.slow
 def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
-    """A row's path tells its id, whatever was added or removed: an index put together of two would mix them up."""
+    """The path of a row determines its id, so an index read from two states would be detected."""
     readers = [subprocess.Popen([sys.executable, "-c", READER, folder], stderr=subprocess.PIPE) for _ in range(2)]
     number = 50
     while any(reader.poll() is None for reader in readers):

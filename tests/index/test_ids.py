@@ -55,7 +55,7 @@ EXTREMES = [-(2**63), -1, 0, 1, 2, 3, 5, 2**62, 2**63 - 1]
     st.lists(st.tuples(st.sampled_from(EXTREMES), st.sampled_from(EXTREMES)), max_size=4), st.sampled_from(EXTREMES)
 )
 def test_what_loads_holds_together(tmp_path_factory, stretches, following):
-    """An untrusted file is refused, or all its row ids are unique and below the next id."""
+    """An untrusted file is rejected, or its row ids are unique and less than the next id."""
     path = tmp_path_factory.getbasetemp() / "ids"
     starts, firsts = np.array(stretches, np.int64).reshape(-1, 2).T.copy()
     path.write_bytes(save({"starts": starts, "firsts": firsts}))

@@ -153,7 +153,7 @@ LocalIndex.open({str(folder)!r}).save({str(folder)!r})
 
 @pytest.mark.slow
 def test_one_writer_at_a_time(tmp_path):
-    """Eight concurrent processes: at least one succeeds, the others report why not, and the index stays intact."""
+    """Of eight concurrent writers, at least one succeeds, the others report an error, and the index stays intact."""
     LocalIndex.build(some_codes(), "exact").save(tmp_path / "first")
     code = f"""
 import sys
@@ -247,7 +247,7 @@ PIECES = st.sampled_from([b"", b"0", b"9", b"-", b"null", b"[", b"1e9", b'"', b"
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 3), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), PIECES), min_size=1, max_size=3))
 def test_random_damage_gives_one_line(edited, which, damages):
-    """Parts of a file are removed, inserted or replaced. Only changes of whitespace in the manifest still open."""
+    """Bytes of a file are removed, inserted or replaced; only changed whitespace in the manifest is harmless."""
     path = sorted(path for path in edited.rglob("*") if path.is_file())[which]
     before = path.read_bytes()
     data = before

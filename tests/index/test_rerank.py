@@ -1,4 +1,4 @@
-"""Re-ranking against plain sorting, on numbers whose sums are exact, so that ties are ties."""
+"""Re-ranking compared with sorting, using numbers whose sums are exact, so that ties are exact."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CORNERS = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [2, 0, 0, 0], [0, 0, 0, -2], [
 
 
 def some(seed, count=40, values=4):
-    """Packed codes of 16 bits of which some are equal, and outputs of 5 queries in eighths."""
+    """Packed codes of 16 bits, some of them equal, and outputs of 5 queries in multiples of 1/8."""
     rng = np.random.default_rng(seed)
     distinct = rng.integers(0, 256, (values, 2), dtype=np.uint8)
     codes = distinct[rng.integers(0, values, count)]
@@ -32,7 +32,7 @@ def some(seed, count=40, values=4):
 
 
 def unfilled(found, rng):
-    """The matches with the last places of some queries empty."""
+    """Matches in which some queries have fewer than k results."""
     ids, distances = found.ids.copy(), found.distances.copy()
     for query in range(len(ids)):
         end = rng.integers(0, ids.shape[1] + 1)
@@ -41,7 +41,7 @@ def unfilled(found, rng):
 
 
 def check(ranked, found, scored):
-    """Every query has its matches in the order of (score, distance, id), with `scored(query, id)` as the score."""
+    """Check that matches are sorted by (score, distance, id), with the score `scored(query, id)`."""
     for query in range(len(found)):
         ids, distances = found.row(query)
         pairs = zip(ids.tolist(), distances.tolist(), strict=True)
@@ -139,7 +139,7 @@ KINDS = [("exact", None, {}), ("faiss", "flat", {}), ("faiss", "ivf", {"nlist": 
 @pytest.mark.parametrize(("backend", "kind", "params"), KINDS)
 @pytest.mark.parametrize("span", [2, 1 << 28])
 def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
-    """By ids, which rows keep when others are removed; read one row at a time, or all at once."""
+    """Codes are found by id, which does not change when other rows are removed; read singly or all at once."""
     monkeypatch.setattr(local, "_SPAN", span)
     codes, outputs = some(3)
     index = LocalIndex.build(collection(codes), backend, kind, params)
@@ -155,7 +155,7 @@ def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
 
 @pytest.fixture(params=["as in the index", "some further", "in another order"])
 def stored(request, tmp_path):
-    """An index of 40 codes, from which rows are gone, and a codes file with their embeddings."""
+    """An index of 40 codes, some of them removed, and a codes file with their embeddings."""
     codes, outputs = some(5)
     vectors = CORNERS[np.random.default_rng(5).integers(0, 5, 40)]
     index = LocalIndex.build(collection(codes))
@@ -220,7 +220,7 @@ def test_damaged_codes_files(stored):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_outputs_lie_beside_their_codes(pictures, hasher_file, tmp_path, kind):
-    """Also if an image between them cannot be read."""
+    """Rows stay aligned if an image between them cannot be read."""
     hasher = TransHasher.load(hasher_file) if kind == "torch" else load_hasher(hasher_file, 1)
     (tmp_path / "broken.png").write_bytes(b"")
     paths = [*sorted(pictures.glob("circle/*.png")), tmp_path / "broken.png", *sorted(pictures.glob("cross/*.png"))]
@@ -271,7 +271,7 @@ def test_query_asymmetric(th, pictures, hasher_file, library):
 
 @pytest.mark.slow
 def test_query_by_embeddings(th, pictures, library):
-    """Of images, and of a codes file: each finds itself first."""
+    """Queries from images and from a codes file each find themselves first."""
     images = [pictures / "circle" / "1.png", pictures / "cross" / "2.png"]
     order = ["--rerank", "embeddings", "--embeddings", "c.h5", "-k", 3]
     found = answers(th("query", "i", *images, *order, "--json", cwd=library))

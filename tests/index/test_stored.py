@@ -1,4 +1,4 @@
-"""Text that databases store, and rows that come back from them."""
+"""Text and rows stored in databases and read back."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What a distance says: copy, likely, unrelated."""
+"""Verdicts on distances: copy, likely, unrelated."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def flipped(code, bits):
 
 
 def codes_at(*distances, model=MODEL):
-    """Codes at these distances from one of zeros, named by them."""
+    """Codes at the given distances from the zero code, named after their distance."""
     packed = np.stack([flipped(np.zeros(16, np.uint8), distance) for distance in distances])
     paths = StringTable.of([f"{distance}.png".encode() for distance in distances])
     return Codes(packed, Records(paths, b"/photos"), model)

@@ -1,4 +1,4 @@
-"""Collections in folders of LanceDB; buckets differ by their address alone."""
+"""Collections in LanceDB folders; object stores differ only in their address."""
 
 import os
 import subprocess
@@ -43,10 +43,10 @@ class TestIvf(TestFlat):
     options = {"type": "ivf", "params": {"nlist": 4, "nprobe": 4}}
 
     def test_names_from_anywhere(self):
-        """Independent of the index."""
+        """Skip the inherited test, which does not depend on the index type."""
 
     def test_refuses_what_makes_no_sense(self):
-        """Independent of the index."""
+        """Skip the inherited test, which does not depend on the index type."""
 
 
 def test_the_commands_work_as_with_folders(th, tmp_path):

@@ -28,7 +28,7 @@ SETTINGS = {  # quick, and little to write; a killed process loses nothing by it
 
 
 class Postgres:
-    """A server that can be killed and started again over the same data; it runs as another user than root."""
+    """A server that can be killed and restarted with the same data; it does not run as root."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
@@ -90,7 +90,7 @@ class Postgres:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """Kill -9, with all that it started."""
+        """Kill the server and its child processes with SIGKILL."""
         import psutil
 
         children = psutil.Process(self._process.pid).children(recursive=True)
@@ -115,7 +115,7 @@ class Postgres:
         )
 
     def run(self, statement: Any, values: Any = ()) -> Any:
-        """Run a statement, as SQL clients do; return its rows, if it has any."""
+        """Execute a statement; return its rows, if any."""
         with self.connect() as connection:
             done = connection.execute(statement, values)
             return done.fetchall() if done.description else None

@@ -54,10 +54,10 @@ class TestIvf(TestFlat):
     options = {"type": "ivf", "params": {"nlist": 8, "nprobe": 8}}
 
     def test_names_from_anywhere(self):
-        """Independent of the index."""
+        """Skip the inherited test, which does not depend on the index type."""
 
     def test_refuses_what_makes_no_sense(self):
-        """Independent of the index."""
+        """Skip the inherited test, which does not depend on the index type."""
 
     @pytest.fixture(autouse=True)
     def _indexed(self, monkeypatch):
@@ -70,7 +70,7 @@ class TestHnsw(TestIvf):
 
 
 def test_equal_codes_lose_nothing(postgres, tmp_path):
-    """HNSW links many copies of a code only to each other: then searches are exact, and say so."""
+    """HNSW links many copies of a code only to each other; searches are then exact and report it."""
     codes = np.zeros((3000, 8), np.uint8)
     codes[-50:] = random_codes(50)
     found = build(postgres, written(tmp_path / "c.h5", codes), "equal", type="hnsw")
@@ -85,7 +85,7 @@ def test_equal_codes_lose_nothing(postgres, tmp_path):
 
 
 def test_more_matches_than_an_index_scans(postgres, tmp_path, monkeypatch):
-    """Scans of HNSW end early; the rest is compared."""
+    """HNSW scans end early; the remaining rows are compared exactly."""
     monkeypatch.setattr(searching, "SCANNED", 0)
     monkeypatch.setenv("PGOPTIONS", "-c hnsw.max_scan_tuples=50")
     codes = random_codes(1000)
@@ -126,7 +126,7 @@ def first(query, codes, k, passes):
 
 
 def test_patterns_are_those_of_a_folder(postgres, tmp_path):
-    """Whether PostgreSQL compares them or the client does."""
+    """Patterns match the same rows in PostgreSQL and in the client."""
     names = ["a/1.png", "b/a/1.png", "b/x_y.png", "b/xzy.png", "100%/a.png", "c\\d/e.png", "new\nline.png", "é/ü.png"]
     rows = [name.encode() for name in names] + [b"no \xff utf/8.png", "\U0010ff61/z.png".encode(), b"[x]/q.png"]
     file = written(tmp_path / "c.h5", random_codes(len(rows)), rows)
@@ -260,7 +260,7 @@ def test_changes_are_atomic_for_readers(postgres, tmp_path):
 
 
 def attempt(postgres, tmp_path, step):
-    """The next of several changes, as (function, arguments), and the row counts before and after it."""
+    """The next change as (function, arguments), and the row counts before and after it."""
     name = f"killed{step}"
     if step % 3 == 0:
         return (transhash.build_index, (tmp_path / "many.h5", postgres.location(name))), (None, 3_000)
@@ -270,7 +270,7 @@ def attempt(postgres, tmp_path, step):
 
 
 def test_killed_loaders_and_servers_neither_lose_nor_duplicate_rows(postgres, tmp_path):
-    """Kill -9 at 12 moments, of the loader and of the server: each change is there in whole or not at all."""
+    """After SIGKILL of the loader or the server at 12 moments, each change is applied completely or not at all."""
     rng, context = np.random.default_rng(0), multiprocessing.get_context("fork")
     written(tmp_path / "few.h5", random_codes(100, 1), [b"few-%d" % row for row in range(100)])
     codes = random_codes(3_000)
@@ -348,7 +348,7 @@ def test_time_outs_and_other_writers(postgres, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_changes_nothing(postgres, tmp_path, monkeypatch):
-    """Temporary files are limited as a disk would be; what PostgreSQL writes is undone."""
+    """A limit on temporary files stands in for a full disk; PostgreSQL rolls the change back."""
     made = build(postgres, written(tmp_path / "c.h5", random_codes(20)), "full")
     monkeypatch.setenv("PGOPTIONS", "-c temp_file_limit=0 -c work_mem=64kB")
     many = written(tmp_path / "d.h5", random_codes(20_000))
@@ -373,7 +373,7 @@ def test_a_role_that_may_only_read(postgres, tmp_path, monkeypatch):
 
 
 def test_a_role_that_may_change_one_collection(postgres, tmp_path, monkeypatch):
-    """With the privileges that docs/postgres.md names."""
+    """A role with the privileges in docs/postgres.md."""
     file = written(tmp_path / "c.h5", random_codes(20))
     build(postgres, file, "changed")
     postgres.run("CREATE ROLE writer LOGIN PASSWORD 'writer-s3cret'")
@@ -387,7 +387,7 @@ def test_a_role_that_may_change_one_collection(postgres, tmp_path, monkeypatch):
 
 
 def test_columns_of_others(postgres, tmp_path):
-    """Columns, indexes and views of the database's owner stay, and do not stand in the way of changes."""
+    """Columns, indexes and views that the owner of the database added are kept and do not prevent changes."""
     file = written(tmp_path / "c.h5", random_codes(20))
     made = build(postgres, file, "extended")
     postgres.run("ALTER TABLE extended ADD note text, ADD seen timestamptz NOT NULL DEFAULT now()")
@@ -401,7 +401,7 @@ def test_columns_of_others(postgres, tmp_path):
 
 
 def test_a_table_that_was_dropped(postgres, tmp_path):
-    """Its row of the catalog alone is not a collection."""
+    """A catalog row without a table is not a collection."""
     file = written(tmp_path / "c.h5", random_codes(3))
     made = build(postgres, file, "dropped")
     postgres.run("DROP TABLE dropped")

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by DevTools commands through a pipe: no port, no driver and no library of its own.
+"""A headless Chromium, driven by DevTools commands through a pipe, without a port, a driver or a library.
 
 Protocol: https://chromedevtools.github.io/devtools-protocol/; messages are JSON, each with a NUL byte behind it.
 """
@@ -24,7 +24,7 @@ _PIPES = 'exec "$0" "$@" 3<&{read} 4>&{write}'  # the browser listens at 3 and a
 
 
 class Browser:
-    """One tab, and what happened in it since it was last told to open a page."""
+    """One tab, and the events in it since the last page was opened."""
 
     def __init__(self, profile: Path) -> None:
         theirs, self._commands = os.pipe()
@@ -90,13 +90,13 @@ class Browser:
         )
 
     def run(self, script: str) -> Any:
-        """Return the value of an expression in the page; the page's own policy does not hold for it."""
+        """Return the value of an expression in the page, regardless of its content security policy."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def point_at(self, selector: str) -> None:
-        """Move the mouse to the middle of an element."""
+        """Move the mouse to the centre of an element."""
         box = f"document.querySelector('{selector}')"
         self.run(f"{box}.scrollIntoView({{block: 'center'}})")
         middle = f"(b => [b.x + b.width / 2, b.y + b.height / 2])({box}.getBoundingClientRect())"
@@ -114,12 +114,12 @@ class Browser:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def complaints(self) -> list[dict[str, Any]]:
-        """What the page or the browser wrote to the console, and exceptions that nothing caught."""
+        """Console messages of the page and the browser, and uncaught exceptions."""
         kinds = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         return [event["params"] for event in self.events if event.get("method") in kinds]
 
     def requests(self) -> list[str]:
-        """The addresses that the page asked for, its own among them, but for data that it holds itself."""
+        """The requested addresses, including that of the page, without data: URLs."""
         asked = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         return [one["request"]["url"] for one in asked if not one["request"]["url"].startswith("data:")]
 

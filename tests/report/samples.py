@@ -1,4 +1,4 @@
-"""Records to draw: of every kind, and of the kind that a stranger would write."""
+"""Sample records of every kind, and malicious ones."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ def image(kind: str = "JPEG") -> str:
 
 
 def accuracy(ours: float = 0.74, floats: float = 0.75, rival: float = 0.70) -> list[Record]:
-    """A run on accuracy: codes of two widths, their float embedding, and a rival of the same bytes."""
+    """A run of the accuracy suite: codes of two lengths, float embeddings, and another method of the same size."""
     rows = [
         ("TransHash", "codes", {"bits": 32}, 4, Measurement(0.61)),
         ("TransHash", "codes", {"bits": 64}, 8, Measurement(ours, ours - 0.01, ours + 0.01)),
@@ -45,7 +45,7 @@ def accuracy(ours: float = 0.74, floats: float = 0.75, rival: float = 0.70) -> l
 
 
 def search(ours: float = 0.5, floats: float = 60.0, peer: float = 2.0) -> list[Record]:
-    """A run on search, with curves, a size that was skipped, and an example."""
+    """A run of the search suite with curves, a skipped size and an example."""
     rows = [("TransHash flat", "codes", ours), ("FAISS Flat", "float", floats), ("usearch exact", "peer", peer)]
     run = Run("s", "search", "Search", "python -m benchmarks search", "2026-11-21T13:00:00+00:00", "abc", MACHINE)
     found = [Picture("a.jpg", "0", True, image()), Picture("b.png", "3", False)]
@@ -79,7 +79,7 @@ def _times(ms: float) -> dict[str, Measurement]:
 
 
 def hostile(text: str) -> list[Record]:
-    """A run in which every text is `text`."""
+    """A run in which every string is `text`."""
     params, settings = {text: text}, {text: [text, {text: text}]}
     ms = _times(1.0) | {text: Measurement(1.0), f"mAP{text}": Measurement(0.5), "bytes per image": Measurement(8)}
     pictures = [Picture(text, text, right, encoded) for right in (True, False) for encoded in ("", image())]

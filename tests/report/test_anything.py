@@ -1,4 +1,4 @@
-"""Whatever a results file may hold can be drawn."""
+"""Every valid results file can be rendered."""
 
 import json
 

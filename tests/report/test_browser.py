@@ -1,4 +1,4 @@
-"""Reports as a browser shows them."""
+"""Reports in a browser."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_a_page_opens_quietly_and_fits(tab, page, width, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast(tab, page, scheme):
-    """Contrast as WCAG 2 counts it: 4.5 for text, 3 for marks."""
+    """Contrast according to WCAG 2: at least 4.5 for text and 3 for marks."""
     tab.open(page, 1100, scheme)
     tab.run(CONTRAST)
     texts = "document.querySelectorAll('h1, h2, p, td, th, figcaption, small, dd, dt, pre, .chart text')"

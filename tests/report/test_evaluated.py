@@ -1,4 +1,4 @@
-"""An evaluation as records, and the command that draws it."""
+"""An evaluation as records, and the command that renders it."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ MODEL = ModelRef("folder/hasher.safetensors", "d" * 64, BITS)
 
 
 def codes(count, first=b"", embeddings=True):
-    """Codes and embeddings in two classes that they tell apart, more or less; every third image a cat."""
+    """Codes and embeddings of two classes that overlap slightly; every third image is a cat."""
     rng = np.random.default_rng(len(first))
     labels = (np.arange(count) % 3 == 0).astype(np.int32)
     packed = np.where(labels[:, None] == 0, 0, 255).astype(np.uint8) ^ rng.integers(0, 32, (count, 2), dtype=np.uint8)
@@ -140,7 +140,7 @@ def test_the_command_overwrites_only_reports(th, split):
 @pytest.mark.slow
 @given(st.integers(1, 5), st.integers(1, 12), st.sampled_from([1, 2, 32]), st.booleans(), st.integers(0, 9))
 def test_few_codes(queries, count, size, several, seed):
-    """Of any width, with one label or several, or none."""
+    """Codes of any length, with one label, several or none."""
     rng = np.random.default_rng(seed)
 
     def some(number):

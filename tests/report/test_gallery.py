@@ -1,4 +1,4 @@
-"""Pages of pictures, as files and as a browser shows them."""
+"""Pages of images, as files and in a browser."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ATTACK = "'\"><img src=x onerror=document.title='broken'> {{ 7 * 7 }}"
 
 @pytest.fixture(scope="module")
 def photos(pictures, tmp_path_factory):
-    """A picture with a hard link, a copy of an odd name, and a smaller one; and another picture."""
+    """An image with a hard link, a copy with an unusual name and a smaller copy; and another image."""
     root = tmp_path_factory.mktemp("gallery") / "photos"
     root.mkdir()
     shutil.copy(pictures / "cross" / "0.png", root / "0.png")
@@ -49,7 +49,7 @@ def clusters_page(index, photos):
 
 @pytest.fixture
 def tab(chromium):
-    """A tab without console messages or requests other than its page."""
+    """A tab that must not log to the console or request anything but its page."""
     context = chromium.new_context(viewport={"width": 1100, "height": 900})
     page = context.new_page()
     complaints, requests = [], []

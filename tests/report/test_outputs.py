@@ -1,4 +1,4 @@
-"""What reports write: pages, Markdown, CSV, and tables inside documents."""
+"""Outputs of reports: pages, Markdown, CSV and tables inside documents."""
 
 import csv
 import re

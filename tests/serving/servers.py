@@ -1,4 +1,4 @@
-"""Real servers for tests: uvicorn in a thread, with an engine of its own."""
+"""Real servers for tests: uvicorn in a thread, each with its own engine."""
 
 import io
 import threading
@@ -70,13 +70,13 @@ def running(
 
 
 def picture(seed: int, side: int = 64) -> Image.Image:
-    """Return a picture of eight by eight coloured fields, unlike that of any other seed."""
+    """Return an image of 8 x 8 coloured fields that depends on the seed."""
     fields = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(fields).resize((side, side), Image.Resampling.NEAREST)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """Return a picture as the bytes of a file."""
+    """Return an image as the bytes of a file."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()

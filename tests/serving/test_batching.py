@@ -1,4 +1,4 @@
-"""Requests that are gathered: none is lost, none waits without need, and there is a bound."""
+"""Batches of requests: none is lost or delayed without need, and the queue is bounded."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +11,13 @@ from transhash.serving.monitor import Monitor
 
 
 class Sizes(Monitor):
-    """Remembers the sizes of batches."""
+    """Records the sizes of batches."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
     def batch(self, name: str, size: int) -> None:
-        """Remember a size."""
+        """Record the size of a batch."""
         self.sizes.append(size)
 
 
@@ -33,7 +33,7 @@ def test_every_task_gets_its_own_answer():
 
 
 def test_tasks_that_come_together_are_worked_on_together():
-    """While the first is worked on, the others gather."""
+    """Tasks that arrive while the first is processed form one batch."""
     started, go = threading.Event(), threading.Event()
 
     def work(tasks):

@@ -17,7 +17,7 @@ def place(tmp_path):
 
 
 def started(start, *arguments):
-    """Start the server at a free port, and return the process and the address that it tells."""
+    """Start the server at a free port; return the process and the printed address."""
     process = start("serve", *arguments, "--port", 0)
     line = process.stderr.readline()
     assert line.startswith("serving at http://127.0.0.1:"), line + process.stderr.read()
@@ -25,7 +25,7 @@ def started(start, *arguments):
 
 
 def test_it_serves_until_it_is_told_to_stop_and_answers_what_was_asked(start, place):
-    """A request whose body has half arrived is answered after SIGTERM; new ones are not."""
+    """After SIGTERM, a request whose body is half sent is answered, and new ones are not."""
     process, address = started(start, place)
     assert httpx.get(f"{address}healthz", timeout=60).json() == {"status": "ok"}
     half, answers = threading.Event(), []

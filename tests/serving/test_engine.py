@@ -1,4 +1,4 @@
-"""Answers of the engine against a plain search by numpy, whatever is asked together."""
+"""Answers of the engine compared with a numpy search, for any batch of queries."""
 
 import base64
 import threading
@@ -25,7 +25,7 @@ COUNT = 200
 
 @pytest.fixture(scope="module")
 def codes():
-    """Codes of few bits, so that many distances are equal; every third image is a cat."""
+    """Short codes, so that many distances tie; every third image is a cat."""
     packed = np.random.default_rng(1).integers(0, 256, (COUNT, BITS // 8), dtype=np.uint8)
     labels = np.array([row % 3 for row in range(COUNT)], np.int32)
     paths = [b"%d/%d.png" % (row % 2, row) for row in range(COUNT)]
@@ -68,7 +68,7 @@ ASKED = st.lists(
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ASKED)
 def test_queries_asked_together_get_the_answers_of_a_plain_search(engine, codes, asked):
-    """Pages, one after the other, hold every match once, in order."""
+    """Consecutive pages contain every match once, in order."""
     futures = []
     for row, by_id, k, where, radius in asked:
         source = {"id": row} if by_id else {"packed": codes.packed[row]}

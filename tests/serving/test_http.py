@@ -1,4 +1,4 @@
-"""Every route of `docs/http.md`, asked of a real server."""
+"""Every route of `docs/http.md` on a real server."""
 
 import io
 import json
@@ -259,7 +259,7 @@ def test_a_format_that_browsers_do_not_show_is_converted(server):
 
 @pytest.mark.parametrize(("size", "longest"), [(1, 64), (64, 64), (65, 80), (4096, 80)])
 def test_a_thumbnail_is_upright_and_fits(server, size, longest):
-    """It is not enlarged: the picture has 40 x 80 pixels."""
+    """The image, of 40 x 80 pixels, is not enlarged."""
     id = id_of(server, "cats/turned.jpg")
     answer = server.client.get(f"/v1/thumbnails/{id}", params={"size": size})
     image = Image.open(io.BytesIO(answer.content))
@@ -468,7 +468,7 @@ def test_other_routes_and_methods_are_problems(server):
 
 
 def test_paths_that_are_not_text(tmp_path):
-    """Undecodable bytes become surrogates, as in the JSON output of the commands."""
+    """Undecodable bytes become surrogates, as in the JSON output of commands."""
     (tmp_path / "photos").mkdir()
     with open(bytes(tmp_path / "photos") + b"/\xff.png", "wb") as file:
         file.write(encoded(picture(1)))

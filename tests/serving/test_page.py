@@ -1,4 +1,4 @@
-"""The page of `th serve` in a real browser, on a real server: what a person does with it, at two widths."""
+"""The page of `th serve` in a real browser, used as a visitor would, at two window widths."""
 
 import base64
 import os
@@ -21,14 +21,14 @@ TOKEN = "a-token-of-some-length"
 
 
 def draw(seed: int) -> Image.Image:
-    """A picture whose perceptual hash is far from those of other seeds."""
+    """An image whose perceptual hash is far from those of other seeds."""
     blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((96, 72), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Pictures in three folders, and three clusters of copies: two of them of three pictures, one for the trash."""
+    """Images in three folders, with three clusters of copies: two of three images, and one to move to the trash."""
     root = tmp_path_factory.mktemp("page") / "photos"
     seed = 0
     for folder, many in SIDES.items():
@@ -54,7 +54,7 @@ def index(photos):
 
 @pytest.fixture(scope="module")
 def serving(command, index, tmp_path_factory):
-    """Start servers, return their addresses, and end them with the module."""
+    """Start servers and return their addresses; stop them after the module."""
     running = []
 
     def run(*options: object, also: tuple[Path, ...] = ()) -> str:
@@ -81,7 +81,7 @@ def address(serving):
 
 
 class Tab:
-    """A tab of the browser, and what went wrong in it."""
+    """A browser tab that collects errors."""
 
     def __init__(self, chromium, address, width, scheme):
         touch = {"has_touch": True, "is_mobile": True} if width < 600 else {}
@@ -121,7 +121,7 @@ class Tab:
 
 @pytest.fixture(params=[("wide", "light"), ("phone", "dark")], ids=lambda param: param[0])
 def tab(request, chromium, address):
-    """A tab in which nothing goes wrong, and which asks nobody but the server."""
+    """A tab that must have no errors and no requests to other hosts."""
     name, scheme = request.param
     opened = Tab(chromium, address, WIDTHS[name], scheme)
     yield opened
@@ -132,12 +132,12 @@ def tab(request, chromium, address):
 
 
 def shown(tab, count):
-    """Wait until so many images are shown."""
+    """Wait until the page shows `count` images."""
     tab.page.wait_for_function("count => document.querySelectorAll('.card[data-id]').length === count", arg=count)
 
 
 def settled(tab, text):
-    """Wait until the line above the list says so."""
+    """Wait for a text in the line above the list."""
     tab.page.locator(".line", has_text=text).wait_for()
 
 
@@ -213,7 +213,7 @@ def take_a_photo(tab, data):
 
 
 def transfer(event):
-    """The script that gives an image to the page, as dropping or pasting it would."""
+    """A script that passes an image to the page like a drop or a paste."""
     return f"""text => {{
         const data = Uint8Array.from(atob(text), (char) => char.charCodeAt(0)), transfer = new DataTransfer();
         transfer.items.add(new File([data], "mine.png", {{ type: "image/png" }}));
@@ -559,7 +559,7 @@ def test_a_server_that_is_gone_is_reported(chromium, command, index):
 
 
 def test_files_go_to_the_trash_after_a_second_look(chromium, address, photos):
-    """The last test: it changes the collection."""
+    """This test runs last, because it changes the collection."""
     tab = Tab(chromium, address, 390, "light")
     show_duplicates(tab)
     for cluster in range(1, 3):

@@ -21,19 +21,19 @@ REPLACED = 40
 
 @pytest.fixture
 def watching(monkeypatch):
-    """Look at the folders often."""
+    """Check index folders for changes frequently."""
     monkeypatch.setattr(engines, "_WATCH", 0.005)
 
 
 def toys(count, seed=0):
-    """Codes whose first image is the nearest of itself, whatever the others are."""
+    """Codes whose first image is always its own nearest match."""
     packed = np.random.default_rng(seed).integers(0, 256, (count, 8), dtype=np.uint8)
     packed[0] = 0
     return Codes(packed, Records([b"%d.png" % row for row in range(count)]), ModelRef("toy", "t", 64))
 
 
 def test_an_index_is_replaced_many_times_and_no_query_fails(tmp_path, watching):
-    """Every answer comes from one state: a number of images, and matches that fit to it."""
+    """Every answer comes from a single state of the index: the number of images and the matches agree."""
     place = tmp_path / "toys.index"
     transhash.build_index(toys(COUNT), place)
     failures, answered, stop = [], [0] * 4, threading.Event()
@@ -81,7 +81,7 @@ def test_an_edited_index_is_served_without_a_restart(tmp_path, watching):
 
 
 def damage(place: Path) -> None:
-    """Change a byte of the file with the codes."""
+    """Change a byte of the codes file."""
     (file,) = (file for file in place.rglob("*") if file.is_file() and "backend" in file.parts)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -89,7 +89,7 @@ def damage(place: Path) -> None:
 
 
 def test_a_damaged_index_leaves_the_old_one_serving(tmp_path):
-    """Until it is replaced by one that is sound."""
+    """The old index is used until an intact one replaces it."""
     place = build(tmp_path)
     with running(place) as server:
         before = server.search(id=0)

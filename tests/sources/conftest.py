@@ -1,4 +1,4 @@
-"""Pictures in memory, and the memory that reading them takes."""
+"""Images in memory, and the memory used to read them."""
 
 import io
 import subprocess
@@ -19,13 +19,13 @@ def _png(shade: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def png() -> Callable[[int], bytes]:
-    """Return a function that gives a PNG, 20 x 10 pixels, all of them (shade, 0, 0)."""
+    """Return a function that creates a PNG of 20 x 10 pixels with the colour (shade, 0, 0)."""
     return _png
 
 
 @pytest.fixture(scope="session")
 def peak() -> Callable[..., int]:
-    """Return a function that runs Python code in a process of its own and gives the most memory it took, in bytes."""
+    """Return a function that runs Python code in a subprocess and returns its peak memory in bytes."""
 
     def measure(code: str, *arguments: object) -> int:
         report = 'print([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1])'
@@ -43,5 +43,5 @@ def peak() -> Callable[..., int]:
 
 @pytest.fixture(scope="session")
 def gradient() -> np.ndarray:
-    """Six colour images, (6, 8, 12, 3) uint8, all different."""
+    """Six different colour images, (6, 8, 12, 3) uint8."""
     return np.random.default_rng(0).integers(0, 256, (6, 8, 12, 3), dtype=np.uint8)

@@ -224,7 +224,7 @@ def test_one_picture_in_a_file(tmp_path, gradient):
 
 @pytest.mark.parametrize("chunks", [None, (1, 64, 64, 3)])
 def test_images_that_were_never_written(chunks, tmp_path):
-    """A file of some hundred bytes that claims ten thousand images, all of them the fill value."""
+    """A file of a few hundred bytes that declares ten thousand images with the fill value."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         images = file.create_dataset("images", (10_000, 64, 64, 3), np.uint8, chunks=chunks)
         if chunks:

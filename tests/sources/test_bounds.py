@@ -1,4 +1,4 @@
-"""Images that are made to take long, or much memory, or that decoders reject for what lies beside the picture."""
+"""Images crafted to take much time or memory, and images that decoders reject because of their metadata."""
 
 import base64
 import io
@@ -203,6 +203,6 @@ def test_heic_that_is_damaged(brand):
 
 
 def test_pictures_of_up_to_178_megapixels_are_read_without_a_warning():
-    """Pillow warns from 89 megapixels; the tests turn warnings into errors."""
+    """Pillow warns above 89 megapixels; the tests turn warnings into errors."""
     file = io.BytesIO(png_file(13_000, 13_000, 1, 0, b""))
     assert decode._opened(file, ["PNG"]).size == (13_000, 13_000)

@@ -95,7 +95,7 @@ def test_animation_gives_its_first_frame(tmp_path):
 
 
 def bomb() -> bytes:
-    """A PNG of 40,000 x 40,000 pixels in a few kilobytes of file."""
+    """A PNG of 40,000 x 40,000 pixels in a file of a few kilobytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -182,7 +182,7 @@ def noise(mode, size):
     "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "I", "F", "clear P", "clear RGB"]
 )
 def test_strips_give_what_the_whole_would(mode, strip, tmp_path, monkeypatch):
-    """The oracle converts the whole picture by Pillow's ways, and scales grey as documented."""
+    """The oracle converts the whole image with Pillow and scales grey values as documented."""
     monkeypatch.setattr(decode, "_STRIP", strip)
     rng = np.random.default_rng(0)
     size, how = (37, 23), {}
@@ -275,7 +275,7 @@ print((peak() - decoded) / (3 * size[0] * size[1]))
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RGBA", "P", "I;16", "F", "turned"])
 def test_conversion_takes_no_more_than_twice_the_picture(kind, tmp_path):
-    """In bytes as RGB, beyond the decoded image; Pillow keeps four bytes a pixel, so that 1.33 is the least."""
+    """Peak memory beyond the decoded image, relative to its RGB size; Pillow uses four bytes per pixel, so at least 1.33."""
     size, how = (4000, 3000), {}
     picture = Image.new("RGB" if kind == "turned" else kind, size)
     if kind == "P":

@@ -1,4 +1,4 @@
-"""The same pictures give the same codes, wherever they lie."""
+"""The same images have the same codes in every kind of source."""
 
 import os
 import subprocess

@@ -28,7 +28,7 @@ def paths(source):
 
 
 def walked(root: bytes) -> list[bytes]:
-    """The images under a folder as `os.walk` finds them."""
+    """The images under a folder according to `os.walk`."""
     found = []
     for parent, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith(b"."))
@@ -73,7 +73,7 @@ def test_every_image_once_in_the_order_of_os_walk(names):
 
 @pytest.fixture
 def shared():
-    """A folder that users other than root may enter."""
+    """A folder that other users may access."""
     root = Path(tempfile.mkdtemp())
     root.chmod(0o755)
     yield root
@@ -82,7 +82,7 @@ def shared():
 
 @contextmanager
 def not_as_root():
-    """Root reads everything."""
+    """Skip as root, who can read every file."""
     own = os.geteuid()
     if own == 0:
         os.seteuid(65534)

@@ -59,7 +59,7 @@ def test_no_process_outlives_the_reading(arrays, processes):
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    """A limit that holds already is kept; the usual one is too large for a test."""
+    """An existing limit is kept; the usual one is too large for a test."""
     with open(tmp_path / "a.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": (2, 13_000, 13_000, 3)}

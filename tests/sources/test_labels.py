@@ -13,7 +13,7 @@ NAMES = (
 
 
 def name_of(text: str) -> bytes:
-    """The inverse of `label`, which shows that no two names share a label."""
+    """The inverse of `label`, to show that no two names share a label."""
     return re.sub(rb"\\x(5c|[89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), text.encode())
 
 

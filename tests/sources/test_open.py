@@ -13,7 +13,7 @@ from transhash.sources import ImageSource, open_source
 
 @pytest.fixture
 def place(tmp_path, png, monkeypatch):
-    """A folder of everything."""
+    """A folder with one source of every kind."""
     monkeypatch.chdir(tmp_path)
     for name in ("photos/cat/1.png", "photos/2.jpg", "loose.PNG", "loose2.png"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)

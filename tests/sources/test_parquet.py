@@ -163,7 +163,7 @@ def test_damaged_files(tmp_path, png):
 
 
 def test_memory_does_not_grow_with_the_file(peak, tmp_path):
-    """Neither with the number of rows nor with those of a group; of the process that reads, so read in it."""
+    """Memory depends neither on the number of rows nor on the size of row groups; measured in the reading process."""
     code = """
         import sys
         from transhash.sources import parquet

@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_archive(peak, png, tmp_path):
 
 
 def test_bombs(peak, tmp_path):
-    """Zeros without end in a small gzipped file: as an image, as the name of one, and as images without any bytes."""
+    """Long runs of zeros in a small gzip file: as an image, as the name of one, and as empty images."""
     huge = tarfile.TarInfo("0.png")
     name = tarfile.TarInfo("name")
     name.type = tarfile.GNUTYPE_LONGNAME

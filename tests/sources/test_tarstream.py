@@ -77,7 +77,7 @@ def test_sizes_in_extended_headers_and_in_binary():
 
 
 def pax(records, kind=b"x"):
-    """An extended header, and a member "m" without contents."""
+    """An extended header and a member "m" without contents."""
     info = tarfile.TarInfo("pax")
     info.type, info.size = kind, len(records)
     return info.tobuf(USTAR) + records + bytes(-len(records) % 512) + tarfile.TarInfo("m").tobuf(USTAR)

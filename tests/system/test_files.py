@@ -1,4 +1,4 @@
-"""Outputs on odd file systems, behind links, under long names; and how paths are shown."""
+"""Outputs on unusual file systems, behind links and under long names; and the display of paths."""
 
 import errno
 import os
@@ -124,7 +124,7 @@ int fsync(int fd) {
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    """A library that removes calls, as a file system may."""
+    """A preloaded library that makes system calls fail, as some file systems do."""
     if not (sys.platform == "linux" and shutil.which("gcc")):
         pytest.skip("needs Linux and gcc")
     folder = tmp_path_factory.mktemp("shim")

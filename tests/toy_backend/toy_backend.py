@@ -1,4 +1,4 @@
-"""A backend as a third party would write it: one file, one entry point. Plain Python integers and a sort."""
+"""A third-party backend in one file with one entry point: sorted distances of Python integers."""
 
 from pathlib import Path
 from typing import Self

@@ -1,4 +1,4 @@
-"""The example of docs/plugins.md passes the suite that it is tested with."""
+"""The example of docs/plugins.md passes the test suite for servers."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""A server in one file: a table of SQLite, whose rows are searched by the core. See docs/plugins.md."""
+"""A server backend in one file: a SQLite table whose rows the core searches. See docs/plugins.md."""
 
 import json
 import sqlite3
@@ -29,7 +29,7 @@ CREATE TABLE images (id INTEGER PRIMARY KEY, code BLOB NOT NULL, path TEXT NOT N
 
 
 class ToyServer(contract.Server):
-    """Images in a file of SQLite: ``toy://FILE``."""
+    """A collection of images in a SQLite file: ``toy://FILE``."""
 
     types: ClassVar[tuple[str, ...]] = ("flat",)
 
@@ -137,7 +137,7 @@ class ToyServer(contract.Server):
         return Added(len(codes), int(again.sum()))
 
     def _change(self, new: Codes, gone: NDArray[np.int64]) -> None:
-        """Remove rows and add others, in one transaction."""
+        """Remove and add rows in one transaction."""
         about = self._about()
         ids = range(about["next_id"], about["next_id"] + len(new))
         labels = [json.dumps([texts.label(name) for name in new.records.names(row)]) for row in range(len(new))]
