@@ -221,9 +221,9 @@ class Comparison:
         largest = self._chosen.largest.get(name, count)
         reason = methods.missing(method, self._uri)
         if not reason and count > largest:
-            reason = f"not built above {largest:,} rows: the config says so"
+            reason = f"not built above {largest:,} rows, according to the settings"
         if not reason and needed > free:
-            reason = f"takes about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free"
+            reason = f"needs about {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free"
         if reason:
             self._skip(name, reason)
         return not reason

@@ -52,7 +52,7 @@ def command(
 
     PHOTOS is a folder of JPEG files to query with. Without it, random images of 500 x 375 pixels are generated.
     """
-    from transhash.hashers.transhash import start  # with torch
+    from transhash.hashers.transhash import start  # imports torch
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -93,7 +93,7 @@ def _dataset(file: Any, name: str) -> Any:
         raise ValueError(f"no dataset {name}")
     found = file[name]
     if found.is_virtual or found.external or found.ndim != 2 or not all(found.shape):
-        raise ValueError(f"{name}: shape {found.shape}; a table with rows is expected, in this file")
+        raise ValueError(f"{name}: shape {found.shape}; expected a table with rows, stored in this file")
     if found.chunks and math.prod(found.chunks) * found.dtype.itemsize > _MAX_CHUNK:
         raise ValueError(f"{name}: chunks of more than {_MAX_CHUNK:,} bytes")
     if found.size * found.dtype.itemsize > _DEFLATED * found.id.get_storage_size():
@@ -105,13 +105,13 @@ def _packed(file: Any, train: Any) -> bool:
     """Return whether bits are packed, according to the dtype and the attributes of the file."""
     distance, point = (str(file.attrs.get(name, "")) for name in ("distance", "point_type"))
     if distance != "hamming":
-        raise ValueError(f"its distance is {distance or 'not said'}, not hamming")
+        raise ValueError(f"its distance is {distance or 'missing'}, not hamming")
     if train.dtype == np.bool_:
         return False
     if train.dtype == np.uint8 and point == "binary":
         return True
     raise ValueError(
-        f"vectors of {train.dtype}, point_type {point or 'not said'}; bool, or uint8 and binary, are known"
+        f"vectors of {train.dtype}, point_type {point or 'missing'}; expected bool, or uint8 with point_type binary"
     )
 
 
@@ -127,7 +127,7 @@ def _check(train: Any, test: Any, neighbors: Any, distances: Any, width: int, fr
     if neighbors.size > _MAX_ANSWERS or neighbors.shape[1] > len(train):
         raise ValueError(f"{len(test):,} queries with {neighbors.shape[1]:,} neighbours each")
     if len(train) * width // 8 > free // 2:
-        raise ValueError(f"{len(train):,} vectors, for which the disk has no room")
+        raise ValueError(f"{len(train):,} vectors do not fit on the disk")
 
 
 def _copy(source: Any, target: Path, packed: bool, report: Progress) -> None:

@@ -28,5 +28,5 @@ def missing(method: type[Method], uri: str) -> str:
     if find_spec(method.package) is None:
         return f"{method.package} is not installed: pip install '.[bench]'"
     if method.server and not uri:
-        return "no server was given: --milvus-uri"
+        return "no server: pass --milvus-uri"
     return ""
