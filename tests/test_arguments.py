@@ -130,7 +130,7 @@ FUNCTIONS = {
     "verify_codes": Call(transhash.verify_codes, {"path": "one"}),
     "write_codes": Call(transhash.write_codes, {"path": "out.h5", "codes": CODES}),
 }
-RESULTS = {  # what calls return, which nobody makes, and `serve`, which does not return
+RESULTS = {  # types of results, which users do not construct, and `serve`, which does not return
     "EncodingSummary",
     "Evaluation",
     "Index",
@@ -200,7 +200,7 @@ def public_methods() -> set[str]:
                 wanted = not attribute.startswith("_") or attribute == "__getitem__"
                 if wanted and set(inspect.signature(method).parameters) - {"self"}:
                     found.add(f"{name}.{attribute}")
-    return {name for name in found if not name.startswith("Watcher.")}  # a user overrides these
+    return {name for name in found if not name.startswith("Watcher.")}  # subclasses override these
 
 
 def test_every_public_callable_is_walked() -> None:

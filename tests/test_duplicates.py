@@ -174,7 +174,7 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
         np.array(list(map(len, contents))) if known else None,
         np.full(count, ENCODED) if known else None,
     )
-    if data.draw(st.booleans()):  # as merged with itself
+    if data.draw(st.booleans()):  # as if merged with itself
         records = codes.records.join(codes.records)
         codes = Codes(np.concatenate([codes.packed, codes.packed]), records, codes.model)
     for name in names:

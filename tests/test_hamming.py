@@ -36,7 +36,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(hamming, "_BLOCK", 64)
     monkeypatch.setattr(hamming, "_ROWS", 16)
     monkeypatch.setattr(native, "_CACHE", 1)
-    monkeypatch.setattr(native, "_READ_FOR", 2)  # queries for which codes are read
+    monkeypatch.setattr(native, "_READ_FOR", 2)
 
 
 @given(collections())

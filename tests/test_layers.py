@@ -73,7 +73,7 @@ def test_imports_follow_the_layers(package, forbidden):
         assert not imported(path) & forbidden, path
 
 
-LEAVES = {"errors", "hamming", "packing", "results", "settings", "system"}  # any other may use these
+LEAVES = {"errors", "hamming", "packing", "results", "settings", "system"}  # any other package may import these
 ROOMS = {  # the packages and modules of `transhash`, and which others each may import besides the leaves
     "backends": set(),
     "codes": set(),
@@ -157,7 +157,7 @@ def test_objectives_do_not_import_the_run():
 
 def test_modules_have_no_import_cycles():
     own = {name_of(path): within(path) for path in sources("transhash")}
-    graph = {name: used - {name} for name, used in own.items()}  # a package may import what it compiled
+    graph = {name: used - {name} for name, used in own.items()}  # a package may import its compiled module
     assert graph["transhash.training.loop"] > {"transhash.encoding.run", "transhash.training.learner"}
     TopologicalSorter(graph).prepare()  # raises CycleError
 
@@ -165,7 +165,7 @@ def test_modules_have_no_import_cycles():
 @pytest.mark.parametrize(
     ("library", "owners"),
     [
-        ("h5py", ("codes", "sources.hdf5")),  # our format; files of others
+        ("h5py", ("codes", "sources.hdf5")),  # our format; files from other programs
         ("accelerate", ("training.learner",)),
         ("altair", ("report.charts",)),
         ("huggingface_hub", ("hashers.hub", "hashers.pretrain")),
@@ -229,7 +229,7 @@ def test_one_module_prints():
             assert not used & printing, path
 
 
-LONGEST = 60  # lines of a function, without its decorators and docstring
+LONGEST = 60  # lines per function, without decorators and docstring
 
 
 @pytest.mark.parametrize("package", ["transhash", "faiss_backend", "milvus_backend", "cli"])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from transhash.codes import CodesWriter, ModelRef, read_codes
 
 MODEL = ModelRef("phash", "phash-dct-64", 64, '{"side": 32}')
-WIDTH = 3  # of embeddings
-MOST = 3  # labels of a row
+WIDTH = 3  # dimensions of an embedding
+MOST = 3  # most labels per row
 
 
 @dataclass(frozen=True)

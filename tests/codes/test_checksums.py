@@ -204,7 +204,7 @@ def test_readers_refuse_another_header(tmp_path, change):
     path = write(tmp_path / "c.h5", many(20), skipped=[(b"bad", "empty file")])
     with h5py.File(path, "r+") as file:
         CHANGES[change](file)
-    if change == "version 0":  # has no checksums, so nothing is amiss
+    if change == "version 0":  # has no checksums to verify
         assert len(read_codes(path)) == 20
         return
     for read_it in (read_codes, verify_codes):
@@ -212,7 +212,7 @@ def test_readers_refuse_another_header(tmp_path, change):
             read_it(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
-    assert is_codes_file(path)  # and so may be replaced
+    assert is_codes_file(path)  # so it may be replaced
 
 
 def test_unknown_version_says_what_is_known(tmp_path):
@@ -313,7 +313,7 @@ with CodesWriter.create(Path({str(tmp_path / "c.h5")!r}), ModelRef("m", "d", 64)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 10_000  # KiB; the paths alone are 20,000
+    assert int(done.stdout) < 10_000  # KiB; the paths alone take 20,000
     codes = read_codes(tmp_path / "c.h5")
     assert len(codes.skipped) == 250_000
     assert codes.skipped[-1] == (b"%0100d" % 199_999, "empty file")

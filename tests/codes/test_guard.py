@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.guarded]
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
-# Changes of codes-v0.h5 over which HDF5 2.0 loops for ever, and crashes.
+# Mutations of codes-v0.h5 on which HDF5 2.0 loops forever or crashes.
 ENDLESS = {2184: 51}
 CRASHING = {
     371: 255, 1049: 255, 2497: 21, 2567: 255, 3269: 1, 3327: 1, 3569: 1, 5593: 1, 7945: 255, 42315: 132, 42893: 125,

@@ -161,7 +161,7 @@ assert merge([(folder / "c.h5", None)] * 5, folder / "five.h5") == 300_000
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 30_000  # KiB; the rows are 100,000
+    assert int(done.stdout) < 30_000  # KiB; the rows take 100,000
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_curves_are_means_over_the_queries(queries, depths):
     both = Levels(*(np.array([[pair[side] for pair in pairs] for pairs in padded]) for side in (1, 0)))
     curve = ranking_curve(both, depths)
     assert (curve.name, curve.at.tolist()) == ("ranking", depths)
-    rankings = [np.mean(list(orders(pairs)), axis=0) for pairs in padded]  # the chance of a hit at each rank
+    rankings = [np.mean(list(orders(pairs)), axis=0) for pairs in padded]  # the probability of a hit at each rank
     for place, depth in enumerate(depths):
         hits = [ranking[:depth].sum() for ranking in rankings]
         assert curve.precision[place] == pytest.approx(np.mean(hits) / depth)

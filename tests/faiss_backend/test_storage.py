@@ -183,5 +183,5 @@ def test_a_mapped_file_is_not_read_completely(tmp_path):
         "index.search(index.reconstruct(7, 8), 3)\nprint(own() - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 40_000  # KiB; the codes are 62,500
+    assert int(done.stdout) < 40_000  # KiB; the codes take 62,500
     assert Path(tmp_path / FILE).stat().st_size > 64_000_000

@@ -55,7 +55,7 @@ def test_the_file_is_the_one_that_is_built_in_memory(tmp_path_factory, count, wi
     assert sum(told) == count
     assert [path.name for path in streamed.iterdir()] == [FILE]
     plain = faiss.read_index_binary(str(streamed / FILE))
-    # FAISS writes the sizes of lists in another form when most are empty, so it writes ours again before they are
+    # FAISS writes list sizes in another form if most lists are empty, so it rewrites our file before the files are
     # compared.
     assert faiss.serialize_index_binary(plain).tobytes() == (built / FILE).read_bytes()
     if name == "ivf":

@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self.server.repositories[repository][entry["value"]["path"]] = data
             oid = self.server.commit(repository)
             return self._answer(200, {"commitUrl": f"{self.server.url}/{repository}/commit/{oid}", "commitOid": oid})
-        return self._answer(200, {"errors": [], "warnings": []})  # of the model card's metadata
+        return self._answer(200, {"errors": [], "warnings": []})  # validation of the model card's metadata
 
     def _resolve(self) -> None:
         self.server.requests.append(f"{self.command} {self.path}")

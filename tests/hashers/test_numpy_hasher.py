@@ -66,7 +66,7 @@ def test_codes_are_those_of_torch(saved):
     batch = np.stack([light.preprocess(picture) for picture in pictures])
     np.testing.assert_array_equal(batch, np.stack([full.preprocess(picture) for picture in pictures]))
     differing = np.unpackbits(light.encode(batch) ^ full.encode(batch)).sum()
-    assert differing <= 1  # of 3,200: an output may lie on zero
+    assert differing <= 1  # of 3,200 bits: an output may be close to zero
     assert light.ref == full.ref
 
 

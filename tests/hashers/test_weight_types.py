@@ -60,7 +60,7 @@ def test_numpy_and_torch_encode_equally(saved, tmp_path, weights):
         np.testing.assert_array_equal(weight.numpy(), light._net._weights[name], err_msg=name)
     batch = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     codes = full.encode(batch)
-    assert np.unpackbits(light.encode(batch) ^ codes).sum() <= 1  # of 3,200: an output may lie on zero
+    assert np.unpackbits(light.encode(batch) ^ codes).sum() <= 1  # of 3,200 bits: an output may be close to zero
     assert np.unpackbits(before.encode(batch) ^ codes).mean() < 0.05
 
 

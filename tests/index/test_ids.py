@@ -23,7 +23,7 @@ def test_equals_a_plain_list(count, edits):
             ids = ids.keep(kept)
             plain = [id for id, stays in zip(plain, kept, strict=True) if stays]
         assert (len(ids), ids.next) == (len(plain), given_ever)
-        if not plain:  # only in between: an index has a row
+        if not plain:  # only in between: a saved index has at least one row
             continue
         every = np.arange(len(plain))
         np.testing.assert_array_equal(ids.of(every), plain)

@@ -72,7 +72,7 @@ def test_asymmetric_is_the_order_of_inner_products(seed, k, values, short):
 def test_cosine_is_the_order_of_cosines(seed, k, short):
     codes, outputs = some(seed)
     rng = np.random.default_rng(seed)
-    vectors, queries = CORNERS[rng.integers(0, 5, 40)], CORNERS  # of length 2: all cosines are exact
+    vectors, queries = CORNERS[rng.integers(0, 5, 40)], CORNERS  # norm 2, so that all cosines are exact
     found = hamming.top_k(pack(outputs), codes, k)
     if short:
         found = unfilled(found, rng)
@@ -146,7 +146,7 @@ def test_codes_come_from_the_index(backend, kind, params, span, monkeypatch):
     index.remove(np.arange(40) % 3 == 1)
     found = index.search(pack(outputs), 20)
     ranked = rerank.by_outputs(index, found, outputs)
-    expected = rerank.asymmetric(found, outputs, codes)  # ids are the rows of what was first there
+    expected = rerank.asymmetric(found, outputs, codes)  # ids are the original row numbers
     np.testing.assert_array_equal(ranked.ids, expected.ids)
     np.testing.assert_array_equal(ranked.scores, expected.scores)
     nothing = Nearest(np.full((5, 2), NO_ID), np.full((5, 2), NO_DISTANCE, np.int32))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 PASSWORD = "s3cret-of-the-owner"
-SETTINGS = {  # quick, and little to write; a killed process loses nothing by it, a machine without power would
+SETTINGS = {  # fast, with little written; safe when a process is killed, but not on a power failure
     "fsync": "off",
     "full_page_writes": "off",
     "max_wal_size": "2GB",
@@ -101,7 +101,7 @@ class Postgres:
         psutil.wait_procs(children)
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGINT)  # does not wait for connections to end
+        self._process.send_signal(signal.SIGINT)  # stops without waiting for connections to close
         self._process.wait()
 
     def location(self, name: str, user: str = "owner") -> str:
@@ -130,7 +130,7 @@ def postgres() -> Iterator[Postgres]:
     assert found is not None
     assert found.submodule_search_locations
     (place,) = found.submodule_search_locations
-    folder = Path(tempfile.mkdtemp(prefix="th-postgres-"))  # short, for the socket, and readable for another user
+    folder = Path(tempfile.mkdtemp(prefix="th-postgres-"))  # a short path, for the socket, that other users can read
     server = Postgres(Path(place, "pginstall", "bin"), folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PGPASSWORD", PASSWORD)

@@ -62,7 +62,9 @@ class TestIvf(TestFlat):
     @pytest.fixture(autouse=True)
     def _indexed(self, monkeypatch):
         monkeypatch.setattr(searching, "SCANNED", 0)
-        monkeypatch.setenv("PGOPTIONS", "-c enable_seqscan=off")  # so few rows are compared one by one otherwise
+        monkeypatch.setenv(
+            "PGOPTIONS", "-c enable_seqscan=off"
+        )  # otherwise PostgreSQL compares so few rows one by one
 
 
 class TestHnsw(TestIvf):
@@ -105,7 +107,7 @@ def test_an_index_finds_most_and_ties_in_order(postgres, tmp_path, monkeypatch, 
     monkeypatch.setattr(searching, "SCANNED", 0)
     rng = np.random.default_rng(0)
     codes = random_codes(100)[rng.integers(0, 100, 6000)] ^ np.packbits(rng.random((6000, 64)) < 0.08, axis=1)
-    codes[::50] = codes[7]  # 120 ties, over more than k
+    codes[::50] = codes[7]  # 120 ties, more than k
     codes = codes[: None if options["type"] == "ivf" else 3500]  # 70 of them: fewer than would be exact
     found = build(postgres, written(tmp_path / "c.h5", codes), options["type"], **options)
     assert not found.reason
@@ -308,7 +310,7 @@ def quietly(change, *arguments):
     try:
         change(*arguments)
     finally:
-        os._exit(0)  # without what the parent has to do at its end
+        os._exit(0)  # skip the exit handlers of the parent
 
 
 def rows(postgres, name):

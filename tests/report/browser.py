@@ -15,12 +15,12 @@ from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-_SILENT = 300.0  # seconds without a word from the browser, after which it has failed
+_SILENT = 300.0  # seconds without output after which the browser counts as failed
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"),
 )
-_PIPES = 'exec "$0" "$@" 3<&{read} 4>&{write}'  # the browser listens at 3 and answers at 4
+_PIPES = 'exec "$0" "$@" 3<&{read} 4>&{write}'  # the browser reads from descriptor 3 and writes to 4
 
 
 class Browser:

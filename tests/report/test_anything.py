@@ -15,7 +15,7 @@ from transhash.report.text import markdown
 
 RUN = Run("r", "search", "Search", "python -m benchmarks search", "2026-11-21T13:00:00+00:00")
 
-numbers = st.sampled_from([0.0, 1.0, 64.0, -3.0, 1e-100, 1e100, -1e100, 0.1])  # the ends are those of `check.number`
+numbers = st.sampled_from([0.0, 1.0, 64.0, -3.0, 1e-100, 1e100, -1e100, 0.1])  # the limits of `check.number`
 words = st.sampled_from(["TransHash", "PQ", "", "10,000 codes", "cifar10"])
 names = st.sampled_from(
     [

@@ -148,7 +148,7 @@ def test_the_content_security_policy_blocks_other_scripts(tab, page, tmp_path):
     broken.write_text(page.read_text(encoding="utf-8").replace("<main>", f"<main>{injected}"), encoding="utf-8")
     tab.open(broken)
     assert tab.run("document.title") != "broken"
-    assert len(tab.complaints()) == 2  # the browser says that it refused both
+    assert len(tab.complaints()) == 2  # the browser reports that it blocked both
     assert tab.run("document.querySelectorAll('.chart svg').length") == 6
 
 

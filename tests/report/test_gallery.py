@@ -85,7 +85,7 @@ def test_pages_are_self_contained(matches_page, clusters_page):
 
 
 def test_images_that_are_gone_are_named(index, tmp_path):
-    index.search(index.codes().packed[:1], k=1).write_html(tmp_path / "m.html")  # a code is no image
+    index.search(index.codes().packed[:1], k=1).write_html(tmp_path / "m.html")  # a code is not an image
     assert (tmp_path / "m.html").read_text().count("cannot be shown") == 1
 
 
@@ -123,7 +123,7 @@ def test_a_selection_is_changed_and_saved(tab, clusters_page, photos):
         tab.get_by_role("button", name="xargs -0").click()
     listed = Path(saved.value.path()).read_bytes().split(b"\0")
     assert sorted(map(os.path.basename, listed)) == [b"", b"copy.png", b"two\nlines \xff.png"]
-    boxes.nth(0).check()  # its other name stays: nothing is freed
+    boxes.nth(0).check()  # its other name remains, so no space is freed
     assert count.inner_text() == f"3 images to remove, {sum(sizes) / 1000:.1f} kB"
     boxes.nth(1).check()
     assert tab.locator("#warning").inner_text() == "Nothing stays of 1 cluster."

@@ -130,7 +130,7 @@ def test_an_endless_line_is_not_read_completely(tmp_path):
     with pytest.raises(ResultsError, match="over 16 MiB long"):
         list(read(path))
     with path.open("ab") as file:
-        file.truncate(1 << 29)  # a hole: it takes no room
+        file.truncate(1 << 29)  # a sparse file
     with pytest.raises(ResultsError, match="over 32 MiB"):
         list(read(path))
 

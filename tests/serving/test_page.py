@@ -203,7 +203,7 @@ def give_a_file(tab, data):
 
 
 def take_a_photo(tab, data):
-    if tab.width > 600:  # a computer has no such button
+    if tab.width > 600:  # desktop browsers have no such button
         assert tab.page.get_by_text("Take a photo").is_hidden()
         return give_a_file(tab, data)
     assert tab.page.locator("#camera").get_attribute("capture") == "environment"
@@ -475,7 +475,7 @@ def test_every_state_is_accessible(tab):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
 
     def check():
-        tab.page.wait_for_timeout(100)  # transitions of colours end
+        tab.page.wait_for_timeout(100)  # wait for colour transitions
         found = axe.run(tab.page).response["violations"]
         assert not found, [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
         assert tab.fits()
@@ -578,7 +578,7 @@ def test_files_go_to_the_trash_after_a_second_look(chromium, address, photos):
     dialog.get_by_role("button", name="Done").click()
     tab.page.get_by_text("2 files are gone: neither kept nor removed").wait_for()
     assert len(chosen(tab)) == 3
-    for path in going:  # as the user would take them back
+    for path in going:  # as if restored by the user
         shutil.move(photos.parent / "data/Trash/files" / path.name, path)
     tab.page.get_by_role("button", name="Look again").click()
     tab.page.get_by_text("5 images to remove").wait_for()

@@ -177,7 +177,7 @@ AAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAACAAAAABAAAAQAAA
 BpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEAAQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAKttZGF0AAAA
 eygBrwngOSMkv//40n//+6z///O67rVdc//3ib33xqY3/zXXwl/ANP/5656Dy94ABsZ/U32x27jz0HODX/+w9wyxWkYCdP/Hw3pDHdek/hUqYI
 yX9fpnTUIP9S//5656Dy9/aKhI6/movlN1oIt3/+GaGJL7Xv0j0v4xeAAAAAZFeGlmAABNTQAqAAAACAABARIAAwAAAAEABgAAAAAAAA==
-""")  # our own picture, made with pillow-heif: 64 x 32, red and then green, stored turned
+""")  # an image made with pillow-heif: 64 x 32, red then green, stored rotated
 
 
 def test_heic():

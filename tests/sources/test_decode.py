@@ -161,7 +161,7 @@ def test_permission_denied(tmp_path):
     path = save(RED_GREEN, tmp_path / "a.png")
     path.chmod(0)
     own = os.geteuid()
-    if own == 0:  # root reads everything
+    if own == 0:  # root can read every file
         os.seteuid(65534)
     try:
         with pytest.raises(ImageError, match="Permission denied"):

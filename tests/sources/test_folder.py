@@ -175,7 +175,7 @@ def test_a_path_longer_than_the_system_takes(tmp_path):
         assert len(found) > 10
         assert last.reason == "folder: File name too long"
     finally:
-        subprocess.run(["rm", "-rf", tmp_path / name], check=True)  # pytest cannot
+        subprocess.run(["rm", "-rf", tmp_path / name], check=True)  # pytest cannot delete it
 
 
 CLUTTER = (

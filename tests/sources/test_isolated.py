@@ -32,7 +32,7 @@ def processes(monkeypatch):
 @pytest.fixture
 def arrays(tmp_path):
     for name in ("a.npy", "b.npy"):
-        np.save(tmp_path / name, np.zeros((4, 700, 700), np.uint8))  # more than a pipe holds
+        np.save(tmp_path / name, np.zeros((4, 700, 700), np.uint8))  # more than the capacity of a pipe
     return [tmp_path / "a.npy", tmp_path / "b.npy"]
 
 

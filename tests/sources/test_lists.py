@@ -224,7 +224,7 @@ def test_lists_with_a_column_for_every_class(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        b"a/1.jpg 0\na/2.jpg 1\n",  # one column is more likely a part of the name
+        b"a/1.jpg 0\na/2.jpg 1\n",  # a single column is more likely part of the name
         b"a/1.jpg 0 1\na/2.jpg 1\n",
         b"a/1.jpg 0 1\na/2.jpg 1 0 1\n",
         b"a/1.jpg 0 1\na/2.jpg\n",

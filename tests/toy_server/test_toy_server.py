@@ -12,7 +12,7 @@ from .toy_server import ToyServer
 class TestToy(CollectionContract):
     @pytest.fixture(autouse=True)
     def _installed(self):
-        with patch("transhash.index.collection.server", lambda location: ToyServer):  # as an entry point would
+        with patch("transhash.index.collection.server", lambda location: ToyServer):  # as the entry point does
             yield
 
     def build(self, codes, place):
