@@ -83,7 +83,7 @@ def test_bits_are_shared_half_and_half(sizes):
     if groups:
         assert first == bits // 2
         assert 1 <= min(rest) <= max(rest) <= min(rest) + 1
-        assert rest == sorted(rest, reverse=True)  # the layout of saved codes depends on which groups have one more bit
+        assert rest == sorted(rest, reverse=True)  # saved hashers rely on which groups have one more bit
 
 
 @pytest.mark.slow
