@@ -1,4 +1,4 @@
-"""What a person chose to remove: as a list, or moved to the trash of the system."""
+"""The images chosen for removal: exported as a list, or moved to the system's trash."""
 
 import os
 from collections.abc import Sequence

@@ -80,7 +80,7 @@ def serve(
 
 
 def read_token(path: str | Path) -> str:
-    """Return the first line of a token file. Raises ServingError if it is no token."""
+    """Return the first line of a token file. Raises ServingError if the line is not a token."""
     try:
         with open(path, encoding="utf-8") as file:
             token = file.readline(1 << 12).strip()
