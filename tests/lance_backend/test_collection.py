@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import transhash
-from lance_backend.location import Location
 from transhash import Filter, hamming
 from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, SelectionError
@@ -111,6 +110,7 @@ def test_several_files_are_added_as_one_version(tmp_path):
     ],
 )
 def test_damaged_metadata(tmp_path, metadata, message):
+    from lance_backend.location import Location
     from lance_backend.store import Contents
 
     with pytest.raises(BackendError, match=message) as damaged:
@@ -176,6 +176,8 @@ def test_a_killed_loader_leaves_no_table_or_a_whole_one(tmp_path):
     ],
 )
 def test_locations(text, database, name):
+    from lance_backend.location import Location
+
     location = Location.parse(text)
     assert (location.database, location.name, str(location)) == (database, name, text)
 
@@ -184,6 +186,8 @@ def test_locations(text, database, name):
     "text", ["lance://photos", "lance://db/", "lance://db/it's", "lance+s3://key:secret@b/db/n", "lance+ftp://b/db/n"]
 )
 def test_other_locations_are_refused(text):
+    from lance_backend.location import Location
+
     with pytest.raises(BackendError) as refused:
         Location.parse(text)
     assert "secret" not in str(refused.value)
