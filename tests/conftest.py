@@ -19,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "busy machine", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("busy machine")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
@@ -34,7 +36,7 @@ Th = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).parent.parent
 sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
 
-SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "cluster", "ray_folder", "chromium"}
+SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "postgres", "cluster", "ray_folder", "chromium"}
 """Fixtures that start processes."""
 
 

@@ -2,6 +2,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 import transhash
 
 
@@ -39,12 +41,14 @@ def test_index_info_is_light(th, pictures, tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_submodules_do_not_hide_functions():
     code = "import transhash.encoding.run, transhash.evaluation.metrics, transhash; print(callable(transhash.encode))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
 
 
+@pytest.mark.slow
 def test_readme_python_example(pictures, tmp_path, monkeypatch):
     from PIL import Image
 

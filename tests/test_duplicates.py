@@ -76,6 +76,7 @@ def names_of(root, number):
     return [str(file), f"{root}/link{number}.jpg", f"{root}/hard{number}.jpg", detour, f"{root}/gone{number}.jpg"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=120)
 @given(collections(most=120), st.data())
 def test_spare_files_are_never_the_last_copy(tree, collection, data):
@@ -110,6 +111,7 @@ def test_spare_files_are_never_the_last_copy(tree, collection, data):
                 assert not reference or not os.path.realpath(path).startswith(f"{tree}/b/")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(collections(most=200))
 @pytest.mark.parametrize("backend", [None, "exact", "faiss"])
@@ -143,6 +145,7 @@ FATES = ("kept", "kept", "kept", "deleted", "overwritten", "truncated", "folder"
 KINDS = ("file", "file", "file", "link", "hard link", "other case", "line break")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
@@ -251,6 +254,7 @@ def test_equal_codes_are_merged_before_pairing():
     assert np.bincount(duplicates.components(packed, 1)).tolist() == [299_999, 1]
 
 
+@pytest.mark.slow
 def test_progress_ends_at_the_total():
     rng, said = np.random.default_rng(0), []
     packed = rng.integers(0, 256, (3000, 8), dtype=np.uint8)

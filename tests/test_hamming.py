@@ -198,7 +198,8 @@ def test_blocks_threads_and_unaligned_memory(width, threads, monkeypatch):
         radius = int(np.median(distances))
         near = hamming.within(asked, codes, radius, allowed)
         for query in range(len(asked)):
-            expected = [i for i in order[query] if distances[query, i] <= radius and allowed[i]]
+            ranked = order[query]
+            expected = ranked[(distances[query, ranked] <= radius) & allowed[ranked]]
             np.testing.assert_array_equal(near.row(query)[0], expected)
 
 

@@ -1,6 +1,7 @@
 """Allowed imports: cli -> transhash <- backends and servers; heavy libraries only where they are needed."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+@cache
 def imported(path: Path, at_start: bool = False) -> set[str]:
     """The libraries that a module imports; with `at_start`, only those imported at the top level."""
     names = set()
@@ -25,6 +27,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
 def within(path: Path) -> set[str]:
     """The full names of the modules of `transhash` that a module imports at runtime."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

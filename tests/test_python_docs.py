@@ -27,6 +27,7 @@ def write_images(folder):
             pixels.resize((64, 64), Image.Resampling.NEAREST).save(folder / name / f"{number}.png")
 
 
+@pytest.mark.slow
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("pandas")
     write_images(tmp_path)

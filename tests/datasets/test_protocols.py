@@ -135,6 +135,7 @@ def test_round_trip_of_lists(tmp_path):
 names = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name and b"/" not in name)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(names, min_size=1, max_size=8))
 def test_any_path_survives_or_is_refused(tmp_path_factory, paths):

@@ -16,7 +16,10 @@ from transhash.codes import Codes, ModelRef, Records, write_codes
 from transhash.errors import BackendError, SelectionError
 from transhash.testing import CollectionContract
 
-pytestmark = pytest.mark.skipif(not find_spec("lancedb"), reason="no package lancedb: pip install '.[lance]'")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not find_spec("lancedb"), reason="no package lancedb: pip install '.[lance]'"),
+]
 
 MODEL = ModelRef("phash", "phash-dct-64", 64)
 

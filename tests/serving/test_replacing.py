@@ -32,6 +32,7 @@ def toys(count, seed=0):
     return Codes(packed, Records([b"%d.png" % row for row in range(count)]), ModelRef("toy", "t", 64))
 
 
+@pytest.mark.slow
 def test_an_index_is_replaced_many_times_and_no_query_fails(tmp_path, watching):
     """Every answer comes from a single state of the index: the number of images and the matches agree."""
     place = tmp_path / "toys.index"
@@ -130,6 +131,7 @@ def test_a_page_goes_on_in_a_new_state(tmp_path):
         assert [match["id"] for match in truth["matches"]][15:35] == [match["id"] for match in second["matches"]]
 
 
+@pytest.mark.slow
 def test_an_index_of_another_model_is_searched_with_its_hasher(hasher_file, tmp_path):
     place = build(tmp_path)
     image = tmp_path / "photos" / "dogs" / "3.png"

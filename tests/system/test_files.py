@@ -136,6 +136,7 @@ def shim(tmp_path_factory):
 LACKING = [("FLOCK", errno.ENOLCK), ("FSYNC_FOLDER", errno.EINVAL), ("CHMOD", errno.EPERM)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "number"), LACKING)
 def test_file_systems_that_lack_a_call(shim, pictures, tmp_path, call, number):
     code = f"""
@@ -159,6 +160,7 @@ print(len(transhash.open("i")))
     assert done.stdout == "24\n"
 
 
+@pytest.mark.slow
 def test_codes_and_index_behind_links(pictures, tmp_path):
     import transhash
     from transhash.encoding.run import encode_to_file
