@@ -2,6 +2,7 @@ import json
 import os
 import re
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -129,7 +130,7 @@ def test_invalid_outputs(th_inside, pictures, weights, tmp_path):
     assert os.listdir(tmp_path) == ["cat.jpg"]
 
 
-def test_help_shows_an_example_that_parses(th, pictures, tmp_path):
+def test_help_shows_an_example_that_parses(th, pictures, tmp_path, monkeypatch):
     """Without access to the hub, the example fails only because the weights are missing."""
     text = th("fit", "--help").stdout
     for option in ("--stride", "--pool", "--method", "--sample", "--weights"):
@@ -137,6 +138,7 @@ def test_help_shows_an_example_that_parses(th, pictures, tmp_path):
     assert "--groups" not in text
     (example,) = re.findall(r"^ +th (fit photos/ .*)$", text, re.MULTILINE)
     (tmp_path / "photos").symlink_to(pictures)
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
-    done = th(*example.split(), cwd=tmp_path, env=offline, code=1)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "none"))
+    done = th(*example.split(), *TINY, cwd=tmp_path, code=1)  # with a network of a test's size
     assert "cannot be downloaded from the model hub" in done.stderr

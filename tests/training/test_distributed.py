@@ -2,6 +2,7 @@
 
 import csv
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ from transhash.training.data import TrainingBatch
 from transhash.training.gather import gathered
 from transhash.training.learner import Learner
 
-tiny = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+tiny = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2, depth=2)
 
 
 def check_gradient():
@@ -144,16 +145,16 @@ def same(one, other):
     )
 
 
-def test_two_processes_take_the_step_of_one(pictures, tmp_path):
+def test_two_processes_take_the_step_of_one(pictures, tmp_path, monkeypatch):
     """Every objective, two batches for a step: the loss, all gradients, and OrthoHash's statistics, in float64.
 
     And a batch that two processes cannot share evenly is refused, with nothing written.
     """
     script = tmp_path / "step.py"
     script.write_text(STEP)
-    subprocess.run(
-        [sys.executable, script, tmp_path / "found", pictures], env={**os.environ, **CPU}, check=True, timeout=600
-    )
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "found"), str(pictures)])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    runpy.run_path(str(script))
     two(script, tmp_path / "found", pictures)
     alone, *both = (torch.load(tmp_path / f"found.{process}", weights_only=True) for process in ("alone", 0, 1))
     assert alone.keys() >= {f"{loss}{kind}/loss" for loss in LABELLED for kind in ("", " several")}

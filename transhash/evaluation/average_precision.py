@@ -9,13 +9,14 @@ cut-off R that falls inside a tie).
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
-from scipy.stats import hypergeom
 
 from .levels import Levels
 
 
 def average_precision(levels: Levels, at: int | None = None) -> NDArray[np.float64]:
     """Return the expected AP@R of each query, (q,) float64; R is the whole database if `at` is None."""
+    from scipy.stats import hypergeom  # takes most of a second to import
+
     before = np.cumsum(levels.total, axis=1) - levels.total
     hits_before = np.cumsum(levels.relevant, axis=1) - levels.relevant
     depth = levels.total.sum(axis=1).max(initial=0) if at is None else at

@@ -45,7 +45,7 @@ def candidates(queries, centroids, lists, nprobe, allowed):
         yield query, np.flatnonzero(inside if allowed is None else inside & allowed)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(indexes(), st.integers(1, 8), st.integers(1, 130))
 def test_top_k_of_the_probed_lists(index, nprobe, k):
     queries, codes, centroids, lists, allowed = index
@@ -58,7 +58,7 @@ def test_top_k_of_the_probed_lists(index, nprobe, k):
         np.testing.assert_array_equal(distances, expected.distances[0])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(indexes(), st.integers(1, 8), st.integers(0, 50))
 def test_within_the_probed_lists(index, nprobe, radius):
     queries, codes, centroids, lists, allowed = index
