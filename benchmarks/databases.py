@@ -1,15 +1,10 @@
-"""Compare collections in databases with an index folder: load rate, single queries, a batch, equal results.
+"""Compare collections in databases with an index folder: load rate, single queries, a batch, equal results."""
 
-    python -m benchmarks.databases --rows 1000000 postgresql://localhost/images/bench lance://data/bench
-
-A collection is created at each location; it must not exist yet.
-"""
-
-import argparse
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,28 +18,33 @@ _BATCH = 1000  # queries searched in one call
 _K = 10
 
 
-def main() -> None:
-    """Write random codes with paths, build a collection at each location, and print one line per location."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("locations", nargs="*")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--bits", type=int, default=64)
-    parser.add_argument("--type", default="flat", help="index type of the collections")
-    arguments = parser.parse_args()
+@click.command("databases")
+@click.argument("locations", nargs=-1)
+@click.option("--rows", default=1_000_000, show_default=True, help="Random codes in a collection.")
+@click.option("--bits", default=64, show_default=True, help="Of a code.")
+@click.option("--type", "types", multiple=True, default=("flat",), show_default=True, help="Index types.")
+def command(locations: tuple[str, ...], rows: int, bits: int, types: tuple[str, ...]) -> None:
+    """Measure collections at LOCATIONS beside an index folder.
+
+    Each type is built as a collection of its own, with the type at the end of its name: postgresql://localhost/images/bench
+    becomes bench_flat. It must not exist, and stays.
+    """
     rng = np.random.default_rng(0)
-    packed = rng.integers(0, 256, (arguments.rows, arguments.bits // 8), dtype=np.uint8)
-    queries = packed[:: max(1, arguments.rows // _BATCH)][:_BATCH] ^ np.uint8(1)
-    paths = [f"{row % 1000:03}/image-{row:09}.jpg".encode() for row in range(arguments.rows)]
-    print(machine.machine())
+    packed = rng.integers(0, 256, (rows, bits // 8), dtype=np.uint8)
+    queries = packed[:: max(1, rows // _BATCH)][:_BATCH] ^ np.uint8(1)
+    paths = [f"{row % 1000:03}/image-{row:09}.jpg".encode() for row in range(rows)]
+    print(machine.machine(), flush=True)
     with TemporaryDirectory() as folder:
         file = Path(folder, "codes.h5")
-        model = ModelRef("random", "0" * 64, arguments.bits)
+        model = ModelRef("random", "0" * 64, bits)
         write_codes(file, Codes(packed, Records(paths, b"/photos"), model))
         expected = measure(file, Path(folder, "index"), "flat", queries)
-        for location in arguments.locations:
-            ids = measure(file, location, arguments.type, queries)
-            if arguments.type == "flat" and (ids != expected).any():
-                raise SystemExit(f"{location}: results differ from those of the index folder")
+        for location in locations:
+            name, question, options = location.partition("?")
+            for type in types:
+                ids = measure(file, f"{name}_{type}{question}{options}", type, queries)
+                if type == "flat" and (ids != expected).any():
+                    raise click.ClickException(f"{location}: results differ from those of the index folder")
 
 
 def measure(file: Path, location: str | Path, type: str, queries: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -66,7 +66,3 @@ def measure(file: Path, location: str | Path, type: str, queries: NDArray[np.uin
     speed = f"loaded {loaded:,.0f} rows/s; one query {median:.2f} ms; {len(queries)} at once {batch:.2f} s"
     print(f"{name}, {type}: {speed}", flush=True)
     return ids
-
-
-if __name__ == "__main__":
-    main()

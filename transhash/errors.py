@@ -22,7 +22,9 @@ A message is one line that says where the problem is, what is wrong, and how to 
 import re
 
 _LONGEST = 200  # characters of another library's message
-_CREDENTIALS = re.compile(r"(?<=://)(?<!hf://)[^\s'\"]*@")  # the @ in hf://user/name@revision follows no password
+# A path has lost one slash; the @ in hf://user/name@revision follows no password.
+_CREDENTIALS = re.compile(r"(?<=[a-zA-Z])(?<!hf)(:/{1,2})[^\s'\"]*@")
+_PASSWORDS = re.compile(r"([?&]\w*(?:password|secret|token)\w*=)[^&\s'\"]*", re.IGNORECASE)
 
 
 class TransHashError(Exception):
@@ -104,4 +106,4 @@ def _message(error: BaseException) -> str:
 
 def redacted(text: str) -> str:
     """Return text without the user names and passwords of the addresses in it: ``milvus://…@host:19530/photos``."""
-    return _CREDENTIALS.sub("…@", text)
+    return _PASSWORDS.sub(r"\1…", _CREDENTIALS.sub(r"\1…@", text))

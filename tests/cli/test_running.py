@@ -45,6 +45,8 @@ def test_a_defect_is_a_one_line_error():
         ("milvus://root:hunter2@host:1/x: no", "milvus://…@host:1/x: no"),
         ("'milvus+https://a:p/w@d@host/x' and http://u@h", "'milvus+https://…@host/x' and http://…@h"),
         ("milvus://host:1/x and a@b.c", "milvus://host:1/x and a@b.c"),
+        ("Directory 'postgresql:/me:hunter2@h/d' does not exist", "Directory 'postgresql:/…@h/d' does not exist"),
+        ("postgresql://h/d/n?sslpassword=hunter2&port=1: no", "postgresql://h/d/n?sslpassword=…&port=1: no"),
     ],
 )
 def test_credentials_are_not_repeated(text, shown):
