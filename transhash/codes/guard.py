@@ -84,7 +84,7 @@ def _start(task: Task, path: Path, size: int, patience: float, room: int) -> tup
         pipe, writing = map(_above_standard, os.pipe())
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads
+                warnings.simplefilter("ignore")  # Python and LanceDB warn of threads; the child uses none
                 child = os.fork()
         except OSError:
             os.close(pipe)
