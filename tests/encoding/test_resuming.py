@@ -59,12 +59,12 @@ def paths(path):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     count=st.integers(1, 80),
     broken=st.sets(st.integers(0, 79), max_size=5),
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8),
-    stops=st.lists(st.integers(1, 12), max_size=6),
+    stops=st.lists(st.integers(1, 12), max_size=4),
     part=st.integers(1, 30),
     fan_in=st.integers(2, 4),
 )

@@ -150,7 +150,7 @@ def test_damaged_checkpoints_are_refused(pictures, tmp_path):
     header = 8 + int.from_bytes(good[:8], "little")
     rng = np.random.default_rng(0)
     mutants = [good[:end] for end in (0, 7, 100, header, len(good) - 1)]
-    for place in rng.integers(0, header, 15):
+    for place in rng.integers(0, header, 10):
         mutants.append(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
     for mutant in mutants:
         path.write_bytes(mutant)
@@ -176,16 +176,16 @@ def test_killed_at_any_moment(start, pictures, tmp_path):
         "--depth",
         2,
     ]
-    options += ["--bits", 16, "--epochs", 12, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
+    options += ["--bits", 16, "--epochs", 6, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
     log = tmp_path / "killed.run" / "log.csv"
-    for steps in (1, 9):
+    for steps in (1, 5):
         process = start("train", pictures, "-o", tmp_path / "killed.safetensors", *options)
         while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > steps):
             time.sleep(0.01)
         process.kill()
         process.wait(600)
     assert log.exists()
-    run = TINY, TrainConfig(epochs=12, batch_size=8, validation=0, precision="fp32")
+    run = TINY, TrainConfig(epochs=6, batch_size=8, validation=0, precision="fp32")
     digests = [
         transhash.train(pictures, tmp_path / f"{name}.safetensors", *run).ref.digest for name in ("killed", "whole")
     ]
