@@ -23,6 +23,7 @@ from .location import Location
 from .store import PARAMS, Contents, NewRows, Store
 
 _TIES = 100  # at least, for which there is room behind the wanted rows
+SCANNED = 1_000_000  # rows that are read in less time than the index takes for a query; measured
 
 
 class LanceCollection(contract.Server):
@@ -87,7 +88,7 @@ class LanceCollection(contract.Server):
 
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
         nprobe = self._nprobe(params)
-        if nprobe and where is None:
+        if nprobe and where is None and len(packed) * SCANNED < len(self):
             found = [self._by_index(query, k, nprobe) for query in packed]
             return scanning.padded([one for one in found if one]) if all(found) else self._scan(packed, k)
         return self._scan(packed, k, self._allowed(where))

@@ -44,6 +44,10 @@ class TestFlat(CollectionContract):
 class TestIvf(TestFlat):
     options = {"type": "ivf", "params": {"nlist": 4, "nprobe": 4}}
 
+    @pytest.fixture(autouse=True)
+    def _indexed(self, monkeypatch):
+        monkeypatch.setattr("lance_backend.collection.SCANNED", 0)
+
     def test_names_from_anywhere(self):
         """Skip the inherited test, which does not depend on the index type."""
 
@@ -121,7 +125,8 @@ def test_damaged_metadata(tmp_path, metadata, message):
     assert "\n" not in str(damaged.value)
 
 
-def test_more_ties_than_are_asked_for(tmp_path):
+def test_more_ties_than_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("lance_backend.collection.SCANNED", 0)
     codes = np.zeros((3000, 8), np.uint8)
     codes[1000:] = random_codes(2000)
     place = f"lance://{tmp_path}/db/ties"
