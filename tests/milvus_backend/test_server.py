@@ -208,9 +208,11 @@ def test_interrupted_changes(milvus, tmp_path):
     assert list(found.verify()) == []
 
 
-def test_credentials_are_never_shown(milvus, th, tmp_path):
+def test_credentials_are_never_shown(milvus, th, tmp_path, monkeypatch):
     codes = written(tmp_path / "c.h5", np.zeros((1, 8), np.uint8))
     command = ["index", "build", codes, "-o", milvus.location("secret")]
-    done = th(*command, code=1, env={"MILVUS_TOKEN": "", "MILVUS_USER": "root", "MILVUS_PASSWORD": "hunter2"})
+    for name, value in {"MILVUS_TOKEN": "", "MILVUS_USER": "root", "MILVUS_PASSWORD": "hunter2"}.items():
+        monkeypatch.setenv(name, value)
+    done = th(*command, code=1)
     assert done.stderr.endswith("refuses the credentials; set MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD\n")
     assert "hunter2" not in done.stderr + done.stdout
