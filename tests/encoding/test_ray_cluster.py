@@ -26,7 +26,10 @@ from transhash.errors import ClusterError
 from transhash.sources.folder import FolderSource
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'transhash[ray]'")
-PATIENT = {"RAY_raylet_start_wait_time_s": "300"}  # a busy machine starts a node slowly
+PATIENT = {
+    "RAY_raylet_start_wait_time_s": "300",  # a busy machine starts a node slowly
+    "RAY_worker_niceness": "0",  # by default its workers wait for all other processes
+}
 RAY = ["--engine", "ray", "--processes", 2]
 
 
