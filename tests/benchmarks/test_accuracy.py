@@ -13,6 +13,8 @@ from transhash.evaluation.precision import precision_at, recall_at
 from transhash.packing import pack
 from transhash.report.records import Curve, Skipped, TableRow, read
 
+pytestmark = pytest.mark.slow
+
 BITS, DIM = 16, 24
 METHODS = (
     *("TransHash", "TransHash, then embeddings", "float embedding", "PQ", "OPQ", "SQ, 4 bits", "PCA, int8"),

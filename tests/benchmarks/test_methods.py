@@ -86,6 +86,7 @@ def test_codes_are_the_signs_of_planes_through_the_vectors(grown, tmp_path):
             assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_grown_collection_holds_the_given_rows_first_and_others_like_them(grown):
     origin, rows = grown
     block = origin.block(0)

@@ -9,6 +9,8 @@ from benchmarks.sets import unpack, write_set
 from transhash.errors import ResultsError
 from transhash.report.records import TableRow, read
 
+pytestmark = pytest.mark.slow
+
 COUNT, QUERIES, NEAREST = 300, 12, 8
 
 

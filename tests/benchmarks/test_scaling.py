@@ -5,6 +5,8 @@ import pytest
 
 from transhash.report.records import Curve, TableRow, read
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 counts = [500, 1000, 2000, 4000]
 bits = [32]

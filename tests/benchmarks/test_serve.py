@@ -10,6 +10,9 @@ pytest.importorskip("starlette")
 from benchmarks import clients, serve
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_it_measures_queries_by_id_and_by_image_and_memory():
     small = ["--codes", "2000", "--clients", "4", "--backbone", "test_vit", "--images", "8", "--ids", "40"]
     done = CliRunner().invoke(serve.command, [*small, "--rounds", "1", "--soak", "40"], catch_exceptions=False)
