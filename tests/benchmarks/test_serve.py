@@ -9,7 +9,6 @@ pytest.importorskip("starlette")
 
 from benchmarks import clients, serve
 
-
 pytestmark = pytest.mark.slow
 
 
