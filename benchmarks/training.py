@@ -15,6 +15,7 @@ from transhash.system import files
 
 from . import config, digits, suites
 from .commands import th
+from .figures import spread
 from .retrieval import Retrieval
 from .runs import Results, as_settings
 
@@ -29,6 +30,7 @@ class Training:
         options: options of `th train` for every run.
         rows: further options of each run, by method name; several runs are averaged into a soup.
         encode: options of `th encode`.
+        seeds: seeds to repeat every row with; the median of several is reported, with the lowest and the highest.
     """
 
     protocol: str
@@ -36,6 +38,7 @@ class Training:
     options: list[str]
     rows: dict[str, list[list[str]]]
     encode: list[str]
+    seeds: list[int]
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,28 @@ def command(
             if results.has_row(data.name, label):
                 continue
             suites.show_progress(label)
-            folder = results.work / f"{bits} bits, {number}"
-            folder.mkdir(parents=True, exist_ok=True)
             options = [["--bits", str(bits), *chosen.options, *run, *start] for run in runs]
-            retrieval = _retrieval(data, folder, trained(data, folder, options), chosen.encode)
-            values = {"bytes per image": Measurement(bits / 8), **retrieval.figures()}
+            repeated = [
+                _values(data, results.work / f"{bits} bits, {number}, seed {seed}", seed, options, chosen.encode)
+                for seed in chosen.seeds
+            ]
+            values = {"bytes per image": Measurement(bits / 8), **_medians(repeated)}
             results.write([TableRow(results.run.id, "Training", data.name, method, "codes", {"bits": bits}, values)])
-            suites.show_progress(f"{label}: mAP {retrieval.mean:.4f}")
+            suites.show_progress(f"{label}: {', '.join(f'{name} {one.value:.4f}' for name, one in values.items())}")
+
+
+def _values(data: Data, folder: Path, seed: int, runs: list[list[str]], encode: list[str]) -> dict[str, Measurement]:
+    """Train a row with one seed, which options of a run override, and return its metrics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    hasher = trained(data, folder, [["--seed", str(seed), *run] for run in runs])
+    return _retrieval(data, folder, hasher, encode).figures()
+
+
+def _medians(repeated: list[dict[str, Measurement]]) -> dict[str, Measurement]:
+    """Return the medians over several seeds with their ranges, or the only measurements."""
+    if len(repeated) == 1:
+        return repeated[0]
+    return {name: spread([one[name].value for one in repeated]) for name in repeated[0]}
 
 
 def trained(data: Data, folder: Path, runs: list[list[str]]) -> Path:
