@@ -88,6 +88,7 @@ def dedup(
                 **_totals(found),
                 "changed": found.changed,
                 "missing": found.missing,
+                "unverified": found.unverified,
                 "clusters": described,
             }
         )
@@ -133,6 +134,7 @@ def _notes(found: "Duplicates") -> None:
     for paths, what in (
         (found.changed, "changed since encoding: encode again, with --sync"),
         (found.missing, "not there any more"),
+        (found.unverified, "may have changed, as no size and time were stored: encode and build again"),
     ):
         if paths:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""

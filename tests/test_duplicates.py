@@ -1,4 +1,5 @@
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +9,29 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 import transhash
-from transhash import Codes, Index, duplicates, hamming
+from transhash import Codes, Filter, Index, duplicates, hamming
 from transhash.codes import ModelRef, Records, write_codes
-from transhash.errors import BackendError, MismatchError, SelectionError
+from transhash.errors import BackendError, IndexFolderError, MismatchError, SelectionError
+from transhash.index import stats
 
 
-def codes_of(packed, paths=None, root=b"/nowhere", sizes=None, mtimes=None, name="phash"):
+def codes_of(packed, paths=None, root=b"/nowhere", name="phash", stats=True):
+    """Codes of files, encoded as they are now; with unknown sizes and times unless `stats`."""
     paths = paths or [b"%d.jpg" % row for row in range(len(packed))]
-    if sizes is not None and mtimes is None:
-        mtimes = np.full(len(packed), -1, np.int64)
+    known = np.full((2, len(packed)), -1, np.int64)
+    for row, path in enumerate(paths if stats else ()):
+        with suppress(OSError):
+            found = os.stat(os.path.join(root, path))
+            known[:, row] = found.st_size, found.st_mtime_ns
     model = ModelRef(name, "digest", packed.shape[1] * 8)
-    return Codes(packed, Records(paths, root, None, (), sizes, mtimes), model)
+    return Codes(packed, Records(paths, root, None, (), *known), model)
 
 
-def on_disk(folder, packed, **stats):
+def on_disk(folder, packed, stats=True):
     """Codes of existing files 0.jpg, 1.jpg, … of 100 bytes each."""
     for row in range(len(packed)):
         (folder / f"{row}.jpg").write_bytes(b"%100d" % row)
-    return codes_of(packed, root=os.fsencode(folder), **stats)
+    return codes_of(packed, root=os.fsencode(folder), stats=stats)
 
 
 def groups(labels):
@@ -174,14 +180,17 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
         np.array(packed, np.uint8),
         [os.fsencode(name) for name in names],
         b"",
-        np.array(list(map(len, contents))) if known else None,
-        np.full(count, ENCODED) if known else None,
+        stats=known,
     )
+    if data.draw(st.booleans()):  # an index stores sizes and times, too
+        place = tmp_path_factory.mktemp("index") / "photos.index"
+        Index.build(codes, "exact").save(place)
+        codes = transhash.open(place).codes()
     if data.draw(st.booleans()):  # as if merged with itself
         records = codes.records.join(codes.records)
         codes = Codes(np.concatenate([codes.packed, codes.packed]), records, codes.model)
     for name in names:
-        change(name, names[0], data.draw(st.sampled_from(FATES if known else FATES[:7])), known)
+        change(name, names[0], data.draw(st.sampled_from(FATES)))
     radius = data.draw(st.integers(0, 3))
     options = {"keep": data.draw(st.sampled_from(duplicates.KEEP))}
     for option in ("prefer", "reference"):
@@ -193,6 +202,7 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
         return os.path.isfile(path) and Path(path).read_bytes() == contents[place]
 
     spare = set(found.spare)
+    assert known or not spare
     left = [path for path in names if path not in spare and intact(path)]
     removed = {os.stat(path).st_ino for path in spare if not os.path.islink(path)}
     for path in spare:
@@ -203,10 +213,10 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
         assert not options["reference"] or not path.startswith(f"{root}/a/")
 
 
-def change(name, first, fate, known):
+def change(name, first, fate):
     """A change to a file between encoding and the search for duplicates."""
     if fate != "kept" and os.path.lexists(name):
-        if fate == "overwritten" and os.path.isfile(name) and known:
+        if fate == "overwritten" and os.path.isfile(name):
             with open(name, "r+b") as file:
                 file.write(b"?")
         elif fate == "truncated" and os.path.isfile(name):
@@ -219,13 +229,44 @@ def change(name, first, fate, known):
                 os.symlink(first, name)
 
 
-def test_an_outdated_row_protects_its_file(tmp_path):
-    """A file encoded twice with different contents and without sizes and times has an unknown current code."""
-    (tmp_path / "x.jpg").write_bytes(b"x")
-    (tmp_path / "y.jpg").write_bytes(b"y")
-    codes = codes_of(np.array([[0], [0], [255]], np.uint8), [b"x.jpg", b"y.jpg", b"x.jpg"], os.fsencode(tmp_path))
-    found = transhash.dedup(codes, 1)
-    assert (found.spare, found.changed) == ([], [f"{tmp_path}/x.jpg"])
+def test_without_size_and_time_a_file_is_neither_kept_nor_spare(tmp_path):
+    """It may have been overwritten since it was encoded."""
+    found = transhash.dedup(on_disk(tmp_path, np.zeros((2, 8), np.uint8), stats=False))
+    assert (found[0].kept, found.spare, found[0].roles) == (None, [], ["unverified"] * 2)
+    assert found.unverified == [f"{tmp_path}/0.jpg", f"{tmp_path}/1.jpg"]
+
+
+def test_an_index_knows_files_that_have_changed(tmp_path):
+    """Also after rows were added and removed, and after a sync with codes of files that were touched."""
+    codes = on_disk(tmp_path, np.zeros((5, 8), np.uint8))
+    place = tmp_path / "photos.index"
+    transhash.build_index(codes.take(slice(0, 4)), place)
+    index = transhash.open(place)
+    index.remove(Filter(ids=[0]))
+    index.add(codes.take(slice(4, 5)))
+    (tmp_path / "4.jpg").write_bytes(b"another photo")
+    (cluster,) = transhash.dedup(place)
+    assert (cluster.kept, cluster.spare) == (f"{tmp_path}/1.jpg", [f"{tmp_path}/{row}.jpg" for row in (2, 3)])
+    assert transhash.dedup(place).changed == [f"{tmp_path}/4.jpg"]
+    for row in (1, 4):
+        os.utime(tmp_path / f"{row}.jpg", ns=(5, 5))
+    again = codes_of(np.zeros((5, 8), np.uint8), root=os.fsencode(tmp_path))
+    changes = transhash.open(place).sync(again)
+    assert (changes.added, changes.removed, changes.changed) == (1, 0, 0)
+    (cluster,) = transhash.dedup(place)
+    assert (len(cluster), len(cluster.spare), transhash.dedup(place).changed) == (5, 4, [])
+
+
+def test_damaged_sizes_and_times(tmp_path):
+    transhash.build_index(on_disk(tmp_path, np.zeros((2, 8), np.uint8)), tmp_path / "photos.index")
+    (stored,) = (tmp_path / "photos.index").glob("data-*/stats.npy")
+    good = stored.read_bytes()
+    records = Records([b"0.jpg", b"1.jpg"])
+    assert stats.attached(stored.parent, records).sizes.tolist() == [100, 100]
+    for damaged in (b"", good[:-1], good.replace(b"(2, 2)", b"(2, 3)"), good.replace(b"<i8", b"|O8"), b"x" * 200):
+        stored.write_bytes(damaged)
+        with pytest.raises(IndexFolderError, match="damaged sizes and times"):
+            stats.attached(stored.parent, records)
 
 
 def test_archives_with_two_names_and_missing_folders(tmp_path):
@@ -234,7 +275,9 @@ def test_archives_with_two_names_and_missing_folders(tmp_path):
     os.link(tmp_path / "a.tar", tmp_path / "b.tar")
     root, packed = os.fsencode(tmp_path), np.zeros((2, 8), np.uint8)
     assert transhash.dedup(codes_of(packed, [b"a.tar/1.jpg", b"b.tar/1.jpg"], root)).spare == []
-    found = transhash.dedup(codes_of(packed, [b"a.tar/1.jpg", b"a.tar/2.jpg"], root, np.array([5, 5])))
+    members = codes_of(packed, [b"a.tar/1.jpg", b"a.tar/2.jpg"], root)
+    members.records.sizes[:] = 5
+    found = transhash.dedup(members)
     assert (found.spare, len(found.missing)) == ([], 2)
 
 
@@ -267,7 +310,7 @@ def test_progress_ends_at_the_total():
 
 def test_a_missing_file_is_not_kept(tmp_path):
     """By the sizes at encoding, the larger file would be kept, but it no longer exists."""
-    codes = on_disk(tmp_path, np.zeros((2, 8), np.uint8), sizes=np.array([100, 100]))
+    codes = on_disk(tmp_path, np.zeros((2, 8), np.uint8))
     (tmp_path / "0.jpg").unlink()
     found = transhash.dedup(codes)
     assert (found[0].kept, found[0].spare) == (f"{tmp_path}/1.jpg", [])
@@ -276,7 +319,7 @@ def test_a_missing_file_is_not_kept(tmp_path):
 
 
 def test_a_changed_file_is_neither_kept_nor_spare(tmp_path):
-    codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8), sizes=np.array([100, 100, 100]))
+    codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8))
     (tmp_path / "0.jpg").write_bytes(b"y" * 1000)
     found = transhash.dedup(codes)
     assert (found[0].kept, found[0].spare) == (f"{tmp_path}/1.jpg", [f"{tmp_path}/2.jpg"])

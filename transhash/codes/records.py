@@ -136,7 +136,7 @@ class Records:
     def join(self, other: "Records") -> "Records":
         """Return these rows followed by those of `other`, in memory, with the labels of both.
 
-        If the roots differ, paths become absolute. Sizes and times are kept if both have them.
+        If the roots differ, paths become absolute. Sizes and times that only one side has are unknown for the other.
         """
         one, two = (self, other) if self.root == other.root else (self._rootless(), other._rootless())
         names = {name: place for place, name in enumerate(dict.fromkeys((*self.label_names, *other.label_names)))}
@@ -145,8 +145,8 @@ class Records:
             one.root,
             _joined_labels(self, other, names),
             tuple(names),
-            None if self.sizes is None or other.sizes is None else np.concatenate([self.sizes, other.sizes]),
-            None if self.mtimes is None or other.mtimes is None else np.concatenate([self.mtimes, other.mtimes]),
+            _joined_stats(self.sizes, other.sizes, len(self), len(other)),
+            _joined_stats(self.mtimes, other.mtimes, len(self), len(other)),
         )
 
     def _rootless(self) -> "Records":
@@ -251,6 +251,17 @@ def _check_row(row: int, count: int) -> None:
         raise TypeError(f"row is a whole number; not {type(row).__name__}")
     if not -count <= row < count:
         raise PositionError(f"row {row}: there are {count}, numbered from 0")
+
+
+def _joined_stats(
+    one: NDArray[np.int64] | None, two: NDArray[np.int64] | None, *counts: int
+) -> NDArray[np.int64] | None:
+    if one is None and two is None:
+        return None
+    parts = [
+        np.full(n, UNKNOWN, np.int64) if part is None else part for part, n in zip((one, two), counts, strict=True)
+    ]
+    return np.concatenate(parts)
 
 
 def nullable(values: NDArray[np.int64] | None, count: int) -> list[int | None]:

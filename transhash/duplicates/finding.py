@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import hamming
-from ..codes import UNKNOWN
 from ..errors import BackendError, SelectionError
 from ..hashers import rarity_of
 from ..index.ids import RowIds
@@ -20,13 +19,15 @@ from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 from .linking import bounds, components
-from .on_disk import ImageFile, State, files_of, inside, mark_stale
+from .on_disk import ImageFile, State, files_of, inside
 from .opening import Images, opened
 from .radius import default_radius
 
 KEEP = ("largest", "oldest", "path")
 _HITS = 1 << 22  # pairs of a centre and another image in memory at a time
 _MAX_RADIUS = 1024
+_KNOWN = (State.PRESENT, State.ARCHIVED)  # files that can be kept or spare
+_BEST_FIRST = (*_KNOWN, State.UNVERIFIED, State.CHANGED, State.MISSING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,8 @@ class Cluster:
         sizes: (m,) int64, current file sizes in bytes; -1 for missing files.
         paths: the m paths.
         verdicts: what each distance means, as in `transhash.Match.verdict`.
-        roles: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since it was encoded) or
-            "missing".
+        roles: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since it was encoded),
+            "unverified" (it may have changed) or "missing".
         spare_bytes: total size of the spare files; a file with several names counts once.
     """
 
@@ -84,6 +85,8 @@ class Duplicates(Sequence[Cluster]):
         chained: number of images that are connected to a cluster's first image only through others, so not in it.
         changed: paths of files that have changed since they were encoded; encode them again.
         missing: paths of files that no longer exist.
+        unverified: paths of files of which it is unknown whether they have changed, because their sizes and times at
+            encoding were not stored.
     """
 
     clusters: list[Cluster]
@@ -91,6 +94,7 @@ class Duplicates(Sequence[Cluster]):
     chained: int
     changed: list[str]
     missing: list[str]
+    unverified: list[str]
 
     def __len__(self) -> int:
         """Return the number of clusters."""
@@ -162,7 +166,8 @@ def dedup(
     """Find near-duplicates and decide which image of each cluster to keep. Deletes nothing.
 
     The files are checked: rows of the same file (links, hard links, a file listed twice) count once, and a file that
-    is missing or has changed since it was encoded is neither kept nor spare. Every spare image is within `radius` of
+    is missing, has changed since it was encoded, or may have because its size and time were not stored, is neither
+    kept nor spare. Every spare image is within `radius` of
     the kept one, which is a different file. A member of an archive exists if its archive does. A file is never spare
     because of a member.
 
@@ -187,8 +192,6 @@ def dedup(
     together = np.bincount(linked)[linked] > 1
     rows = np.flatnonzero(together)
     files = files_of(rows, codes.packed[rows], codes.records.take(together))
-    if (codes.records.mtimes is None or (codes.records.mtimes == UNKNOWN).any()) and files:
-        mark_stale(files, codes.records.take(~together))
     protected = inside(files, reference, "reference")
     order = _order(files, keep, protected, inside(files, prefer, "prefer"))
     firsts = np.array([file.rows[0] for file in files], np.int64)
@@ -197,7 +200,8 @@ def dedup(
     verdicts = Verdicts.of(rarity, len(codes)) if rarity else None
     clusters = [_cluster(files, group, distances, protected, verdicts, ids) for group, distances in groups]
     clusters.sort(key=lambda cluster: (-len(cluster), int(cluster.ids.min())))
-    return Duplicates(clusters, int(radius), chained, _paths(files, State.CHANGED), _paths(files, State.MISSING))
+    paths = (_paths(files, state) for state in (State.CHANGED, State.MISSING, State.UNVERIFIED))
+    return Duplicates(clusters, int(radius), chained, *paths)
 
 
 def spare_lines(found: Duplicates, null: bool) -> list[bytes]:
@@ -218,12 +222,11 @@ def _order(
     files: Sequence[ImageFile], keep: str, protected: NDArray[np.bool_], preferred: NDArray[np.bool_]
 ) -> list[int]:
     """Return the positions of files in order of preference."""
-    state = {State.PRESENT: 0, State.ARCHIVED: 1, State.CHANGED: 2, State.MISSING: 3}
 
     def rank(index: int) -> tuple[object, ...]:
         file = files[index]
         rule = {"largest": -file.size, "oldest": file.mtime, "path": min(file.paths)}[keep]
-        return state[file.state], not protected[index], not preferred[index], rule, file.rows[0]
+        return _BEST_FIRST.index(file.state), not protected[index], not preferred[index], rule, file.rows[0]
 
     return sorted(range(len(files)), key=rank)
 
@@ -278,7 +281,7 @@ def _cluster(
     ids: RowIds,
 ) -> Cluster:
     """Return a group of files as a cluster, with a row for every name of each file."""
-    kept = files[group[0]].state in (State.PRESENT, State.ARCHIVED)
+    kept = files[group[0]].state in _KNOWN
     rows, roles, sizes, paths, apart, freed = [], [], [], [], [], 0
     for index, distance in zip(group.tolist(), distances.tolist(), strict=True):
         file = files[index]
@@ -296,7 +299,7 @@ def _cluster(
 
 
 def _role(file: ImageFile, protected: bool, kept: bool) -> str:
-    if not kept or file.state in (State.CHANGED, State.MISSING):
+    if not kept or file.state not in _KNOWN:
         return str(file.state)
     return "reference" if protected else "spare"
 

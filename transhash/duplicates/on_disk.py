@@ -20,6 +20,7 @@ class State(StrEnum):
 
     PRESENT = "present"
     ARCHIVED = "archived"  # a member of an archive or a table that exists
+    UNVERIFIED = "unverified"  # exists, but its size or time at encoding is unknown
     CHANGED = "changed"
     MISSING = "missing"
 
@@ -31,7 +32,7 @@ class ImageFile:
     Attributes:
         rows: positions of its rows, ascending; the first one represents it.
         paths: the path of each row; links and other names of the file differ.
-        state: whether the file exists and is unchanged.
+        state: whether the file exists and is known to be unchanged.
         size: current size in bytes; -1 if the file is missing.
         mtime: time of its last change in nanoseconds; -1 if unknown.
     """
@@ -66,34 +67,11 @@ def files_of(rows: NDArray[np.int64], codes: NDArray[np.uint8], records: Records
         known = by_key[key]
         known.rows.append(row)
         known.paths.append(path)
+        if file.state is State.UNVERIFIED and known.state is State.PRESENT:
+            known.state = State.UNVERIFIED
         if file.state is State.CHANGED or (codes[index] != codes[first[key]]).any():
             known.state = State.CHANGED
     return list(by_key.values())
-
-
-def mark_stale(files: Sequence[ImageFile], records: Records) -> None:
-    """Mark files as changed that also have rows outside the clusters, with different codes: some are out of date.
-
-    Needed only where the size and time of a file are unknown; otherwise those reveal rows that are out of date.
-
-    Args:
-        files: the files of the rows in clusters.
-        records: the records of all other rows.
-    """
-    by_identity = {
-        _identity(os.stat(path), path): file
-        for file in files
-        if file.state is State.PRESENT
-        for path in file.paths[:1]
-        if os.path.exists(path)
-    }
-    for path in records.full_paths() if by_identity else ():
-        try:
-            file = by_identity.get(_identity(os.stat(path), path))
-        except (OSError, ValueError):
-            continue
-        if file:
-            file.state = State.CHANGED
 
 
 def inside(files: Sequence[ImageFile], folders: Iterable[str | Path], what: str) -> NDArray[np.bool_]:
@@ -127,7 +105,9 @@ def _inspect(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
     if not stat.S_ISREG(now.st_mode):
         return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
     same = size in (UNKNOWN, now.st_size) and mtime in (UNKNOWN, now.st_mtime_ns)
-    state = State.PRESENT if same and now.st_size else State.CHANGED  # no image is empty
+    state = State.UNVERIFIED if UNKNOWN in (size, mtime) else State.PRESENT
+    if not same or not now.st_size:  # no image is empty
+        state = State.CHANGED
     return _identity(now, path), ImageFile([], [path], state, now.st_size, now.st_mtime_ns)
 
 

@@ -1,9 +1,11 @@
 """Compare the rows of a collection with new ones: which are replaced, and which stay."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import Codes, Records, keys
+from ..codes import UNKNOWN, Codes, Records, keys
 from .rows import Changes
 
 
@@ -23,3 +25,25 @@ def difference(here: Codes, wanted: Codes) -> tuple[NDArray[np.bool_], Codes, Ch
     gone = here.records.take(~keep)
     changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
     return keep, new, Changes(len(new) - changed, len(gone) - changed, changed)
+
+
+def with_stats_of(here: Codes, wanted: Codes) -> Records:
+    """Return the records of `here` with the sizes and times that equal rows of `wanted` have.
+
+    The records themselves are returned if none differ.
+    """
+    own, others = keys.of(here), keys.of(wanted)
+    order = np.argsort(others)
+    place = order[np.searchsorted(others, own, sorter=order).clip(max=len(others) - 1)]
+    equal = others[place] == own
+    columns = []
+    for old, new in ((here.records.sizes, wanted.records.sizes), (here.records.mtimes, wanted.records.mtimes)):
+        old, new = (_known(values, count) for values, count in ((old, len(here)), (new, len(wanted))))
+        columns.append((old, np.where(equal, new[place], old)))
+    if all(np.array_equal(old, new) for old, new in columns):
+        return here.records
+    return replace(here.records, sizes=columns[0][1], mtimes=columns[1][1])
+
+
+def _known(values: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+    return np.full(count, UNKNOWN, np.int64) if values is None else values

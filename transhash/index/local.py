@@ -22,7 +22,7 @@ from ..errors import BackendError, IndexFolderError, MismatchError, SelectionErr
 from ..results import Nearest, Within
 from ..system import files
 from ..system.progress import Progress, silent
-from . import comparing, manifest, selection
+from . import comparing, manifest, selection, stats
 from .ids import RowIds
 from .manifest import Manifest
 from .rows import Changes
@@ -120,9 +120,9 @@ class LocalIndex:
         manifest.read(folder)
         with manifest.writing(folder) as data:
             index = cls.open(folder)
-            before, said = index.ids, index.backend.info()
+            ids, records, info = index.ids, index.records, index.backend.info()
             yield index
-            if index.ids is not before or index.backend.info() != said:
+            if index.ids is not ids or index.records is not records or index.backend.info() != info:
                 index._write(folder, data)
 
     @classmethod
@@ -142,7 +142,10 @@ class LocalIndex:
             ids = RowIds.load(data / _IDS, stored.count, stored.next_id)
         elif stored.next_id != stored.count:
             raise IndexFolderError(f"{folder}: the manifest names no {_IDS}; build the index again")
-        return cls(stored.backend, backend, open_records(data / _RECORDS, stored.count), model, ids)
+        records = open_records(data / _RECORDS, stored.count)
+        if stats.NAME in stored.files:
+            records = stats.attached(data, records)
+        return cls(stored.backend, backend, records, model, ids)
 
     def save(self, folder: str | Path) -> Manifest:
         """Write the index as a folder, replacing an index that exists there, and return its manifest.
@@ -158,7 +161,7 @@ class LocalIndex:
         (data / _BACKEND).mkdir()
         with files.naming(folder):
             self.backend.save(data / _BACKEND)
-            write_records(data / _RECORDS, self.records.blocks())
+            write_records(data / _RECORDS, stats.saved(data, self.records.blocks(), len(self)))
             if self.ids.next != len(self):
                 self.ids.save(data / _IDS)
         return _commit(folder, data, self.backend_name, self.backend, self.model, self.records.root, self.ids.next)
@@ -277,14 +280,17 @@ class LocalIndex:
     def sync(self, codes: Codes) -> Changes:
         """Make the index in memory hold exactly the rows of `codes`; `save` or `edit` writes it to disk.
 
-        Rows with the same path, code and labels keep their ids; others are removed or added.
+        Rows with the same path, code and labels keep their ids, and get the sizes and times of `codes`; others are
+        removed or added.
 
         Raises MismatchError if the codes are empty or of another model; BackendError if the type cannot remove.
         """
         check_same_model(codes.model, self.model, "codes", "index")
         if not len(codes):
             raise MismatchError("no codes to sync with; delete the folder instead")
-        keep, new, changes = comparing.difference(self.codes(), codes)
+        here = self.codes()
+        keep, new, changes = comparing.difference(here, codes)
+        self.records = comparing.with_stats_of(here, codes)
         self._change(keep, new)
         return changes
 
@@ -348,7 +354,7 @@ def build(
             with files.naming(folder):
                 (data / _BACKEND).mkdir()
                 built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
-                write_records(data / _RECORDS, file.records())
+                write_records(data / _RECORDS, stats.saved(data, file.records(), len(file)))
                 return Built(
                     _commit(folder, data, backend, built, file.header.model, file.header.root, len(file)),
                     built.reason,

@@ -122,6 +122,7 @@ def _page(
         found.chained,
         len(found.changed),
         len(found.missing),
+        len(found.unverified),
     )
     return DuplicatesAnswer(
         name,

@@ -225,6 +225,7 @@ class Totals(msgspec.Struct):
     chained: int
     changed: int
     missing: int
+    unverified: int
 
 
 class DuplicatesAnswer(msgspec.Struct, omit_defaults=True):

@@ -85,6 +85,7 @@ function remarksOn(totals) {
   const parts = [];
   if (totals.changed) parts.push(`${plural(totals.changed, "file")} changed since encoding`);
   if (totals.missing) parts.push(`${plural(totals.missing, "file")} ${totals.missing === 1 ? "is" : "are"} gone`);
+  if (totals.unverified) parts.push(`${plural(totals.unverified, "file")} may have changed: the index was built without sizes and times`);
   const files = parts.length ? `${parts.join(", ")}: neither kept nor removed. th encode --sync brings the codes up to date. ` : "";
   const chained = totals.chained ? `${plural(totals.chained, "image")} linked to a cluster only through others ${totals.chained === 1 ? "stays" : "stay"}; a smaller radius separates them.` : "";
   return `${files}${chained}`.trim();
