@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--shard",
+    type=options.ShareOfImages(),
     metavar="I/N",
     help="Encode one of N shares of the images, I from 0 to N - 1, each into its own file; then th codes merge.",
 )

@@ -215,6 +215,23 @@ class Hasher(click.ParamType[str]):
         return value
 
 
+class ShareOfImages(click.ParamType[str]):
+    """One of N shares of the images, as I/N."""
+
+    name = "I/N"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or fail if it is not I/N."""
+        from transhash.encoding.job import parse_share
+        from transhash.errors import SourceError
+
+        try:
+            parse_share(value)
+        except SourceError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers separated by commas."""
 

@@ -241,7 +241,7 @@ def test_full_disk_leaves_nothing(command, large, tmp_path, name, blocks):
         arguments = ["import", tmp_path / "c.npy", "--model", "m"]
     else:
         arguments = ["merge" if name == "merged.h5" else "export", large]
-    shell = f'ulimit -f {blocks}; trap "" XFSZ; exec "$@"'
+    shell = f'ulimit -f {blocks}; trap "" XFSZ; export PYTHONDONTWRITEBYTECODE=1; exec "$@"'  # else half a .pyc stays
     done = subprocess.run(
         ["bash", "-c", shell, "-", *command, "codes", *arguments, "-o", target], capture_output=True, text=True
     )

@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+import transhash
+from transhash.codes import ModelRef, Records
 from transhash.errors import IndexFolderError, SelectionError
 from transhash.index.ids import RowIds
 
@@ -84,3 +86,20 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "ids").write_bytes(content)
     with pytest.raises(IndexFolderError, match="damaged ids"):
         RowIds.load(tmp_path / "ids", 1, 1)
+
+
+@pytest.mark.parametrize("id", [1 << 31, (1 << 31) + 5, 1 << 40, (1 << 63) - 2])
+def test_a_large_id_is_not_taken_for_another(tmp_path, id):
+    """Ids have 64 bits, and a row may have the id 2³¹ - 1."""
+    codes = transhash.Codes(np.zeros((2, 8), np.uint8), Records([b"a", b"b"]), ModelRef("m", "d", 64))
+    index = transhash.build_index(codes, tmp_path / "i.index")
+    index.local.ids = RowIds(np.zeros(1, np.int64), np.array([(1 << 31) - 1]), 2, 1 << 32)
+    assert index.path((1 << 31) - 1) == "a"
+    if id == 1 << 31:
+        assert index.path(id) == "b"
+        return
+    for call in (index.path, index.labels, index.like):
+        with pytest.raises(SelectionError, match=f"id {id}: not in the index"):
+            call(id)
+    with pytest.raises(SelectionError, match="not in the index"):
+        index.path(10**5000)

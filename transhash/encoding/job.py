@@ -105,16 +105,20 @@ def opened(images: Any, shard: str | tuple[int, int] | None = None) -> ImageSour
 
     Raises SourceError if the images cannot be opened, or `shard` is invalid.
     """
+    share = None if shard is None else parse_share(shard)
     source = open_source(images)
-    if shard is None:
-        return source
+    return source if share is None else Share(source, *share)
+
+
+def parse_share(shard: str | tuple[int, int]) -> tuple[int, int]:
+    """Return the number of a share, and of all shares. Raises SourceError unless they are I/N with 0 <= I < N."""
     match = _SHARE.fullmatch(shard if isinstance(shard, str) else "/".join(map(str, shard)))
     number, shares = map(int, match.groups()) if match else (0, 0)
     if not number < shares <= _MAX_SHARES:
         raise SourceError(
             f"shard {shard!r}: expected I/N, such as 0/4, with I from 0 to N - 1 and N at most {_MAX_SHARES:,}"
         )
-    return Share(source, number, shares)
+    return number, shares
 
 
 def loaded_hasher(

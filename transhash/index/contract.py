@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Codes, ModelRef
-from ..errors import BackendError, redacted
+from ..errors import BackendError, SelectionError, redacted
 from ..hashers import rarity_of
 from ..hashers.base import Hasher
 from ..hashers.rarity import Rarity
@@ -26,6 +26,7 @@ from ..system.files import display
 from ..system.progress import Progress, silent
 from . import queries as asking
 from .filters import Filter
+from .manifest import MAX_ID
 from .matches import Lookup, Matches
 from .rows import Added, Changes, Row
 from .verdicts import Verdicts
@@ -297,8 +298,19 @@ class Server(Collection):
         """
 
 
-def whole(name: str, value: Any, low: int) -> int:
-    """Return an argument as an int of at most 2³¹ - 1. Raises TypeError or BackendError unless it is one >= `low`."""
+def row_id(value: Any) -> int:
+    """Return an id as an int. Raises TypeError if it is not a whole number; SelectionError if no row can have it."""
+    number = whole("id", value, 0, most=MAX_ID)
+    if number == MAX_ID:
+        raise SelectionError(f"id {number} or above: not in the index; ids are lower")
+    return number
+
+
+def whole(name: str, value: Any, low: int, most: int = _LARGEST) -> int:
+    """Return an argument as an int, `most` if it is larger.
+
+    Raises TypeError if it is not a whole number; BackendError if it is less than `low`.
+    """
     try:
         number = operator.index(value)
     except TypeError:
@@ -307,7 +319,7 @@ def whole(name: str, value: Any, low: int) -> int:
         raise TypeError(f"{name} is a whole number; not bool")
     if number < low:
         raise BackendError(f"{name}={number}: must be at least {low}")
-    return min(number, _LARGEST)
+    return min(number, most)
 
 
 def checked_params(params: Any) -> dict[str, int]:

@@ -20,7 +20,7 @@ from ..system.files import display
 from ..system.progress import Progress, silent
 from . import filters, kinds, manifest, tuning
 from . import queries as asking
-from .contract import CodesInput, Collection, K, Params, checked_params, filters_of, whole
+from .contract import CodesInput, Collection, K, Params, checked_params, filters_of, row_id, whole
 from .filters import Filter, Mask
 from .ids import RowIds
 from .local import LocalIndex
@@ -138,12 +138,12 @@ class Index(Collection):
     @checked
     def path(self, id: int) -> str:
         """Return the path of the image with an id. Raises SelectionError if there is none."""
-        return self.local.path(whole("id", id, 0))
+        return self.local.path(row_id(id))
 
     @checked
     def labels(self, id: int) -> tuple[str, ...]:
         """Return the labels of the image with an id. Raises SelectionError if there is none."""
-        return self.local.labels(whole("id", id, 0))
+        return self.local.labels(row_id(id))
 
     def rows(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Row]:
         """Return the paths and labels of the rows with the ids, in that order. Raises SelectionError."""
@@ -179,7 +179,7 @@ class Index(Collection):
         """Return the id of an image given by id or path; the first one if several have that path."""
         if isinstance(image, str | Path):
             return int(self.local.ids.of(filters.paths(self.local, [image]).nonzero()[0][:1])[0])
-        return whole("id", image, 0)
+        return row_id(image)
 
     def _lookup(self) -> Lookup:
         return partial(_rows, self.local.ids, self.local.records)
