@@ -28,17 +28,13 @@ def run(path, images):
     return codes
 
 
-@pytest.mark.parametrize(
-    "architecture", [TINY, replace(TINY, groups=0, nested=(), pool="both", mirror=True)], ids=["nested", "mirrored"]
-)
-def test_codes_equal_those_of_torch_at_any_batch_size(tmp_path, architecture):
+def test_codes_equal_those_of_torch_at_any_batch_size(tmp_path):
     torch.manual_seed(0)
-    hasher = start(architecture)
+    hasher = start(replace(TINY, pool="both", mirror=True))
     hasher.save(tmp_path / "h.safetensors")
-    bits = 32 if architecture.nested else 64
-    path = transhash.export_hasher(tmp_path / "h.safetensors", tmp_path / "h.onnx", bits=bits)
+    path = transhash.export_hasher(tmp_path / "h.safetensors", tmp_path / "h.onnx", bits=32)
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
-    expected = hasher.encode(images)[:, : bits // 8]
+    expected = hasher.encode(images)[:, :4]
     for count in (1, 2, 50):
         codes = run(path, images[:count])
         assert codes.dtype == np.uint8
