@@ -16,7 +16,7 @@ from transhash.serving import engine as engines
 from .servers import build, running
 
 COUNT = 3000
-REPLACED = 40
+REPLACED = 100
 
 
 @pytest.fixture
