@@ -364,15 +364,15 @@ def test_reference_files_are_never_spare(tmp_path):
 
 
 def test_members_of_an_archive(tmp_path):
-    """Members exist as long as their archive does; a file is never spare because of a member."""
+    """They exist as long as their archive does, which may have been replaced: none is spare, nor a file for one."""
     archive, file = tmp_path / "a.tar", tmp_path / "x.jpg"
     archive.write_bytes(b"tar")
     file.write_bytes(b"x")
     paths = [os.fsencode(f"{archive}/1.jpg"), os.fsencode(f"{archive}/2.jpg")]
     (cluster,) = transhash.dedup(codes_of(np.zeros((2, 8), np.uint8), paths, b""), 0)
-    assert (cluster.kept, cluster.spare) == (f"{archive}/1.jpg", [f"{archive}/2.jpg"])
+    assert (cluster.kept, cluster.roles, cluster.spare) == (f"{archive}/1.jpg", ["kept", "archived"], [])
     (cluster,) = transhash.dedup(codes_of(np.zeros((3, 8), np.uint8), [*paths, os.fsencode(file)], b""), 0)
-    assert (cluster.kept, len(cluster.spare)) == (str(file), 2)
+    assert (cluster.kept, cluster.roles, cluster.spare) == (str(file), ["kept", "archived", "archived"], [])
 
 
 def test_locations_and_reprs(tmp_path):

@@ -178,3 +178,13 @@ def test_memory_does_not_grow_with_the_file(peak, tmp_path):
         )
         peaks.append(peak(code, tmp_path / "t.parquet"))
     assert peaks[1] - peaks[0] < 20_000_000
+
+
+def test_declared_images_and_class_numbers_without_a_name(tmp_path, png):
+    """A text column named image does not hide the declared one; -1 in a list is no label; 7 of 2 stays."""
+    classes = [{"names": ["ape", "bee"], "_type": "ClassLabel"}]
+    features = {"image": {"_type": "Value"}, "img": {"_type": "Image"}, "labels": classes}
+    columns = {"image": ["a", "b", "c"], "img": [png(0)] * 3, "labels": [[0, 1], [-1], [7]]}
+    table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert [item.labels for item in rows(tmp_path / "t.parquet")] == [("ape", "bee"), (), ("7",)]

@@ -26,8 +26,8 @@ from .radius import default_radius
 KEEP = ("largest", "oldest", "path")
 _HITS = 1 << 22  # pairs of a centre and another image in memory at a time
 _MAX_RADIUS = 1024
-_KNOWN = (State.PRESENT, State.ARCHIVED)  # files that can be kept or spare
-_BEST_FIRST = (*_KNOWN, State.UNVERIFIED, State.CHANGED, State.MISSING)
+_KEPT = (State.PRESENT, State.ARCHIVED)
+_BEST_FIRST = (*_KEPT, State.UNVERIFIED, State.CHANGED, State.MISSING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Cluster:
         paths: the m paths.
         verdicts: what each distance means, as in `transhash.Match.verdict`.
         roles: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since it was encoded),
-            "unverified" (it may have changed) or "missing".
+            "archived" (a member of an archive, never spare), "unverified" (it may have changed) or "missing".
         spare_bytes: total size of the spare files; a file with several names counts once.
     """
 
@@ -168,8 +168,8 @@ def dedup(
     The files are checked: rows of the same file (links, hard links, a file listed twice) count once, and a file that
     is missing, has changed since it was encoded, or may have because its size and time were not stored, is neither
     kept nor spare. Every spare image is within `radius` of
-    the kept one, which is a different file. A member of an archive exists if its archive does. A file is never spare
-    because of a member.
+    the kept one, which is a different file. A member of an archive exists if its archive does, which may have been
+    replaced; so a member is never spare, nor is a file because of a member.
 
     Args:
         images: an index, codes, or the path of an index folder or a codes file. Ids are positions for codes.
@@ -281,7 +281,7 @@ def _cluster(
     ids: RowIds,
 ) -> Cluster:
     """Return a group of files as a cluster, with a row for every name of each file."""
-    kept = files[group[0]].state in _KNOWN
+    kept = files[group[0]].state in _KEPT
     rows, roles, sizes, paths, apart, freed = [], [], [], [], [], 0
     for index, distance in zip(group.tolist(), distances.tolist(), strict=True):
         file = files[index]
@@ -299,7 +299,7 @@ def _cluster(
 
 
 def _role(file: ImageFile, protected: bool, kept: bool) -> str:
-    if not kept or file.state not in _KNOWN:
+    if not kept or file.state is not State.PRESENT:
         return str(file.state)
     return "reference" if protected else "spare"
 

@@ -72,7 +72,8 @@ class _Columns:
     def __init__(self, schema: Any) -> None:
         """Find the columns. Raises ValueError if there are no images, or a column has an unsupported type."""
         self._features = _features(schema)
-        self.image = _first(schema, (*_IMAGES, *self._of_type("Image")))
+        fitting = [name for name in _IMAGES if name not in self._features or self._is("Image", name)]
+        self.image = _first(schema, (*fitting, *self._of_type("Image"), *_IMAGES))
         self.path = _first(schema, _PATHS)
         self.label = _first(schema, (*_LABELS, *self._of_type("ClassLabel")))
         if self.image is None and self.path is None:
@@ -88,12 +89,13 @@ class _Columns:
 
     def _of_type(self, kind: str) -> list[str]:
         """Return the columns of a kind, images or classes, in Hugging Face's metadata, if there is only one."""
-        names = [
-            name
-            for name, feature in self._features.items()
-            if isinstance(feature, dict) and feature.get("_type") == kind
-        ]
+        names = [name for name in self._features if self._is(kind, name)]
         return names if len(names) == 1 else []
+
+    def _is(self, kind: str, name: str) -> bool:
+        """Return whether Hugging Face's metadata declare a column as of a kind."""
+        feature = self._features[name]
+        return isinstance(feature, dict) and feature.get("_type") == kind
 
     def rows(self, batch: Any) -> Iterator[tuple[bytes | None, bytes | None, object]]:
         """Yield image, path and labels of the rows."""
@@ -115,9 +117,9 @@ class _Columns:
     def _named(self, label: Any) -> object:
         """Return a label with its class number replaced by the class name, if there is one."""
         if isinstance(label, list):
-            return [self._named(one) for one in label]
-        if self._classes and isinstance(label, int):
-            return self._classes[label] if 0 <= label < len(self._classes) else None
+            return [self._named(one) for one in label if one != -1 or not self._classes]
+        if self._classes and isinstance(label, int) and label < len(self._classes):
+            return self._classes[label] if label >= 0 else None
         return label
 
 

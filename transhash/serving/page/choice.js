@@ -1,6 +1,6 @@
 /** Which images go: what the rule chose, and what was changed by hand, cluster by cluster. */
 
-const FIXED = ["reference", "changed", "unverified", "missing"];
+const FIXED = ["reference", "archived", "changed", "unverified", "missing"];
 
 /** Return whether an image must stay as it is: one of a reference folder, or one whose file is not what was encoded. */
 export const isFixed = (image) => FIXED.includes(image.role);

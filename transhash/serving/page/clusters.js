@@ -9,6 +9,7 @@ import { view } from "./viewer.js";
 
 const REASONS = {
   reference: "In a reference folder: always stays",
+  archived: "In an archive, which may have been replaced",
   changed: "Has changed since it was encoded",
   unverified: "May have changed since it was encoded",
   missing: "The file is gone",
