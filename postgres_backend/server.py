@@ -114,7 +114,7 @@ class Server:
 
 
 def _said(error: psycopg.Error) -> str:
-    """Return what the server or libpq says, in one line."""
+    """Return the message of the server or libpq on one line."""
     return " ".join((error.diag.message_primary or str(error)).split())[:_SAID]
 
 

@@ -25,7 +25,7 @@ settings.register_profile(
 settings.load_profile("busy machine")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # many containers set it: every process would compile torch anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # many containers set it: every process would compile torch again
 sys.dont_write_bytecode = False
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; commands would inherit it

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..codes import ModelRef, check_query_model
 from ..errors import ImageError, ModelError
-from ..hashers import load_hasher
+from ..hashers import check_stored, load_hasher
 from ..hashers.base import Hasher, OutputHasher
 from ..packing import pack
 from ..sources import decode
@@ -44,9 +44,10 @@ class _Prepared:
 class QueryEncoder:
     """Encodes images with one hasher, which is loaded when it is first needed."""
 
-    def __init__(self, model: str | Path, pool: BoundedPool, monitor: Monitor) -> None:
-        """Take the name or the file of a hasher, and the threads that decode."""
+    def __init__(self, model: str | Path, pool: BoundedPool, monitor: Monitor, stored: bool = False) -> None:
+        """Take the name or the file of a hasher, whether an index stored it, and the threads that decode."""
         self._name = model
+        self._stored = stored
         self._pool = pool
         self._monitor = monitor
         self._lock = threading.Lock()
@@ -59,6 +60,8 @@ class QueryEncoder:
         with self._lock:
             if self._hasher is None:
                 try:
+                    if self._stored:
+                        check_stored(str(self._name))
                     self._hasher = load_hasher(self._name)
                 except ModelError as error:
                     if Path(self._name).exists():

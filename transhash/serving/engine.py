@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from ..codes import ModelRef
 from ..errors import ModelError, SelectionError, ServingError
-from ..hashers import check_stored
 from ..index.locations import is_server
 from ..system.files import display
 from .batching import BoundedPool, BusyError
@@ -120,15 +119,13 @@ class Engine:
         return self.encoder(model).encode(image, model, outputs)
 
     def encoder(self, model: ModelRef) -> QueryEncoder:
-        """Return what encodes images for indexes of a model. Raises ServingError after `close`."""
-        if self._model is None:
-            check_stored(model.name)
-        key = str(self._model or model.name), model.digest  # the file of a name may be trained anew
+        """Return the encoder of images for indexes of a model. Raises ServingError after `close`."""
+        key = str(self._model or model.name), model.digest  # the file of a name may be replaced by another hasher
         with self._encoding:
             if self._stopped.is_set():
                 raise ServingError("the service is stopping")
             if key not in self._encoders:
-                self._encoders[key] = QueryEncoder(key[0], self._pool, self.monitor)
+                self._encoders[key] = QueryEncoder(key[0], self._pool, self.monitor, stored=self._model is None)
             return self._encoders[key]
 
     def warm_up(self) -> None:
