@@ -1,6 +1,5 @@
 """Requests that mean harm, or that never end."""
 
-import gc
 import os
 import socket
 import struct
@@ -120,7 +119,7 @@ def test_an_oversized_body_in_chunks_is_cut_off(server):
 def test_an_image_may_not_be_too_large(server):
     answer = post_image(server, bytes(1 << 25) + b"1")
     assert (answer.status_code, answer.json()["detail"]) == (413, "the image is larger than 33,554,432 bytes")
-    assert server.service.uploads.held == 0
+    wait_until(lambda: server.service.uploads.held == 0)  # the answer may arrive before the release
 
 
 def bomb(side):
@@ -194,7 +193,7 @@ def test_uploads_share_a_bounded_memory(server, monkeypatch):
     monkeypatch.setattr(server.service.uploads, "_most", 1000)
     answer = post_image(server, encoded(picture(3, 512), "BMP"))
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-    assert server.service.uploads.held == 0
+    wait_until(lambda: server.service.uploads.held == 0)  # the answer may arrive before the release
 
 
 # Clients that are slow, or gone
@@ -277,9 +276,8 @@ def test_killed_clients_cost_neither_threads_nor_memory(server):
     kill_some(120)
     wait_until(lambda: server.service.uploads.held == 0 and not len(server.engine.index().queue))
     assert post_image(server, image).status_code == 200
-    assert threading.active_count() <= threads + 20  # the pools may have grown; 120 clients are gone
-    gc.collect()
-    assert server.service.uploads.held == 0
+    # A connection that was killed before the server accepted it may still come and go here.
+    wait_until(lambda: server.service.uploads.held == 0 and threading.active_count() <= threads + 20)
 
 
 def test_a_full_queue_answers_429(server, monkeypatch):
