@@ -104,8 +104,9 @@ def path(name: bytes) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: "0 images", "1 image", "12,345 images"."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    """Return a number with its noun: "0 images", "1 image", "12,345 images", "10 classes"."""
+    ending = "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending * (count != 1)}"
 
 
 def size(count: int) -> str:

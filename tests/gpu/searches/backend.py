@@ -106,7 +106,7 @@ def test_takes_over_an_index_of_another_backend(name, kind):
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf"])
-@pytest.mark.parametrize("count", [2, 80])
+@pytest.mark.parametrize("count", [2, 24])
 def test_several_devices_answer_as_one(kind, count):
     """Ties, filters and unfilled places are those of one; parts may be empty of what is allowed."""
     rng = np.random.default_rng(0)
@@ -117,11 +117,10 @@ def test_several_devices_answer_as_one(kind, count):
         module.InvertedLists(*one.inverted_lists(), 1) if kind == "ivf" else None,  # type: ignore[misc, call-arg]
         [module.choose()] * 3,
     )
-    for allowed in (None, np.arange(count) > count // 2, np.zeros(count, bool)):
-        for k in (1, 9, count + 1):
-            found, expected = (index.search(queries, k, {}, allowed) for index in (three, one))
-            np.testing.assert_array_equal(found.ids, expected.ids)
-            np.testing.assert_array_equal(found.distances, expected.distances)
+    for k, allowed in ((1, None), (count + 1, np.arange(count) > count // 2), (9, np.zeros(count, bool))):
+        found, expected = (index.search(queries, k, {}, allowed) for index in (three, one))
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.distances, expected.distances)
         inside, all_inside = (index.range_search(queries, 4, {}, allowed) for index in (three, one))
         np.testing.assert_array_equal(inside.ids, all_inside.ids)
         np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
