@@ -29,6 +29,7 @@ def test_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_index_info_is_light(th, pictures, tmp_path):
     th("encode", pictures, "-o", "c.h5", "--model", "phash", cwd=tmp_path)
     th("index", "build", "c.h5", "-o", "i", cwd=tmp_path)

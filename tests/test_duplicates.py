@@ -52,6 +52,7 @@ def collections(draw, most=800):
     return packed ^ np.packbits(flips, axis=1), draw(st.integers(0, 12) | st.integers(0, width * 8))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(collections())
 def test_components_equal_brute_force(collection):
@@ -236,6 +237,7 @@ def test_without_size_and_time_a_file_is_neither_kept_nor_spare(tmp_path):
     assert found.unverified == [f"{tmp_path}/0.jpg", f"{tmp_path}/1.jpg"]
 
 
+@pytest.mark.slow
 def test_an_index_knows_files_that_have_changed(tmp_path):
     """Also after rows were added and removed, and after a sync with codes of files that were touched."""
     codes = on_disk(tmp_path, np.zeros((5, 8), np.uint8))
@@ -375,6 +377,7 @@ def test_members_of_an_archive(tmp_path):
     assert (cluster.kept, cluster.roles, cluster.spare) == (str(file), ["kept", "archived", "archived"], [])
 
 
+@pytest.mark.slow
 def test_locations_and_reprs(tmp_path):
     codes = on_disk(tmp_path, np.zeros((3, 8), np.uint8))
     write_codes(tmp_path / "c.h5", codes)

@@ -39,6 +39,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(native, "_READ_FOR", 2)
 
 
+@pytest.mark.slow
 @given(collections())
 def test_distances(pair):
     np.testing.assert_array_equal(hamming.distances(*pair), oracle(*pair))
@@ -55,6 +56,7 @@ def test_top_k_is_a_stable_sort(pair, k):
     np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(collections(), st.integers(1, 70), st.randoms(use_true_random=False))
 def test_top_k_with_a_mask(pair, k, random):
@@ -174,6 +176,7 @@ def test_ties_in_long_lists(ascending, k):
             np.testing.assert_array_equal(found.distances[query], distances[best])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [*range(1, 18), 24, 25, 32, 33, 64, 100, 127, 128])
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_blocks_threads_and_unaligned_memory(width, threads, isa, monkeypatch):

@@ -13,6 +13,7 @@ outputs = st.integers(1, 128).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(outputs)
 def test_bit_order(values):
     codes = pack(values)

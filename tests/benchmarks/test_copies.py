@@ -64,6 +64,7 @@ def test_scores_are_those_of_a_sorted_list_of_pairs(data):
     assert scores.recall_at_99 == pytest.approx(at_99 / copies)
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_edit_once(invoke, tmp_path):
     save(tmp_path / "photos", *(f"{number:02}.png" for number in range(23)))
     save(tmp_path / "more", "a.png", "b.png")

@@ -8,6 +8,7 @@ from transhash.report.records import TableRow, read
 CONFIG = 'images = 6\nbackbone = "test_vit"\nimage_size = 32\nrepeats = 2\nthreads = 1\n'
 
 
+@pytest.mark.slow
 def test_every_way_to_encode_has_a_rate(invoke, tmp_path):
     for name in ("a.jpg", "b.JPEG"):
         (tmp_path / "photos").mkdir(exist_ok=True)

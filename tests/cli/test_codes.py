@@ -151,6 +151,7 @@ def test_export_and_import_give_the_same_file(th, encoded, pictures, tmp_path):
     assert [row["code"] for row in rows] == [code.tobytes().hex() for code in read_codes(encoded).packed]
 
 
+@pytest.mark.slow
 def test_codes_of_another_method(th, tmp_path):
     """An array of signs, and the lists of the hashing literature."""
     signs = np.random.default_rng(0).standard_normal((6, 16))

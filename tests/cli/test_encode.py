@@ -157,6 +157,7 @@ def test_log_json(here, pictures, tmp_path):
     assert json.loads(done.stderr)["event"] == "error"
 
 
+@pytest.mark.slow
 def test_quiet(here, pictures, tmp_path):
     (tmp_path / "photos").mkdir()
     shutil.copy(pictures / "cross" / "0.png", tmp_path / "photos")

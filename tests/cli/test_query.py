@@ -207,6 +207,7 @@ def test_misuse_gives_one_line(th, library, arguments, code, message):
     assert sorted(os.listdir(library)) == before
 
 
+@pytest.mark.slow
 def test_eval(th, library):
     done = th("eval", "c.h5", "--queries", "c.h5", "--json", cwd=library)
     document = json.loads(done.stdout)

@@ -44,6 +44,7 @@ def assert_same(one, other):
     assert (one.model, one.records.root, list(one.skipped)) == (other.model, other.records.root, list(other.skipped))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(names, st.sampled_from(["a", "b", None])), min_size=1, max_size=50))
 def test_round_trip(tmp_path_factory, rows):
@@ -119,6 +120,7 @@ def test_golden_file_opens_for_ever():
     assert codes.model == MODEL
 
 
+@pytest.mark.slow
 def test_documented_reading_with_h5py_alone():
     """The example of docs/codes-format.md."""
     text = (Path(__file__).parents[2] / "docs" / "codes-format.md").read_text(encoding="utf-8")
@@ -138,6 +140,7 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     assert os.listdir(tmp_path) == ["c.h5"]
 
 
+@pytest.mark.slow
 def test_kill_leaves_the_old_file(tmp_path):
     path = tmp_path / "c.h5"
     write_codes(path, some_codes([b"old"]))

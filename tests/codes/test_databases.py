@@ -36,6 +36,7 @@ def nearest(codes, query, k=10):
     return list(zip(found.ids[0].tolist(), found.distances[0].tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_duckdb(exported, tmp_path):
     duckdb = pytest.importorskip("duckdb")
     codes, file = exported

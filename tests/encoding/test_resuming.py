@@ -128,6 +128,7 @@ def test_finished_images_are_not_encoded_again(tmp_path, monkeypatch):
     assert (summary.resumed, summary.encoded) == (27, 9)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_of_another_kind(tmp_path, monkeypatch):
     output = tmp_path / "c.h5"
     stop_after(Noise(20), output, 10, monkeypatch)
@@ -146,6 +147,7 @@ def test_two_runs_at_once(tmp_path):
         encode_to_file(Noise(3), tmp_path / "c.h5", PHASH)
 
 
+@pytest.mark.slow
 def test_a_part_that_was_damaged(tmp_path, monkeypatch):
     stop_after(Noise(20), tmp_path / "c.h5", 10, monkeypatch)
     part = sorted((tmp_path / "c.h5.parts").glob("*.h5"))[3]
@@ -175,6 +177,7 @@ def test_append_adds_new_images(folder, tmp_path):
     assert digest(output) == again
 
 
+@pytest.mark.slow
 def test_sync_equals_a_new_run(folder, tmp_path):
     output = tmp_path / "c.h5"
     (folder / "broken.png").write_bytes(b"no image")

@@ -66,6 +66,7 @@ def test_nothing_to_encode(tmp_path):
         encode(tmp_path / "nowhere", hasher)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_large_images_are_not_taken_far_ahead(monkeypatch, processes):
     """A hundred images of 64 kB, of which 256 kB may be waiting: few are taken before the first come out."""

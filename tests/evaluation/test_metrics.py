@@ -178,6 +178,7 @@ def plain_ranking(queries, database, query, shuffle):
     return [bool(asked & names_of(database.records, row)) for row in order]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [(), (3,)], ids=["one label", "three labels"])
 def test_evaluate_against_a_plain_program(several):
     """Two files with their classes in different orders and unlabelled rows in both."""

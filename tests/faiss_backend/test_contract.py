@@ -28,10 +28,12 @@ class TestIvf(BackendContract):
     search_params = {"nprobe": 1_000_000}
 
 
+@pytest.mark.slow
 class TestIvfOfFaiss(WithoutKernel, TestIvf):
     pass
 
 
+@pytest.mark.slow
 class TestIvfOverGraph(BackendContract):
     backend = FaissIndex
     type = "ivf"

@@ -196,6 +196,7 @@ def test_multihash_misses_nothing_within_a_radius(pair, radius, nhash):
     np.testing.assert_array_equal(found.offsets, expected.offsets)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     collections(),

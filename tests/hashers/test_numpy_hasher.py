@@ -59,6 +59,7 @@ def saved(tmp_path):
     return tmp_path / "h.safetensors"
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_torch(saved):
     light, full = load_hasher(saved, expected_images=1), TransHasher.load(saved)
     rng = np.random.default_rng(0)

@@ -302,6 +302,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_starting_from_a_timm_checkpoint(form, tmp_path):
     """Every tensor is loaded; positions are resampled if the input size or the stride differs."""
@@ -342,6 +343,7 @@ def hashed_by(**changes):
     return hasher
 
 
+@pytest.mark.slow
 def test_starting_from_a_hasher_takes_all_but_its_heads(tmp_path):
     trained = hashed_by(bits=64)
     trained.save(tmp_path / "h.safetensors")
@@ -447,6 +449,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_weights_of_other_backbones_are_rejected(case, tmp_path):
     write, message = WRONG[case]

@@ -50,6 +50,7 @@ ALPHABET = "ab/.*?[]!\udcff\u00e9"
 NAMES = st.text(ALPHABET.translate({ord(char): None for char in "*?"}), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(NAMES.filter(lambda name: name[0] != "/"), min_size=1, max_size=5),
@@ -121,6 +122,7 @@ def test_what_matches_nothing_is_an_error():
     assert filters.both(None, one) is one
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 16), st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("backend", ["exact", "faiss"])

@@ -15,6 +15,7 @@ def clustered(count, bits=64, seed=0):
     return np.packbits(centres[rng.integers(0, 30, count)] ^ (rng.random((count, bits)) < 0.12), axis=1)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from(["ivf", "hnsw", "hash", "multihash"]), st.floats(0.05, 1), st.integers(1, 20))
 def test_what_is_chosen_gives_the_recall_and_little_less_does_not(kind, recall, k):

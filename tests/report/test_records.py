@@ -39,6 +39,7 @@ records = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(records, max_size=5))
 def test_round_trip_of_records(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("results") / "results.jsonl"

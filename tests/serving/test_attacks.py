@@ -73,6 +73,7 @@ def test_no_path_leads_out(server, path):
     assert b"root:" not in answer
 
 
+@pytest.mark.slow
 def test_no_link_leads_out_of_the_folder(tmp_path):
     """A link in the place of an image, a link to a folder, and a pipe; one that stays inside is followed."""
     build(tmp_path)
@@ -116,6 +117,7 @@ def test_an_oversized_body_in_chunks_is_cut_off(server):
     assert answer.status_code == 413
 
 
+@pytest.mark.slow
 def test_an_image_may_not_be_too_large(server):
     answer = post_image(server, bytes(1 << 25) + b"1")
     assert (answer.status_code, answer.json()["detail"]) == (413, "the image is larger than 33,554,432 bytes")
@@ -212,6 +214,7 @@ def test_a_head_that_does_not_end_is_given_up(server, monkeypatch):
         assert (answer + received(connection)).count(b"HTTP/1.1 200") == 1
 
 
+@pytest.mark.slow
 def test_a_head_that_comes_with_a_whole_request_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "_IDLE_SECONDS", 0.2)
     build(tmp_path, 2)
@@ -228,6 +231,7 @@ def test_a_body_that_does_not_end_is_given_up(server, monkeypatch):
         assert received(connection).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_listen_is_given_up(tmp_path, monkeypatch):
     """A file that does not fit into the buffers of the system is closed when nobody reads it."""
     monkeypatch.setattr(serving, "_SEND_SECONDS", 0.3)
@@ -314,6 +318,7 @@ def test_other_sites_change_and_read_nothing(server):
     assert server.client.post("/v1/search", json={"id": 1}, headers={"Origin": "null"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_a_name_that_leads_here_by_accident_is_refused(tmp_path):
     """DNS rebinding: a page of another site under a name that resolves to this machine."""
     build(tmp_path, 2)
@@ -323,6 +328,7 @@ def test_a_name_that_leads_here_by_accident_is_refused(tmp_path):
             assert server.client.get("/v1/indexes", headers={"Host": host}).status_code in (400, 403), host
 
 
+@pytest.mark.slow
 def test_trusted_sites_are_named(tmp_path):
     build(tmp_path, 2)
     with running(tmp_path / "photos.index", origins=("https://photos.example",)) as server:
@@ -357,6 +363,7 @@ def test_a_token_is_demanded(tmp_path):
             assert client.get("/readyz").json() == {"status": "ready"}
 
 
+@pytest.mark.slow
 def test_a_browser_signs_in_and_out(tmp_path):
     build(tmp_path, 2)
     with running(tmp_path / "photos.index", token=TOKEN) as server, httpx.Client(base_url=server.address) as client:

@@ -270,6 +270,7 @@ def test_a_thumbnail_is_upright_and_fits(server, size, longest):
     assert server.client.get(f"/v1/thumbnails/{id}?size=512").headers["etag"] != tag or size > 256
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_gone_or_damaged(tmp_path):
     build(tmp_path)
     photos = tmp_path / "photos" / "dogs"
@@ -351,6 +352,7 @@ def test_duplicates_prefer_folders(server):
     assert server.get("/v1/duplicates", 400, radius=2000)["detail"] == "radius: must be a whole number from 0 to 1024"
 
 
+@pytest.mark.slow
 def test_a_choice_is_a_list_to_download(server):
     root = Path(str(server.engine.index().location)).parent / "photos"
     ids = [id_of(server, path) for path in ("dogs/1.png", "cats/2.png")]
@@ -366,6 +368,7 @@ def test_a_choice_is_a_list_to_download(server):
         assert server.client.post("/v1/review", json={"remove": bad}).status_code == status
 
 
+@pytest.mark.slow
 def test_the_list_is_what_the_command_removes(th, tmp_path):
     index = build(tmp_path)
     with running(index) as server:
@@ -382,6 +385,7 @@ def test_nothing_is_deleted_unless_allowed(server):
     assert server.client.get("/v1/images/1").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_trash_takes_only_files_that_are_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("send2trash.plat_other.HOMETRASH", str(tmp_path / "data" / "Trash"), raising=False)
@@ -445,6 +449,7 @@ def test_health_readiness_and_metrics(server):
     assert 'transhash_index_images{index="photos"} 33.0' in text
 
 
+@pytest.mark.slow
 def test_the_page_is_served_with_its_policy(server):
     page = server.client.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -467,6 +472,7 @@ def test_other_routes_and_methods_are_problems(server):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.slow
 def test_paths_that_are_not_text(tmp_path):
     """Undecodable bytes become surrogates, as in the JSON output of commands."""
     (tmp_path / "photos").mkdir()

@@ -69,6 +69,7 @@ def test_an_index_is_replaced_many_times_and_no_query_fails(tmp_path, watching):
     assert len(seen) > 5
 
 
+@pytest.mark.slow
 def test_an_edited_index_is_served_without_a_restart(tmp_path, watching):
     index = transhash.open(build(tmp_path))
     with running(tmp_path / "photos.index") as server:
@@ -89,6 +90,7 @@ def damage(place: Path) -> None:
     file.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_damaged_index_leaves_the_old_one_serving(tmp_path):
     """The old index is used until an intact one replaces it."""
     place = build(tmp_path)
@@ -145,6 +147,7 @@ def test_an_index_of_another_model_is_searched_with_its_hasher(hasher_file, tmp_
             assert (answer.json()["matches"][0]["distance"], answer.json()["bits"]) == (0, 16 if model else 64)
 
 
+@pytest.mark.slow
 def test_a_search_ends_after_the_10000th_match(tmp_path):
     transhash.build_index(toys(10_500), tmp_path / "toys.index")
     with running(tmp_path / "toys.index") as server:

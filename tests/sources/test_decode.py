@@ -129,6 +129,7 @@ def test_reasons(contents, reason, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_every_truncation_and_mutation_is_an_image_or_a_reason(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "a"

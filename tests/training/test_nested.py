@@ -70,6 +70,7 @@ def test_the_cost_is_the_mean_over_the_prefixes(loss):
     assert objective.affine() is None
 
 
+@pytest.mark.slow
 def test_orthohash_normalises_a_bit_equally_in_every_prefix():
     objective = objectives.build(TrainConfig(), (8, 16, 32), 4)
     outputs, labels = 3 * torch.randn(64, 32) + 1, torch.eye(4)[torch.arange(64) % 4]

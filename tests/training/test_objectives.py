@@ -164,6 +164,7 @@ def batches(draw):
     return u, y.astype(float)
 
 
+@pytest.mark.slow
 @each_loss
 @settings(deadline=None, max_examples=40)
 @given(batches(), st.sampled_from([0, 1, 200, 12345]), st.data())
