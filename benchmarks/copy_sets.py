@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transhash.datasets.edits import EDITS
 from transhash.errors import ResultsError
 from transhash.sources import decode
 from transhash.sources.names import SUFFIXES
-
-from .edits import EDITS
 
 NO_ORIGINAL = -1
 _FILLERS = 20  # photos that fill the other places of collages
@@ -53,7 +52,7 @@ class CopySet(Protocol):
 
 
 class GeneratedCopies:
-    """Copies of photos, made with every edit of `benchmarks.edits`.
+    """Copies of photos, made with every edit of `transhash.datasets.edits`.
 
     Twenty photos only fill the other places of collages and are not searched: a match with one of them would be
     correct, but count as wrong.

@@ -10,6 +10,7 @@ import click
 from . import options, render
 
 if TYPE_CHECKING:
+    from transhash.demo.copies import EditResult
     from transhash.demo.prepared import Demo
 
 _WRAP = 85  # characters after which a command continues on the next line
@@ -25,19 +26,19 @@ _WRAP = 85  # characters after which a command continues on the next line
     help="Working folder. A completed demo in it is replaced; an interrupted one is resumed.",
 )
 def demo(output: Path) -> None:
-    """Train, encode, index, query and evaluate on 1,797 handwritten digits, and write a report.
+    """Find edited copies of 25 photographs, then train and evaluate a hasher on 1,797 handwritten digits.
 
     \b
     Example:
         th demo
 
     Takes about two minutes of processor time and downloads nothing. It prints every command that it runs, so you can
-    repeat it. After Ctrl-C, th demo resumes where it stopped.
+    repeat it, and writes a picture of the copies and a report. After Ctrl-C, th demo resumes where it stopped.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a network this small, threads mostly wait for one another
     import transhash
 
-    found = transhash.make_demo(output, run=_run, on_prepared=_prepared, on_compare=_comparing)
+    found = transhash.make_demo(output, run=_run, on_prepared=_prepared, on_searched=_searched, on_compare=_comparing)
     from transhash.demo.comparison import BYTES, SCORE
 
     render.line()
@@ -49,7 +50,16 @@ def demo(output: Path) -> None:
 
 
 def _prepared(demo: "Demo") -> None:
-    render.note(f"{demo.folder}: resuming" if demo.resumed else f"wrote the digits to {demo.images}")
+    written = f"wrote photographs, edited copies of them, and digits to {demo.folder}"
+    render.note(f"{demo.folder}: resuming" if demo.resumed else written)
+
+
+def _searched(demo: "Demo", results: "list[EditResult]") -> None:
+    render.line()
+    columns = ("edit", "copies", "copy", "likely", "missed", "other photographs")
+    rows = [(each.edit, each.copies, each.copy, each.likely, each.missed, each.others) for each in results]
+    render.table(columns, rows)
+    render.note(f"wrote {demo.picture}")
 
 
 def _comparing() -> None:

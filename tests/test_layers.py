@@ -81,7 +81,7 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "backends": set(),
     "codes": set(),
     "datasets": {"sources"},
-    "demo": {"codes", "datasets", "encoding", "evaluation", "report", "sources"},
+    "demo": {"codes", "datasets", "encoding", "evaluation", "index", "report", "sources"},
     "duplicates": {"codes", "hashers", "index", "report", "sources"},
     "encoding": {"codes", "hashers", "sources"},
     "evaluation": {"codes"},

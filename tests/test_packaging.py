@@ -63,7 +63,7 @@ def test_holds_every_module_and_what_they_read(wheel):
         for path in (REPOSITORY / package).rglob("*.py"):
             assert f"{installed}/{path.relative_to(REPOSITORY / package).as_posix()}" in names
     assert {"transhash/py.typed", "faiss_backend/py.typed"} <= names
-    for folder in ("transhash/report/templates", "transhash/serving/page"):
+    for folder in ("transhash/demo/photos", "transhash/report/templates", "transhash/serving/page"):
         assert {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / folder).iterdir()} <= names
 
 

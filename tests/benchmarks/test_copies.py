@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks.copy_scores import Scores
 from benchmarks.copy_sets import find
-from benchmarks.edits import EDITS
+from transhash.datasets.edits import EDITS
 from transhash.errors import ResultsError
 from transhash.report.records import Example, TableRow, read
 

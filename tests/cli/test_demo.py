@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from transhash_cli.group import cli
 
-from transhash.demo import in_a_process, prepared
+from transhash.demo import in_a_process, photographs, prepared
 from transhash.errors import OutputError, TransHashError
 
 pytestmark = pytest.mark.slow
@@ -31,8 +32,14 @@ def short():
 
 
 def invoke(folder):
+    """Run the demo without a network."""
+
+    def unreachable(*arguments):
+        raise AssertionError(f"the demo connects to {arguments[1:]}")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr("socket.socket.connect", unreachable)
         return CliRunner().invoke(cli, ["demo"], catch_exceptions=False)
 
 
@@ -54,6 +61,62 @@ def test_compares_what_eight_bytes_can_do(run):
     assert codes[2] > phash[2]
 
 
+def test_finds_edited_copies_and_names_what_it_misses(run):
+    root, done = run
+    counted = re.findall(r"^(\S.*?) {2,}(\d+) {2,}(\d+) {2,}(\d+) {2,}(\d+) {2,}(\d+)$", done.stdout, re.MULTILINE)
+    *by_edit, every = [(edit, *map(int, numbers)) for edit, *numbers in counted]
+    assert [edit for edit, *_ in by_edit] == list(photographs.MADE)
+    assert all(found + likely + missed == copies == 25 for _, copies, found, likely, missed, _ in by_edit)
+    assert every[1:] == tuple(map(sum, list(zip(*by_edit, strict=True))[1:]))
+    _, copies, found, likely, missed, others = every
+    assert (found + likely) / copies > 0.7
+    assert missed  # collages
+    assert others < 0.02 * copies
+    assert re.search(r"copies/collage/\w+\.jpg\n  no copy: no image is within 30 bits", done.stdout)
+    report = (root / "th-demo" / "report.html").read_text(encoding="utf-8")
+    assert f"{found + likely} of {copies} edited copies found among 25 photographs" in report
+    assert report.index("collage: missed") < report.index("What the codes buy")
+
+
+def test_draws_one_copy_for_every_edit(run):
+    with Image.open(run[0] / "th-demo" / "copies.jpg") as picture:
+        assert picture.width > 8 * 128
+        assert picture.height > len(photographs.MADE) / 2 * 128
+    shown = photographs.examples()
+    assert [copy.edit for copy in shown] == list(photographs.MADE)
+    assert len({copy.photo for copy in shown}) == len(shown)
+    for copy in shown:
+        path = run[0] / "th-demo" / "copies" / copy.path
+        assert path.is_file()
+        assert photographs.Copy.of(path) == copy
+
+
+def test_photographs_are_small_and_come_with_their_authors(run):
+    root = run[0] / "th-demo"
+    photos = sorted((root / "photos").iterdir())
+    assert sum(path.stat().st_size for path in photos) < 1.5 * 2**20
+    text = (root / photographs.ATTRIBUTION).read_text(encoding="utf-8")
+    rows = [re.split(r" *\| *", line.strip("| ")) for line in text.splitlines() if line.startswith("|")][2:]
+    assert [row[0] for row in rows] == [path.name for path in photos] == photographs.names()
+    for name, shows, author, licence, source in rows:
+        assert licence in ("public domain", "[CC0 1.0]", "[CC BY 2.0]", "[CC BY 4.0]")
+        assert all((name, shows, author, source))
+        assert licence == "public domain" or f"\n{licence}: https://creativecommons.org/" in text
+    for path in photos:
+        with Image.open(path) as photo:
+            assert photo.format == "JPEG"
+            assert max(photo.size) <= 512
+            assert not photo.getexif()
+
+
+def test_copies_are_the_same_in_every_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs, "MADE", photographs.MADE[:1])
+    photographs.write(tmp_path / "photos", tmp_path / "copies")
+    again = {path.name: path.read_bytes() for path in (tmp_path / "copies").rglob("*.jpg")}
+    before = {path.name: path.read_bytes() for path in (run[0] / "th-demo" / "copies" / "mirrored").iterdir()}
+    assert again == before
+
+
 def test_pictures_and_split(run):
     root = run[0] / "th-demo"
     paths = sorted(path.relative_to(root / "images").as_posix() for path in root.glob("images/*/*.png"))
@@ -68,8 +131,10 @@ def test_commands_work_by_hand(run, monkeypatch):
     monkeypatch.chdir(root)
     commands = re.findall(r"^\$ ((?:.*\\\n)*.*)$", done.stdout, re.MULTILINE)
     words = [[word for word in shlex.split(command) if word != "\n"][1:] for command in commands]
-    assert [command[0] for command in words] == ["train", "encode", "encode", "index", "index", "query", "eval"]
-    for command in words[1:]:
+    photos, digits = words[:4], words[4:]
+    assert [command[0] for command in photos] == ["encode", "index", "query", "encode"]
+    assert [command[0] for command in digits] == ["train", "encode", "encode", "index", "index", "query", "eval"]
+    for command in [*photos, *digits[1:]]:
         again = CliRunner().invoke(cli, command, catch_exceptions=False)
         assert again.exit_code == 0
         assert again.stdout in done.stdout
@@ -85,7 +150,7 @@ def test_report_is_self_contained(run):
 
     Finder().feed(text)
     assert len(sources) > 20
-    assert all(source.startswith("data:") for source in sources)
+    assert all(source.startswith(("data:", "#")) for source in sources)
     assert "{{" not in text.partition("<script")[0]
     for name, _, _ in table(run[1].stdout):
         assert name in text
@@ -106,11 +171,18 @@ def test_an_interrupted_demo_resumes(run, tmp_path):
     """A trained hasher is kept, but not that of a demo with other settings."""
     demo = prepared.prepare(tmp_path / "d")
     assert not demo.resumed
-    assert demo.commands()[0][0] == "train"
+    assert demo.digit_commands()[0][0] == "train"
     assert prepared.prepare(tmp_path / "d").resumed
     demo.hasher.write_bytes((run[0] / "th-demo" / "hasher.safetensors").read_bytes())
     demo = prepared.prepare(tmp_path / "d")
-    assert [command[0] for command in demo.commands()] == ["encode", "encode", "index", "index", "query", "eval"]
+    assert [command[0] for command in demo.digit_commands()] == [
+        "encode",
+        "encode",
+        "index",
+        "index",
+        "query",
+        "eval",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepared, "_TRAINING", "--epochs 4")
         assert not prepared.prepare(tmp_path / "d").resumed

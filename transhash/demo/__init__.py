@@ -1,4 +1,4 @@
-"""The demo: a hasher is trained on handwritten digits, and its codes are compared with others of the same size."""
+"""The demo: find edited copies of photographs, then train a hasher on digits and compare its codes with others."""
 
 import subprocess
 import sys
@@ -8,9 +8,12 @@ from pathlib import Path
 
 from ..errors import TransHashError
 from ..system.arguments import checked
+from .copies import EditResult
 from .prepared import Demo
 
 Command = list[str]
+
+_TITLE = "Copies of photographs, and digits in 8 bytes each"
 
 
 def in_a_process(arguments: Command) -> None:
@@ -26,9 +29,10 @@ def make_demo(
     *,
     run: Callable[[Command], object] = in_a_process,
     on_prepared: Callable[[Demo], object] = lambda demo: None,
+    on_searched: Callable[[Demo, list[EditResult]], object] = lambda demo, results: None,
     on_compare: Callable[[], object] = lambda: None,
 ) -> Demo:
-    """Train, encode, index, query and evaluate on 1,797 handwritten digits, and write a report, as `th demo` does.
+    """Find copies of photographs, train and evaluate on handwritten digits, and write a report, as `th demo` does.
 
     It takes minutes and downloads nothing. A folder in which the demo was interrupted is resumed; one in which it was
     completed is emptied first.
@@ -37,6 +41,7 @@ def make_demo(
         folder: working folder.
         run: called with the arguments of every `th` command of the demo, to run it; by default in a process.
         on_prepared: called with the demo before its first command.
+        on_searched: called after the search for the copies, with the demo and the results of every edit and of all.
         on_compare: called after the last command, before the codes are compared with others.
 
     Returns:
@@ -45,14 +50,24 @@ def make_demo(
     Raises OutputError if the folder holds anything else, ResultsError or SourceError if a library is missing,
     TransHashError if a command fails.
     """
-    from .comparison import write
+    from .. import report
+    from . import copies, photographs
+    from .comparison import compare
     from .prepared import prepare
 
     started = time.perf_counter()
     demo = prepare(Path(folder))
+    photographs.write(demo.photos, demo.copies)
     on_prepared(demo)
-    for arguments in demo.commands():
+    for arguments in demo.photo_commands():
+        run(arguments)
+    answers = copies.search(demo)
+    copies.draw_examples(demo, answers)
+    on_searched(demo, copies.results(answers))
+    for arguments in demo.digit_commands():
         run(arguments)
     on_compare()
-    demo.table.extend(write(demo, time.perf_counter() - started))
+    compared, table = compare(demo, time.perf_counter() - started)
+    demo.table.extend(table)
+    report.write_html(demo.report, [*copies.records(demo, answers), *compared], _TITLE)
     return demo

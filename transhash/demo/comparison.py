@@ -1,4 +1,4 @@
-"""The demo's report: codes compared with their embedding, the embedding reduced to the same size, and phash."""
+"""The demo's second chapter: codes compared with their embedding, that embedding at the same size, and phash."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import report
 from ..codes import Codes, read_codes
 from ..encoding.run import encode
 from ..evaluation import hamming_levels, score_levels
@@ -23,8 +22,8 @@ BYTES, SCORE = "bytes per image", "mAP@all"
 Floats = NDArray[np.float32]
 
 
-def write(demo: Demo, seconds: float) -> list[TableRow]:
-    """Write the report of a demo that took `seconds`; return the rows of its table, the codes first."""
+def compare(demo: Demo, seconds: float) -> tuple[list[Record], list[TableRow]]:
+    """Return the records of a demo that took `seconds`, and the rows of its table among them, the codes first."""
     queries, database = (read_codes(demo.codes(part), embeddings=True) for part in ("queries", "database"))
     records = [
         _described(record, seconds) for record in evaluated.records(queries, database, "th demo", folder=demo.images)
@@ -34,8 +33,7 @@ def write(demo: Demo, seconds: float) -> list[TableRow]:
     for method, family, levels in _others(demo, queries, database, size):
         values = {BYTES: Measurement(size), SCORE: Measurement(float(average_precision(levels).mean()))}
         table.append(replace(table[0], method=method, family=family, params={}, values=values))
-    report.write_html(demo.report, [*records, *table[2:]])
-    return table
+    return [*records, *table[2:]], table
 
 
 def _described(record: Record, seconds: float) -> Record:

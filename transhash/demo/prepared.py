@@ -1,4 +1,4 @@
-"""The folder of the demo: handwritten digits, and the commands to run on them."""
+"""The folder of the demo: photographs, handwritten digits, and the commands to run on them."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 from ..report.records import TableRow
 from ..system import files
+from . import photographs
 
 _MARK = ".th-demo"
 _REPORT = "report.html"
@@ -39,22 +40,53 @@ class Demo:
         return self.folder / "images"
 
     @property
+    def photos(self) -> Path:
+        """The folder of photographs."""
+        return self.folder / "photos"
+
+    @property
+    def copies(self) -> Path:
+        """The folder of edited copies of the photographs."""
+        return self.folder / "copies"
+
+    @property
+    def picture(self) -> Path:
+        """The picture of some copies and what they find."""
+        return self.folder / "copies.jpg"
+
+    @property
     def report(self) -> Path:
         """The report, which is written last."""
         return self.folder / _REPORT
 
     def codes(self, part: str) -> Path:
-        """The codes file of a part: ``queries`` or ``database``."""
+        """The codes file of a part: ``photos``, ``copies``, ``queries`` or ``database``."""
         return self.folder / f"{part}.h5"
+
+    def index(self, part: str) -> Path:
+        """The index of a part: ``photos`` or ``digits``."""
+        return self.folder / f"{part}.index"
 
     @property
     def hasher(self) -> Path:
         """The trained hasher."""
         return self.folder / "hasher.safetensors"
 
-    def commands(self) -> list[list[str]]:
-        """Return the arguments of the `th` commands that the demo runs, except those already completed."""
-        index, database, queries = self.folder / "digits.index", self.codes("database"), self.codes("queries")
+    def photo_commands(self) -> list[list[str]]:
+        """Return the arguments of the `th` commands that the demo runs on the photographs."""
+        index, photos, copies = self.index("photos"), self.codes("photos"), self.codes("copies")
+        asked = [self.copies / copy.path for copy in photographs.examples()[1::3]]
+        commands: list[list[Any]] = [
+            ["encode", self.photos, "-o", photos, "--force"],
+            ["index", "build", photos, "-o", index],
+            ["query", index, *asked],
+            ["encode", self.copies, "-o", copies, "--force"],
+        ]
+        return [list(map(str, command)) for command in commands]
+
+    def digit_commands(self) -> list[list[str]]:
+        """Return the same for the digits, except the commands already completed."""
+        index, database, queries = self.index("digits"), self.codes("database"), self.codes("queries")
         step = len(self.queries) // _SHOWN
         asked = [self.images / path for path in self.queries[step // 2 :: step]][:_SHOWN]
         train: list[Any] = ["train", self.images, "-o", self.hasher, "--list", self.names("training"), "--bits", 64]

@@ -171,10 +171,13 @@ class Matches:
 
     def to_image(self) -> PIL.Image.Image:
         """Draw a contact sheet: at most 100 queries with 11 matches each; unreadable images are grey."""
-        from .sheet import draw  # loads Pillow
+        from ..report.sheet import MOST, Strip, Thumbnail, draw  # loads Pillow
 
-        found = [self[query] for query in range(min(len(self), _DRAWN))]
-        return draw(self.queries[:_DRAWN], [[(match.path, match.distance) for match in row] for row in found])
+        strips = []
+        for query, path in enumerate(self.queries[:_DRAWN]):
+            matches = [Thumbnail(match.path, _caption(match)) for match in self[query][: MOST - 1]]
+            strips.append(Strip([Thumbnail(path, "query"), *matches]))
+        return draw(strips)
 
     @checked
     def write_html(self, path: str | Path) -> None:
@@ -230,3 +233,8 @@ class Matches:
         last = int(np.searchsorted(self.offsets, start + _LOOKUP, side="right")) - 1
         ids = np.unique(self.ids[start : self.offsets[max(place + 1, last)]])
         self._rows.update(zip(ids.tolist(), self.lookup(ids), strict=True))
+
+
+def _caption(match: Match) -> str:
+    bits = f"{match.distance} bit{'' if match.distance == 1 else 's'}"
+    return f"{bits}: {match.verdict}" if match.verdict else bits

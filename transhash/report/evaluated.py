@@ -1,7 +1,5 @@
 """Make the records of an evaluation: metrics, curves, bit statistics, and example queries with their matches."""
 
-import base64
-import io
 import os
 import platform
 from collections.abc import Iterator
@@ -12,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from .. import hamming
 from ..codes import Codes, Records
-from ..errors import ImageError
 from ..evaluation import (
     TIE_RULES,
     Levels,
@@ -31,9 +27,9 @@ from ..evaluation.average_precision import average_precision
 from ..evaluation.curves import depths_to, radius_curve, ranking_curve
 from ..evaluation.embeddings import embedding_levels
 from ..evaluation.metrics import DEPTHS
-from ..sources import decode
 from ..system.progress import Progress, silent
 from .records import Curve, Example, Measurement, Picture, Record, Run, TableRow
+from .thumbnails import thumbnail
 
 _RUN = "eval"
 _MATCHES = 10  # of an example query
@@ -233,10 +229,4 @@ def _thumbnail(folder: Path, path: str) -> str:
     inside = os.path.normpath(folder.absolute() / path)
     if os.path.commonpath([inside, folder.absolute()]) != os.path.normpath(folder.absolute()):
         return ""
-    try:
-        image = decode.read(inside, draft=_SIDE)
-    except ImageError:
-        return ""
-    small = io.BytesIO()
-    ImageOps.fit(image, (_SIDE, _SIDE), Image.Resampling.BICUBIC).save(small, format="JPEG", quality=85)
-    return base64.b64encode(small.getvalue()).decode()
+    return thumbnail(inside, _SIDE, square=True)

@@ -6,7 +6,6 @@ As in a report (`page`), the content security policy allows only the page's own 
 from __future__ import annotations
 
 import base64
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from ..errors import ImageError
 from ..sources import decode
 from ..system.files import display
 from . import output
 from .page import allowed, environment, script
+from .thumbnails import thumbnail
 
 MOST = 1000  # most images on a page
 _MATCHES = 100  # most matches of a query
@@ -89,14 +88,8 @@ class Tile:
     @cached_property
     def picture(self) -> str:
         """A thumbnail as a data URI; empty if the image cannot be read."""
-        try:
-            image = decode.read(self.path, draft=_SIDE)
-        except ImageError:
-            return ""
-        image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-        small = io.BytesIO()
-        image.save(small, format="JPEG", quality=80)
-        return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+        encoded = thumbnail(self.path, _SIDE)
+        return f"data:image/jpeg;base64,{encoded}" if encoded else ""
 
     @property
     def pixels(self) -> str:

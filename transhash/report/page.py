@@ -40,13 +40,16 @@ def check_replaceable(path: Path) -> None:
 
 
 def html(sections: Sequence[Section], title: str = "") -> bytes:
-    """Return the HTML page of runs, those on accuracy first. Raises ResultsError if a library is missing."""
+    """Return the HTML page of runs, those on copies or accuracy first.
+
+    Raises ResultsError if a library is missing.
+    """
     _libraries()
     from markupsafe import Markup
 
     from .plots import plots
 
-    sections = sorted(sections, key=lambda section: not accuracies(section))
+    sections = sorted(sections, key=lambda section: section.run.suite != "copies" and not accuracies(section))
     parts: list[dict[str, Any]] = [
         {**vars(section), "plots": plots(section), "tables": tables(section)} for section in sections
     ]
