@@ -320,7 +320,7 @@ def _projected(pair: Pair) -> Iterator[Variant]:
 
 
 def _planes(pair: Pair, name: str) -> Ranking:
-    from transhash.training.unsupervised import PROJECTIONS
+    from transhash.training.projections import PROJECTIONS
 
     rng = np.random.default_rng(pair.chosen.seed)
     sample = rng.permutation(len(pair.vectors))[: pair.chosen.fit]

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from transhash import Codes, encode, hamming, load_hasher
+from transhash import Architecture, Codes, encode, fit, hamming, load_hasher
 from transhash.codes.truncation import nested_lengths
 from transhash.hashers.base import Hasher
 from transhash.report.records import Curve, Example, Measurement, Picture, Record, Skipped, TableRow
@@ -26,6 +26,7 @@ from .runs import Results
 _SIDE = 96  # thumbnail size in pixels
 _SHOWN = 3  # matches shown per example
 _PDQ = "PDQ"
+_BITS = (64, 128, 256)  # lengths that are fitted to embedders
 
 Packed = NDArray[np.uint8]
 HashImages = Callable[[Sequence[Image.Image | Path]], Packed]
@@ -38,31 +39,54 @@ HashImages = Callable[[Sequence[Image.Image | Path]], Packed]
     show_default=True, help="Results file. Measurements already in it are not repeated.",
 )  # fmt: skip
 @click.option("--model", "models", multiple=True, default=("phash",), show_default=True, help="Hasher; repeatable.")
+@click.option(
+    "--embedder", "embedders", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="ONNX model, to whose embeddings codes of 64, 128 and 256 bits are fitted with the images of --fit; "
+    "repeatable.",
+)  # fmt: skip
+@click.option(
+    "--fit", "sample", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Photos other than those of FOLDER, to fit --embedder to.",
+)  # fmt: skip
 @click.option("--queries", default=100, show_default=True, help="Number of photos to copy.")
 @click.option(
     "--distractors", type=click.Path(exists=True, file_okay=False, path_type=Path), help="More images to search."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the edits.")
 def command(
-    photos: Path, output: Path, models: tuple[str, ...], queries: int, distractors: Path | None, seed: int
+    photos: Path,
+    output: Path,
+    models: tuple[str, ...],
+    embedders: tuple[Path, ...],
+    sample: Path | None,
+    queries: int,
+    distractors: Path | None,
+    seed: int,
 ) -> None:
     """Edit photos of FOLDER as people do before sharing them, and search for the originals.
 
     Hashers with nested codes are measured at each of their lengths. FOLDER may be DISC21 or Copydays, whose copies
     are then the queries.
     """
+    if embedders and sample is None:
+        raise click.UsageError("--embedder needs --fit FOLDER: photos to fit the codes to")
     known = find(photos, queries, distractors, seed)
-    settings = {"seed": seed, "models": list(models), "distractors": distractors is not None}
+    fitted = {f"{path.name}, {bits} bits": (path, bits) for path in embedders for bits in _BITS}
+    settings = {"seed": seed, "models": [*models, *fitted], "distractors": distractors is not None}
     results = Results.open(output, "copies", "Copy detection", settings)
-    if results.has(known.name, [*models, "dhash", _PDQ]):
+    if results.has(known.name, [*models, *fitted, "dhash", _PDQ]):
         suites.show_progress(f"{known.name}: measured before")
         return
-    results.write(list(records(results.run.id, known, models)))
-
-
-def records(run: str, known: CopySet, models: Sequence[str]) -> Iterator[Record]:
-    """Yield the rows and curves of every method and code length, and examples of the first model."""
     hashers = {name: load_hasher(name) for name in models}
+    for name, (path, bits) in fitted.items():
+        assert sample is not None
+        hashers[name] = fit(sample, None, Architecture(bits=bits, groups=0), embedder=path)
+        suites.show_progress(f"{name}: fitted to {sample}")
+    results.write(list(records(results.run.id, known, hashers)))
+
+
+def records(run: str, known: CopySet, hashers: Mapping[str, Hasher]) -> Iterator[Record]:
+    """Yield the rows and curves of every method and code length, and examples of the first hasher."""
     methods = {name: _encoder(hasher) for name, hasher in hashers.items()} | _peers()
     found, queries = _hash_all(known, methods)
     measured = 0

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     type=click.IntRange(8, 1024),
     help="Length of the codes, for a hasher with nested codes: 64, 128 or 256 for copy [default: 128 for copy].",
 )
+@click.option(
+    "--embedder",
+    type=options.EXISTING_FILE,
+    help="Check that the hasher was fitted to this ONNX model (th fit --embedder). It contains a copy, "
+    "which encodes.",
+)
 @options.SOURCE_LIST
 @options.NULL
 @options.INCLUDE
@@ -72,6 +78,7 @@ def encode(
     output: Path | None,
     model: str | None,
     bits: int | None,
+    embedder: Path | None,
     names: str | None,
     null: bool,
     include: tuple[str, ...],
@@ -111,8 +118,7 @@ def encode(
     """
     from transhash import sources
 
-    if quiet:
-        render.use_quiet(True)
+    render.use_quiet(quiet)
     source = sources.open_source(
         images, names=names, include=include, exclude=exclude, include_hidden=include_hidden, null=null
     )
@@ -136,6 +142,7 @@ def encode(
             shard=shard,
             bf16=bf16,
             bits=bits,
+            embedder=embedder,
             batch_size=batch_size,
             processes=processes,
             engine=engine,

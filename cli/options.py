@@ -130,6 +130,12 @@ WEIGHTS = click.option(
     type=EXISTING_FILE,
     help="Start from a timm checkpoint in safetensors, or from a hasher, whose hash heads are reinitialized.",
 )
+EMBEDDER = click.option(
+    "--embedder",
+    type=EXISTING_FILE,
+    help="Use an ONNX model that turns images into embeddings, such as SSCD, CLIP or DINOv3. The TOML file beside it "
+    "(model.toml for model.onnx), or the options --embedder-…, say what it takes and gives.",
+)
 PRESET = click.option(
     "--preset",
     type=click.Choice(sorted(PRESETS)),
@@ -170,23 +176,40 @@ LOG_JSON = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def settings(of: type, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """Return a decorator that adds one option for every field of a settings dataclass (`transhash.settings`)."""
+def settings(of: type, leave_out: tuple[str, ...] = (), prefix: str = "") -> Callable[[Command], Command]:
+    """Return a decorator that adds one option for every field of a settings dataclass (`transhash.settings`).
+
+    With a prefix, such as ``"embedder-"``, the names of the options start with it, and options that are not given are
+    None, so that a file can supply them.
+    """
 
     def decorate(command: Command) -> Command:
         for entry in reversed([entry for entry in fields(of) if entry.name not in leave_out]):
             assert entry.default is not MISSING
-            name = "--" + entry.name.replace("_", "-")
+            name = f"--{prefix}" + entry.name.replace("_", "-")
+            shown = entry.default not in (None, "", ())
             command = click.option(
                 f"{name}/--no-{name[2:]}" if entry.type is bool else name,
                 type=_type(entry),
-                default=entry.default,
-                show_default=entry.default not in (None, "", ()),
+                default=None if prefix else entry.default,
+                show_default=_spelled(entry.default) if prefix and shown else shown,
                 help=entry.metadata["help"],
             )(command)
         return command
 
     return decorate
+
+
+def changes(of: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return those settings whose options, with a prefix as in `settings`, are given."""
+    named = {entry.name: values[prefix.replace("-", "_") + entry.name] for entry in fields(of)}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def chosen(of: type, values: dict[str, Any], **others: Any) -> Any:
@@ -232,6 +255,21 @@ class ShareOfImages(click.ParamType[str]):
         return value
 
 
+class Channels(click.ParamType[tuple[float, ...]]):
+    """One number for each of the channels red, green and blue, separated by commas."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(map(float, value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r}: give three numbers separated by commas, such as 0.5,0.5,0.5", param, ctx)
+
+
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers separated by commas."""
 
@@ -253,6 +291,8 @@ def _type(entry: Field[Any]) -> Any:
     low, high = entry.metadata["low"], entry.metadata["high"]
     if entry.type == tuple[int, ...]:
         return Numbers()
+    if entry.type == tuple[float, ...]:
+        return Channels()
     if entry.metadata["of"]:
         return click.Choice(entry.metadata["of"])
     if low is None:

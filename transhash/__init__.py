@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .errors import TransHashError
     from .hashers import export_hasher, load_hasher, push_hasher
     from .hashers.architecture import Architecture
+    from .hashers.embedder_config import EmbedderConfig
     from .index.collection import build_index, export_index, merge_indexes, open, query, tune
     from .index.describing import index_info
     from .index.filters import Filter
@@ -50,6 +51,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "hashers.architecture",
     "Codes": "codes",
+    "EmbedderConfig": "hashers.embedder_config",
     "EncodingSummary": "encoding.summary",
     "Evaluation": "report.evaluate",
     "Filter": "index.filters",
@@ -104,6 +106,7 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Codes",
+    "EmbedderConfig",
     "EncodingSummary",
     "Evaluation",
     "Filter",

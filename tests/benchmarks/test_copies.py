@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 from PIL import Image
 
 from benchmarks.copy_scores import Scores
 from benchmarks.copy_sets import find
+from tests.hashers import onnx_models
 from transhash.datasets.edits import EDITS
 from transhash.errors import ResultsError
 from transhash.report.records import Example, TableRow, read
@@ -81,6 +83,26 @@ def test_the_command_measures_every_edit_once(invoke, tmp_path):
     assert len(EDITS) <= len(shown) <= 2 * len(EDITS)
     again = invoke(*words, "-o", tmp_path / "r.jsonl")
     assert "measured before" in again.stderr
+
+
+def test_codes_are_fitted_to_an_embedder(invoke, tmp_path):
+    """Its embedding is the means of squares of 4 x 4 pixels, 16 x 16 x 3 numbers."""
+    save(tmp_path / "photos", *(f"{number:02}.png" for number in range(22)))
+    save(tmp_path / "fit", *(f"{number:03}.jpg" for number in range(257)))
+    nodes = [
+        helper.make_node("AveragePool", ["pixels"], ["small"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Flatten", ["small"], ["embedding"]),
+    ]
+    onnx_models.save(tmp_path / "small.onnx", onnx_models.build(nodes, shape=("n", 3, 64, 64)))
+    words = ["copies", tmp_path / "photos", "--queries", 2, "--embedder", tmp_path / "small.onnx"]
+    done = invoke(*words, "-o", tmp_path / "r.jsonl")
+    assert "--embedder needs --fit FOLDER" in done.stderr
+    done = invoke(*words, "--fit", tmp_path / "fit", "-o", tmp_path / "r.jsonl")
+    assert done.exit_code == 0, done.output
+    rows = [record for record in read(tmp_path / "r.jsonl") if isinstance(record, TableRow)]
+    found = {row.method: row.values["bytes per image"].value for row in rows if row.table == "Copies"}
+    assert found.items() >= {f"small.onnx, {bits} bits": bits / 8 for bits in (64, 128, 256)}.items()
+    assert "measured before" in invoke(*words, "--fit", tmp_path / "fit", "-o", tmp_path / "r.jsonl").stderr
 
 
 def test_too_few_photos_are_one_line(invoke, tmp_path):

@@ -93,12 +93,12 @@ def test_options_are_recorded_in_the_file(th_inside, pictures, weights, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 1, r"pass --pretrained, or --weights FILE"),
+        ([], 1, r"pass --pretrained, --weights FILE or --embedder FILE"),
         (["--weights", "{weights}", "--bits", "32"], 1, r"itq of 32 bits .* 24 images, 64 values: .*--method lsh"),
         (["--weights", "{weights}", "--bits", "60"], 2, r"60 bits: must be a multiple of 8"),
         (["--weights", "{weights}", "--stride", "0"], 2, r"--stride.* 0 is not in the range"),
         (["--weights", "{weights}", "--groups", "2"], 2, r"No such option '?--groups"),
-        (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'lsh'"),
+        (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'whiten', 'lsh'"),
         (["--weights", "{weights}", "--pretrained"], 2, r"cannot be combined"),
         (["--weights", "{malformed}"], 1, r"{malformed}: no weights for this backbone .*pos_embed is \(384,\)"),
         (["--weights", "none.safetensors"], 2, r"does not exist"),
@@ -136,7 +136,7 @@ def test_help_shows_an_example_that_parses(th, pictures, tmp_path, monkeypatch):
     for option in ("--stride", "--pool", "--method", "--sample", "--weights"):
         assert option in text
     assert "--groups" not in text
-    (example,) = re.findall(r"^ +th (fit photos/ .*)$", text, re.MULTILINE)
+    example, _ = re.findall(r"^ +th (fit photos/ .*)$", text, re.MULTILINE)
     (tmp_path / "photos").symlink_to(pictures)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "none"))

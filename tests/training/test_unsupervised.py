@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy.linalg import orthogonal_procrustes
@@ -21,7 +21,8 @@ from transhash.hashers.smvit import plain_backbone
 from transhash.hashers.transhash import start
 from transhash.sources import ImageList, decode, list_images
 from transhash.training.config import FitConfig
-from transhash.training.unsupervised import fit, itq, lsh, rotation
+from transhash.training.projections import itq, lsh, rotation, whiten
+from transhash.training.unsupervised import fit
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +125,30 @@ def test_itq_rotates_the_principal_components(bits, seed):
     np.testing.assert_allclose(planes.T @ planes, leading @ leading.T, atol=1e-8)
 
 
+@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(16, 40), st.integers(0, 100))
+def test_whiten_rotates_components_of_equal_variance(seed, octets, width, more):
+    """Against the eigenvectors of the covariance: the outputs are uncorrelated and of variance 1."""
+    bits = min(8 * octets, width)
+    features = values(seed, width + 1 + more, width) + 5
+    planes, mean = whiten(features, bits, 20, np.random.default_rng(seed))
+    np.testing.assert_allclose(mean, features.mean(axis=0))
+    variances, vectors = np.linalg.eigh(np.cov(features.T, bias=True))
+    order = np.argsort(-variances)[:bits]
+    assume(variances[order[-1]] > 1e-5 * variances[order[0]])
+    whitened = (features - mean) @ vectors[:, order] / np.sqrt(variances[order])
+    outputs = (features - mean) @ planes.T
+    np.testing.assert_allclose(np.cov(outputs.T, bias=True), np.eye(bits), atol=1e-6)
+    np.testing.assert_allclose(outputs @ outputs.T, whitened @ whitened.T, atol=1e-5)  # equal but for a rotation
+
+
+def test_whiten_of_features_that_do_not_vary():
+    planes, mean = whiten(np.full((20, 16), 3.0), 16, 5, np.random.default_rng(0))
+    assert np.isfinite(planes).all()
+    flat = values(0, 50, 16) * (np.arange(16) < 10)
+    planes, mean = whiten(flat, 16, 5, np.random.default_rng(0))
+    assert np.isfinite((flat - mean) @ planes.T).all()
+
+
 @pytest.mark.parametrize(("bits", "seed"), [(8, 0), (16, 1), (32, 2)])
 def test_itq_has_less_error_than_faiss(bits, seed):
     """On features of unit length and mean zero, which FAISS makes of any."""
@@ -141,9 +166,13 @@ def test_itq_has_less_error_than_faiss(bits, seed):
 
 @pytest.mark.parametrize(("count", "width", "bits"), [(100, 8, 16), (8, 100, 16), (15, 15, 16)])
 def test_more_bits_than_there_are_directions(count, width, bits):
-    with pytest.raises(TrainingError, match=rf"itq of {bits} bits.* {count} images, {width} values.*lsh") as caught:
-        itq(values(0, count, width), bits, 5, np.random.default_rng(0))
-    assert "\n" not in str(caught.value)
+    for project in (itq, whiten):
+        name = project.__name__
+        with pytest.raises(
+            TrainingError, match=rf"{name} of {bits} bits.* {count} images, {width} values.*lsh"
+        ) as it:
+            project(values(0, count, width), bits, 5, np.random.default_rng(0))
+        assert "\n" not in str(it.value)
     assert lsh(values(0, count, width), bits, 5, np.random.default_rng(0))[0].shape == (bits, width)
 
 
@@ -163,7 +192,7 @@ def test_lsh_bits_differ_in_proportion_to_the_angle():
 
 
 @pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("method", ["itq", "lsh"])
+@pytest.mark.parametrize("method", ["itq", "whiten", "lsh"])
 def test_fitted_hasher_is_saved_and_encodes(method, pool, pictures, weights, tmp_path):
     """Its codes are sign((features - mean) planesᵀ), with planes as the method promises them."""
     path = tmp_path / "h.safetensors"
@@ -199,7 +228,7 @@ def head(hasher):
     return torch.cat([hasher.net.heads[0].weight.flatten(), hasher.net.heads[0].bias])
 
 
-@pytest.mark.parametrize("method", ["itq", "lsh"])
+@pytest.mark.parametrize("method", ["itq", "whiten", "lsh"])
 def test_same_seed_same_hasher(method, pictures, weights):
     source = list_images(pictures)
     one, same, other = (head(fit(source, FLAT, FitConfig(method, seed=s), weights=weights)) for s in (5, 5, 6))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..codes.truncation import is_prefix
 from ..errors import CodesError, ModelError, SourceError
-from ..hashers import DEFAULT, HUB, check_stored, default_bits, load_hasher, model_ref
+from ..hashers import DEFAULT, HUB, check_embedder, check_stored, default_bits, load_hasher, model_ref
 from ..hashers.base import Hasher
 from ..sources import Share, open_source
 from ..sources.base import ImageSource, origins
@@ -65,6 +65,7 @@ def plan(
     shard: str | tuple[int, int] | None,
     bf16: bool,
     bits: int | None,
+    embedder: str | Path | None,
 ) -> Job:
     """Check the arguments of `encode_to_file`, cheap checks first; then load the hasher."""
     if hasher is not None and not isinstance(hasher, str | Path):
@@ -85,6 +86,8 @@ def plan(
     if embeddings is None:
         embeddings = bool(extended and extended.embeddings)
     bits = length(hasher, bits, extended)
+    if embedder is not None:
+        check_embedder(hasher, embedder)
     ref = model_ref(hasher, bits) if isinstance(hasher, str | Path) else hasher.ref
     if extended:
         extended.check_extended(ref, source.root, share, embeddings)

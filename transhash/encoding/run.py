@@ -87,6 +87,7 @@ def encode_to_file(
     shard: str | tuple[int, int] | None = None,
     bf16: bool = False,
     bits: int | None = None,
+    embedder: str | Path | None = None,
     batch_size: int = BATCH_SIZE,
     processes: int | None = 1,
     engine: str = "local",
@@ -114,6 +115,7 @@ def encode_to_file(
         bf16: compute in bfloat16: faster, but one bit in some hundred comes out differently.
         bits: length of the codes, for a hasher that was trained for several. By default that of the file to extend,
             else the hasher's default length.
+        embedder: check that the hasher was fitted to this ONNX model. It contains a copy, which encodes.
         batch_size: images that the hasher sees at once.
         processes: how many processes encode, each on a GPU if there are any; None for as many as suit the machine or
             the cluster. With several, the hasher must be one that `load_hasher` finds by its name.
@@ -144,6 +146,7 @@ def encode_to_file(
         shard=shard,
         bf16=bf16,
         bits=bits,
+        embedder=embedder,
     )
     with (
         stopping() as stopped,

@@ -19,6 +19,7 @@ __all__ = [
     "GROUP",
     "HUB",
     "Hasher",
+    "check_embedder",
     "check_stored",
     "default_bits",
     "export_hasher",
@@ -63,15 +64,20 @@ def load_hasher(
         hasher = _installed(str(model))
         _cut(hasher.ref, bits)
         return hasher
+    from . import header
+
+    if isinstance(header.read(path), header.EmbedderHasherConfig):
+        from .embedder_hasher import EmbedderHasher
+
+        if bf16:
+            raise ModelError(f"{model}: ONNX models compute in the precision that they have; leave out --bf16")
+        return _shortened(EmbedderHasher.load(path), name, bits)
     if expected_images is not None and expected_images <= _FEW and not bf16:
         from .numpy_hasher import NumpyHasher
 
         quick = NumpyHasher.load(path)
         if quick:
             return _shortened(quick, name, bits)
-    from . import header
-
-    header.read(path)  # before torch, which takes seconds to load
     from .transhash import TransHasher
 
     return _shortened(TransHasher.load(path, bf16), name, bits)
@@ -100,6 +106,9 @@ def export_hasher(model: str | Path, output: str | Path, bits: int | None = None
     path = hasher_file(model)
     if path is None:
         raise ModelError(f"{model}: not a network, so it cannot be exported")
+    from . import header
+
+    header.read_network(path)
     model_ref(model, bits)
     from . import onnx_export
     from .transhash import TransHasher
@@ -168,6 +177,11 @@ def _located(model: str | Path) -> tuple[Path | None, str | None]:
         found = _object(str(model))
         return (found, str(model)) if isinstance(found, Path) else (None, None)
     path = Path(model)
+    if path.suffix.lower() == ".onnx":
+        raise ModelError(
+            f"{str(model)[:200]}: an ONNX model, not a hasher; fit one to it: "
+            f"th fit IMAGES -o hasher.safetensors --embedder {str(model)[:200]}"
+        )
     if not os.path.isfile(path):
         known = ", ".join(names())
         raise ModelError(f"{str(model)[:200]}: no such hasher; choose {known}, or a file made by: th train")
@@ -196,6 +210,18 @@ def default_bits(model: str | Path) -> int | None:
     from . import header
 
     return header.read(path).default_bits
+
+
+def check_embedder(hasher: "Hasher | str | Path", embedder: str | Path) -> None:
+    """Raise ModelError unless a hasher was fitted to this ONNX model."""
+    from . import header
+    from .embedder_hasher import check_embedder
+
+    if isinstance(hasher, str | Path):
+        path = hasher_file(hasher)
+        check_embedder(hasher, path and header.read(path), embedder)
+    else:
+        check_embedder(hasher.ref.name, getattr(hasher, "config", None), embedder)
 
 
 def rarity_of(ref: "ModelRef") -> "Rarity | None":

@@ -5,21 +5,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
-from msgspec import Meta
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 
 from ..codes import ModelRef
 from ..errors import ModelError, one_line
+from ..packing import check_bits
 from ..system import files
 from ..system.files import display
 from .architecture import Architecture
+from .embedder_config import EmbedderConfig
 from .numpy_net import Layout
+from .preprocessing import Preprocessing
 from .rarity import Rarity
 
 FORMAT = "transhash-hasher"
@@ -34,38 +33,6 @@ DAMAGE = (
     TypeError,
     RuntimeError,
 )
-
-_Mean = Annotated[float, Meta(ge=-1e3, le=1e3)]
-_Deviation = Annotated[float, Meta(ge=1e-3, le=1e3)]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes the network's input.
-
-    Attributes:
-        mean, std: mean and standard deviation of the channels, for pixels from 0 to 1.
-        crop: side of the central square that is kept, as a fraction of the shorter side.
-        fit: ``"crop"`` keeps the central square, ``"squash"`` the whole image, regardless of its aspect ratio.
-    """
-
-    mean: tuple[_Mean, _Mean, _Mean]
-    std: tuple[_Deviation, _Deviation, _Deviation]
-    crop: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    fit: Literal["crop", "squash"] = "crop"
-
-    def square(self, image: Image.Image, side: int) -> NDArray[np.uint8]:
-        """Resize an RGB image, or its central square, to a square (bicubic): (side, side, 3) uint8."""
-        if self.fit == "squash":
-            return np.array(image.resize((side, side), Image.Resampling.BICUBIC))
-        return np.array(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC, bleed=(1 - self.crop) / 2))
-
-    def settings(self) -> dict[str, Any]:
-        """Return the attributes as stored in files, which leave out `fit` if it has the default."""
-        found = asdict(self)
-        if self.fit == "crop":
-            del found["fit"]
-        return found
 
 
 @dataclass(frozen=True)
@@ -90,29 +57,73 @@ class HasherConfig:
     default_bits: int | None = None
     rarity: tuple[Rarity, ...] = ()
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of its codes, ascending."""
+        return self.architecture.lengths
+
     def metadata(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
         config = asdict(self) | {"preprocessing": self.preprocessing.settings()}
         for name in ("default_bits", "rarity"):
             if not config[name]:
                 del config[name]
-        return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
+        return _metadata(config)
 
     def ref(self, path: Path, precision: str | None = None, name: str | None = None) -> ModelRef:
         """Return the reference to the hasher at `path` that codes files store.
 
         `precision` is given if it is not float32; `name` is the name under which the hasher is installed, if any.
         """
-        name = name or os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
         prepared = {"size": self.architecture.image_size, **self.preprocessing.settings()}
         if self.architecture.nested:
             prepared["nested"] = self.architecture.lengths
         if precision:
             prepared["precision"] = precision
-        return ModelRef(name, files.sha256(path), self.architecture.bits, json.dumps(prepared))
+        return _ref(path, name, self.architecture.bits, prepared)
 
 
-def parse(metadata: Mapping[str, str] | None) -> HasherConfig:
+@dataclass(frozen=True)
+class EmbedderHasherConfig:
+    """The same, in the file of a hasher that `fit` fitted to the embeddings of an ONNX model.
+
+    Attributes:
+        bits: length of its codes.
+        embedder: name of the ONNX file.
+        embedder_digest: SHA-256 of that file and of its data files, if any.
+        preprocessing: how an image becomes its input, and which output is the embedding; `size` and `embedding` are
+            not None.
+        training: a record, for people, of the fit.
+    """
+
+    bits: int
+    embedder: str
+    embedder_digest: str
+    preprocessing: EmbedderConfig
+    training: dict[str, Any] = field(default_factory=dict)
+
+    class_names: ClassVar[tuple[str, ...]] = ()
+    default_bits: ClassVar[None] = None
+    rarity: ClassVar[tuple[Rarity, ...]] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of its codes."""
+        return (self.bits,)
+
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata of a safetensors file."""
+        return _metadata(asdict(self))
+
+    def ref(self, path: Path, precision: str | None = None, name: str | None = None) -> ModelRef:
+        """Return the reference to the hasher at `path`, as `HasherConfig.ref`; it has one precision only."""
+        return _ref(path, name, self.bits, asdict(self.preprocessing))
+
+
+AnyConfig = HasherConfig | EmbedderHasherConfig
+
+
+def parse(metadata: Mapping[str, str] | None) -> AnyConfig:
     """Decode the metadata of a safetensors file. Raises one of `DAMAGE` if the file is not a hasher."""
     metadata = metadata or {}
     if metadata.get("format") != FORMAT:
@@ -120,11 +131,24 @@ def parse(metadata: Mapping[str, str] | None) -> HasherConfig:
     if metadata.get("version") != str(VERSION):
         raise ValueError(f"format version {metadata.get('version')}, this TransHash reads {VERSION}")
     config = json.loads(metadata["config"], parse_constant=_no_number)
+    if "embedder" in config:
+        check_settings(config, EmbedderHasherConfig)
+        fitted = msgspec.convert(config, EmbedderHasherConfig)
+        check_bits(fitted.bits)
+        return fitted
     found = msgspec.convert(config, HasherConfig)
     check_settings(config["architecture"], Architecture)
     if found.default_bits not in (None, *found.architecture.lengths):
         raise ValueError(f"default of {found.default_bits} bits: not one of its lengths")
     return found
+
+
+def parse_network(metadata: Mapping[str, str] | None) -> HasherConfig:
+    """Decode the metadata of a hasher that is a network. Raises one of `DAMAGE` if it is not one."""
+    config = parse(metadata)
+    if not isinstance(config, HasherConfig):
+        raise ValueError(f"it contains an ONNX model, {config.embedder}, not a network of TransHash")
+    return config
 
 
 def check_settings(values: Mapping[str, Any], kind: type) -> None:
@@ -134,13 +158,24 @@ def check_settings(values: Mapping[str, Any], kind: type) -> None:
         raise ValueError(f"unknown setting {min(unknown)}; a later TransHash may read it")
 
 
-def read(path: str | Path) -> HasherConfig:
+def read(path: str | Path) -> AnyConfig:
     """Read the metadata of the hasher at `path`. Raises ModelError if the file is not a hasher."""
     try:
         with safe_open(path, framework="numpy") as file:
             return parse(file.metadata())
     except (OSError, *DAMAGE) as error:
         raise damaged(path, error) from None
+
+
+def read_network(path: str | Path) -> HasherConfig:
+    """Read the metadata of a hasher that is a network. Raises ModelError if the file is not one."""
+    config = read(path)
+    if not isinstance(config, HasherConfig):
+        raise ModelError(
+            f"{display(path)}: contains an ONNX model, {config.embedder}, and no network of TransHash; give a hasher "
+            "of th train, or of th fit without an embedder"
+        )
+    return config
 
 
 def is_hasher(path: str | Path) -> bool:
@@ -168,7 +203,7 @@ def check_weights(path: str | Path) -> None:
             f"{display(path)}: no weights for this backbone ({one_line(error)}); "
             "give a hasher, or a timm checkpoint in safetensors format"
         ) from None
-    read(path)
+    read_network(path)
 
 
 def damaged(path: str | Path, error: Exception) -> ModelError:
@@ -176,6 +211,15 @@ def damaged(path: str | Path, error: Exception) -> ModelError:
     return ModelError(
         f"{display(path)}: not a hasher, or a damaged one ({one_line(error)}); train one with: th train"
     )
+
+
+def _metadata(config: dict[str, Any]) -> dict[str, str]:
+    return {"format": FORMAT, "version": str(VERSION), "config": json.dumps(config)}
+
+
+def _ref(path: Path, name: str | None, bits: int, prepared: dict[str, Any]) -> ModelRef:
+    name = name or os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+    return ModelRef(name, files.sha256(path), bits, json.dumps(prepared))
 
 
 def _no_number(constant: str) -> float:

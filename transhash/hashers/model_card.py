@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from . import header
-from .header import HasherConfig
+from .header import AnyConfig, EmbedderHasherConfig
 
 _CARD = """---
 library_name: transhash
@@ -40,18 +40,23 @@ def text(path: Path, repository: str) -> str:
     training = "\n".join(f"    {line}" for line in json.dumps(config.training, indent=2, sort_keys=True).splitlines())
     return _CARD.format(
         repository=repository,
-        lengths=", ".join(map(str, config.architecture.lengths)),
+        lengths=", ".join(map(str, config.lengths)),
         rows=rows,
         training=training if config.training else "Not recorded.",
     )
 
 
-def _properties(config: HasherConfig, path: Path) -> dict[str, str]:
-    shape = config.architecture
+def _properties(config: AnyConfig, path: Path) -> dict[str, str]:
+    if isinstance(config, EmbedderHasherConfig):
+        network, squashed = f"the ONNX model {config.embedder}, included", config.preprocessing.fit == "squash"
+        side = config.preprocessing.size
+    else:
+        shape = config.architecture
+        network = f"{shape.backbone}, {shape.groups} local groups" if shape.groups else shape.backbone
+        side, squashed = shape.image_size, config.preprocessing.fit == "squash"
     found = {
-        "network": f"{shape.backbone}, {shape.groups} local groups" if shape.groups else shape.backbone,
-        "input": f"{shape.image_size} × {shape.image_size} pixels, "
-        + ("the whole image" if config.preprocessing.fit == "squash" else "the central square"),
+        "network": network,
+        "input": f"{side} × {side} pixels, " + ("the whole image" if squashed else "the central square"),
         "file": f"{path.stat().st_size / 1e6:.1f} MB",
         "SHA-256": f"`{config.ref(path).digest}`",
     }

@@ -15,7 +15,7 @@ from ..errors import ModelError
 from ..packing import pack
 from . import tensor_file, weight_types
 from .base import Named
-from .header import DAMAGE, HasherConfig, damaged, parse
+from .header import DAMAGE, HasherConfig, damaged, parse_network
 from .numpy_net import Floats, NumpyViT, unit
 
 
@@ -50,10 +50,7 @@ class NumpyHasher(Named):
 
     def _features(self, batch: NDArray[Any]) -> Floats:
         """Compute the features (n, d), one image at a time to limit the memory for attention."""
-        mean, std = (
-            np.array(v, np.float32) * 255 for v in (self._config.preprocessing.mean, self._config.preprocessing.std)
-        )
-        pixels = ((batch.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
+        pixels = self._config.preprocessing.normalized(batch).transpose(0, 3, 1, 2)
         return np.concatenate([self._net.features(pixels[place : place + 1]) for place in range(len(pixels))])
 
     def _hashed(self, features: Floats) -> Floats:
@@ -83,7 +80,7 @@ class NumpyHasher(Named):
         path = Path(path)
         try:
             with safe_open(path, framework="numpy") as file:
-                config = parse(file.metadata())
+                config = parse_network(file.metadata())
                 if config.layout is None or not tensor_file.verify(path):
                     return None
                 weights = {name: weight_types.restore(file, name, _as_float32) for name in weight_types.shapes(file)}

@@ -22,9 +22,10 @@ from ..packing import pack
 from . import pretrain, smvit, tensor_file, weight_types
 from .architecture import Architecture
 from .base import Named
-from .header import DAMAGE, HasherConfig, Preprocessing, check_replaceable, damaged, is_hasher, parse
+from .header import DAMAGE, HasherConfig, check_replaceable, damaged, is_hasher, parse_network
 from .numpy_net import unit
 from .precision import has_bf16
+from .preprocessing import Preprocessing
 from .rarity import Rarity
 from .smvit import SMViT, build, network, plain_backbone
 
@@ -157,7 +158,7 @@ class TransHasher(Named):
         try:
             tensor_file.verify(path)
             with safe_open(path, framework="pt") as file:
-                config = parse(file.metadata())
+                config = parse_network(file.metadata())
                 with torch.device("meta"):
                     architecture = smvit.explicit(config.architecture)
                     net = build(architecture)

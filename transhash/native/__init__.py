@@ -6,7 +6,6 @@ a segment and a query. A flat index is one segment; an inverted file has one per
 for any number of threads.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import NO_DISTANCE, NO_ID, Nearest, Within
+from ..system.threads import threads as threads
 
 try:
     from . import _scan
@@ -59,13 +59,6 @@ class Segments:
         self.rows = np.array([len(array) for array in codes])
         ascending = [bool((array[1:] > array[:-1]).all()) for array in ids]
         self.table = np.array([*addresses, self.rows, np.zeros_like(self.rows), ascending], dtype=np.uint64).T.copy()
-
-
-def threads() -> int:
-    """Return how many threads a scan may use: OMP_NUM_THREADS, as FAISS reads it, or the cores of this process."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(limit) if limit.isdecimal() and int(limit) else cores
 
 
 def top_k(

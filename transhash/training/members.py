@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..hashers.header import HasherConfig, read
+from ..hashers.header import HasherConfig, read_network
 from ..system.files import display
 from .config import TARGETED
 
@@ -17,7 +17,7 @@ def check(paths: Sequence[str | Path]) -> None:
     """Raise ModelError if hashers cannot be averaged; the message names the first difference."""
     if len(paths) < 2:
         raise ModelError("a soup is the mean of two hashers or more; give at least two files")
-    configs = [read(path) for path in paths]
+    configs = [read_network(path) for path in paths]
     for path, config in zip(paths, configs, strict=True):
         if objective(config.training) not in TARGETED:
             raise ModelError(

@@ -5,6 +5,7 @@ They check their arguments before loading torch, which takes seconds, and do che
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from ..hashers import header
 from ..hashers.architecture import Architecture
 from ..hashers.backbones import check_backbone
 from ..hashers.bit_layout import split_bits
+from ..hashers.embedder_config import EmbedderConfig
 from ..system.arguments import checked
 from ..system.files import display
 from .config import UNLABELLED, FitConfig, TrainConfig
 from .watcher import Watcher
 
 if TYPE_CHECKING:
+    from ..hashers.embedder_hasher import EmbedderHasher
     from ..hashers.transhash import TransHasher
     from ..sources import ImageList, Images, Skipped
 
@@ -106,38 +109,50 @@ def fit(
     *,
     pretrained: bool = False,
     weights: str | Path | None = None,
+    embedder: str | Path | None = None,
+    embedder_config: EmbedderConfig | None = None,
     on_batch: Callable[[int, "list[Skipped]"], None] = lambda images, skipped: None,
-) -> "TransHasher":
+) -> "TransHasher | EmbedderHasher":
     """Fit a hasher to images without labels: a projection of the features of a pretrained backbone.
 
     Args:
         images: anything that `transhash.sources.open_source` takes; labels are ignored.
         output: the safetensors file to write; without one nothing is written.
-        architecture: the network, with 0 groups; the default is ``Architecture(groups=0)``.
+        architecture: the network, with 0 groups; the default is ``Architecture(groups=0)``. With an embedder, only
+            its `bits` apply.
         config: the settings of the fit; the default is ``FitConfig()``.
         pretrained: use timm's weights for the backbone, from the model hub.
         weights: use this file, a hasher or a timm checkpoint in safetensors format.
+        embedder: use this ONNX model instead, which turns images into embeddings; the hasher will contain it.
+        embedder_config: what the embedder takes and gives; by default the settings in the TOML file beside it.
         on_batch: called after every batch with its number of images, and those that could not be read.
 
     Returns:
         The hasher.
 
-    Raises TrainingError if there are no weights, too few images, or more bits than itq can make from them; and
-    ModelError, OutputError, SourceError or TypeError as `train` does.
+    Raises TrainingError if there are no weights, too few images, or more bits than the method can make from them;
+    ModelError if the embedder is not usable; and ModelError, OutputError, SourceError or TypeError as `train` does.
     """
     architecture, config = architecture or Architecture(groups=0), config or FitConfig()
     path = _output(output)
-    if not (pretrained or weights):
-        raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
-    if architecture.groups:
-        raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
-    _check_start(architecture, pretrained, weights)
+    if embedder is None:
+        _check_backbone(architecture, pretrained, weights, embedder_config)
+    else:
+        _check_embedder(architecture, pretrained, weights)
     source = _source(images)
     if len(source.images) < 2:
         raise TrainingError(f"{len(source.images)} images; a fit needs at least two, and better thousands")
-    from . import unsupervised
+    hasher: TransHasher | EmbedderHasher
+    if embedder is None:
+        from . import unsupervised
 
-    hasher = unsupervised.fit(source, architecture, config, pretrained=pretrained, weights=weights, on_batch=on_batch)
+        hasher = unsupervised.fit(
+            source, architecture, config, pretrained=pretrained, weights=weights, on_batch=on_batch
+        )
+    else:
+        from . import fitting
+
+        hasher = fitting.fit_embedder(source, embedder, embedder_config, architecture.bits, config, on_batch)
     if path:
         hasher.save(path)
     return hasher
@@ -196,7 +211,7 @@ def shrink_hasher(hasher: str | Path, output: str | Path, weights: str = "int8")
     """
     path = _output(output)
     assert path is not None
-    header.read(hasher)
+    header.read_network(hasher)
     from ..hashers.transhash import TransHasher
 
     TransHasher.load(hasher).save(path, weights)
@@ -223,6 +238,32 @@ def _check_start(architecture: Architecture, pretrained: bool, weights: str | Pa
     if weights is not None:
         header.check_weights(weights)
     check_backbone(architecture.backbone)
+
+
+def _check_backbone(
+    architecture: Architecture, pretrained: bool, weights: str | Path | None, embedder_config: EmbedderConfig | None
+) -> None:
+    """Raise TrainingError or ModelError if a fit obviously cannot start from this backbone."""
+    if embedder_config is not None:
+        raise TrainingError("settings of an embedder without one: pass --embedder FILE")
+    if not (pretrained or weights):
+        raise TrainingError(
+            "random weights give codes without meaning: pass --pretrained, --weights FILE or --embedder FILE"
+        )
+    if architecture.groups:
+        raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
+    _check_start(architecture, pretrained, weights)
+
+
+def _check_embedder(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
+    """Raise TrainingError for settings that an embedder leaves no room for."""
+    if pretrained or weights is not None:
+        raise TrainingError("an embedder has weights of its own: leave out --pretrained and --weights")
+    plain = Architecture(groups=0)
+    for entry in fields(Architecture):
+        name = entry.name
+        if name not in ("bits", "groups") and getattr(architecture, name) != getattr(plain, name):
+            raise TrainingError(f"{name.replace('_', '-')}: an embedder is a network of its own; leave it out")
 
 
 def _check_sizes(architecture: Architecture, config: TrainConfig) -> None:

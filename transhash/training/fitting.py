@@ -1,0 +1,78 @@
+"""Fit a projection to the features of images without labels; without torch, which an ONNX model does not need."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import TrainingError
+from ..hashers.embedder_config import EmbedderConfig
+from ..hashers.embedder_hasher import EmbedderHasher, open_embedder
+from ..sources import ImageList, Skipped
+from ..sources.lookahead import load
+from .config import FitConfig
+from .projections import PROJECTIONS, Floats, check_directions
+
+_BATCH = 32
+
+OnBatch = Callable[[int, list[Skipped]], None]
+
+
+class Extractor(Protocol):
+    """Turns images into features, in the two steps of a hasher."""
+
+    def preprocess(self, image: Image.Image) -> NDArray[Any]:
+        """Turn an RGB image into an array of one fixed shape and type."""
+        ...
+
+    def features(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn n preprocessed images into features (n, d)."""
+        ...
+
+
+def fit_embedder(
+    source: ImageList,
+    embedder: str | Path,
+    embedder_config: EmbedderConfig | None,
+    bits: int,
+    config: FitConfig,
+    on_batch: OnBatch = lambda images, skipped: None,
+) -> EmbedderHasher:
+    """Fit a hasher to the embeddings of an ONNX model, as `unsupervised.fit`."""
+    opened = open_embedder(embedder, embedder_config)
+    planes, offsets, training = projected(source, opened.model, opened.model.width, bits, config, on_batch)
+    return EmbedderHasher(opened, planes.astype(np.float32), offsets.astype(np.float32), training)
+
+
+def projected(
+    source: ImageList, extractor: Extractor, width: int, bits: int, config: FitConfig, on_batch: OnBatch
+) -> tuple[Floats, Floats, dict[str, Any]]:
+    """Fit a projection to a sample of images; return its weight (bits, d), its bias (bits,), and a record."""
+    rng = np.random.default_rng(config.seed)
+    places = np.sort(rng.permutation(len(source.images))[: config.sample])
+    check_directions(config.method, bits, len(places), width)  # before computing features, which takes long
+    sample = ImageList(source.root, [source.images[place] for place in places])
+    features = _features(sample, extractor, on_batch)
+    if len(features) < 2:
+        raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
+    if not np.isfinite(features).all():
+        raise TrainingError("a feature is not a finite number: the weights are damaged; give others")
+    check_directions(config.method, bits, *features.shape)
+    planes, mean = PROJECTIONS[config.method](features, bits, config.iterations, rng)
+    return planes, -planes @ mean, {"method": config.method, "images": len(features), "seed": config.seed}
+
+
+def _features(source: ImageList, extractor: Extractor, on_batch: OnBatch) -> Floats:
+    """Compute the features (n, F) float64 of all readable images."""
+    found: list[NDArray[np.float32]] = []
+    loaded = load(source, extractor.preprocess)
+    while batch := list(islice(loaded, _BATCH)):
+        pixels = [item[1] for item in batch if not isinstance(item, Skipped)]
+        if pixels:
+            found.append(extractor.features(np.stack(pixels)))
+        on_batch(len(batch), [item for item in batch if isinstance(item, Skipped)])
+    return np.concatenate(found).astype(np.float64) if found else np.empty((0, 0))
