@@ -33,9 +33,9 @@ for command in (tune, add, remove, sync, merge, export, verify):
     "--type",
     "kind",
     metavar="TYPE",
-    help="Index type. In a folder, a FAISS type: flat (exact, default), ivf, hnsw, hash, multihash, auto to choose "
-    "by size, or a FAISS factory string such as BIVF1024; BACKEND or BACKEND:TYPE selects another installed "
-    "backend. In PostgreSQL: flat, ivf, hnsw. On Milvus and LanceDB: flat, ivf.",
+    help="Index type. In a folder, a FAISS type: flat (exact, default), mih (exact), ivf, hnsw, hash, multihash, "
+    "auto to choose by size, or a FAISS factory string such as BIVF1024; BACKEND or BACKEND:TYPE selects another "
+    "installed backend. In PostgreSQL: flat, ivf, hnsw. On Milvus and LanceDB: flat, ivf.",
 )
 @click.option("--force", is_flag=True, help="Replace an index of another model or of another image folder.")
 @click.option("--recall", type=options.FloatRange(0.01, 1), help="Type auto: share of the true neighbours to find.")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from transhash import multi_index
 from transhash.errors import BackendError
 
 _FACTORY = {
@@ -13,6 +14,7 @@ _FACTORY = {
     "multihash": r"BHash(?P<nhash>\d{1,9})x(?P<b>\d{1,9})",
 }
 _QUICKLY_SCANNED = 64 << 20  # bytes of codes: one core compares them with a query in about 10 ms
+_SHORT = 256  # bits, up to which the nearest codes are often near enough for the tables of type mih
 _RECALL = 95
 
 
@@ -42,10 +44,12 @@ def chosen(count: int, bits: int, recall: int | None) -> Choice:
     recall = _RECALL if recall is None else recall
     if recall > 100:
         raise BackendError(f"recall={recall}: a percentage, at most 100")
-    if recall == 100:
-        return Choice("flat", {}, "every search is exact")
     if count * bits // 8 <= _QUICKLY_SCANNED:
         return Choice("flat", {}, f"{count} codes of {bits} bits are compared in milliseconds, every search is exact")
+    if recall == 100 and bits <= _SHORT and count <= multi_index.MOST_ROWS:
+        return Choice("mih", {}, "every search is exact, and compares few codes if some are near")
+    if recall == 100:
+        return Choice("flat", {}, "every search is exact")
     return Choice(
         "ivf",
         {},

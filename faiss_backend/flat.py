@@ -22,7 +22,10 @@ class Flat(Kind):
     magic = FLAT
 
     def __init__(self, index: Any, codes: NDArray[np.uint8] | None = None) -> None:
-        """Wrap FAISS's index; its codes are viewed when they are first needed."""
+        """Wrap FAISS's index, whose codes are viewed when they are first needed.
+
+        If the file is mapped, `index` is empty, and `codes` are those of the file (n, bits/8) uint8.
+        """
         super().__init__(index)
         self._codes = codes
 
@@ -32,13 +35,18 @@ class Flat(Kind):
         return cls(faiss.IndexBinaryFlat(codes.shape[1] * 8))
 
     @classmethod
-    def map(cls, path: Path) -> "Flat":
+    def map(cls, path: Path) -> Self:
         """Map the codes of a file."""
         with path.open("rb") as file:
             header = IndexFileCursor(file).whole()
             whole = np.memmap(file, np.uint8, "r")
         width = header.bits // 8
-        return MappedFlat(whole[len(whole) - header.count * width :].reshape(header.count, width))
+        codes = whole[len(whole) - header.count * width :].reshape(header.count, width)
+        return cls(faiss.IndexBinaryFlat(header.bits), codes)
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return len(self.codes)
 
     def check(self) -> None:
         """Nothing to check: a flat index stores only codes."""
@@ -83,15 +91,3 @@ class Flat(Kind):
     def _by_faiss(self, allowed: Mask | None) -> bool:
         """Return whether FAISS searches: without a compiled scan, without a filter, and if the file is not mapped."""
         return not hamming.isa and allowed is None and self.index.ntotal == len(self)
-
-
-class MappedFlat(Flat):
-    """The codes of a mapped file, which the system pages in and out; FAISS's own index is empty."""
-
-    def __init__(self, codes: NDArray[np.uint8]) -> None:
-        """Take codes (n, bits/8) uint8."""
-        super().__init__(faiss.IndexBinaryFlat(codes.shape[1] * 8), codes)
-
-    def __len__(self) -> int:
-        """Return the number of codes."""
-        return len(self.codes)

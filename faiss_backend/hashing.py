@@ -92,7 +92,7 @@ class _Hashing(Bucketed):
 
     def _refuse_filter(self, allowed: Mask | None) -> None:
         if allowed is not None:
-            self._refuse("search under a filter", "FAISS takes none for it", "flat, ivf, hnsw")
+            self._refuse("search under a filter", "FAISS takes none for it", "flat, ivf, mih, hnsw")
 
 
 class Hash(_Hashing):

@@ -19,9 +19,10 @@ from .hashing import Hash, MultiHash
 from .hnsw import Hnsw
 from .ivf import Ivf
 from .kind import FILE, Kind
+from .mih import Mih
 from .streaming import write_flat, write_ivf
 
-_KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Hnsw, Hash, MultiHash)}
+_KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Mih, Hnsw, Hash, MultiHash)}
 
 _ADDED = 1 << 14  # codes added between two calls of the progress callback
 
@@ -29,8 +30,8 @@ _ADDED = 1 << 14  # codes added between two calls of the progress callback
 class FaissIndex:
     """A binary index of FAISS, with answers that do not depend on how FAISS breaks ties.
 
-    Types are ``flat`` (exact), ``ivf``, ``hnsw``, ``hash``, ``multihash``, and ``auto`` to choose one of them; a
-    factory string of FAISS such as ``BIVF1024`` names a type and its parameters. See ``docs/tuning.md``.
+    Types are ``flat`` and ``mih`` (exact), ``ivf``, ``hnsw``, ``hash``, ``multihash``, and ``auto`` to choose one of
+    them; a factory string of FAISS such as ``BIVF1024`` names a type and its parameters. See ``docs/tuning.md``.
     """
 
     types: ClassVar[tuple[str, ...]] = (*_KINDS, "auto")
@@ -65,14 +66,17 @@ class FaissIndex:
     ) -> Self:
         """Build an index in a folder, with the files that `build` and `save` would write, and open it.
 
-        For types ``flat`` and ``ivf`` neither the codes nor the index need to fit in memory: the index is opened
-        mapped.
+        For types ``flat`` and ``ivf`` neither the codes nor the index need to fit in memory, and for type ``mih`` the
+        codes need not: the index is opened mapped.
         """
         choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         build_params = check_params(choice.params, kind.build_params, f"index type {choice.type}")
         if kind is Flat:
             write_flat(rows, folder / FILE, advance)
+        elif kind is Mih:
+            write_flat(rows, folder / FILE, advance)
+            Mih.complete(folder)
         elif kind is Ivf:
             write_ivf(rows, build_params, folder / FILE, advance)
         else:
@@ -131,15 +135,15 @@ class FaissIndex:
         return self._kind.range_search(queries, radius, self._value(params), allowed)
 
     def save(self, folder: Path) -> None:
-        """Write the index as a file for `faiss.read_index_binary`; type ``hnsw`` adds the nodes of its rows."""
+        """Write the index as a file for `faiss.read_index_binary`; types ``hnsw`` and ``mih`` add more files."""
         self._kind.save(folder)
 
     @classmethod
     def load(cls, folder: Path, mmap: bool = False) -> Self:
         """Open an index that `save` or FAISS wrote. Raises BackendError if it is damaged or of another type.
 
-        With `mmap`, for types ``flat`` and ``ivf``, the index may be larger than memory. Its file must not be changed
-        while it is open; replace it instead, as ``th`` does.
+        With `mmap`, for types ``flat``, ``ivf`` and ``mih``, the index may be larger than memory. Its files must not
+        be changed while it is open; replace them instead, as ``th`` does.
         """
         return cls(storage.read(folder, tuple(_KINDS.values()), mmap), mapped=mmap)
 
@@ -148,7 +152,7 @@ class FaissIndex:
         return gpu.inverted_lists(self._kind.index) if isinstance(self._kind, Ivf) else None
 
     def search_parameter(self) -> SearchParameter | None:
-        """Return the search parameter that trades time for recall; None for type ``flat``."""
+        """Return the search parameter that trades time for recall; None for exact types."""
         return self._kind.search_parameter
 
     def tune(self, value: int) -> None:

@@ -28,12 +28,14 @@ class Kind(ABC):
     Attributes:
         name: as ``--type`` takes it.
         magic: the first bytes of FAISS's file.
+        beside: other files without which an index is not of this type.
         build_params: the parameters of `train`.
         index: the FAISS index.
     """
 
     name: ClassVar[str]
     magic: ClassVar[bytes]
+    beside: ClassVar[tuple[str, ...]] = ()
     build_params: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, index: Any) -> None:
@@ -60,7 +62,8 @@ class Kind(ABC):
     @classmethod
     def map(cls, path: Path) -> "Kind":
         """Map FAISS's file. Raises ValueError or RuntimeError if it is inconsistent."""
-        cls._refuse("be mapped", "its searches rely on data that must be checked or rebuilt in memory", "flat, ivf")
+        reason = "its searches rely on data that must be checked or rebuilt in memory"
+        cls._refuse("be mapped", reason, "flat, ivf, mih")
 
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, as FAISS's file and any data that it cannot hold."""
@@ -100,7 +103,7 @@ class Kind(ABC):
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false."""
-        self._refuse("remove codes", "FAISS cannot take them out", "flat, ivf")
+        self._refuse("remove codes", "FAISS cannot take them out", "flat, ivf, mih")
 
     @abstractmethod
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:

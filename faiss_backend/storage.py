@@ -21,7 +21,7 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
-            found = next((kind for kind in kinds if kind.magic == magic), None)
+            found = _type(magic, folder, kinds)
             if found is None:
                 raise ValueError(f"unknown type {magic!r}")
             with _limited(path.stat().st_size):
@@ -29,6 +29,12 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         problem = f"not a FAISS index, or damaged ({one_line(error)})"
         raise BackendError(f"{display(path)}: {problem}; build the index again") from None
+
+
+def _type(magic: bytes, folder: Path, kinds: Sequence[type[Kind]]) -> type[Kind] | None:
+    """Return the type of an index; of several with the same file of FAISS, that with the most files beside it."""
+    able = (kind for kind in kinds if kind.magic == magic and all((folder / name).exists() for name in kind.beside))
+    return max(able, key=lambda kind: len(kind.beside), default=None)
 
 
 @contextmanager

@@ -22,6 +22,15 @@ class TestFlatOfFaiss(WithoutKernel, TestFlat):
     pass
 
 
+class TestMih(BackendContract):
+    backend = FaissIndex
+    type = "mih"
+
+
+class TestMihOfFaiss(WithoutKernel, TestMih):
+    pass
+
+
 class TestIvf(BackendContract):
     backend = FaissIndex
     type = "ivf"

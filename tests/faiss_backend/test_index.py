@@ -22,7 +22,14 @@ def collections(draw):
     return tuple(rng.integers(0, values, (draw(st.integers(1, n)), width), dtype=np.uint8) for n in (300, 6))
 
 
-THOROUGH = {"flat": {}, "ivf": {"nprobe": 9}, "hnsw": {"ef": 300}, "hash": {"nflip": 32}, "multihash": {"nflip": 32}}
+THOROUGH = {
+    "flat": {},
+    "mih": {},
+    "ivf": {"nprobe": 9},
+    "hnsw": {"ef": 300},
+    "hash": {"nflip": 32},
+    "multihash": {"nflip": 32},
+}
 
 
 @settings(deadline=None, max_examples=80)
@@ -90,7 +97,7 @@ def check_answers(index, codes, queries, k, allowed):
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=150)
-@given(duplicated(), st.sampled_from(["flat", "ivf", "hnsw", "hash", "multihash", "BIVF6_HNSW4"]), st.data())
+@given(duplicated(), st.sampled_from(["flat", "ivf", "mih", "hnsw", "hash", "multihash", "BIVF6_HNSW4"]), st.data())
 def test_many_equal_codes(pair, kind, data):
     """No equal or exact match is missed with default parameters, before and after changes, and after saving."""
     codes, queries = pair
@@ -278,14 +285,15 @@ def test_auto_gives_a_reason():
     assert "milliseconds" in few.reason
     assert choice.chosen(10**8, 64, None).type == "ivf"
     assert "--recall 0.9" in choice.chosen(10**8, 64, 90).reason
-    assert choice.chosen(10**8, 64, 100).type == "flat"
+    assert choice.chosen(10**8, 64, 100).type == "mih"
+    assert choice.chosen(10**8, 512, 100).type == choice.chosen(1 << 31, 64, 100).type == "flat"
     assert not FaissIndex.build(clustered(100), type="flat").reason
 
 
 @pytest.mark.parametrize(
     ("kind", "params", "message"),
     [
-        ("lsh", {}, "it has: flat, ivf, hnsw, hash, multihash, auto, and FAISS's BFlat"),
+        ("lsh", {}, "it has: flat, ivf, mih, hnsw, hash, multihash, auto, and FAISS's BFlat"),
         ("IDMap,BFlat", {}, "no index type"),
         ("BIVF4", {"nlist": 4}, "nlist: BIVF4 sets it already"),
         ("BIVF0", {}, "must be at least 1"),

@@ -87,14 +87,14 @@ class TritonIndex:
     def of(cls, backend: Backend, device: str | None = None) -> Self:
         """Copy an index of any backend to a device, or divide it among ``all`` GPUs. It gives the same results.
 
-        Supports the types ``exact`` and ``flat``, and ``ivf`` if the backend is `HasInvertedLists`.
+        Supports the exact types ``exact``, ``flat`` and ``mih``, and ``ivf`` if the backend is `HasInvertedLists`.
 
         Raises BackendError for other types, or if the device does not exist or has too little memory.
         """
         chosen, info = choose_some(device), backend.info()
         parts = backend.inverted_lists() if isinstance(backend, HasInvertedLists) else None
-        if parts is None and info["type"] not in ("exact", "flat"):
-            raise BackendError(f"index type {info['type']} does not run on a GPU; types that do: flat, ivf")
+        if parts is None and info["type"] not in ("exact", "flat", "mih"):
+            raise BackendError(f"index type {info['type']} does not run on a GPU; types that do: flat, ivf, mih")
         inverted = InvertedLists(*parts, int(info["nprobe"])) if parts else None
         index = cls(backend.reconstruct(0, len(backend)), inverted, chosen)
         index._scanned()

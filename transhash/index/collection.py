@@ -75,9 +75,9 @@ def build_index(
     Args:
         codes: `Codes`, or the path of a codes file, which need not fit into memory.
         location: the folder to write, or ``milvus://HOST:PORT/NAME``; None for an index in memory.
-        type: for a folder a type of FAISS: ``flat`` (default, exact), ``ivf``, ``hnsw``, ``hash``, ``multihash``,
-            ``auto``, or a name of FAISS's index factory; ``NAME`` or ``NAME:TYPE`` for another installed backend. For
-            Milvus ``flat`` or ``ivf``.
+        type: for a folder a type of FAISS: ``flat`` (default, exact), ``mih`` (exact), ``ivf``, ``hnsw``, ``hash``,
+            ``multihash``, ``auto``, or a name of FAISS's index factory; ``NAME`` or ``NAME:TYPE`` for another
+            installed backend. For Milvus ``flat`` or ``ivf``.
         params: parameters of the type, such as ``{"nlist": 1024}``.
         recall: for ``auto``, the share of the true neighbors to find.
         force: replace an index of another model or of another image folder.

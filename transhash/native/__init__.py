@@ -1,5 +1,7 @@
 """The compiled scan: computes distances of packed codes at memory bandwidth. Only `transhash.hamming` uses it.
 
+`mih` is the compiled part of `transhash.multi_index`.
+
 It is optional: without a C compiler at installation there is no `_scan`, and `isas` is empty. The instruction set is
 chosen at run time. A scan compares the queries with *segments*, arrays of consecutive codes, as listed by *pairs* of
 a segment and a query. A flat index is one segment; an inverted file has one per list. Results are exact, and equal
@@ -121,7 +123,7 @@ def tally(
         _scan.tally(isa, queries.shape[1], queries[group], codes, hits(group), table[group])
 
     step = max(1, _HITS // max(1, len(codes)))
-    _run([partial(count, group) for group in _slices(len(queries), step)])
+    run([partial(count, group) for group in _slices(len(queries), step)])
     return table
 
 
@@ -155,7 +157,7 @@ def _nearest(
             for part, out in zip(parts, outs, strict=True)
         ]
         groups.append((whole, outs))
-    _run(scans)
+    run(scans)
     for (ids, distances), outs in groups:
         if len(outs) > 1:
             ids[:], distances[:] = _merged(outs, k)
@@ -173,12 +175,12 @@ def _within(
     radius = min(radius, queries.shape[1] * 8)
     arguments = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
     counts = np.zeros((len(parts), len(queries), radius + 1), dtype=np.int64)
-    _run([partial(_scan.count, *part, count) for part, count in zip(arguments, counts, strict=True)])
+    run([partial(_scan.count, *part, count) for part, count in zip(arguments, counts, strict=True)])
     ordered = np.ascontiguousarray(counts.transpose(1, 2, 0)).ravel()  # query, distance, part
     starts = (np.cumsum(ordered) - ordered).reshape(len(queries), radius + 1, len(parts))
     cursors = np.ascontiguousarray(starts.transpose(2, 0, 1))
     ids = np.empty(int(ordered.sum()), dtype=np.int64)
-    _run([partial(_scan.fill, *part, cursor, ids) for part, cursor in zip(arguments, cursors, strict=True)])
+    run([partial(_scan.fill, *part, cursor, ids) for part, cursor in zip(arguments, cursors, strict=True)])
     levels = counts.sum(axis=0)
     offsets = np.zeros(len(queries) + 1, dtype=np.int64)
     np.cumsum(levels.sum(axis=1), out=offsets[1:])
@@ -263,8 +265,8 @@ def _slices(count: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _run(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run tasks in threads; the scan releases the interpreter's lock."""
+def run(tasks: Sequence[Callable[[], None]]) -> None:
+    """Run tasks in threads; compiled functions release the interpreter's lock."""
     if len(tasks) < 2 or threads() == 1:
         for task in tasks:
             task()

@@ -41,3 +41,38 @@ def fill(
     /,
 ) -> None: ...
 def tally(isa: str, width: int, queries: Array, codes: Array, hits: Array, table: Array, /) -> None: ...
+def mih_nearest(
+    isa: str,
+    width: int,
+    codes: Array,
+    bits: Array,
+    offsets: Array,
+    rows: Array,
+    allowed: Array | None,
+    queries: Array,
+    k: int,
+    count: float,
+    budget: float,
+    ids: Array,
+    distances: Array,
+    found: Array,
+    /,
+) -> None: ...
+def mih_within(
+    isa: str,
+    width: int,
+    codes: Array,
+    bits: Array,
+    offsets: Array,
+    rows: Array,
+    allowed: Array | None,
+    queries: Array,
+    radius: int,
+    budget: float,
+    counts: Array,
+    /,
+) -> bytes: ...
+def mih_sort(width: int, codes: Array, bits: Array, offsets: Array, rows: Array, /) -> int: ...
+def mih_fill(
+    width: int, codes: Array, bits: Array, first: Array, table: int, offsets: Array, rows: Array, /
+) -> None: ...

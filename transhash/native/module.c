@@ -1,8 +1,10 @@
 /* The Python interface. transhash/hamming.py checks the arguments; lengths are checked again here. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "mih.h"
 #include "scan.h"
 
 static const Kernel *const kernels[] = {
@@ -42,7 +44,7 @@ static PyObject *names(PyObject *module, PyObject *none)
 
 /* Arrays of one call, released together. */
 typedef struct {
-    Py_buffer held[8];
+    Py_buffer held[9];
     int count;
 } Arrays;
 
@@ -210,12 +212,202 @@ static PyObject *tally(PyObject *module, PyObject *args)
     return done(&arrays, failed);
 }
 
+/* Check the number of bits of every table, which together are those of a code; return their number, or -1. */
+static Py_ssize_t key_bits(Arrays *arrays, PyObject *from, Py_ssize_t width, const uint32_t **bits)
+{
+    Py_ssize_t bytes = 0;
+    uint64_t sum = 0;
+    if (width < 1 || width > 8 * MAX_WORDS || !(*bits = array(arrays, from, -1, 0, &bytes))) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_ValueError, "codes of %zd bytes", width);
+        return -1;
+    }
+    Py_ssize_t count = bytes / (Py_ssize_t)sizeof **bits;
+    for (Py_ssize_t table = 0; table < count; table++)
+        sum += (*bits)[table] < 1 || (*bits)[table] > (*bits)[0] || (*bits)[0] > MAX_KEY_BITS ? UINT32_MAX
+                                                                                           : (*bits)[table];
+    if (count < 1 || count > MAX_TABLES || sum != 8 * (uint64_t)width) {
+        PyErr_SetString(PyExc_ValueError, "the tables do not divide the bits of a code");
+        return -1;
+    }
+    return count;
+}
+
+/* Fill tables from (isa, width, codes, bits, offsets, rows, allowed). */
+static int tables_of(Arrays *arrays, Tables *tables, const char *isa, Py_ssize_t width, PyObject *codes,
+                     PyObject *key_lengths, PyObject *offsets, PyObject *rows, PyObject *allowed)
+{
+    const uint32_t *bits;
+    Py_ssize_t code_bytes, row_bytes, buckets = 0, table_count = key_bits(arrays, key_lengths, width, &bits);
+    const Kernel *kernel = table_count < 0 ? NULL : find(isa);
+    if (!kernel || !(tables->codes = array(arrays, codes, -1, 0, &code_bytes)))
+        return -1;
+    for (Py_ssize_t table = 0; table < table_count; table++)
+        buckets += ((Py_ssize_t)1 << bits[table]) + 1;
+    const uint32_t *offset = array(arrays, offsets, 4 * buckets, 0, NULL);
+    const uint32_t *row = offset ? array(arrays, rows, -1, 0, &row_bytes) : NULL;
+    if (!row)
+        return -1;
+    Py_ssize_t n = code_bytes / width, others = row_bytes / 4 - n;
+    if (n > (Py_ssize_t)ROW + 1 || others < 0 || others % (table_count > 1 ? table_count - 1 : others + 1)) {
+        PyErr_SetString(PyExc_ValueError, "the tables do not have the rows of the codes");
+        return -1;
+    }
+    tables->n = (size_t)n;
+    tables->width = (size_t)width;
+    tables->table_count = (size_t)table_count;
+    tables->popcount = kernel != &portable_kernel;
+    for (Py_ssize_t table = 0, start = 0; table < table_count; start += bits[table++]) {
+        size_t count = table ? (size_t)(others / (table_count - 1)) : tables->n;
+        tables->tables[table] = (Table){(unsigned)start, bits[table], offset, row, count};
+        offset += ((size_t)1 << bits[table]) + 1;
+        row += count;
+    }
+    tables->allowed = NULL;
+    if (allowed != Py_None && !(tables->allowed = array(arrays, allowed, n, 0, NULL)))
+        return -1;
+    return 0;
+}
+
+#define TABLES "snOOOOO"
+
+static PyObject *mih_nearest_(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Tables tables;
+    const char *isa;
+    Py_ssize_t width, k, bytes;
+    double count, budget;
+    PyObject *codes, *bits, *offsets, *rows, *allowed, *queries, *ids, *distances, *found;
+    if (!PyArg_ParseTuple(args, TABLES "OnddOOO", &isa, &width, &codes, &bits, &offsets, &rows, &allowed, &queries, &k,
+                          &count, &budget, &ids, &distances, &found))
+        return NULL;
+    int failed = tables_of(&arrays, &tables, isa, width, codes, bits, offsets, rows, allowed);
+    if (!failed && k < 1) {
+        PyErr_SetString(PyExc_ValueError, "k must be at least 1");
+        failed = -1;
+    }
+    const uint8_t *query = failed ? NULL : array(&arrays, queries, -1, 0, &bytes);
+    Py_ssize_t query_count = query ? bytes / width : 0;
+    int64_t *id = query ? array(&arrays, ids, query_count * k * 8, 1, NULL) : NULL;
+    int32_t *distance = id ? array(&arrays, distances, query_count * k * 4, 1, NULL) : NULL;
+    uint8_t *flag = distance ? array(&arrays, found, query_count, 1, NULL) : NULL;
+    failed = failed || !flag;
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = mih_nearest(&tables, query, (size_t)query_count, (size_t)k, count, budget, id, distance, flag);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
+static PyObject *mih_within_(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Tables tables;
+    const char *isa;
+    Py_ssize_t width, radius, bytes;
+    double budget;
+    PyObject *codes, *bits, *offsets, *rows, *allowed, *queries, *counts;
+    if (!PyArg_ParseTuple(args, TABLES "OndO", &isa, &width, &codes, &bits, &offsets, &rows, &allowed, &queries,
+                          &radius, &budget, &counts))
+        return NULL;
+    int failed = tables_of(&arrays, &tables, isa, width, codes, bits, offsets, rows, allowed);
+    if (!failed && (radius < 0 || radius > 8 * width)) {
+        PyErr_SetString(PyExc_ValueError, "the radius must be from 0 to the number of bits");
+        failed = -1;
+    }
+    const uint8_t *query = failed ? NULL : array(&arrays, queries, -1, 0, &bytes);
+    Py_ssize_t query_count = query ? bytes / width : 0;
+    int64_t *count = query ? array(&arrays, counts, query_count * 8, 1, NULL) : NULL;
+    uint64_t *keys = NULL;
+    int64_t total = -1;
+    if (count) {
+        Py_BEGIN_ALLOW_THREADS
+        total = mih_within(&tables, query, (size_t)query_count, (uint32_t)radius, budget, count, &keys);
+        Py_END_ALLOW_THREADS
+    }
+    PyObject *out = total < 0 ? NULL : PyBytes_FromStringAndSize((const char *)keys, (Py_ssize_t)total * 8);
+    free(keys);
+    release(&arrays);
+    return out || PyErr_Occurred() ? out : PyErr_NoMemory();
+}
+
+static PyObject *mih_sort_(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Py_ssize_t width, bytes;
+    const uint32_t *bits;
+    PyObject *codes, *key_lengths, *offsets, *rows;
+    if (!PyArg_ParseTuple(args, "nOOOO", &width, &codes, &key_lengths, &offsets, &rows))
+        return NULL;
+    int failed = key_bits(&arrays, key_lengths, width, &bits) < 0;
+    const uint8_t *code = failed ? NULL : array(&arrays, codes, -1, 0, &bytes);
+    uint32_t *offset = code ? array(&arrays, offsets, (((Py_ssize_t)1 << bits[0]) + 1) * 4, 1, NULL) : NULL;
+    uint32_t *row = offset ? array(&arrays, rows, bytes / width * 4, 1, NULL) : NULL;
+    int64_t distinct = -1;
+    if (row && bytes / width > (Py_ssize_t)ROW + 1) {
+        PyErr_SetString(PyExc_ValueError, "too many codes");
+    } else if (row) {
+        Py_BEGIN_ALLOW_THREADS
+        distinct = mih_sort(code, (size_t)(bytes / width), (size_t)width, bits[0], offset, row);
+        Py_END_ALLOW_THREADS
+    }
+    release(&arrays);
+    if (distinct < 0)
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    return PyLong_FromLongLong(distinct);
+}
+
+static PyObject *mih_fill_(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Py_ssize_t width, table, bytes, distinct = 0;
+    const uint32_t *bits;
+    PyObject *codes, *key_lengths, *first, *offsets, *rows;
+    if (!PyArg_ParseTuple(args, "nOOOnOO", &width, &codes, &key_lengths, &first, &table, &offsets, &rows))
+        return NULL;
+    Py_ssize_t table_count = key_bits(&arrays, key_lengths, width, &bits);
+    int failed = table_count < 0;
+    if (!failed && (table < 1 || table >= table_count)) {
+        PyErr_SetString(PyExc_ValueError, "no such table");
+        failed = -1;
+    }
+    const uint8_t *code = failed ? NULL : array(&arrays, codes, -1, 0, &bytes);
+    const uint32_t *sorted = code ? array(&arrays, first, bytes / width * 4, 0, NULL) : NULL;
+    uint32_t *offset = sorted ? array(&arrays, offsets, (((Py_ssize_t)1 << bits[table]) + 1) * 4, 1, NULL) : NULL;
+    uint32_t *row = NULL;
+    if (offset) {
+        for (Py_ssize_t place = 0; place < bytes / width; place++)
+            distinct += !(sorted[place] & REPEATED);
+        row = array(&arrays, rows, distinct * 4, 1, NULL);
+    }
+    failed = failed || !row;
+    if (!failed) {
+        unsigned start = 0;
+        for (Py_ssize_t before = 0; before < table; before++)
+            start += bits[before];
+        Py_BEGIN_ALLOW_THREADS
+        failed = mih_fill(code, (size_t)(bytes / width), (size_t)width, sorted, start, bits[table], offset, row);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
 static PyMethodDef methods[] = {
     {"names", names, METH_NOARGS, NULL},
     {"nearest", nearest, METH_VARARGS, NULL},
     {"count", count, METH_VARARGS, NULL},
     {"fill", fill, METH_VARARGS, NULL},
     {"tally", tally, METH_VARARGS, NULL},
+    {"mih_nearest", mih_nearest_, METH_VARARGS, NULL},
+    {"mih_within", mih_within_, METH_VARARGS, NULL},
+    {"mih_sort", mih_sort_, METH_VARARGS, NULL},
+    {"mih_fill", mih_fill_, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,0 +1,205 @@
+"""Multi-index hashing: the exact answers of a scan, from hash tables over parts of the codes.
+
+If two codes differ in d bits, then in one of m parts they differ in at most d/m bits. So all near codes are in the
+buckets near the query's own in one of m tables (Norouzi, Punjani and Fleet, CVPR 2012). Where a search would visit so
+many buckets that comparing all codes is cheaper, all codes are compared.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import hamming, native
+from .native import mih
+from .results import Nearest, Within
+
+MOST_ROWS = 1 << 30
+
+FILES = ("offsets.npy", "rows.npy")
+
+_REPEATED, _NEXT, _ROW = (np.uint32(bits) for bits in (1 << 31, 1 << 30, MOST_ROWS - 1))
+_MOST_KEY_BITS = 28
+_LEAST_KEY_BITS = 8  # so there are at most as many tables as bytes in a code
+_BUCKETS_PER_CODE = 2  # in all tables together, at most
+
+# What comparing one word of 64 bits costs, in cache misses of a search by tables: for a single query by one thread,
+# and for one of many queries.
+_COMPARED = 0.06
+_COMPARED_TOGETHER = 0.01
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Hash tables over parts of codes, described in ``docs/index-format.md``.
+
+    Attributes:
+        bits: (m,) uint32, how many bits are the key of each table; keys are consecutive parts of a code.
+        offsets: (Σ (2^bits + 1),) uint32: of each table where the rows of each bucket begin, and where the last end.
+        rows: (n + (m - 1)·d,) uint32: the rows of each table; d of the n codes are distinct.
+    """
+
+    bits: NDArray[np.uint32]
+    offsets: NDArray[np.uint32]
+    rows: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, codes: NDArray[np.uint8]) -> Self:
+        """Build the tables of codes (n, bits/8) uint8, n <= 2³⁰."""
+        bits = key_bits(8 * codes.shape[1], len(codes))
+        if hamming.isa:
+            return cls(bits, *mih.build(np.ascontiguousarray(codes), bits))
+        return cls(bits, *_built(codes, bits))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the tables in bytes."""
+        return self.offsets.nbytes + self.rows.nbytes
+
+    def distinct(self, count: int) -> int:
+        """Return how many of the `count` codes are distinct."""
+        return int(np.count_nonzero(self.rows[:count] < _REPEATED))
+
+    def save(self, folder: Path) -> None:
+        """Write the tables into a folder, as two arrays in NumPy's format."""
+        for name, array in zip(FILES, (self.offsets, self.rows), strict=True):
+            np.save(folder / name, array)
+
+    @classmethod
+    def load(cls, folder: Path, count: int, bits: int, mmap: bool = False) -> Self:
+        """Read or map the tables of `count` codes of `bits` bits. Raises ValueError if they do not fit these."""
+        offsets, rows = (_mapped(folder / name) for name in FILES)
+        lengths = _recognized(bits, len(offsets))
+        others = len(rows) - count
+        if others < 0 or others % max(1, len(lengths) - 1) or (others and len(lengths) == 1):
+            raise ValueError(f"{FILES[1]}: {len(rows)} rows for {count} codes")
+        if (rows & _ROW).max(initial=0) >= max(1, count):
+            raise ValueError(f"{FILES[1]}: a row outside the index")
+        start = 0
+        for table, length in enumerate(lengths.tolist()):
+            own = offsets[start : start + (1 << length) + 1]
+            rows_of = others // (len(lengths) - 1) if table else count
+            if own[0] != 0 or own[-1] != rows_of or (own[1:] < own[:-1]).any():
+                raise ValueError(f"{FILES[0]}: the buckets do not hold the rows")
+            start += len(own)
+        return cls(lengths, offsets, rows) if mmap else cls(lengths, np.array(offsets), np.array(rows))
+
+
+def key_bits(bits: int, count: int) -> NDArray[np.uint32]:
+    """Return how many bits are the key of each table, (m,) uint32, for `count` codes of `bits` bits.
+
+    The tables are as few as possible with at most two buckets per code in all of them together.
+    """
+    lengths = _divided(bits, max(1, bits // _LEAST_KEY_BITS))
+    for tables in range(-(-bits // _MOST_KEY_BITS), len(lengths)):
+        fewer = _divided(bits, tables)
+        if _size(fewer) <= _BUCKETS_PER_CODE * count:
+            return fewer
+    return lengths
+
+
+def keys(codes: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.int64]:
+    """Return bits `start` to `stop` of codes (n, bits/8) as numbers, (n,) int64."""
+    values = np.zeros(len(codes), np.int64)
+    for bit in range(start, stop):
+        values = values << 1 | codes[:, bit // 8] >> (7 - bit % 8) & 1
+    return values
+
+
+def top_k(
+    queries: NDArray[np.uint8], codes: NDArray[np.uint8], tables: Tables, k: int, allowed: Mask | None = None
+) -> Nearest:
+    """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
+
+    Arguments and results are those of `hamming.top_k`, with the tables of the codes.
+    """
+    count = len(codes) if allowed is None else int(np.count_nonzero(allowed))
+    k, budget = min(k, count), _budget(len(queries), codes)
+    if not hamming.isa or not 1 <= k <= budget:
+        return hamming.top_k(queries, codes, k, allowed)
+    ids, distances, found = mih.nearest(_arrays(codes, tables), queries, k, allowed, count, budget, hamming.isa)
+    if not found.all():
+        scanned = hamming.top_k(queries[~found], codes, k, allowed)
+        ids[~found], distances[~found] = scanned.ids, scanned.distances
+    return Nearest(ids, distances)
+
+
+def within(
+    queries: NDArray[np.uint8], codes: NDArray[np.uint8], tables: Tables, radius: int, allowed: Mask | None = None
+) -> Within:
+    """Return every code at distance <= radius of each query, ordered by (distance, position).
+
+    Arguments and results are those of `hamming.within`, with the tables of the codes.
+    """
+    if not hamming.isa:
+        return hamming.within(queries, codes, radius, allowed)
+    radius, budget = min(radius, 8 * codes.shape[1]), _budget(len(queries), codes)
+    counts, found = mih.within(_arrays(codes, tables), queries, radius, allowed, budget, hamming.isa)
+    missing = counts < 0
+    if missing.all():
+        return hamming.within(queries, codes, radius, allowed)
+    scanned = hamming.within(queries[missing], codes, radius, allowed)
+    counts[missing] = np.diff(scanned.offsets)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    ids, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int32)
+    elsewhere = np.repeat(missing, counts)
+    ids[elsewhere], distances[elsewhere] = scanned.ids, scanned.distances
+    ids[~elsewhere], distances[~elsewhere] = found & np.uint64((1 << 32) - 1), found >> np.uint64(32)
+    return Within(offsets, ids, distances)
+
+
+def _budget(queries: int, codes: NDArray[np.uint8]) -> float:
+    """Return what comparing a query with all codes costs, in cache misses."""
+    each = _COMPARED_TOGETHER if queries >= mih.MANY else _COMPARED / native.threads()
+    return each * len(codes) * -(-codes.shape[1] // 8)
+
+
+def _arrays(codes: NDArray[np.uint8], tables: Tables) -> mih.Tables:
+    return np.ascontiguousarray(codes), tables.bits, tables.offsets, tables.rows
+
+
+def _divided(bits: int, tables: int) -> NDArray[np.uint32]:
+    return np.array([bits // tables + (table < bits % tables) for table in range(tables)], np.uint32)
+
+
+def _size(lengths: NDArray[np.uint32]) -> int:
+    """Return the number of buckets."""
+    return int(np.sum(1 << lengths.astype(np.int64)))
+
+
+def _recognized(bits: int, size: int) -> NDArray[np.uint32]:
+    """Return the key bits of tables with `size` offsets."""
+    for tables in range(-(-bits // _MOST_KEY_BITS), max(1, bits // _LEAST_KEY_BITS) + 1):
+        lengths = _divided(bits, tables)
+        if _size(lengths) + tables == size:
+            return lengths
+    raise ValueError(f"{FILES[0]}: {size} offsets for codes of {bits} bits")
+
+
+def _mapped(path: Path) -> NDArray[np.uint32]:
+    array = np.lib.format.open_memmap(path, mode="r")
+    if array.dtype != np.uint32 or array.ndim != 1 or not array.flags.aligned:
+        raise ValueError(f"{path.name}: {array.dtype} {array.shape} are not tables")
+    return array.view(np.ndarray)
+
+
+def _built(codes: NDArray[np.uint8], bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the offsets and rows of tables without compiled code."""
+    order = np.argsort(np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0], kind="stable")
+    repeated = np.zeros(len(codes), np.bool_)
+    repeated[1:] = (codes[order[1:]] == codes[order[:-1]]).all(axis=1)
+    follows = np.append(False, repeated[:-1])
+    marked = order.astype(np.uint32) | repeated * _REPEATED | (repeated & ~follows) * _NEXT
+    distinct = np.sort(order[~repeated])
+    offsets, rows = [], [marked[np.lexsort((repeated, keys(codes[order], 0, int(bits[0]))))]]
+    ends = np.cumsum(bits).tolist()
+    for end, length in zip(ends, bits.tolist(), strict=True):
+        own = keys(codes if end == length else codes[distinct], end - length, end)
+        offsets.append(np.concatenate([[0], np.cumsum(np.bincount(own, minlength=1 << length))]))
+        if end > length:
+            rows.append(distinct[np.argsort(own, kind="stable")])
+    return np.concatenate(offsets).astype(np.uint32), np.concatenate(rows).astype(np.uint32)
