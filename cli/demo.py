@@ -50,13 +50,14 @@ def demo(output: Path) -> None:
 
 
 def _prepared(demo: "Demo") -> None:
-    written = f"wrote photographs, edited copies of them, and digits to {demo.folder}"
+    written = f"writing photographs, edited copies of them, and digits to {demo.folder}"
     render.note(f"{demo.folder}: resuming" if demo.resumed else written)
 
 
 def _searched(demo: "Demo", results: "list[EditResult]") -> None:
     render.line()
-    columns = ("edit", "copies", "copy", "likely", "missed", "other photographs")
+    render.line("The verdicts on the originals of all copies, and other photographs that their searches find:")
+    columns = ("edit", "copies", "copy", "likely", "missed", "others")
     rows = [(each.edit, each.copies, each.copy, each.likely, each.missed, each.others) for each in results]
     render.table(columns, rows)
     render.note(f"wrote {demo.picture}")

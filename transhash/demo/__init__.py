@@ -40,7 +40,7 @@ def make_demo(
     Args:
         folder: working folder.
         run: called with the arguments of every `th` command of the demo, to run it; by default in a process.
-        on_prepared: called with the demo before its first command.
+        on_prepared: called with the demo once its folder is there.
         on_searched: called after the search for the copies, with the demo and the results of every edit and of all.
         on_compare: called after the last command, before the codes are compared with others.
 
@@ -57,8 +57,8 @@ def make_demo(
 
     started = time.perf_counter()
     demo = prepare(Path(folder))
-    photographs.write(demo.photos, demo.copies)
     on_prepared(demo)
+    photographs.write(demo.photos, demo.copies)
     for arguments in demo.photo_commands():
         run(arguments)
     answers = copies.search(demo)

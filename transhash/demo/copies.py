@@ -126,17 +126,19 @@ def records(demo: Demo, answers: Sequence[Answer]) -> Iterator[Record]:
     found, photos = every.copies - every.missed, len(answers[0].matches)
     dataset = f"{every.copies} copies of {photos} photographs"
     title = f"{found} of {every.copies} edited copies found among {photos} photographs"
-    settings = {"model": "copy", "seed": SEED, "photographs": "their authors and licences are in ATTRIBUTION.md"}
+    settings = {"model": "copy", "seed": SEED, "photographs": "by the authors in ATTRIBUTION.md"}
     versions = {"transhash": version("transhash"), "pillow": version("pillow")}
     date = datetime.now(UTC).isoformat(timespec="seconds")
     yield Run(_RUN, "copies", title, "th demo", date, versions=versions, settings=settings)
     shares = {f"recall, {each.edit}": Measurement(1 - each.missed / each.copies) for each in by_edit}
-    values = {"recall": Measurement(found / every.copies), **shares, "other photographs": Measurement(every.others)}
+    values = {
+        "recall": Measurement(found / every.copies),
+        **shares,
+        "others found": Measurement(every.others),
+    }
     bits = read_codes(demo.codes("photos")).model.bits
-    table = TableRow(
-        _RUN, "Copies that find their originals, by edit", dataset, "copy", "codes", {"bits": bits}, values
-    )
-    yield table
+    table = "Originals found as copy or likely, by edit"
+    yield TableRow(_RUN, table, dataset, "copy", "codes", {"bits": bits}, values)
     for answer in _examples(answers):
         path = demo.copies / answer.copy.path
         query = Picture(str(answer.copy.path), answer.copy.photo, True, thumbnail(path, _SIDE))
