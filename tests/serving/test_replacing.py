@@ -13,7 +13,7 @@ from transhash import Codes, Filter
 from transhash.codes import ModelRef, Records
 from transhash.serving import engine as engines
 
-from .servers import build, running
+from .servers import build, picture, running
 
 COUNT = 3000
 REPLACED = 100
@@ -157,3 +157,23 @@ def test_a_search_ends_after_the_10000th_match(tmp_path):
             answer = server.search(cursor=answer["cursor"])
             found += len(answer["matches"])
     assert found == 10_000
+
+
+@pytest.mark.slow
+def test_images_of_a_second_folder_are_shown_beside_those_of_the_first(tmp_path, watching):
+    """Their folders have one in common; files beside them, and outside it by a link, are not served."""
+    for name, seed in (("one/a.png", 1), ("two/b.png", 2)):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        picture(seed).save(tmp_path / "photos" / name)
+    one, two = (transhash.encode(tmp_path / "photos" / part, hasher="phash") for part in ("one", "two"))
+    picture(3).save(tmp_path / "outside.png")
+    place = tmp_path / "photos.index"
+    transhash.build_index(one, place)
+    with running(place) as server:
+        transhash.open(place).add(two)
+        server.engine.refresh()
+        for number in (0, 1):
+            assert server.client.get(f"/v1/thumbnails/{number}").status_code == 200
+        (tmp_path / "photos" / "two" / "b.png").unlink()
+        (tmp_path / "photos" / "two" / "b.png").symlink_to(tmp_path / "outside.png")
+        assert server.client.get("/v1/images/1").status_code == 404

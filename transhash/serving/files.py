@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -28,11 +28,16 @@ class ImageFolder:
 
     @classmethod
     def of(cls, snapshot: Snapshot, images: Path | None) -> "ImageFolder":
-        """Return the folder for an index: `images`, or else the folder that was encoded."""
+        """Return the folder for an index: `images`, or else the folder that was encoded.
+
+        For an index of several folders, it is the one that they are all in, unless that is the root of the system.
+        """
         if images is not None:
             return cls(os.path.abspath(os.fsencode(images)))
-        root = snapshot.local.records.root if snapshot.is_local else b""
-        return cls(root or None)
+        if not snapshot.is_local:
+            return cls(None)
+        records = snapshot.local.records
+        return cls(records.root or _common_folder(records.paths))
 
     def full_path(self, path: bytes) -> bytes:
         """Return the full path of an image. Raises SelectionError if images are not served."""
@@ -90,3 +95,17 @@ class ImageFolder:
     def _is_below(self, real: bytes) -> bool:
         assert self._real is not None
         return real == self._real or real.startswith(os.path.join(self._real, b""))
+
+
+def _common_folder(paths: Iterable[bytes]) -> bytes | None:
+    """Return the deepest folder that holds all of the absolute `paths`; None if one is relative, or there is none."""
+    first = last = None
+    for path in paths:
+        if not os.path.isabs(path):
+            return None
+        first = path if first is None else min(first, path)
+        last = path if last is None else max(last, path)
+    if first is None or last is None:
+        return None
+    folder = os.path.dirname(os.path.commonprefix([first, last]))
+    return folder if folder != os.path.dirname(folder) else None
