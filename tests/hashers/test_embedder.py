@@ -402,9 +402,11 @@ def test_errors_name_the_file(tmp_path, pictures, monkeypatch):
     assert "none.onnx: no such file" in reason(transhash.fit, pictures, embedder=tmp_path / "none.onnx")
     os.mkfifo(tmp_path / "pipe.onnx")
     assert "pipe.onnx: no such file" in reason(transhash.fit, pictures, embedder=tmp_path / "pipe.onnx")
-    unknown = build([helper.make_node("NoSuchOperator", ["pixels"], ["embedding"])])
+    unknown = build([helper.make_node("No\x1b[31mOperator", ["pixels"], ["embedding"])])
     path = save(tmp_path / "unknown.onnx", unknown)
-    assert "unknown.onnx: ONNX Runtime cannot open it" in reason(transhash.fit, pictures, embedder=path)
+    line = reason(transhash.fit, pictures, embedder=path)
+    assert "unknown.onnx: ONNX Runtime cannot open it" in line
+    assert line.isprintable()
     monkeypatch.setattr(onnx_guard, "find_spec", lambda name: None)
     assert "pip install 'transhash[onnx]'" in reason(transhash.fit, pictures, embedder=path)
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save as serialize
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
-from ..system.files import display
+from ..system.files import display, printable
 from . import onnx_guard, tensor_file
 from .base import Named
 from .embedder_config import EmbedderConfig
@@ -55,9 +55,10 @@ def check_embedder(hasher: str | Path, config: object, embedder: str | Path) -> 
         )
     _, digest, _ = _examined(Path(embedder), config.preprocessing)
     if digest != config.embedder_digest:
+        fitted = printable(f"{config.embedder[:100]}, SHA-256 {config.embedder_digest[:12]}")
         raise ModelError(
             f"{display(str(embedder))}: not the ONNX model that {display(str(hasher))} was fitted to "
-            f"({config.embedder[:100]}, SHA-256 {config.embedder_digest[:12]}; this one {digest[:12]})"
+            f"({fitted}; this one {digest[:12]})"
         )
 
 
@@ -115,7 +116,7 @@ class EmbedderHasher(Named):
         try:
             yield
         except ModelError as error:
-            raise ModelError(f"{self.ref.name or self.config.embedder}: {error}") from None
+            raise ModelError(printable(f"{self.ref.name or self.config.embedder}: {error}")) from None
 
     def save(self, path: str | Path) -> None:
         """Write projection, embedder and settings to one safetensors file, atomically.
@@ -152,7 +153,7 @@ class EmbedderHasher(Named):
         try:
             data, _, settings = onnx_guard.examine(data.tobytes(), None, config.preprocessing)
         except ModelError as error:
-            raise ModelError(f"{display(path)}: {error}") from None
+            raise ModelError(f"{display(path)}: {printable(str(error))}") from None
         model = _opened(path, data, settings)
         if model.width != weight.shape[1]:
             raise damaged(path, ValueError(f"embeddings of {model.width} numbers, {weight.shape[1]} expected"))
@@ -171,7 +172,7 @@ def _examined(path: Path, config: EmbedderConfig) -> tuple[bytes, str, EmbedderC
     try:
         return onnx_guard.examine(path.read_bytes(), path.parent, config)
     except ModelError as error:
-        raise ModelError(f"{display(path)}: {error}") from None
+        raise ModelError(f"{display(path)}: {printable(str(error))}") from None
 
 
 def _opened(path: str | Path, data: bytes, config: EmbedderConfig) -> Any:
@@ -181,4 +182,4 @@ def _opened(path: str | Path, data: bytes, config: EmbedderConfig) -> Any:
     try:
         return OnnxEmbedder(data, config)
     except ModelError as error:
-        raise ModelError(f"{display(str(path))}: {error}") from None
+        raise ModelError(f"{display(str(path))}: {printable(str(error))}") from None

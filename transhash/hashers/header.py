@@ -147,7 +147,7 @@ def parse_network(metadata: Mapping[str, str] | None) -> HasherConfig:
     """Decode the metadata of a hasher that is a network. Raises one of `DAMAGE` if it is not one."""
     config = parse(metadata)
     if not isinstance(config, HasherConfig):
-        raise ValueError(f"it contains an ONNX model, {config.embedder}, not a network of TransHash")
+        raise ValueError(f"it contains an ONNX model, {display(config.embedder[:100])}, not a network of TransHash")
     return config
 
 
@@ -171,9 +171,10 @@ def read_network(path: str | Path) -> HasherConfig:
     """Read the metadata of a hasher that is a network. Raises ModelError if the file is not one."""
     config = read(path)
     if not isinstance(config, HasherConfig):
+        embedder = display(config.embedder[:100])
         raise ModelError(
-            f"{display(path)}: contains an ONNX model, {config.embedder}, and no network of TransHash; give a hasher "
-            "of th train, or of th fit without an embedder"
+            f"{display(path)}: contains an ONNX model, {embedder}, and no network of TransHash; give a hasher of "
+            "th train, or of th fit without an embedder"
         )
     return config
 
