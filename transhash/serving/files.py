@@ -107,5 +107,5 @@ def _common_folder(paths: Iterable[bytes]) -> bytes | None:
         last = path if last is None else max(last, path)
     if first is None or last is None:
         return None
-    folder = os.path.dirname(os.path.commonprefix([first, last]))
+    folder = os.path.commonpath([os.path.dirname(first), os.path.dirname(last)])
     return folder if folder != os.path.dirname(folder) else None
