@@ -15,7 +15,7 @@ MOST = 12  # thumbnails in a strip: the query and at most eleven matches
 
 _SIDE = 128
 _GAP = 8
-_LINE = 18  # pixels of a line of text
+_LINE = 21  # pixels of a line of text
 _FRAME = 3
 _GROUND = "#f1f1ef"
 
@@ -67,9 +67,9 @@ def draw(strips: Sequence[Strip], columns: int = 1) -> Image.Image:
 def _draw(sheet: Image.Image, strip: Strip, left: int, top: int, titled: bool) -> None:
     pen = ImageDraw.Draw(sheet)
     if titled:
-        pen.text((left, top), strip.title, fill=strip.colour, font=ImageFont.load_default(size=14))
+        pen.text((left, top), strip.title, fill=strip.colour, font=ImageFont.load_default(size=17))
         top += _LINE + _GAP // 2
-    font = ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=14)
     for place, thumbnail in enumerate(strip.thumbnails[:MOST]):
         x = left + place * (_SIDE + _GAP) + (_GAP if place else 0)
         border = _FRAME if thumbnail.frame else 0
