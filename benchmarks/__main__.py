@@ -10,7 +10,20 @@ from transhash.errors import TransHashError
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning idle threads would take time from others
 
 _SUITES = ("accuracy", "encode", "public", "scaling", "search", "training")
-_OTHERS = ("busy", "copies", "databases", "duplicates", "gpu", "memory", "report", "rerank", "scan", "serve", "types")
+_OTHERS = (
+    "busy",
+    "copies",
+    "databases",
+    "duplicates",
+    "exact",
+    "gpu",
+    "memory",
+    "report",
+    "rerank",
+    "scan",
+    "serve",
+    "types",
+)
 
 
 class _LazyGroup(click.Group):

@@ -19,7 +19,7 @@ from .scan import clustered
 
 _QUERIES = 256
 _K = 10
-_TYPES = ("flat", "ivf", "hnsw", "hash", "multihash")
+_TYPES = ("flat", "mih", "ivf", "hnsw", "hash", "multihash")
 
 
 @click.command("types")

@@ -124,9 +124,9 @@ def test_a_useless_search_is_given_up_at_once():
     codes = rng.integers(0, 256, (5000, 16), dtype=np.uint8)
     tables, queries = Tables.of(codes), rng.integers(0, 256, (9, 16), dtype=np.uint8)
     arrays = (codes, tables.bits, tables.offsets, tables.rows)
-    assert not mih.nearest(arrays, queries, 10, None, 5000, 3000.0, BEST)[2].any()
+    assert not mih.nearest(arrays, queries, 10, None, 5000, (3000.0, 0), BEST)[2].any()
     assert (mih.within(arrays, queries, 60, None, 3000.0, BEST)[0] == -1).all()
-    assert mih.nearest(arrays, codes[:9], 1, None, 5000, 3000.0, BEST)[2].all()
+    assert mih.nearest(arrays, codes[:9], 1, None, 5000, (3000.0, 0), BEST)[2].all()
 
 
 @COMPILED
@@ -142,7 +142,7 @@ def test_damaged_tables_do_no_harm(collection, k, radius, data):
         array[places] = rng.integers(0, data.draw(st.sampled_from([300, 2**32])), places.sum(), dtype=np.uint32)
     arrays = (codes, tables.bits, tables.offsets, tables.rows)
     for mask in (None, allowed):
-        mih.nearest(arrays, queries, k, mask, len(codes), 2e3, BEST)
+        mih.nearest(arrays, queries, k, mask, len(codes), (2e3, 100.0), BEST)
         _, keys = mih.within(arrays, queries, min(radius, 8 * codes.shape[1]), mask, 2e3, BEST)
         assert (keys & np.uint64(2**32 - 1)).max(initial=0) < len(codes)
 
@@ -179,7 +179,7 @@ def test_compiled_functions_reject_invalid_arguments():
     tables = Tables.of(codes)
 
     def search(codes=codes, bits=tables.bits, offsets=tables.offsets, rows=tables.rows, allowed=None):
-        return mih.nearest((codes, bits, offsets, rows), codes[:1], 1, allowed, 4, 1e9, BEST)
+        return mih.nearest((codes, bits, offsets, rows), codes[:1], 1, allowed, 4, (1e9, 0), BEST)
 
     search()
     for message, changes in (
@@ -194,4 +194,4 @@ def test_compiled_functions_reject_invalid_arguments():
         with pytest.raises(ValueError, match=message):
             search(**changes)
     with pytest.raises(ValueError, match="k must be"):
-        mih.nearest((codes, tables.bits, tables.offsets, tables.rows), codes, 0, None, 4, 1e9, BEST)
+        mih.nearest((codes, tables.bits, tables.offsets, tables.rows), codes, 0, None, 4, (1e9, 0), BEST)

@@ -6,6 +6,7 @@ many buckets that comparing all codes is cheaper, all codes are compared.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,8 @@ FILES = ("offsets.npy", "rows.npy")
 _REPEATED, _NEXT, _ROW = (np.uint32(bits) for bits in (1 << 31, 1 << 30, MOST_ROWS - 1))
 _MOST_KEY_BITS = 28
 _LEAST_KEY_BITS = 8  # so there are at most as many tables as bytes in a code
+_CROWDED = 1.1  # mean square of the rows in a bucket, relative to that of uniformly random codes
+_TRIAL = 1 / 24  # part of the budget that is spent in any case, unless codes seem to be uniformly random
 _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
 # What comparing one word of 64 bits costs, in cache misses of a search by tables: for a single query by one thread,
@@ -46,6 +49,18 @@ class Tables:
     bits: NDArray[np.uint32]
     offsets: NDArray[np.uint32]
     rows: NDArray[np.uint32]
+
+    @cached_property
+    def crowded(self) -> bool:
+        """Whether some buckets hold many more rows than in tables of uniformly random codes."""
+        start = 0
+        for size in (1 << self.bits.astype(np.int64)).tolist():
+            rows = np.diff(self.offsets[start : start + size + 1]).astype(np.float64)
+            mean = rows.mean()
+            if np.square(rows).mean() > _CROWDED * (mean + mean**2):
+                return True
+            start += size + 1
+        return False
 
     @classmethod
     def of(cls, codes: NDArray[np.uint8]) -> Self:
@@ -121,10 +136,14 @@ def top_k(
     k, budget = min(k, count), _budget(len(queries), codes)
     if not hamming.isa or not 1 <= k <= budget:
         return hamming.top_k(queries, codes, k, allowed)
-    ids, distances, found = mih.nearest(_arrays(codes, tables), queries, k, allowed, count, budget, hamming.isa)
-    if not found.all():
-        scanned = hamming.top_k(queries[~found], codes, k, allowed)
-        ids[~found], distances[~found] = scanned.ids, scanned.distances
+    costs = (budget, budget * _TRIAL if tables.crowded else 0)
+    ids, distances, found = mih.nearest(_arrays(codes, tables), queries, k, allowed, count, costs, hamming.isa)
+    if found.all():
+        return Nearest(ids, distances)
+    if not found.any():
+        return hamming.top_k(queries, codes, k, allowed)
+    scanned = hamming.top_k(queries[~found], codes, k, allowed)
+    ids[~found], distances[~found] = scanned.ids, scanned.distances
     return Nearest(ids, distances)
 
 

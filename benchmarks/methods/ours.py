@@ -66,6 +66,17 @@ class Flat(_TransHash):
     name = "TransHash flat"
 
 
+class Mih(_TransHash):
+    """Exact search by hash tables over parts of the codes."""
+
+    name = "TransHash mih"
+
+    @classmethod
+    def bytes_needed(cls, count: int, bits: int, dim: int) -> int:
+        """Estimate the memory of the codes and tables, and of building these."""
+        return count * (bits + 16)
+
+
 class Ivf(_TransHash):
     """Inverted lists of codes."""
 
@@ -110,4 +121,4 @@ class MultiHash(_TransHash):
         return count * (bits // 4 + 80)
 
 
-METHODS = (Flat, Ivf, Hnsw, MultiHash)
+METHODS = (Flat, Mih, Ivf, Hnsw, MultiHash)

@@ -53,6 +53,7 @@ def mih_nearest(
     k: int,
     count: float,
     budget: float,
+    trial: float,
     ids: Array,
     distances: Array,
     found: Array,

@@ -16,7 +16,8 @@
 
 #define GROUP 64   /* buckets visited together */
 #define BATCH 256  /* codes compared together */
-#define SHARE 8    /* a search that may turn out to be too costly ends after this part of the budget */
+#define FALL 3     /* factor by which fewer codes are in buckets that differ in one more bit from the query's */
+#define CROWDED 4  /* a search with more codes around the query than usual may cost this part of the budget in vain */
 #define CERTAIN 3  /* standard deviations by which the number of codes near a query must exceed the usual one */
 #define REPEATS 4  /* equal codes that cost as much as a cache miss: their rows are consecutive */
 
@@ -50,7 +51,8 @@ typedef struct {
     size_t size, room;
     int nearest;    /* whether it is a heap, of at most `room` */
     uint64_t bound; /* matches must be below */
-    double cost, budget;
+    double cost, budget, trial;
+    double buckets[2][MAX_KEY_BITS + 1]; /* at each number of bits, in the last table and in one with a longer key */
     double seen, expected; /* candidates in the buckets visited, and how many there would be if codes were uniform */
     uint64_t likely;       /* distance of the k-th nearest code if codes were uniform */
     size_t table;     /* that is being visited */
@@ -252,16 +254,21 @@ INLINE void visit(Search *search, size_t width)
     search->candidates[search->table] = (uint32_t)candidates;
 }
 
-static double buckets_at(unsigned bits, uint32_t flipped)
+/* Fill in the numbers of buckets. */
+static void count_buckets(Search *search)
 {
-    double count = flipped <= bits;
-    for (uint32_t bit = 0; bit < flipped && bit < bits; bit++)
-        count = count * (bits - bit) / (bit + 1);
-    return count;
+    unsigned least = search->tables->tables[search->tables->table_count - 1].bits;
+    for (unsigned longer = 0; longer < 2; longer++) {
+        double count = 1;
+        for (unsigned flipped = 0; flipped <= MAX_KEY_BITS; flipped++) {
+            search->buckets[longer][flipped] = count;
+            count = flipped < least + longer ? count * (least + longer - flipped) / (flipped + 1) : 0;
+        }
+    }
 }
 
-/* Return the expected cost of visiting a table at `flipped` bits. Buckets near the query's own hold more codes; their
-   number is taken to halve with each further bit. */
+/* Return the expected cost of visiting a table at `flipped` bits. Buckets near the query's own hold more codes;
+   how many more falls with each further bit. */
 static double cost_of(const Search *search, size_t place, uint32_t flipped)
 {
     const Table *table = &search->tables->tables[place];
@@ -269,10 +276,13 @@ static double cost_of(const Search *search, size_t place, uint32_t flipped)
     if (search->visited[place]) {
         double found = (double)search->candidates[place] / search->visited[place];
         for (uint32_t bit = search->flipped; found > codes && bit < flipped + (place >= search->table); bit++)
-            found /= 2;
+            found /= FALL;
         codes = found > codes ? found : codes;
     }
-    return buckets_at(table->bits, flipped) * (1 + (codes < 1 ? codes : 1) + codes);
+    if (flipped > MAX_KEY_BITS)
+        return 0;
+    unsigned longer = table->bits > search->tables->tables[search->tables->table_count - 1].bits;
+    return search->buckets[longer][flipped] * (1 + (codes < 1 ? codes : 1) + codes);
 }
 
 /* Return the largest distance of a code that can still matter. */
@@ -281,8 +291,8 @@ static uint64_t furthest(const Search *search)
     return search->nearest ? search->bound >> 32 : (search->bound >> 32) - 1;
 }
 
-/* Whether the search is worth going on with: either it will probably end within the budget, or little was spent, and
-   there are more codes around the query than usual. */
+/* Whether the search is worth going on with: either it will probably end within the budget, or little was spent. The
+   query's own buckets are visited in any case, unless codes are likely to be uniform and several are wanted. */
 static int affordable(const Search *search)
 {
     size_t table_count = search->tables->table_count, place = search->table;
@@ -294,7 +304,8 @@ static int affordable(const Search *search)
         cost += cost_of(search, reached % table_count, (uint32_t)(reached / table_count));
     double more = search->seen - search->expected;
     int crowded = more > 0 && more * more > CERTAIN * CERTAIN * search->expected;
-    return cost <= search->budget || (step <= search->budget / SHARE && (!search->flipped || crowded));
+    int first = !search->flipped && (search->trial > 0 || search->room == 1);
+    return cost <= search->budget || first || step <= (crowded ? search->budget / CROWDED : search->trial);
 }
 
 INLINE int run(Search *search)
@@ -350,9 +361,10 @@ static uint64_t distance_within(double count, double k, size_t width)
 }
 
 int mih_nearest(const Tables *tables, const uint8_t *queries, size_t query_count, size_t k, double count, double budget,
-                int64_t *ids, int32_t *distances, uint8_t *found)
+                double trial, int64_t *ids, int32_t *distances, uint8_t *found)
 {
-    Search search = {.tables = tables, .room = k, .nearest = 1, .budget = budget};
+    Search search = {.tables = tables, .room = k, .nearest = 1, .budget = budget, .trial = trial};
+    count_buckets(&search);
     search.likely = distance_within(count, (double)k, tables->width);
     search.matches = malloc(k * sizeof *search.matches);
     if (!search.matches)
@@ -382,6 +394,7 @@ int64_t mih_within(const Tables *tables, const uint8_t *queries, size_t query_co
                    int64_t *counts, uint64_t **keys)
 {
     Search search = {.tables = tables, .budget = budget, .bound = ((uint64_t)radius + 1) << 32};
+    count_buckets(&search);
     for (size_t query = 0; !search.failed && query < query_count; query++) {
         size_t before = search.size;
         if (begin(&search, queries + query * tables->width)) {

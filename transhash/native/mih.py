@@ -39,19 +39,20 @@ def nearest(
     k: int,
     allowed: Mask | None,
     count: int,
-    budget: float,
+    budget: tuple[float, float],
     isa: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], Mask]:
     """Return the ids and distances (q, k) of the nearest codes, and for which queries (q,) they were found.
 
-    A search ends without a result if it is likely to cost more than `budget` cache misses. `count` codes are allowed.
+    A search ends without a result if it is likely to cost more cache misses than the first number of `budget`; up to
+    the second are always spent. `count` codes are allowed.
     """
     ids, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.int32)
     found = np.empty(len(queries), np.bool_)
 
     def search(part: slice) -> None:
         outs = ids[part], distances[part], found[part]
-        _scan.mih_nearest(isa, queries.shape[1], *tables, allowed, queries[part], k, count, budget, *outs)
+        _scan.mih_nearest(isa, queries.shape[1], *tables, allowed, queries[part], k, count, *budget, *outs)
 
     _divide(search, len(queries))
     return ids, distances, found

@@ -278,10 +278,10 @@ static PyObject *mih_nearest_(PyObject *module, PyObject *args)
     Tables tables;
     const char *isa;
     Py_ssize_t width, k, bytes;
-    double count, budget;
+    double count, budget, trial;
     PyObject *codes, *bits, *offsets, *rows, *allowed, *queries, *ids, *distances, *found;
-    if (!PyArg_ParseTuple(args, TABLES "OnddOOO", &isa, &width, &codes, &bits, &offsets, &rows, &allowed, &queries, &k,
-                          &count, &budget, &ids, &distances, &found))
+    if (!PyArg_ParseTuple(args, TABLES "OndddOOO", &isa, &width, &codes, &bits, &offsets, &rows, &allowed, &queries, &k,
+                          &count, &budget, &trial, &ids, &distances, &found))
         return NULL;
     int failed = tables_of(&arrays, &tables, isa, width, codes, bits, offsets, rows, allowed);
     if (!failed && k < 1) {
@@ -296,7 +296,8 @@ static PyObject *mih_nearest_(PyObject *module, PyObject *args)
     failed = failed || !flag;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
-        failed = mih_nearest(&tables, query, (size_t)query_count, (size_t)k, count, budget, id, distance, flag);
+        failed = mih_nearest(&tables, query, (size_t)query_count, (size_t)k, count, budget, trial, id,
+                             distance, flag);
         Py_END_ALLOW_THREADS
     }
     return done(&arrays, failed);
