@@ -6,7 +6,8 @@ many buckets that comparing all codes is cheaper, all codes are compared.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from math import comb
 from pathlib import Path
 from typing import Self
 
@@ -30,7 +31,7 @@ _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
 # What comparing one word of 64 bits costs, in cache misses of a search by tables: for a single query by one thread,
 # and for one of many queries.
-_COMPARED = 0.06
+_COMPARED = 0.04
 _COMPARED_TOGETHER = 0.01
 
 Mask = NDArray[np.bool_]
@@ -134,7 +135,7 @@ def top_k(
     """
     count = len(codes) if allowed is None else int(np.count_nonzero(allowed))
     k, budget = min(k, count), _budget(len(queries), codes)
-    if not hamming.isa or not 1 <= k <= budget:
+    if not hamming.isa or not 1 <= k <= budget or _is_useless(tables, k, count, budget):
         return hamming.top_k(queries, codes, k, allowed)
     costs = (budget, budget * _TRIAL if tables.crowded else 0)
     ids, distances, found = mih.nearest(_arrays(codes, tables), queries, k, allowed, count, costs, hamming.isa)
@@ -175,6 +176,32 @@ def _budget(queries: int, codes: NDArray[np.uint8]) -> float:
     """Return what comparing a query with all codes costs, in cache misses."""
     each = _COMPARED_TOGETHER if queries >= mih.MANY else _COMPARED / native.threads()
     return each * len(codes) * -(-codes.shape[1] // 8)
+
+
+def _is_useless(tables: Tables, k: int, count: int, budget: float) -> bool:
+    """Return whether the codes seem to be uniformly random, and a search of `count` of them costs too much.
+
+    For the nearest code alone a search may still end early: if it equals the query, or nearly.
+    """
+    if k == 1 or tables.crowded:
+        return False
+    return _cost_of_uniform(tuple(tables.bits.tolist()), len(tables.rows) // len(tables.bits), k, count) > budget
+
+
+@lru_cache
+def _cost_of_uniform(lengths: tuple[int, ...], rows: int, k: int, count: int) -> float:
+    """Return what a search by tables of `rows` rows each is expected to cost, in cache misses."""
+    bits, tables = sum(lengths), len(lengths)
+    nearer, distance = 1, 0  # codes up to a distance, of 2^bits
+    while count * nearer < k << bits:
+        distance += 1
+        nearer += comb(bits, distance)
+    cost = 0.0
+    for step in range(distance + 1):
+        length = lengths[step % tables]
+        each = rows / (1 << length)
+        cost += comb(length, step // tables) * (1 + min(1.0, each) + each)
+    return cost
 
 
 def _arrays(codes: NDArray[np.uint8], tables: Tables) -> mih.Tables:

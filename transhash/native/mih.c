@@ -292,7 +292,7 @@ static uint64_t furthest(const Search *search)
 }
 
 /* Whether the search is worth going on with: either it will probably end within the budget, or little was spent. The
-   query's own buckets are visited in any case, unless codes are likely to be uniform and several are wanted. */
+   query's own buckets are visited in any case. */
 static int affordable(const Search *search)
 {
     size_t table_count = search->tables->table_count, place = search->table;
@@ -304,8 +304,7 @@ static int affordable(const Search *search)
         cost += cost_of(search, reached % table_count, (uint32_t)(reached / table_count));
     double more = search->seen - search->expected;
     int crowded = more > 0 && more * more > CERTAIN * CERTAIN * search->expected;
-    int first = !search->flipped && (search->trial > 0 || search->room == 1);
-    return cost <= search->budget || first || step <= (crowded ? search->budget / CROWDED : search->trial);
+    return cost <= search->budget || !search->flipped || step <= (crowded ? search->budget / CROWDED : search->trial);
 }
 
 INLINE int run(Search *search)
