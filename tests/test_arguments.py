@@ -86,6 +86,7 @@ def refuse(command: list[str]) -> None:
 FUNCTIONS = {
     "Architecture": Call(transhash.Architecture),
     "Codes": Call(transhash.Codes, {"packed": CODES.packed, "records": CODES.records, "model": MODEL}),
+    "EmbedderConfig": Call(transhash.EmbedderConfig),
     "Filter": Call(transhash.Filter),
     "FitConfig": Call(transhash.FitConfig),
     "ModelRef": Call(transhash.ModelRef, {"name": "mine", "digest": "1", "bits": 64}),
@@ -144,6 +145,7 @@ RESULTS = {  # types of results, which users do not construct, and `serve`, whic
 }
 METHODS: dict[str, Callable[[], Call]] = {
     "Codes.take": lambda: Call(CODES.take, {"which": slice(0, 2)}),
+    "EmbedderConfig.beside": lambda: Call(transhash.EmbedderConfig.beside, {"embedder": "model.onnx"}),
     "Index.add": lambda: Call(index().add, {"codes": CODES}),
     "Index.build": lambda: Call(transhash.Index.build, {"codes": CODES}),
     "Index.kneighbors": lambda: Call(index().kneighbors, {"X": CODES}),

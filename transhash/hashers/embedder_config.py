@@ -84,6 +84,8 @@ class EmbedderConfig:
 
         Raises ModelError if the file is not valid, or has a key that is not a setting.
         """
+        if not Path(embedder).name:
+            raise ModelError(f"{display(str(embedder))!r}: not the name of an ONNX model")
         path = Path(embedder).with_suffix(".toml")
         values = (_read(path) if path.is_file() else {}) | changes
         known = [entry.name for entry in fields(cls)]
