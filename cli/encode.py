@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+import transhash
+
 from . import encode_report, options, render
 
 if TYPE_CHECKING:
@@ -116,10 +118,9 @@ def encode(
     The codes file appears when it is complete, and replaces an earlier one of the same images and hasher. After
     Ctrl-C or a kill, the same command resumes where it stopped.
     """
-    from transhash import sources
-
-    render.use_quiet(quiet)
-    source = sources.open_source(
+    if quiet:
+        render.use_quiet(True)
+    source = transhash.open_source(
         images, names=names, include=include, exclude=exclude, include_hidden=include_hidden, null=null
     )
     if dry_run:
@@ -127,10 +128,8 @@ def encode(
         return
     output = _checked_output(output, chosen=model is not None, extends=append or sync)
 
-    from transhash.encoding.run import encode_to_file
-
     with encode_report.JsonLines() if log_json else encode_report.Terminal(source.description) as reporter:
-        summary = encode_to_file(
+        summary = transhash.encode_to_file(
             source,
             output,
             model,
