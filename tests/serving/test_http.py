@@ -356,7 +356,7 @@ def test_duplicates_prefer_folders(server):
 def test_a_choice_is_a_list_to_download(server):
     root = Path(str(server.engine.index().location)).parent / "photos"
     ids = [id_of(server, path) for path in ("dogs/1.png", "cats/2.png")]
-    body = {"remove": [*ids, ids[0]]}
+    body = {"remove": [*ids, ids[0]], "last_copies": ids}
     answer = server.client.post("/v1/review", json=body)
     assert answer.text == f"{root}/dogs/1.png\n{root}/cats/2.png\n"
     assert "attachment" in answer.headers["content-disposition"]
@@ -399,14 +399,14 @@ def test_the_trash_takes_only_files_that_are_as_they_were(tmp_path, monkeypatch)
         (photos / "7.png").unlink()
         (photos / "9.png").rename(photos / "real.png")
         (photos / "9.png").symlink_to("real.png")
-        body = {"remove": ids, "action": "trash"}
+        body = {"remove": ids, "last_copies": ids, "action": "trash"}
         assert "confirm" in server.client.post("/v1/review", json=body).json()["detail"]
         assert (photos / "3.png").exists()
         answer = server.client.post("/v1/review", json={**body, "confirm": 4}).json()
         assert [image["path"] for image in answer["trashed"]] == ["dogs/3.png"]
         assert {image["path"]: image["reason"] for image in answer["failed"]} == {
             "dogs/5.png": "has changed since it was encoded",
-            "dogs/7.png": "dogs/7.png: not in the image folder",
+            "dogs/7.png": "the file is gone",
             "dogs/9.png": "a link, not a file",
         }
         assert answer["bytes"] == len(encoded(picture(3)))
@@ -419,7 +419,7 @@ def test_the_trash_takes_only_files_that_are_as_they_were(tmp_path, monkeypatch)
 def test_the_trash_takes_nothing_that_it_cannot_compare(hasher_file, tmp_path):
     place = build(tmp_path)
     with running(place, model=str(hasher_file), allow_trash=True) as server:
-        body = {"remove": [0], "action": "trash", "confirm": 1}
+        body = {"remove": [0], "last_copies": [0], "action": "trash", "confirm": 1}
         answer = server.client.post("/v1/review", json=body).json()
         assert answer["trashed"] == []
         assert "cannot be compared" in answer["failed"][0]["reason"]
@@ -483,7 +483,9 @@ def test_paths_that_are_not_text(tmp_path):
         answer = server.client.get("/v1/items")
         assert json.loads(answer.content)["items"][0]["path"] == "\udcff.png"
         assert server.client.get("/v1/images/0").headers["content-disposition"].endswith("''%FF.png")
-        assert server.client.post("/v1/review", json={"remove": [0]}).content.endswith(b"/\xff.png\n")
+        assert server.client.post("/v1/review", json={"remove": [0], "last_copies": [0]}).content.endswith(
+            b"/\xff.png\n"
+        )
 
 
 def test_a_missing_hasher_leaves_the_other_searches(tmp_path):

@@ -436,6 +436,102 @@ def test_rules_of_keeping(tab):
     page.locator(".line", has_text="within 0 bits").wait_for()
 
 
+def test_changes_by_hand_stay_when_the_rules_change(tab):
+    show_duplicates(tab)
+    page = tab.page
+    bar = page.get_by_role("region", name="What will go")
+    first = members(tab).first.locator(".path").get_attribute("title")
+    page.locator(".cluster").first.get_by_role("button", name="Keep all").click()
+    bar.get_by_text("3 images to remove").wait_for()
+    for rule in ("oldest", "path", "largest"):
+        page.get_by_label("Keep", exact=True).select_option(rule)
+        page.wait_for_url(f"**keep={rule}*")
+        bar.get_by_text("3 images to remove").wait_for()
+        bar.get_by_text("1 cluster changed by hand").wait_for()
+    page.get_by_role("slider", name="Radius").press("ArrowRight")
+    page.wait_for_url("**radius=*")
+    bar.get_by_text("1 cluster changed by hand").wait_for()
+    page.goto("/?view=duplicates&reference=copies%2F")
+    page.locator(".member").first.wait_for()
+    bar.get_by_text("1 cluster changed by hand").wait_for()
+    assert first not in chosen(tab)
+    bar.get_by_role("button", name="Undo changes").click()
+
+
+def test_what_was_to_go_alone_never_leaves_a_cluster_empty(tab):
+    """The image that one rule would keep goes by hand, and then another rule lets the others go."""
+    show_duplicates(tab)
+    page = tab.page
+    bar = page.get_by_role("region", name="What will go")
+    members(tab).nth(1).get_by_role("button", name="Keep only").click()
+    kept = members(tab).nth(1).locator(".path").get_attribute("title")
+    bar.get_by_text("1 cluster changed by hand").wait_for()
+    for view in ("&keep=path", "&keep=oldest", "&radius=0", "&radius=12"):
+        show_duplicates(tab, view)
+        assert kept not in chosen(tab)
+        assert page.locator(".cluster.emptied").count() == 0
+    bar.get_by_role("button", name="Undo changes").click()
+
+
+def test_a_protected_image_cannot_be_chosen(tab):
+    show_duplicates(tab, "&reference=copies%2F")
+    page = tab.page
+    boxes = page.locator(".member", has=page.get_by_text("In a protected folder")).get_by_role("checkbox")
+    assert boxes.count() == 5
+    assert all(boxes.nth(place).is_disabled() for place in range(5))
+    assert page.locator(".chip").inner_text().split() == ["protected", "copies/"]
+    assert page.locator(".member .mark").first.inner_text().lower() == "protected"
+    assert {path.split("/")[0] for path in chosen(tab)} == {"sea"}
+    page.get_by_text("to remove have larger files than the copy that stays").wait_for()
+
+
+def test_the_last_copy_goes_only_if_that_is_said(tab, photos):
+    show_duplicates(tab)
+    members(tab).first.get_by_role("checkbox").check()
+    page = tab.page
+    page.get_by_role("button", name="Review and export").click()
+    dialog = page.get_by_role("dialog")
+    button = dialog.get_by_role("button", name="Save the list")
+    button.wait_for()
+    assert button.is_disabled()
+    assert dialog.get_by_text("No copy stays").count() == 3
+    dialog.get_by_label("Remove all images of 1 cluster, without keeping a copy").check()
+    with page.expect_download():
+        button.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Undo changes").click()
+
+
+def test_the_second_look_sees_what_happened_to_the_files(tab, photos, tmp_path):
+    show_duplicates(tab)
+    shutil.move(photos / "sea" / "03.png", tmp_path / "03.png")
+    shutil.move(photos / "copies" / "4.jpg", tmp_path / "4.jpg")
+    try:
+        tab.page.get_by_role("button", name="Review and export").click()
+        dialog = tab.page.get_by_role("dialog")
+        dialog.get_by_role("heading", name="2 images to remove, ").wait_for()
+        dialog.get_by_role("heading", name="3 chosen images must stay").wait_for()
+        said = dialog.locator(".failed").inner_text()
+        assert "copies/3.jpg: no other intact copy of it would stay" in said
+        assert "copies/4.jpg: the file is gone" in said
+        dialog.get_by_role("button", name="Move 2 files to the trash").wait_for()
+        tab.page.keyboard.press("Escape")
+    finally:
+        shutil.move(tmp_path / "03.png", photos / "sea" / "03.png")
+        shutil.move(tmp_path / "4.jpg", photos / "copies" / "4.jpg")
+
+
+def test_a_missing_file_is_a_placeholder(tab, photos, tmp_path):
+    shutil.move(photos / "sea" / "12.png", tmp_path / "12.png")
+    try:
+        tab.show("?glob=sea%2F12.png")
+        tab.page.locator(".card .blank", has_text="12.png").wait_for()
+        tab.page.locator(".card .over").click()
+        tab.page.get_by_role("dialog").get_by_text("This image cannot be shown.").wait_for()
+    finally:
+        shutil.move(tmp_path / "12.png", photos / "sea" / "12.png")
+
+
 def test_clusters_are_compared(tab):
     show_duplicates(tab)
     members(tab).nth(1).locator(".over").click()
@@ -453,8 +549,11 @@ def test_a_list_is_saved(tab, photos, index, tmp_path, form, end):
     going = chosen(tab)
     tab.page.get_by_role("button", name="Review and export").click()
     dialog = tab.page.get_by_role("dialog")
-    assert dialog.get_by_role("heading", name="5 images to remove").is_visible()
-    assert dialog.locator(".going img").count() == 5
+    dialog.get_by_role("heading", name="5 images to remove, ").wait_for()
+    pairs = dialog.locator(".going li")
+    assert pairs.count() == 5
+    assert {pairs.nth(place).locator("img").first.get_attribute("title") for place in range(5)} == set(going)
+    assert "Stays" in pairs.first.inner_text()
     dialog.get_by_label("Format").select_option(form)
     with tab.page.expect_download() as saved:
         dialog.get_by_role("button", name="Save the list").click()
@@ -497,6 +596,7 @@ def test_every_state_is_accessible(tab):
     members(tab).first.get_by_role("checkbox").check()
     check()
     tab.page.get_by_role("button", name="Review and export").click()
+    tab.page.get_by_role("button", name="Save the list").wait_for()
     check()
     tab.page.keyboard.press("Escape")
     tab.page.get_by_role("button", name="Undo changes").click()
@@ -568,6 +668,7 @@ def test_files_go_to_the_trash_after_a_second_look(chromium, address, photos):
     tab.page.get_by_role("button", name="Review and export").click()
     dialog = tab.page.get_by_role("dialog")
     button = dialog.get_by_role("button", name=f"Move {len(going)} files to the trash")
+    button.wait_for()
     assert button.is_disabled()
     assert all(path.exists() for path in going)
     dialog.get_by_label("I have looked at them").check()
@@ -577,6 +678,9 @@ def test_files_go_to_the_trash_after_a_second_look(chromium, address, photos):
     assert {path.name for path in going} == {path.name for path in (photos.parent / "data/Trash/files").iterdir()}
     dialog.get_by_role("button", name="Done").click()
     tab.page.get_by_text("2 files are gone: neither kept nor removed").wait_for()
+    tab.page.get_by_text("2 clusters changed by hand").wait_for()
+    assert chosen(tab) == []
+    tab.page.get_by_role("button", name="Undo changes").click()
     assert len(chosen(tab)) == 3
     for path in going:  # as if restored by the user
         shutil.move(photos.parent / "data/Trash/files" / path.name, path)

@@ -44,7 +44,10 @@ class Cluster:
         verdicts: what each distance means, as in `transhash.Match.verdict`.
         roles: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since it was encoded),
             "archived" (a member of an archive, never spare), "unverified" (it may have changed) or "missing".
-        spare_bytes: total size of the spare files; a file with several names counts once.
+        files: (m,) int64, a number for each distinct file, equal for rows of the same file (links, hard links).
+        freed: (m,) int64, the bytes that removing all rows of the file frees; 0 while it has another name.
+        protected: (m,) bool, whether the file is in a reference folder.
+        spare_bytes: the bytes that removing the spare files frees.
     """
 
     ids: NDArray[np.int64]
@@ -53,6 +56,9 @@ class Cluster:
     paths: list[str]
     verdicts: list[str | None]
     roles: list[str]
+    files: NDArray[np.int64]
+    freed: NDArray[np.int64]
+    protected: NDArray[np.bool_]
     spare_bytes: int
 
     def __len__(self) -> int:
@@ -149,7 +155,7 @@ class Duplicates(Sequence[Cluster]):
 
     @property
     def spare_bytes(self) -> int:
-        """Total size of the spare files."""
+        """The bytes that removing the spare files frees."""
         return sum(cluster.spare_bytes for cluster in self.clusters)
 
 
@@ -282,20 +288,32 @@ def _cluster(
 ) -> Cluster:
     """Return a group of files as a cluster, with a row for every name of each file."""
     kept = files[group[0]].state in _KEPT
-    rows, roles, sizes, paths, apart, freed = [], [], [], [], [], 0
-    for index, distance in zip(group.tolist(), distances.tolist(), strict=True):
+    rows, roles, sizes, paths, apart, places, freed = [], [], [], [], [], [], 0
+    frees = [files[index].frees(files[index].paths) for index in group]
+    for place, (index, distance) in enumerate(zip(group.tolist(), distances.tolist(), strict=True)):
         file = files[index]
         role = "kept" if kept and index == group[0] else _role(file, bool(protected[index]), kept)
-        freed += max(0, file.size) if role == "spare" else 0
+        freed += frees[place] if role == "spare" else 0
         for row, path in zip(file.rows, file.paths, strict=True):
+            places.append(place)
             rows.append(row)
             roles.append(role)
             sizes.append(file.size)
             paths.append(os.fsdecode(path))
             apart.append(distance)
     numbers = np.array(rows, np.int64)
-    words = [verdicts.verdict(distance) if verdicts else None for distance in apart]
-    return Cluster(ids.of(numbers), np.array(apart, np.int32), np.array(sizes, np.int64), paths, words, roles, freed)
+    return Cluster(
+        ids.of(numbers),
+        np.array(apart, np.int32),
+        np.array(sizes, np.int64),
+        paths,
+        [verdicts.verdict(distance) if verdicts else None for distance in apart],
+        roles,
+        np.array(places, np.int64),
+        np.array(frees, np.int64)[places],
+        protected[group][places],
+        freed,
+    )
 
 
 def _role(file: ImageFile, protected: bool, kept: bool) -> str:

@@ -35,6 +35,8 @@ class ImageFile:
         state: whether the file exists and is known to be unchanged.
         size: current size in bytes; -1 if the file is missing.
         mtime: time of its last change in nanoseconds; -1 if unknown.
+        linked: which of `paths` are symbolic links.
+        names: number of its names on the disk (hard links), also those that no row has.
     """
 
     rows: list[int]
@@ -42,6 +44,22 @@ class ImageFile:
     state: State
     size: int
     mtime: int
+    linked: list[bool]
+    names: int = 1
+
+    def frees(self, paths: Iterable[bytes]) -> int:
+        """Return the bytes that removing some of its paths frees: none while the file keeps another name."""
+        gone = set(paths)
+        real = [path for path, linked in zip(self.paths, self.linked, strict=True) if not linked and path in gone]
+        if not real or self.size < 0:
+            return 0
+        count = 1 if len(real) == 1 else len(set(map(entry_of, real)))
+        return self.size if count >= self.names else 0
+
+
+def entry_of(path: bytes) -> bytes:
+    """Return a path without links to folders: equal for two paths of the same entry of a folder."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
 def files_of(rows: NDArray[np.int64], codes: NDArray[np.uint8], records: Records) -> list[ImageFile]:
@@ -67,6 +85,7 @@ def files_of(rows: NDArray[np.int64], codes: NDArray[np.uint8], records: Records
         known = by_key[key]
         known.rows.append(row)
         known.paths.append(path)
+        known.linked += file.linked
         if file.state is State.UNVERIFIED and known.state is State.PRESENT:
             known.state = State.UNVERIFIED
         if file.state is State.CHANGED or (codes[index] != codes[first[key]]).any():
@@ -97,18 +116,25 @@ def inside(files: Sequence[ImageFile], folders: Iterable[str | Path], what: str)
 def _inspect(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
     """Return the identity of the file at a path, and the file; `size` and `mtime` are from when it was encoded."""
     try:
-        now = os.stat(path)
+        now = os.lstat(path)
+        if linked := stat.S_ISLNK(now.st_mode):
+            now = os.stat(path)
     except NotADirectoryError:
         return _member(path, size, mtime)
     except (OSError, ValueError):
-        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+        return path, _missing(path)
     if not stat.S_ISREG(now.st_mode):
-        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+        return path, _missing(path)
     same = size in (UNKNOWN, now.st_size) and mtime in (UNKNOWN, now.st_mtime_ns)
     state = State.UNVERIFIED if UNKNOWN in (size, mtime) else State.PRESENT
     if not same or not now.st_size:  # no image is empty
         state = State.CHANGED
-    return _identity(now, path), ImageFile([], [path], state, now.st_size, now.st_mtime_ns)
+    file = ImageFile([], [path], state, now.st_size, now.st_mtime_ns, [linked], now.st_nlink)
+    return _identity(now, path), file
+
+
+def _missing(path: bytes) -> ImageFile:
+    return ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN, [False])
 
 
 def _identity(found: os.stat_result, path: bytes) -> object:
@@ -127,11 +153,11 @@ def _member(path: bytes, size: int, mtime: int) -> tuple[object, ImageFile]:
     try:
         found = os.stat(archive)
     except OSError:
-        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+        return path, _missing(path)
     if size != UNKNOWN or not stat.S_ISREG(found.st_mode) or not found.st_size:
-        return path, ImageFile([], [path], State.MISSING, UNKNOWN, UNKNOWN)
+        return path, _missing(path)
     identity = (_identity(found, archive), os.path.normpath(path[len(archive) :]))
-    return identity, ImageFile([], [path], State.ARCHIVED, size, mtime)
+    return identity, ImageFile([], [path], State.ARCHIVED, size, mtime, [False])
 
 
 def _known(values: NDArray[np.int64] | None, count: int) -> list[int]:

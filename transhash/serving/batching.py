@@ -124,7 +124,7 @@ class BoundedPool:
     def submit(self, work: Callable[..., Answer], *args: Any) -> "Future[Answer]":
         """Call a function in one of the threads. Raises BusyError if too many calls are waiting."""
         if not self._free.acquire(blocking=False):
-            raise BusyError(f"{self._room} images are waiting already; try again in a second")
+            raise BusyError(f"{self._room} requests are waiting already; try again in a second")
         try:
             future = self._pool.submit(work, *args)
         except RuntimeError:

@@ -4,11 +4,14 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..codes import Records
 from ..duplicates import KEEP, Duplicates, dedup, default_radius
 from ..index.ids import RowIds
 from .batching import BusyError
@@ -41,6 +44,7 @@ class DuplicateSearch:
         done: codes compared so far.
         total: codes to compare; 0 before that is known.
         found: the clusters, whose ids are positions: see `ids`.
+        stale: whether files were moved since, so that roles and sizes are those of before.
     """
 
     def __init__(self, snapshot: Snapshot, folder: ImageFolder) -> None:
@@ -50,11 +54,33 @@ class DuplicateSearch:
         self.done = 0
         self.total = 0
         self.found: Future[Duplicates] = Future()
+        self.stale = False
 
     @property
     def ids(self) -> RowIds:
         """The ids of the positions in `found`."""
         return self.snapshot.local.ids
+
+    def clusters_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of the clusters that rows (m,) are in, (m,) int64, -1 for none; once it is done."""
+        members, numbers = self._members
+        places = np.minimum(np.searchsorted(members, rows), max(0, len(members) - 1))
+        if not len(members):
+            return np.full(len(rows), -1, np.int64)
+        return np.where(members[places] == rows, numbers[places], -1)
+
+    @cached_property
+    def _members(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows that are in clusters, ascending, and the position of the cluster of each."""
+        found = self.found.result()
+        rows = np.concatenate([np.empty(0, np.int64), *(cluster.ids for cluster in found)])
+        numbers = np.repeat(np.arange(len(found)), np.array([len(cluster) for cluster in found], np.int64))
+        order = np.argsort(rows)
+        return rows[order], numbers[order]
+
+    def rooted(self, records: Records) -> Records:
+        """Return records whose paths lead into the image folder that is served."""
+        return records if self.folder.root is None else replace(records, root=self.folder.root)
 
 
 class DuplicateSearches:
@@ -67,8 +93,8 @@ class DuplicateSearches:
         self._searches: OrderedDict[Any, DuplicateSearch] = OrderedDict()
         self._stopping = False
 
-    def of(self, served: ServedIndex, rules: Rules) -> DuplicateSearch:
-        """Return the search of an index, and start it if it was not asked for before.
+    def of(self, served: ServedIndex, rules: Rules, stale: bool = False) -> DuplicateSearch:
+        """Return the search of an index; start it if it was not asked for before, or is stale and that will not do.
 
         Raises QueryError for a bad radius, BackendError for an index on a server, BusyError if others are waiting.
         """
@@ -80,9 +106,10 @@ class DuplicateSearches:
         key = served.name, snapshot.generation, replace(rules, radius=radius)
         with self._lock:
             known = self._searches.get(key)
-            if known and not (known.found.done() and (known.found.cancelled() or known.found.exception())):
+            if known and _is_good(known, stale):
                 self._searches.move_to_end(key)
                 return known
+            self._searches.pop(key, None)
             self._forget(served.name, snapshot.generation)
             search = DuplicateSearch(snapshot, folder)
             self._searches[key] = search
@@ -90,10 +117,13 @@ class DuplicateSearches:
         return search
 
     def forget(self, name: str) -> None:
-        """Forget the searches of an index, whose files have changed."""
+        """Let the searches of an index begin again when they are next asked for: its files have changed.
+
+        A review that is under way goes on with the clusters of before.
+        """
         with self._lock:
-            for key in [key for key in self._searches if key[0] == name]:
-                self._drop(key)
+            for key, search in self._searches.items():
+                search.stale = search.stale or (key[0] == name and search.found.done())
 
     def close(self) -> None:
         """Stop what is running."""
@@ -123,8 +153,7 @@ class DuplicateSearches:
             search.done, search.total = done, total
 
         codes = search.snapshot.local.codes()
-        if search.folder.root is not None:
-            codes = replace(codes, records=replace(codes.records, root=search.folder.root))
+        codes = replace(codes, records=search.rooted(codes.records))
         return dedup(
             codes,
             rules.radius,
@@ -133,6 +162,13 @@ class DuplicateSearches:
             reference=rules.reference,
             on_rows=advance,
         )
+
+
+def _is_good(search: DuplicateSearch, stale: bool) -> bool:
+    """Return whether a search can be used: it has not failed, and is not stale unless that will do."""
+    if search.found.done() and (search.found.cancelled() or search.found.exception()):
+        return False
+    return stale or not search.stale
 
 
 def spare_ids(search: DuplicateSearch, found: Duplicates) -> list[int]:

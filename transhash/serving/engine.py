@@ -22,6 +22,7 @@ from .thumbnails import Thumbnails
 
 _WATCH = 0.5  # seconds between two looks at the index folders
 _WAITING = 256  # calls that wait for a thread
+_REVIEWS = 16
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Engine:
         self._watcher = threading.Thread(target=self._watch, name="transhash-watch", daemon=True)
         self._pool = BoundedPool("decode", min(8, os.cpu_count() or 1), _WAITING)
         self._others = BoundedPool("work", 4, _WAITING)
+        self._reviews = BoundedPool("review", 1, _REVIEWS)  # one at a time: two could each leave the other's copy
         self.thumbnails = Thumbnails(self.monitor)
         self.duplicates = DuplicateSearches()
         self._model = model
@@ -142,6 +144,10 @@ class Engine:
         """Call a function in a thread of the engine. Raises BusyError if too many calls are waiting."""
         return self._others.submit(function, *args)
 
+    def review(self, function: Callable[..., T], *args: Any) -> "Future[T]":
+        """Call a function that lists or moves files, after all others that do. Raises BusyError as `work`."""
+        return self._reviews.submit(function, *args)
+
     def refresh(self) -> None:
         """Open the indexes that were replaced on disk."""
         for served in self.indexes.values():
@@ -155,6 +161,7 @@ class Engine:
             self._watcher.join()
         self._pool.close()
         self._others.close()
+        self._reviews.close()
         self.thumbnails.close()
         self.duplicates.close()
         for encoder in self._encoders.values():

@@ -1,109 +1,326 @@
-"""The images chosen for removal: exported as a list, or moved to the system's trash."""
+"""The images chosen for removal: checked against the disk, exported as a list, or moved to the system's trash.
+
+Nothing may be listed or moved that could be the last copy: an image may go only if another file of its cluster, which
+was not chosen, is on the disk as it was encoded. The client names the exceptions.
+"""
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..codes import check_query_model
-from ..errors import SelectionError, TransHashError, one_line
+from ..duplicates import Duplicates
+from ..duplicates.on_disk import ImageFile, State, entry_of, files_of, inside
+from ..errors import SelectionError, ServingError, TransHashError, one_line
 from ..sources import decode
 from ..system.files import display
+from .duplicates import DuplicateSearch
 from .encoder import QueryEncoder
-from .files import ImageFolder
 from .queries import QueryError
-from .snapshot import Snapshot
 
 MOST_TRASHED = 100  # files of a request: each is decoded and hashed, and the client waits
 
 _TOLERANCE = 32  # a file is unchanged if its code differs by at most one bit in so many: networks differ by rounding
+_STATES = {
+    State.MISSING: "the file is gone",
+    State.CHANGED: "has changed since it was encoded",
+    State.UNVERIFIED: "may have changed since it was encoded",
+    State.ARCHIVED: "a member of an archive",
+}
+_LAST = "no other intact copy of it would stay"
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """An image that is to go: its path in the index and in full."""
-
-    id: int
-    path: bytes
-    full: bytes
+class ConflictError(ServingError):
+    """The files on the disk do not allow what was asked for."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An image that was not moved, and the reason."""
+    """An image that must stay or was not moved, and the reason."""
 
     id: int
     path: bytes
     reason: str
 
 
-def chosen(snapshot: Snapshot, folder: ImageFolder, ids: Sequence[int]) -> list[Chosen]:
-    """Return the images with the ids, each once. Raises SelectionError for an id that is not in the index."""
-    numbers = np.array(list(dict.fromkeys(ids)), np.int64)
-    return [
-        Chosen(id, image.path, _full(folder, image.path))
-        for id, image in zip(numbers.tolist(), snapshot.shown(numbers), strict=True)
-    ]
+@dataclass(frozen=True)
+class Going:
+    """An image that may go.
+
+    Attributes:
+        id: its id.
+        path: its path in the index.
+        full: its full path.
+        bytes: the size of its file.
+        stays: the rows of the copies that stay, one for each file; none for a last copy.
+    """
+
+    id: int
+    path: bytes
+    full: bytes
+    bytes: int
+    stays: tuple[int, ...]
 
 
-def size_of(folder: ImageFolder, images: Sequence[Chosen]) -> int:
-    """Return the bytes of the files that are there."""
-    total = 0
-    for image in images:
-        with suppress(SelectionError), folder.opened(image.path) as (_, found):
-            total += found.st_size
-    return total
+@dataclass(frozen=True)
+class Judged:
+    """What may go and what must stay, and the bytes that removing the former frees."""
+
+    going: list[Going]
+    refused: list[Failed]
+    freed: int
 
 
-def listing(images: Sequence[Chosen], null: bool) -> bytes:
+@dataclass(frozen=True)
+class Moved:
+    """The files that were moved, those that were not, and the bytes of the former."""
+
+    going: list[Going]
+    refused: list[Failed]
+    bytes: int
+
+
+@dataclass
+class _Look:
+    """What a judgement needs to know of the files: the paths that are to go, and the real folders of paths."""
+
+    leaving: set[bytes]
+    real: dict[bytes, bytes] = field(default_factory=dict)
+    entries: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.entries = {self.entry(path) for path in self.leaving}
+
+    def entry(self, path: bytes) -> bytes:
+        """Return `entry_of` a path, asking the disk once for each folder."""
+        folder, name = os.path.split(path)
+        if folder not in self.real:
+            self.real[folder] = os.path.dirname(entry_of(path))
+        return os.path.join(self.real[folder], name)
+
+    def keeps(self, file: ImageFile) -> bool:
+        """Return whether a name of the file stays; links count only if it has no other name."""
+        paths = [path for path, linked in zip(file.paths, file.linked, strict=True) if not linked]
+        if not paths:
+            return self.leaving.isdisjoint(file.paths)
+        return any(path not in self.leaving and self.entry(path) not in self.entries for path in paths)
+
+
+class Review:
+    """A choice of images, with the clusters that they are in."""
+
+    def __init__(
+        self,
+        search: DuplicateSearch,
+        found: Duplicates,
+        reference: Sequence[Path],
+        remove: Sequence[int],
+        last: Sequence[int] = (),
+    ) -> None:
+        """Take the clusters, the folders that are protected, and the ids of the chosen images.
+
+        The images in `last` may go even if no copy stays. Raises SelectionError for an id that is not in the index,
+        QueryError if `last` holds others than `remove`.
+        """
+        if not set(last) <= set(remove):
+            raise QueryError("last_copies: must be among the ids in remove")
+        self._search = search
+        self._radius = found.radius
+        self._reference = reference
+        chosen = search.ids.rows(np.array(list(dict.fromkeys(remove)), np.int64))
+        self.chosen: list[int] = chosen.tolist()
+        self._last = set(search.ids.rows(np.array(list(last), np.int64)).tolist()) if last else set()
+        numbers = search.clusters_of(chosen)
+        clusters = [found[number].ids for number in np.unique(numbers[numbers >= 0]).tolist()]
+        self._rows = np.unique(np.concatenate([chosen, *clusters]))
+        groups = search.clusters_of(self._rows)
+        self._group = np.where(groups < 0, -1 - self._rows, groups)  # an image in no cluster is alone
+        snapshot = search.snapshot
+        mask = np.zeros(len(snapshot), np.bool_)
+        mask[self._rows] = True
+        self._codes = snapshot.codes(search.ids.of(self._rows))
+        self._paths = snapshot.local.records.paths_of(self._rows)
+        self._records = search.rooted(snapshot.local.records.take(mask))
+        self._full = list(self._records.full_paths())
+
+    def path(self, row: int) -> bytes:
+        """Return the path of one of its rows, as the index holds it."""
+        return self._paths[int(np.searchsorted(self._rows, row))]
+
+    def id(self, row: int) -> int:
+        """Return the id of a row."""
+        return int(self._search.ids.of(np.array([row], np.int64))[0])
+
+    def judge(self, only: int | None = None) -> Judged:
+        """Look at the files, and return which of the chosen images may go; of the cluster of row `only`, if given."""
+        leaving = set(self.chosen)
+        look = _Look({path for row, path in zip(self._rows.tolist(), self._full, strict=True) if row in leaving})
+        places = np.arange(len(self._rows))
+        if only is not None:
+            places = np.flatnonzero(self._group == self._group[np.searchsorted(self._rows, only)])
+        mask = np.zeros(len(self._rows), np.bool_)
+        mask[places] = True
+        files = files_of(self._rows[places], self._codes[places], self._records.take(mask))
+        protected = inside(files, self._reference, "reference")
+        group_of = dict(zip(self._rows[places].tolist(), self._group[places].tolist(), strict=True))
+        intact: dict[int, dict[int, int]] = defaultdict(dict)  # of each cluster: files that stay, and a row of each
+        for number, file in enumerate(files):
+            if file.state is State.PRESENT and look.keeps(file):
+                row = next(row for row, path in zip(file.rows, file.paths, strict=True) if path not in look.leaving)
+                for group in {group_of[row] for row in file.rows}:
+                    intact[group][number] = row
+        judged: dict[int, Going | Failed] = {}
+        freed = 0
+        for number, file in enumerate(files):
+            gone = []
+            for row, path in zip(file.rows, file.paths, strict=True):
+                if row not in leaving:
+                    continue
+                stays = tuple(row for other, row in intact[group_of[row]].items() if other != number)
+                reason = self._reason(row, path, file, bool(protected[number]), stays, look)
+                if reason:
+                    judged[row] = Failed(self.id(row), self.path(row), reason)
+                else:
+                    judged[row] = Going(self.id(row), self.path(row), path, file.size, stays)
+                    gone.append(path)
+            freed += file.frees(gone)
+        ordered = [judged[row] for row in self.chosen if row in judged]
+        return Judged(
+            [one for one in ordered if isinstance(one, Going)],
+            [one for one in ordered if isinstance(one, Failed)],
+            freed,
+        )
+
+    def _reason(
+        self, row: int, path: bytes, file: ImageFile, protected: bool, stays: tuple[int, ...], look: _Look
+    ) -> str:
+        """Return why an image must stay; empty if it may go."""
+        if file.state in _STATES:
+            return _STATES[file.state]
+        if protected:
+            return "in a protected folder"
+        entry = look.entry(path)
+        for other in file.paths:
+            if other not in look.leaving and other != path and look.entry(other) == entry:
+                return f"another name of {display(os.path.basename(other))}, which stays, through a linked folder"
+        if stays or row in self._last:
+            return ""
+        if len(self._group[self._group == self._group[np.searchsorted(self._rows, row)]]) == 1:
+            return f"no other image is within {self._radius} bits of it"
+        return _LAST
+
+
+def listing(judged: Judged, null: bool) -> bytes:
     """Return the full paths, one per line or, with `null`, each followed by a NUL byte.
 
-    Raises QueryError without `null` for a path that contains a line break: a reader would take it for two.
+    Raises ConflictError if an image must stay; QueryError without `null` for a path that contains a line break: a
+    reader would take it for two.
     """
-    for image in images:
+    if judged.refused:
+        first, many = judged.refused[0], len(judged.refused)
+        raise ConflictError(
+            f"{many} of {many + len(judged.going)} images must stay; {display(first.path)}: {first.reason}; "
+            "the action check names all"
+        )
+    for image in judged.going:
         if not null and (b"\n" in image.full or b"\r" in image.full):
-            raise QueryError(f"{display(image.path)}: a line break in a name; choose the format nul")
-    return b"".join(image.full + (b"\0" if null else b"\n") for image in images)
+            raise QueryError(
+                f"{display(image.path)}: a line break in the name; choose the format nul: paths end in NUL"
+            )
+    return b"".join(image.full + (b"\0" if null else b"\n") for image in judged.going)
 
 
-def trash(
-    snapshot: Snapshot, folder: ImageFolder, encoder: QueryEncoder, ids: Sequence[int]
-) -> tuple[list[tuple[Chosen, int]], list[Failed]]:
-    """Move the files of images to the trash of the system, and return those that went, with sizes, and the rest.
+class Mover:
+    """Moves the files of a review to the trash of the system, each after a last look at its cluster."""
 
-    A file goes only if it is a regular file inside the image folder, not a link, and still has the code that the
-    index holds.
-    """
-    import send2trash
+    def __init__(self, review: Review, search: DuplicateSearch, encoder: QueryEncoder) -> None:
+        """Take the choice, its clusters, and what encodes images like those of the index."""
+        self._review = review
+        self._search = search
+        self._encoder = encoder
+        self._verified: set[int] = set()  # rows of copies that stay, whose pixels were compared
 
-    gone, failed = [], []
-    for image in chosen(snapshot, folder, ids):
+    def run(self) -> Moved:
+        """Move the files that may go.
+
+        A file goes only if it is a regular file inside the image folder, not a link nor reached through one, if it
+        still has the code that the index holds, and if a copy that stays has its code, too.
+        """
+        gone, failed, freed = [], [], 0
+        for row in self._review.chosen:
+            try:
+                image, size = self._move(row)
+            except (TransHashError, OSError) as error:
+                failed.append(Failed(self._review.id(row), self._review.path(row), _words(error)))
+            else:
+                gone.append(image)
+                freed += size
+        return Moved(gone, failed, freed)
+
+    def _move(self, row: int) -> tuple[Going, int]:
+        """Move one file, and return it with the bytes that this frees. Raises SelectionError if it must stay."""
+        import send2trash
+
+        image = self._judged(row)
+        self._check_place(image)
+        self._check_code(row)
+        copies = {copy for copy in image.stays if self._is_intact(copy)}
+        if image.stays and not copies:
+            raise SelectionError(_LAST)
+        again = self._judged(row)  # as late as possible: decoding took time
+        if copies and copies.isdisjoint(again.stays):
+            raise SelectionError(_LAST)
+        self._check_place(again)
+        found = os.lstat(again.full)
+        send2trash.send2trash(os.fsdecode(again.full))
+        return again, found.st_size if found.st_nlink == 1 else 0
+
+    def _judged(self, row: int) -> Going:
+        judged, id = self._review.judge(row), self._review.id(row)
+        for refused in judged.refused:
+            if refused.id == id:
+                raise SelectionError(refused.reason)
+        return next(image for image in judged.going if image.id == id)
+
+    def _check_place(self, image: Going) -> None:
+        if os.path.islink(image.full):
+            raise SelectionError("a link, not a file")
+        root = self._search.folder.root
+        if root is None:
+            raise SelectionError("the index names no single folder of images; start the server with --images DIR")
+        plain = os.path.normpath(os.path.join(os.path.realpath(root), os.path.relpath(image.full, root)))
+        if entry_of(image.full) != plain:
+            raise SelectionError("reached through a linked folder, or not in the image folder")
+
+    def _is_intact(self, row: int) -> bool:
+        """Return whether the pixels of a copy are those that were encoded."""
+        if row in self._verified:
+            return True
         try:
-            size = _checked(snapshot, folder, encoder, image)
-            send2trash.send2trash(os.fsdecode(image.full))
-        except (TransHashError, OSError) as error:
-            failed.append(Failed(image.id, image.path, one_line(error)))
-        else:
-            gone.append((image, size))
-    return gone, failed
+            self._check_code(row)
+        except (TransHashError, OSError):
+            return False
+        self._verified.add(row)
+        return True
+
+    def _check_code(self, row: int) -> None:
+        """Raise SelectionError unless the image of a row still has its code."""
+        snapshot, hasher = self._search.snapshot, self._encoder.hasher
+        check_query_model(hasher.ref, snapshot.model, "the index")
+        with self._search.folder.opened(self._review.path(row)) as (file, _):
+            pixels = hasher.preprocess(decode.read_file(file))
+        now = hasher.encode(pixels[None])[0, : snapshot.model.bits // 8]
+        stored: NDArray[np.uint8] = snapshot.codes(np.array([self._review.id(row)], np.int64))[0]
+        if np.bitwise_count(now ^ stored).sum() > snapshot.model.bits // _TOLERANCE:
+            raise SelectionError("has changed since it was encoded")
 
 
-def _checked(snapshot: Snapshot, folder: ImageFolder, encoder: QueryEncoder, image: Chosen) -> int:
-    """Return the bytes of a file. Raises SelectionError unless it is as it was encoded."""
-    if os.path.islink(image.full):
-        raise SelectionError("a link, not a file")
-    hasher = encoder.hasher
-    check_query_model(hasher.ref, snapshot.model, "the index")
-    with folder.opened(image.path) as (file, found):
-        pixels = hasher.preprocess(decode.read_file(file))
-    now = hasher.encode(pixels[None])[0, : snapshot.model.bits // 8]
-    apart = np.bitwise_count(now ^ snapshot.codes(np.array([image.id], np.int64))[0]).sum()
-    if apart > snapshot.model.bits // _TOLERANCE:
-        raise SelectionError("has changed since it was encoded")
-    return found.st_size
-
-
-def _full(folder: ImageFolder, path: bytes) -> bytes:
-    return path if folder.root is None else folder.full_path(path)
+def _words(error: TransHashError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return one_line(error)

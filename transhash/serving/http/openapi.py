@@ -17,7 +17,8 @@ _ID = {"type": "integer", "minimum": 0}
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of all routes."""
-    structs = {kind for route in ROUTES for kind in (*route.answers.values(), route.body) if isinstance(kind, type)}
+    bodies = [body for route in ROUTES for body in (*route.answers.values(), route.body)]
+    structs = {kind for body in bodies for kind in _kinds(body)}
     structs.add(ProblemDocument)
     kinds = sorted(structs, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_COMPONENTS)
@@ -61,11 +62,17 @@ def _operation(route: Route, named: dict[type, Any]) -> dict[str, Any]:
     return operation
 
 
-def _response(status: int, kind: type | str | None, named: dict[type, Any]) -> dict[str, Any]:
+def _kinds(answer: type | tuple[type, ...] | str | None) -> tuple[type, ...]:
+    """Return the structs that an answer can be."""
+    return answer if isinstance(answer, tuple) else (answer,) if isinstance(answer, type) else ()
+
+
+def _response(status: int, kind: type | tuple[type, ...] | str | None, named: dict[type, Any]) -> dict[str, Any]:
     description: dict[str, Any] = {"description": HTTPStatus(status).phrase}
-    if isinstance(kind, type):
-        description["content"] = {"application/json": {"schema": named[kind]}}
-    elif kind:
+    if structs := _kinds(kind):
+        schema = named[structs[0]] if len(structs) == 1 else {"anyOf": [named[struct] for struct in structs]}
+        description["content"] = {"application/json": {"schema": schema}}
+    elif isinstance(kind, str):
         description["content"] = {kind: {}}
     return description
 

@@ -10,6 +10,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from ...errors import ImageError, SelectionError
 from ...sources import decode
 from ..files import ImageFolder
 from ..thumbnails import SIZES, as_jpeg, file_tag, is_known
@@ -18,6 +19,7 @@ from .items import shown_of
 from .service import Service
 
 _CHUNK = 1 << 18
+_PIXEL = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\0\0\0!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 _CACHE = "private, max-age=300"
 _DEFAULT = 256
 _MAX_SIZE = 4096
@@ -36,7 +38,10 @@ async def image(service: Service, request: Request) -> Response:
     snapshot, folder = served.state
     shown = await service.work(shown_of, snapshot, reading.id_of(request))
     known = request.headers.get("if-none-match", "")
-    return await service.work(_image, folder, shown.path, known)
+    try:
+        return await service.work(_image, folder, shown.path, known)
+    except (SelectionError, ImageError) as error:
+        return _blank(request, error)
 
 
 async def thumbnail(service: Service, request: Request) -> Response:
@@ -47,7 +52,10 @@ async def thumbnail(service: Service, request: Request) -> Response:
     size = next((size for size in SIZES if size >= wanted), SIZES[-1])
     shown = await service.work(shown_of, snapshot, reading.id_of(request))
     known = request.headers.get("if-none-match", "")
-    found = await service.result(service.engine.thumbnails.get(folder, shown.path, size, known))
+    try:
+        found = await service.result(service.engine.thumbnails.get(folder, shown.path, size, known))
+    except (SelectionError, ImageError) as error:
+        return _blank(request, error)
     if found.data is None:
         return _unchanged(found.tag)
     return Response(found.data, headers={"ETag": found.tag, "Cache-Control": _CACHE}, media_type="image/jpeg")
@@ -86,6 +94,16 @@ def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
     while size and (chunk := file.read(min(_CHUNK, size))):
         size -= len(chunk)
         yield chunk
+
+
+def _blank(request: Request, error: SelectionError | ImageError) -> Response:
+    """Return a single transparent pixel if the client asked for that; else raise the error.
+
+    A browser logs every picture that is answered by an error, and a page cannot prevent it.
+    """
+    if reading.known(request, "blank", ("false", "true")) == "false":
+        raise error
+    return Response(_PIXEL, headers={"Cache-Control": "no-store"}, media_type="image/gif")
 
 
 def _unchanged(tag: str) -> Response:

@@ -20,6 +20,7 @@ from ...errors import (
 from ...system.files import printable
 from ..batching import BusyError
 from ..queries import QueryError
+from ..review import ConflictError
 from .answers import encoded
 
 MEDIA_TYPE = "application/problem+json"
@@ -27,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
     (BusyError, HTTPStatus.TOO_MANY_REQUESTS),
     (QueryError, HTTPStatus.BAD_REQUEST),
+    (ConflictError, HTTPStatus.CONFLICT),
     (ServingError, HTTPStatus.SERVICE_UNAVAILABLE),
     (CancelledError, HTTPStatus.SERVICE_UNAVAILABLE),
     (TimeoutError, HTTPStatus.GATEWAY_TIMEOUT),

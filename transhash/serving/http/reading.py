@@ -16,6 +16,7 @@ from ..encoder import MAX_BYTES
 from .problems import Problem, bad_request
 
 MAX_JSON = 1 << 20  # bytes
+MAX_REVIEW = 1 << 25  # bytes of the ids of a review
 BODY_SECONDS = 30.0  # that a body may take to arrive
 
 _MAX_PLACE = 1 << 48
@@ -77,11 +78,11 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def document(request: Request, kind: type[Body]) -> Body:
-    """Read a JSON body. Raises Problem if it is not as documented."""
+async def document(request: Request, kind: type[Body], most: int = MAX_JSON) -> Body:
+    """Read a JSON body of at most `most` bytes. Raises Problem if it is not as documented."""
     if media_type(request) != "application/json":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON, with Content-Type: application/json")
-    return parsed(await _in_time(_joined(_limited(request, MAX_JSON))), kind)
+    return parsed(await _in_time(_joined(_limited(request, most))), kind)
 
 
 def parsed(data: bytes | str, kind: type[Body]) -> Body:

@@ -33,7 +33,7 @@ class Route:
         path: with names of parts in braces.
         handler: answers the requests.
         summary: one line.
-        answers: for each status the struct of the answer, the media type of one that is not JSON, or None.
+        answers: for each status the struct of the answer or several, the media type of one that is not JSON, or None.
         body: the struct of a JSON body.
         upload: whether the body may be multipart with an image instead.
         parameters: of the query.
@@ -44,7 +44,7 @@ class Route:
     path: str
     handler: Handler
     summary: str
-    answers: dict[int, type | str | None]
+    answers: dict[int, type | tuple[type, ...] | str | None]
     body: type | None = None
     upload: bool = False
     parameters: tuple[Parameter, ...] = field(default=())
@@ -66,6 +66,8 @@ def _limit(most: int, default: int) -> Parameter:
 def _choice(name: str, values: tuple[str, ...], description: str) -> Parameter:
     return Parameter(name, {"type": "string", "enum": list(values), "default": values[0]}, description)
 
+
+_BLANK = _choice("blank", ("false", "true"), "Whether an image that cannot be shown is a pixel, not an error.")
 
 _ROUTES_OF_ITEMS = (
     Route(
@@ -98,7 +100,7 @@ _ROUTES_OF_ITEMS = (
         pictures.image,
         "The image file, or a JPEG if browsers do not show its format.",
         {200: "image/*", 304: None},
-        parameters=(_INDEX,),
+        parameters=(_INDEX, _BLANK),
     ),
     Route(
         "GET",
@@ -108,6 +110,7 @@ _ROUTES_OF_ITEMS = (
         {200: "image/jpeg", 304: None},
         parameters=(
             _INDEX,
+            _BLANK,
             Parameter(
                 "size",
                 {"type": "integer", "minimum": 1, "maximum": 4096, "default": 256},
@@ -139,10 +142,18 @@ _ROUTES_OF_DUPLICATES = (
     ),
     Route(
         "POST",
+        "/v1/clusters",
+        clearing.clusters_of,
+        "Find the clusters of near-duplicates that hold some images.",
+        {200: schemas.ClustersAnswer, 202: schemas.Progress},
+        body=schemas.ClustersRequest,
+    ),
+    Route(
+        "POST",
         "/v1/review",
         clearing.review_choice,
-        "List what was chosen to be removed, or move it to the trash.",
-        {200: schemas.Trashed},
+        "Check what was chosen to be removed, list it, or move it to the trash.",
+        {200: (schemas.Checked, schemas.Removal, schemas.Trashed), 202: schemas.Progress},
         body=schemas.ReviewRequest,
     ),
 )

@@ -200,6 +200,9 @@ class ClusterImage(msgspec.Struct):
     path: str
     distance: int
     role: str
+    protected: bool
+    file: int
+    frees: int
     bytes: int | None
     width: int | None
     height: int | None
@@ -222,6 +225,7 @@ class Totals(msgspec.Struct):
     images: int
     spare: int
     spare_bytes: int
+    larger: int
     chained: int
     changed: int
     missing: int
@@ -241,12 +245,40 @@ class DuplicatesAnswer(msgspec.Struct, omit_defaults=True):
     spare_ids: list[int] | None = None
 
 
-class ReviewRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What was chosen to be removed."""
+Ids = list[Id]
+Folder = Annotated[list[Text], msgspec.Meta(max_length=64)]
 
-    remove: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1_000_000)]
+
+class ClustersRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Images whose clusters are asked for, and the rules by which they are found."""
+
+    ids: Annotated[Ids, msgspec.Meta(min_length=1, max_length=10_000)]
     index: str | None = None
-    action: Literal["list", "trash"] = "list"
+    radius: int | None = None
+    keep: Literal["largest", "oldest", "path"] = "largest"
+    prefer: Folder = []
+    reference: Folder = []
+
+
+class ClustersAnswer(msgspec.Struct):
+    """The clusters of some images."""
+
+    index: str
+    generation: str
+    clusters: list[ClusterInfo]
+
+
+class ReviewRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What was chosen to be removed, and the rules by which its clusters are found."""
+
+    remove: Annotated[Ids, msgspec.Meta(min_length=1, max_length=4_000_000)]
+    index: str | None = None
+    radius: int | None = None
+    keep: Literal["largest", "oldest", "path"] = "largest"
+    prefer: Folder = []
+    reference: Folder = []
+    last_copies: Annotated[Ids, msgspec.Meta(max_length=4_000_000)] = []
+    action: Literal["check", "list", "trash"] = "list"
     format: Literal["lines", "nul", "json"] = "lines"
     confirm: int | None = None
 
@@ -258,20 +290,40 @@ class Removal(msgspec.Struct):
     bytes: int
 
 
+class GoingImage(msgspec.Struct):
+    """An image that may go, and a copy that stays; null for a last copy."""
+
+    id: int
+    path: str
+    bytes: int
+    stays: int | None
+    stays_path: str | None
+
+
+class FailedImage(msgspec.Struct):
+    """An image whose file must stay, or stayed, where it is."""
+
+    id: int
+    path: str
+    reason: str
+
+
+class Checked(msgspec.Struct):
+    """What may be removed as the files are now; `going` holds at most 1,000 of the `images`."""
+
+    images: int
+    bytes: int
+    line_breaks: bool
+    going: list[GoingImage]
+    refused: list[FailedImage]
+
+
 class TrashedImage(msgspec.Struct):
     """An image whose file was moved to the trash."""
 
     id: int
     path: str
     bytes: int
-
-
-class FailedImage(msgspec.Struct):
-    """An image whose file stayed where it is."""
-
-    id: int
-    path: str
-    reason: str
 
 
 class Trashed(msgspec.Struct):

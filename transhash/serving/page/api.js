@@ -80,6 +80,18 @@ export function post(path, body, { image = null, signal = undefined } = {}) {
   return ask(path, { method: "POST", body: form, signal });
 }
 
-export const imageAddress = (index, id) => withQuery(`/v1/images/${id}`, { index });
+/** As `post` with JSON, for what may have to be computed first. */
+export async function postWhenDone(path, body, signal = undefined) {
+  for (;;) {
+    const answer = await post(path, body, { signal });
+    if (answer.status !== 202) return answer;
+    await pause(waiting(answer));
+    signal?.throwIfAborted();
+  }
+}
 
-export const thumbnailAddress = (index, id, size) => withQuery(`/v1/thumbnails/${id}`, { index, size });
+/** The address of an image file; with `blank`, one that cannot be shown is a single pixel instead of an error. */
+export const imageAddress = (index, id, blank = true) => withQuery(`/v1/images/${id}`, { index, blank: blank || null });
+
+/** As `imageAddress`, for a thumbnail. */
+export const thumbnailAddress = (index, id, size) => withQuery(`/v1/thumbnails/${id}`, { index, size, blank: true });

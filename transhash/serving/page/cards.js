@@ -7,12 +7,18 @@ import { bits, fileName, shown } from "./format.js";
 import { address, isSearch, like } from "./state.js";
 
 /** Return a thumbnail in a box of fixed shape, so that nothing moves while images load. */
-export function thumbnail(index, item, { sizes = "(max-width: 40rem) 50vw, 13rem" } = {}) {
-  if (!index.images || item.role === "missing") return blank(item);
+export function thumbnail(index, item, { shows = true, sizes = "(max-width: 40rem) 50vw, 13rem" } = {}) {
+  if (!index.images || !shows) return blank(item);
   const source = (size) => thumbnailAddress(index.name, item.id, size);
   const image = h("img", { src: source(256), srcset: `${source(256)} 256w, ${source(512)} 512w`, sizes, alt: "", loading: "lazy", decoding: "async" });
-  image.addEventListener("error", () => image.replaceWith(blank(item)), { once: true });
+  whenBlank(image, () => image.replaceWith(blank(item)));
   return image;
+}
+
+/** Call a function if an image cannot be shown: the service then sends a single pixel. */
+export function whenBlank(image, act) {
+  image.addEventListener("error", act, { once: true });
+  image.addEventListener("load", () => { if (Math.max(image.naturalWidth, image.naturalHeight) <= 1) act(); }, { once: true });
 }
 
 const blank = (item) => h("span", { class: "blank" }, icon("image"), h("span", {}, fileName(item.path)));

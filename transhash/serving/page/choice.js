@@ -1,28 +1,42 @@
-/** Which images go: what the rule chose, and what was changed by hand, cluster by cluster. */
+/** Which images go: what the rule chose, and what was changed by hand, image by image, under whatever rule. */
 
-const FIXED = ["reference", "archived", "changed", "unverified", "missing"];
+import { postWhenDone } from "./api.js";
 
-/** Return whether an image must stay as it is: one of a reference folder, or one whose file is not what was encoded. */
-export const isFixed = (image) => FIXED.includes(image.role);
+const INTACT = ["kept", "spare", "reference"];
+const TOGETHER = 5000; // images of a request
+
+/** Return whether an image must stay as it is: a protected one, or one whose file is not what was encoded. */
+export const isFixed = (image) => image.protected || !["kept", "spare"].includes(image.role);
+
+/** Return whether no file of a cluster stays that is as it was encoded. */
+export const isEmpty = (cluster, removed) => cluster.images.every((image) => removed.has(image.id) || !INTACT.includes(image.role));
 
 export class Choice {
-  #changes = new Map(); // from the ids of a cluster to {removed, spare, freed, before, empty}
+  #hand = new Map(); // from the id of an image to {path, verdict}: "keep", "remove", or "last" where nothing was to stay
+  #changes = new Map(); // from the ids of a cluster that the rule would leave otherwise to {removed, spare, freed, before, empty}
   #spare;
   #bytes;
   #store;
   #listeners = [];
 
-  /** Begin with the first page of an answer, and with what was changed by hand before the page was loaded again. */
+  /** Begin with the first page of an answer, and with what was changed by hand before. */
   constructor(answer, store) {
     this.#spare = answer.spare_ids;
     this.#bytes = answer.totals.spare_bytes;
     this.#store = store;
     try {
-      const spare = new Set(answer.spare_ids);
-      const kept = JSON.parse(localStorage.getItem(store) ?? "[]");
-      this.#changes = new Map(kept.filter(([, change]) => change.spare.every((id) => spare.has(id)))); // of clusters that are there
+      this.#hand = new Map(JSON.parse(localStorage.getItem(store) ?? "[]"));
     } catch {
-      this.#changes = new Map();
+      this.#hand = new Map();
+    }
+  }
+
+  /** Apply what was changed by hand to the clusters that these rules make. */
+  async restore(rules, signal) {
+    const ids = [...this.#hand.keys()];
+    for (let start = 0; start < ids.length; start += TOGETHER) {
+      const answer = await postWhenDone("/v1/clusters", { ...rules, ids: ids.slice(start, start + TOGETHER) }, signal);
+      for (const cluster of (await answer.json()).clusters) this.#note(cluster, this.#resolved(cluster));
     }
   }
 
@@ -38,18 +52,25 @@ export class Choice {
 
   /** Let exactly these images of a cluster go. */
   choose(cluster, removed) {
-    const spare = spareOf(cluster);
-    const ids = cluster.images.filter((image) => removed.has(image.id) && !isFixed(image)).map((image) => image.id);
-    const going = new Set(ids);
-    if (ids.length === spare.length && spare.every((id) => going.has(id))) this.#changes.delete(keyOf(cluster));
-    else this.#changes.set(keyOf(cluster), { removed: ids, spare, freed: freed(cluster, going), before: cluster.spare_bytes, empty: isEmpty(cluster, going) });
+    const free = cluster.images.filter((image) => !isFixed(image));
+    const going = new Set(free.map((image) => image.id).filter((id) => removed.has(id)));
+    const verdict = isEmpty(cluster, going) ? "last" : "remove";
+    for (const { id, path } of free) this.#hand.set(id, { path, verdict: going.has(id) ? verdict : "keep" });
+    if (!this.#note(cluster, going)) for (const { id } of free) this.#hand.delete(id);
     this.#tell(cluster);
   }
 
   /** Forget what was changed by hand. */
   reset() {
+    this.#hand.clear();
     this.#changes.clear();
     this.#tell(null);
+  }
+
+  /** Forget what was said of some images, which are gone. */
+  forget(ids) {
+    for (const id of ids) this.#hand.delete(id);
+    this.#save();
   }
 
   /** The ids of all images that go, also of clusters that were not loaded yet. */
@@ -57,6 +78,11 @@ export class Choice {
     const changes = [...this.#changes.values()];
     const replaced = new Set(changes.flatMap((change) => change.spare));
     return [...this.#spare.filter((id) => !replaced.has(id)), ...changes.flatMap((change) => change.removed)];
+  }
+
+  /** The ids of the images that go although nothing of their cluster stays, as was chosen by hand. */
+  get lastCopies() {
+    return [...this.#changes.values()].flatMap((change) => (change.empty ? change.removed : []));
   }
 
   /** The bytes that this frees. */
@@ -74,14 +100,40 @@ export class Choice {
     return [...this.#changes.values()].filter((change) => change.empty).length;
   }
 
+  /** Return the ids that go by hand and by rule; one image stays unless all were to go when they were chosen. */
+  #resolved(cluster) {
+    const free = cluster.images.filter((image) => !isFixed(image));
+    const said = (image) => {
+      const known = this.#hand.get(image.id);
+      return known?.path === image.path ? known.verdict : null; // another image may have the id in another index
+    };
+    const going = new Set(free.filter((image) => (said(image) ?? (image.role === "spare" ? "remove" : "keep")) !== "keep").map((image) => image.id));
+    if (isEmpty(cluster, going) && !free.every((image) => said(image) === "last")) going.delete(free[0]?.id);
+    return going;
+  }
+
+  /** Remember what goes of a cluster if the rule would not have it so, and return whether that is the case. */
+  #note(cluster, going) {
+    const spare = spareOf(cluster);
+    const ids = [...going];
+    const differs = ids.length !== spare.length || !spare.every((id) => going.has(id));
+    if (differs) this.#changes.set(keyOf(cluster), { removed: ids, spare, freed: freed(cluster, going), before: cluster.spare_bytes, empty: ids.length > 0 && isEmpty(cluster, going) });
+    else this.#changes.delete(keyOf(cluster));
+    return differs;
+  }
+
   #tell(cluster) {
+    this.#save();
+    for (const listener of this.#listeners) listener(cluster);
+  }
+
+  #save() {
     try {
-      if (this.#changes.size) localStorage.setItem(this.#store, JSON.stringify([...this.#changes]));
+      if (this.#hand.size) localStorage.setItem(this.#store, JSON.stringify([...this.#hand]));
       else localStorage.removeItem(this.#store);
     } catch {
       // A full store: the choice lasts as long as the page.
     }
-    for (const listener of this.#listeners) listener(cluster);
   }
 }
 
@@ -89,7 +141,9 @@ const keyOf = (cluster) => cluster.images.map((image) => image.id).join();
 
 const spareOf = (cluster) => cluster.images.filter((image) => image.role === "spare").map((image) => image.id);
 
-const freed = (cluster, removed) => cluster.images.reduce((sum, image) => sum + (removed.has(image.id) ? (image.bytes ?? 0) : 0), 0);
-
-/** Return whether no image of a cluster stays that is there. */
-const isEmpty = (cluster, removed) => cluster.images.every((image) => removed.has(image.id) || image.role === "missing");
+/** Return the bytes that removing images frees: a file with several names must lose them all. */
+function freed(cluster, removed) {
+  const files = new Map();
+  for (const { id, file, frees } of cluster.images) files.set(file, removed.has(id) ? (files.get(file) ?? frees) : 0);
+  return [...files.values()].reduce((sum, bytes) => sum + bytes, 0);
+}

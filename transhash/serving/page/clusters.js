@@ -2,18 +2,23 @@
 
 import { imageAddress } from "./api.js";
 import { thumbnail } from "./cards.js";
-import { isFixed } from "./choice.js";
+import { isEmpty, isFixed } from "./choice.js";
 import { fresh, h, icon, iconButton, pathOf } from "./dom.js";
 import { bits, day, pixels, plural, shown, size } from "./format.js";
 import { view } from "./viewer.js";
 
 const REASONS = {
-  reference: "In a reference folder: always stays",
+  protected: "In a protected folder: always stays",
   archived: "In an archive, which may have been replaced",
   changed: "Has changed since it was encoded",
   unverified: "May have changed since it was encoded",
   missing: "The file is gone",
 };
+
+const DESCRIBED = 200; // images of a cluster whose files the service has opened
+
+/** Return what keeps an image from being chosen: a word, or null. */
+const bar = (image) => (image.protected ? "protected" : isFixed(image) ? image.role : null);
 
 /** Return the list item of a cluster. */
 export function drawCluster(cluster, { state, index, choice }) {
@@ -28,7 +33,7 @@ export function drawCluster(cluster, { state, index, choice }) {
   function update() {
     const removed = choice.removed(cluster);
     for (const card of cards) card.update(removed);
-    const empty = removed.size === cluster.images.length;
+    const empty = removed.size > 0 && isEmpty(cluster, removed);
     note.textContent = `${plural(cluster.images.length, "image")}, ${removed.size ? `${removed.size} to remove` : "all stay"}${empty ? ": nothing stays" : ""}`;
     element.classList.toggle("emptied", empty);
     all.hidden = removed.size === 0;
@@ -41,8 +46,9 @@ export function drawCluster(cluster, { state, index, choice }) {
 
 function drawImage(image, place, best, { cluster, state, index, choice }) {
   const path = shown(image.path);
-  const fixed = isFixed(image);
-  const box = h("input", { type: "checkbox", disabled: fixed, autocomplete: "off", "aria-label": `Remove ${path}` });
+  const fixed = bar(image);
+  const shows = place >= DESCRIBED || image.width !== null;
+  const box = h("input", { type: "checkbox", disabled: fixed !== null, autocomplete: "off", "aria-label": `Remove ${path}` });
   const mark = h("span", { class: "mark" });
   const others = cluster.images.filter((other) => other.id !== image.id && !isFixed(other)).map((other) => other.id);
   box.addEventListener("change", () => {
@@ -52,18 +58,18 @@ function drawImage(image, place, best, { cluster, state, index, choice }) {
   });
   const only = h("button", { type: "button", class: "quiet", "aria-label": `Keep only ${path}`, onclick: () => choice.choose(cluster, new Set(others)) }, "Keep only this");
   const element = h("li", { class: "member" },
-    h("label", { class: "picture", title: fixed ? REASONS[image.role] : "Click to keep or remove" }, box, thumbnail(index, image, { sizes: "(max-width: 40rem) 50vw, 15rem" }), mark),
+    h("label", { class: "picture", title: fixed ? REASONS[fixed] : "Click to keep or remove" }, box, thumbnail(index, image, { shows, sizes: "(max-width: 40rem) 50vw, 15rem" }), mark),
     index.images ? iconButton(place ? "compare" : "open", place ? `Compare ${path} with the first image` : `Look at ${path}`, () => compare(image, { cluster, state, index, choice }), { class: "icon over" }) : null,
     h("div", { class: "about" },
       h("dl", {}, fact("Pixels", pixels(image), best.pixels === area(image)), fact("Size", image.bytes === null ? null : size(image.bytes), best.bytes === image.bytes),
         fact("Date", day(image.modified), best.modified === day(image.modified)), fact("Distance", place ? bits(image.distance) : "first image", false)),
       pathOf(path),
-      fixed ? h("span", { class: "reason" }, icon("warning"), REASONS[image.role]) : only));
+      fixed ? h("span", { class: "reason" }, icon("warning"), REASONS[fixed]) : only));
 
   function update(removed) {
     box.checked = removed.has(image.id);
     element.classList.toggle("goes", box.checked);
-    mark.textContent = box.checked ? "Remove" : fixed ? image.role : "Keep";
+    mark.textContent = box.checked ? "Remove" : fixed ?? "Keep";
     only.hidden = !box.checked && others.every((id) => removed.has(id));
   }
   return { element, update };

@@ -22,10 +22,12 @@ export function duplicates(state, index, all) {
   }
   const radius = state.radius ?? index.default_radius;
   const progress = h("progress", { "aria-label": "Comparing images", hidden: true });
+  const { keep, prefer, reference } = state;
+  const asked = { index: index.name, radius, keep: keep ?? "largest", prefer, reference };
   const remarks = h("p", { class: "remarks", hidden: true });
   const amount = h("p", { role: "status" });
   const undo = h("button", { type: "button", onclick: () => choice.reset() }, "Undo changes");
-  const go = h("button", { type: "button", class: "primary", onclick: () => review({ index, choice, allowTrash: all.allow_trash, onTrashed: () => change({}) }) }, "Review and export …");
+  const go = h("button", { type: "button", class: "primary", onclick: () => review({ index, asked, choice, allowTrash: all.allow_trash, onTrashed: () => change({}) }) }, "Review and export …");
   const bar = h("div", { class: "bar", role: "region", "aria-label": "What will go", hidden: true }, amount, h("div", { class: "buttons" }, undo, go));
   let choice = null;
   let totals = null;
@@ -40,7 +42,6 @@ export function duplicates(state, index, all) {
   });
 
   async function page(cursor, signal) {
-    const { keep, prefer, reference } = state;
     const query = { index: index.name, radius: state.radius, keep, prefer, reference, limit: PAGE, cursor };
     const answer = await getWhenDone("/v1/duplicates", query, signal, ({ done, total }) => {
       progress.hidden = false;
@@ -49,14 +50,14 @@ export function duplicates(state, index, all) {
     }, { fresh: fresh || null });
     fresh = false;
     progress.hidden = true;
-    if (cursor === null) begin(answer);
+    if (cursor === null) await begin(answer, signal);
     return { items: answer.clusters, total: totals.clusters, cursor: answer.cursor };
   }
 
-  function begin(answer) {
+  async function begin(answer, signal) {
     totals = answer.totals;
-    const { keep, prefer, reference } = state;
-    choice = new Choice(answer, `choice ${JSON.stringify([index.name, answer.generation, answer.radius, keep, prefer, reference])}`);
+    choice = new Choice(answer, `choice by hand ${index.name}`);
+    await choice.restore(asked, signal);
     choice.listen(tell);
     tell();
     const said = remarksOn(totals);
@@ -74,19 +75,20 @@ export function duplicates(state, index, all) {
     go.disabled = many === 0;
   }
 
-  const head = h("div", { class: "head" }, h("h1", {}, "Near-duplicates"), h("p", { class: "dim" }, "Click an image to keep or remove it. Nothing is deleted here."),
+  const head = h("div", { class: "head" }, h("h1", {}, "Near-duplicates"), h("p", { class: "dim" }, `Click an image to keep or remove it. ${all.allow_trash ? "Files go to the trash only after a second look." : "Nothing is deleted here."}`),
     h("button", { type: "button", class: "quiet", title: "Files may have changed since", onclick: () => { fresh = true; change({}); } }, "Look again"));
   const element = h("div", { class: "duplicates" }, head, rules(state, index), progress, remarks, list.element, bar);
   return { element, stop: list.stop };
 }
 
-/** Return what is to be known about files that are neither kept nor removed. */
+/** Return what is to be known about larger files that go, and about files that are neither kept nor removed. */
 function remarksOn(totals) {
   const parts = [];
   if (totals.changed) parts.push(`${plural(totals.changed, "file")} changed since encoding`);
   if (totals.missing) parts.push(`${plural(totals.missing, "file")} ${totals.missing === 1 ? "is" : "are"} gone`);
   if (totals.unverified) parts.push(`${plural(totals.unverified, "file")} may have changed: the index was built without sizes and times`);
   const files = parts.length ? `${parts.join(", ")}: neither kept nor removed. th encode --sync brings the codes up to date. ` : "";
+  const larger = totals.larger ? `Careful: ${plural(totals.larger, "image")} to remove ${totals.larger === 1 ? "has a larger file" : "have larger files"} than the copy that stays. ` : "";
   const chained = totals.chained ? `${plural(totals.chained, "image")} linked to a cluster only through others ${totals.chained === 1 ? "stays" : "stay"}; a smaller radius separates them.` : "";
-  return `${files}${chained}`.trim();
+  return `${larger}${files}${chained}`.trim();
 }

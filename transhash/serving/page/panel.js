@@ -72,7 +72,7 @@ const randomSeed = () => Math.floor(Math.random() * 1e9);
 /** Return the elements that show the query of a search. */
 function describe(state, index) {
   const source = state.id === null ? picture(state.code) : thumbnailAddress(index.name, state.id, 256);
-  const whole = state.id === null ? source : imageAddress(index.name, state.id);
+  const whole = state.id === null ? source : imageAddress(index.name, state.id, false);
   const name = h("b", { class: "name" }, state.id === null ? "Your image" : `Image ${state.id}`);
   const image = source && (state.id === null || index.images) ? h("a", { href: whole, target: "_blank", rel: "noopener", "aria-label": "Open the query" }, h("img", { src: source, alt: "" })) : h("span", { class: "blank" }, icon("image"));
   const clear = { ...state, id: null, code: null, radius: null };

@@ -7,7 +7,7 @@ import { radius } from "./radius.js";
 import { change } from "./router.js";
 
 const KEEP = { largest: "the largest file", oldest: "the oldest file", path: "the first path" };
-const FOLDERS = { prefer: ["Prefer a folder", "prefer "], reference: ["Protect a folder", "protect "] };
+const FOLDERS = { prefer: ["Prefer a folder", "preferred "], reference: ["Protect a folder", "protected "] };
 
 /** Return the controls for a view of duplicates. */
 export function rules(state, index) {

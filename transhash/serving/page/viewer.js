@@ -1,7 +1,7 @@
 /** The dialog in which images are looked at closely: one, or two side by side. */
 
 import { get, imageAddress } from "./api.js";
-import { distanceOf } from "./cards.js";
+import { distanceOf, whenBlank } from "./cards.js";
 import { h, icon, iconButton } from "./dom.js";
 import { day, pixels, shown, size } from "./format.js";
 import { address, like } from "./state.js";
@@ -40,7 +40,7 @@ export function view({ index, state, reference, items, start, actions = () => []
     before.disabled = place === 0;
     after.disabled = place === items.length - 1;
     const level = h("output", { "aria-label": "Zoom" });
-    const zooming = new Zoom(panes.map((one) => one.frame), (scale) => { level.textContent = `${Math.round(100 * scale)} %`; });
+    const zooming = new Zoom(panes.map((one) => one.frame), (scale) => { level.textContent = scale === 1 ? "Fit" : `${scale.toFixed(1)} ×`; });
     tools.replaceChildren(before, after,
       iconButton("minus", "Zoom out", () => zooming.farther()), level, iconButton("plus", "Zoom in", () => zooming.closer()), iconButton("fit", "Fit", () => zooming.reset()));
     more.replaceChildren(...actions(item), index.codes ? h("a", { class: "button", href: address(like(state, item.id)), "data-go": true, onclick: close }, "More like this") : "");
@@ -56,7 +56,7 @@ function pane(index, id, title, source, item) {
   const facts = h("p", { class: "facts" });
   const image = h("img", { src: source, alt: title, draggable: "false" });
   const frame = h("div", { class: "frame", tabindex: 0, role: "group", "aria-label": `${title}: plus and minus zoom, arrows move, 0 fits` }, image);
-  image.addEventListener("error", () => frame.replaceChildren(h("span", { class: "blank" }, icon("image"), "This image cannot be shown.")), { once: true });
+  whenBlank(image, () => frame.replaceChildren(h("span", { class: "blank" }, icon("image"), "This image cannot be shown.")));
   const caption = h("figcaption", {}, h("span", { class: "path" }, title), item?.distance === undefined ? null : distanceOf(index, item.distance), facts);
   if (id === null) image.addEventListener("load", () => { facts.textContent = `${image.naturalWidth} × ${image.naturalHeight}`; });
   else describe(index, id, facts);
