@@ -208,7 +208,7 @@ def test_a_changed_folder_loses_no_photo(tmp_path_factory, data):
     removed = {os.stat(path).st_ino for path in spare if not os.path.islink(path)}
     for path in spare:
         code = packed[names.index(path)][0]
-        assert intact(path)
+        assert intact(path) or os.path.islink(path)  # a link that replaced a file of its size and time holds nothing
         near = [other for other in left if (packed[names.index(other)][0] ^ code).bit_count() <= radius]
         assert any(os.stat(other).st_ino not in removed for other in near)
         assert not options["reference"] or not path.startswith(f"{root}/a/")
