@@ -413,7 +413,7 @@ def test_wrong_images():
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf", "hash", "hnsw", "multihash"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "mih", "hash", "hnsw", "multihash"])
 def test_every_type_that_keeps_codes(tmp_path, kind):
     packed = np.repeat(np.arange(60, dtype=np.uint8)[::2, None], 4, axis=0)
     found = transhash.dedup(Index.build(on_disk(tmp_path, packed), type=kind), 0)

@@ -169,9 +169,10 @@ def test_lists_that_hold_too_few_codes():
     np.testing.assert_array_equal(found.ids, hamming.top_k(codes[:3], codes, 3000).ids)
 
 
-def test_anyone_can_open_the_file(tmp_path):
+@pytest.mark.parametrize("kind", ["ivf", "mih"])
+def test_anyone_can_open_the_file(kind, tmp_path):
     codes = np.random.default_rng(0).integers(0, 256, (100, 8), dtype=np.uint8)
-    FaissIndex.build(codes, type="ivf").save(tmp_path)
+    FaissIndex.build(codes, type=kind).save(tmp_path)
     index = faiss.read_index_binary(str(tmp_path / FILE))
     assert (index.ntotal, index.d) == (100, 64)
 
@@ -321,3 +322,39 @@ def test_what_a_type_cannot_do_names_those_that_can():
     ):
         with pytest.raises(BackendError, match=r"types that can: .*flat|it takes none"):
             attempt(FaissIndex.build(codes, type=kind))
+
+
+@settings(deadline=None, max_examples=40)
+@given(duplicated(), st.integers(1, 400), st.integers(0, 40), st.integers(0, 2**32 - 1))
+def test_hash_tables_follow_changes(pair, k, radius, seed):
+    """Type mih answers like a scan after additions and removals, for k from 1 to all codes, also when mapped."""
+    codes, queries = pair
+    rng = np.random.default_rng(seed)
+    index = FaissIndex.build(codes, type="mih")
+    for _ in range(2):
+        keep = rng.random(len(codes)) < 0.7
+        index.remove(keep)
+        index.add(codes[::3].copy())
+        codes = np.concatenate([codes[keep], codes[::3]])
+        allowed = rng.random(len(codes)) < 0.5
+        with TemporaryDirectory() as folder:
+            index.save(Path(folder))
+            for one in (index, FaissIndex.load(Path(folder)), FaissIndex.load(Path(folder), mmap=True)):
+                for mask in (None, allowed):
+                    found, expected = one.search(queries, k, None, mask), hamming.top_k(queries, codes, k, mask)
+                    np.testing.assert_array_equal(found.ids, expected.ids)
+                    np.testing.assert_array_equal(found.distances, expected.distances)
+                    inside, all_inside = (
+                        one.range_search(queries, radius, None, mask),
+                        hamming.within(queries, codes, radius, mask),
+                    )
+                    np.testing.assert_array_equal(inside.ids, all_inside.ids)
+                    np.testing.assert_array_equal(inside.offsets, all_inside.offsets)
+
+
+def test_a_damaged_table_is_an_error_that_names_it(tmp_path):
+    FaissIndex.build(clustered(300), type="mih").save(tmp_path)
+    np.save(tmp_path / "rows.npy", np.full(900, 300, np.uint32))
+    for mmap in (False, True):
+        with pytest.raises(BackendError, match=r"or damaged \(rows\.npy: .*; build the index again"):
+            FaissIndex.load(tmp_path, mmap)

@@ -119,7 +119,7 @@ def test_files_are_compatible_with_faiss(factory, tmp_path):
     np.testing.assert_array_equal(again.search(codes, 5).ids, ours.search(codes, 5).ids)
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "mih"])
 def test_paths_may_be_of_any_bytes(kind, tmp_path):
     folder = tmp_path / os.fsdecode(b"\xff \n")
     folder.mkdir()

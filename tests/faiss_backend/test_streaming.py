@@ -65,6 +65,21 @@ def test_the_file_is_the_one_that_is_built_in_memory(tmp_path_factory, count, wi
     np.testing.assert_array_equal(plain.search(queries, exact.ids.shape[1])[0], exact.distances)
 
 
+@pytest.mark.parametrize("width", [3, 8])
+def test_tables_are_those_that_are_built_in_memory(width, tmp_path):
+    codes = collection(0, 700, width)
+    (tmp_path / "built").mkdir()
+    (tmp_path / "streamed").mkdir()
+    FaissIndex.build(codes, type="mih").save(tmp_path / "built")
+    with patch.object(blocks, "_BLOCK_ROWS", 99):
+        index = FaissIndex.stream(Slices(codes), tmp_path / "streamed", type="mih")
+    names = sorted(path.name for path in (tmp_path / "built").iterdir())
+    assert names == ["index.faiss", "offsets.npy", "rows.npy"]
+    for name in names:
+        assert (tmp_path / "built" / name).read_bytes() == (tmp_path / "streamed" / name).read_bytes()
+    np.testing.assert_array_equal(index.search(codes[:9], 50).ids, hamming.top_k(codes[:9], codes, 50).ids)
+
+
 def test_lists_are_those_of_the_nearest_centroids(tmp_path):
     codes = collection(0, 5000, 8)
     with patch.object(blocks, "_BLOCK_ROWS", 999):

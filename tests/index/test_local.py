@@ -48,7 +48,8 @@ def test_save_and_open(backend, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", [None, np.arange(300) % 2, np.arange(600).reshape(300, 2) % 2])
 @pytest.mark.parametrize(
-    ("backend", "kind"), [("faiss", "flat"), ("faiss", "ivf"), ("faiss", "auto"), ("faiss", "hnsw"), ("exact", None)]
+    ("backend", "kind"),
+    [("faiss", "flat"), ("faiss", "ivf"), ("faiss", "mih"), ("faiss", "auto"), ("faiss", "hnsw"), ("exact", None)],
 )
 def test_building_from_a_file_is_building_from_memory(backend, kind, labels, tmp_path):
     codes = some_codes(300)
