@@ -1,10 +1,10 @@
 """`th query`."""
 
 import os
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -134,7 +134,6 @@ def query(
             candidates=candidates,
             embeddings=embeddings,
         )
-        matches = _named(matches, queries)
     render.skipped([(os.fsencode(path), reason) for path, reason in matches.skipped])
     missing = [name for name, known in (("score", order), ("verdict", matches.verdicts)) if not known]
     columns = [column for column in _COLUMNS if column not in missing]
@@ -165,23 +164,9 @@ def _image(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text
 
 
-def _read(queries: tuple[str, ...]) -> list[str | bytes]:
-    """Return the paths of the queries, and the image on standard input as its bytes."""
-    return [_stdin() if query == _STDIN else query for query in queries]
-
-
-def _stdin() -> bytes:
-    with click.open_file(_STDIN, "rb") as file:
-        data: bytes = file.read()
-        return data
-
-
-def _named(matches: "Matches", queries: tuple[str, ...]) -> "Matches":
-    """Call the image on standard input `-`; without a path it is called by its position."""
-    if _STDIN not in queries:
-        return matches
-    place = str(queries.index(_STDIN))
-    return replace(matches, queries=[_STDIN if query == place else query for query in matches.queries])
+def _read(queries: tuple[str, ...]) -> list[str | BinaryIO]:
+    """Return the paths of the queries, and standard input for -."""
+    return [sys.stdin.buffer if query == _STDIN else query for query in queries]
 
 
 def _to_device(index: "Collection", device: str) -> None:

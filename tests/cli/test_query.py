@@ -273,3 +273,7 @@ def test_an_image_on_standard_input(command, library):
         )
     second = json.loads(done.stdout)["queries"][1]
     assert (second["query"], second["matches"][0]["path"]) == ("-", str(library / "photos/circle/3.png"))
+    words = [*command, "query", "flat.index", "-"]
+    done = subprocess.run(words, input=b"garbage", cwd=library, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"Error: standard input: '-' cannot be read: not an image of a known format\n"

@@ -7,6 +7,9 @@ import threading
 import httpx
 import pytest
 
+import transhash
+from transhash.errors import ServingError
+
 from .servers import build, encoded, picture
 
 
@@ -95,3 +98,11 @@ def test_the_packages_are_named_if_they_are_missing(place, monkeypatch):
         transhash.TransHashError, match=r"needs starlette; get it with: pip install 'transhash\[serve\]'"
     ):
         transhash.serve(place)
+
+
+def test_a_temporary_directory_is_required(tmp_path, monkeypatch):
+    """Without one, torch cannot be imported, and every search by image would fail."""
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+    with pytest.raises(ServingError, match="no temporary directory is writable; set TMPDIR"):
+        transhash.serve(tmp_path / "photos.index", port=0)

@@ -167,11 +167,15 @@ def test_filters_complete_and_a_link_reproduces_the_view(tab):
     page.get_by_role("option", name="town").click()
     settled(tab, "74 images")
     page.get_by_role("combobox", name="Filter by path").fill("tow")
-    page.get_by_role("option", name="town/", exact=False).first.click()
-    page.get_by_role("option", name="town/parks/").click()
-    page.get_by_role("option", name="all of town/parks/").wait_for()
+    page.get_by_role("option", name="town/", exact=False).first.locator(".deeper").click()
+    page.get_by_role("option", name="town/parks/").wait_for()
+    page.get_by_role("option", name="all of town/", exact=True).wait_for()
     page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("option", name="all of town/parks/").wait_for()
+    page.get_by_role("combobox", name="Filter by path").fill("town/")
+    page.get_by_role("option", name="town/parks/").click()
     page.wait_for_url("**glob=*")
     settled(tab, "14 images")
     page.get_by_role("combobox", name="Filter by path").fill("03")
@@ -261,6 +265,13 @@ def test_what_is_no_image_is_said(chromium, address):
     assert tab.page.locator(".busy").is_hidden()
     assert tab.query() == ""
     tab.context.close()
+
+
+def test_another_file_that_is_dropped_is_not_taken_silently(tab):
+    tab.show()
+    tab.page.evaluate(DROP.replace("mine.png", "notes.txt").replace("image/png", "text/plain"), "bm90ZXM=")
+    tab.page.get_by_role("alert").filter(has_text="notes.txt is not an image.").wait_for()
+    assert tab.query() == ""
 
 
 def test_more_like_this_and_back(tab):

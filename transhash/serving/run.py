@@ -1,6 +1,7 @@
 """Start the service: `th serve`."""
 
 import ipaddress
+import tempfile
 import webbrowser
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -48,7 +49,8 @@ def serve(
         open_browser: whether to open the page in a browser.
         on_ready: called with the address of the page when the server answers.
 
-    Raises ServingError if a package is missing, the address is taken, or it is open to others without a token; what
+    Raises ServingError if a package is missing, the address is taken, it is open to others without a token, or no
+    temporary directory is writable; what
     `transhash.open` raises for an index that cannot be opened.
     """
     _check_installed()
@@ -56,6 +58,7 @@ def serve(
     token = "" if token_file is None else read_token(token_file)
     if not token and not is_loopback(host):
         raise ServingError(f"{host}: other machines could read the images; protect them: --token-file FILE")
+    _check_temporary()
     from .engine import Engine
     from .http import server
     from .http.metrics import Metrics
@@ -77,6 +80,16 @@ def serve(
                     webbrowser.open(f"{address}#token={quote(token)}" if token else address)
 
             server.run(service, listening, ready)
+
+
+def _check_temporary() -> None:
+    """Raise ServingError if no temporary directory is writable: torch needs one when the first image is encoded."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise ServingError(
+            "no temporary directory is writable; set TMPDIR to one, or in a read-only container: --tmpfs /tmp"
+        ) from None
 
 
 def read_token(path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ ACCEPTED = (
 )
 
 
+STDIN = b"-"
 IN_MEMORY = bytes | bytearray | memoryview | io.IOBase | Image.Image
 
 
 class MemorySource(Described):
-    """Images from Python objects, in order; a row is named by its number, from 0, or by its path.
+    """Images from Python objects, in order.
+
+    A row is named by its path, or else by its number, from 0; ``-`` for standard input.
 
     An iterator can be read only once; a list, or any other reusable iterable, any number of times.
     """
@@ -42,6 +46,8 @@ class MemorySource(Described):
             for place, image in enumerate(images):
                 check_type(image, f"image {place}")
         self.description = "images in memory" if self._known is None else f"{counted(self._known)} in memory"
+        if self._known == 1 and isinstance(images, list | tuple) and _is_stdin(images[0]):
+            self.description = "standard input"
 
     def __iter__(self) -> Iterator[Item | Skipped]:
         """Yield the images. Raises SourceError if they came from an iterator that was read before."""
@@ -89,10 +95,15 @@ def _contents(file: Any, name: str) -> bytes:
     return data
 
 
+def _is_stdin(image: Any) -> bool:
+    return sys.stdin is not None and image is getattr(sys.stdin, "buffer", None)
+
+
 def _item(place: int, image: Any) -> Item | Skipped:
+    name = STDIN if _is_stdin(image) else b"%d" % place
     if isinstance(image, str | os.PathLike):
         return file_item(b"", os.path.normpath(os.fsencode(Path(image))), ())
     if isinstance(image, io.IOBase):
-        image = _contents(image, f"image {place}")
+        image = _contents(image, "standard input" if name == STDIN else f"image {place}")
     data = bytes(image) if isinstance(image, bytearray | memoryview) else image
-    return Item(b"%d" % place, (), data)
+    return Item(name, (), data)

@@ -2,11 +2,11 @@
 
 import { $, h, icon } from "./dom.js";
 
-/** Return the element in which to choose an image; every image that is given goes to `onImage`. */
-export function ask(onImage) {
+/** Return the element in which to choose an image; every image that is given goes to `onImage`, another file to `onOther`. */
+export function ask(onImage, onOther) {
   const files = picker("choose", {}, onImage);
   const camera = picker("camera", { capture: "environment" }, onImage);
-  listen(onImage);
+  listen(onImage, onOther);
   return h("div", { class: "ask" },
     h("h1", {}, "Find images like this one"),
     h("div", { class: "buttons" },
@@ -28,7 +28,7 @@ function picker(id, attributes, onImage) {
 
 const firstImage = (list) => [...(list ?? [])].find((file) => file.type.startsWith("image/") || file.type === "");
 
-function listen(onImage) {
+function listen(onImage, onOther) {
   const cover = $("#drop");
   const carries = (event) => event.dataTransfer?.types.includes("Files");
   const isBusy = () => document.querySelector("dialog[open]") !== null;
@@ -48,8 +48,11 @@ function listen(onImage) {
     if (!carries(event)) return;
     event.preventDefault();
     show(false);
-    const file = firstImage(event.dataTransfer.files);
-    if (file && !isBusy()) onImage(file);
+    if (isBusy()) return;
+    const { files } = event.dataTransfer;
+    const file = firstImage(files);
+    if (file) onImage(file);
+    else if (files.length) onOther(files[0]);
   });
   addEventListener("paste", (event) => {
     const file = firstImage(event.clipboardData?.files);

@@ -7,7 +7,7 @@ const WAIT = 120; // milliseconds without a key, before completions are asked fo
 /**
  * Return an element with a field and its list.
  * `complete(text, signal)` returns options {value, text, note, more}; `choose(value)` takes what was chosen or, with
- * `free`, typed. An option with `more` stays in the field, to be completed further.
+ * `free`, typed. An option with `more` can be completed further: by the arrow at its end, or the right arrow key.
  */
 export const combobox = (settings) => new Combobox(settings).element;
 
@@ -53,6 +53,7 @@ class Combobox {
       Enter: () => this.#enter(),
       Escape: () => this.#close(),
     };
+    if (this.#options[this.#active]?.more) keys.ArrowRight = () => this.#descend(this.#options[this.#active]);
     if (!keys[event.key] || event.isComposing) return;
     if (event.key !== "Escape" || !this.#list.hidden) event.preventDefault();
     keys[event.key]();
@@ -82,7 +83,8 @@ class Combobox {
     this.#list.replaceChildren(...options.map((option, place) => h("li", {
       role: "option", id: `${this.#list.id}-${place}`, "aria-selected": "false",
       onpointerdown: (event) => event.preventDefault(), onclick: () => this.#take(option),
-    }, h("span", {}, option.text), option.note ? h("small", {}, option.note) : null)));
+    }, h("span", {}, option.text), option.note ? h("small", {}, option.note) : null,
+    option.more ? h("span", { class: "deeper", title: `Folders in ${option.text}`, onclick: (event) => { event.stopPropagation(); this.#descend(option); } }, "›") : null)));
     this.#list.hidden = options.length === 0;
     this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
     this.#point(-1);
@@ -100,14 +102,16 @@ class Combobox {
   }
 
   #take(option) {
-    this.#input.value = option.more ? option.value : "";
-    if (option.more) {
-      this.#input.focus();
-      this.#look();
-    } else {
-      this.#close();
-      this.#settings.choose(option.value);
-    }
+    this.#input.value = "";
+    this.#close();
+    this.#settings.choose(option.value);
+  }
+
+  /** Complete an option further. */
+  #descend(option) {
+    this.#input.value = option.value;
+    this.#input.focus();
+    this.#look();
   }
 
   #close() {

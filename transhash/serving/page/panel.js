@@ -16,7 +16,7 @@ export function panel() {
   const busy = h("p", { class: "busy", hidden: true }, h("span", { class: "spinner" }), "Searching for the image …");
   const fault = h("p", { class: "fault", role: "alert" });
   const query = h("div", { class: "query", hidden: true });
-  const chooser = ask((file) => search(file));
+  const chooser = ask((file) => search(file), (file) => { fault.textContent = `${file.name} is not an image.`; });
   const slider = radius((fields) => change(fields, true));
   const filter = filters((fields) => change(fields));
   const shuffle = h("button", { type: "button", onclick: () => change({ order: "random", seed: randomSeed() }) }, icon("shuffle"), "Shuffle");
