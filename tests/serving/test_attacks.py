@@ -399,3 +399,16 @@ def test_every_answer_has_the_security_headers(server):
         assert headers["referrer-policy"] == "no-referrer"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "server" not in headers
+
+
+def test_a_request_has_one_length(server):
+    """Two would let a proxy and the server disagree on where the next request begins."""
+    with connected(server) as connection:
+        head = (
+            b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        connection.sendall(head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"not both" in answer
+    assert answer.count(b"HTTP/1.1") == 1

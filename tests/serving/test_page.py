@@ -625,9 +625,14 @@ def test_a_server_with_a_token_asks_for_it(chromium, serving, tmp_path):
     dialog.get_by_role("button", name="Sign in").click()
     tab.page.locator(".card img").first.wait_for()
     tab.page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
-    assert set(tab.complaints) == {
-        "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
-    }
+    wrong = "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
+    assert tab.complaints == [wrong]  # for the wrong token
+    tab.context.clear_cookies()
+    tab.page.goto("about:blank")
+    tab.page.goto(f"/?id=3#token={TOKEN}")  # as --open does
+    tab.page.locator(".card img").first.wait_for()
+    assert "token" not in tab.page.url
+    assert tab.complaints == [wrong]
     assert tab.elsewhere == []
     tab.context.close()
 

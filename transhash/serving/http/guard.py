@@ -59,6 +59,8 @@ class Guard:
 
     def _refusal(self, request: HTTPConnection, method: str) -> tuple[HTTPStatus, str] | None:
         """Return why a request is refused, or None."""
+        if "content-length" in request.headers and "transfer-encoding" in request.headers:
+            return HTTPStatus.BAD_REQUEST, "a request has Content-Length or Transfer-Encoding, not both"
         hosts, host = self._service.hosts, _host(request.headers.get("host", ""))
         if hosts and host not in hosts:
             return HTTPStatus.FORBIDDEN, f"the server is not called {host!r}"
@@ -83,8 +85,11 @@ class Guard:
 
 
 def _refused(status: HTTPStatus, detail: str) -> ASGIApp:
-    extra = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
-    return problems.response(status, detail, extra)
+    extra = {
+        HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+        HTTPStatus.BAD_REQUEST: {"Connection": "close"},  # a proxy may see the next request elsewhere
+    }
+    return problems.response(status, detail, extra.get(status, {}))
 
 
 def _host(text: str) -> str:

@@ -9,7 +9,7 @@ from . import metrics as measured
 from . import reading
 from .answers import answer
 from .problems import Problem
-from .schemas import SessionRequest
+from .schemas import Session, SessionRequest
 from .service import COOKIE, Service
 
 
@@ -25,6 +25,11 @@ async def sign_in(service: Service, request: Request) -> Response:
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, service.session, httponly=True, samesite="strict", secure=secure)
     return response
+
+
+async def session(service: Service, request: Request) -> Response:
+    """Tell whether a token is needed, and whether the request shows it."""
+    return answer(Session(bool(service.token), service.admits(request)))
 
 
 async def sign_out(service: Service, request: Request) -> Response:

@@ -160,6 +160,14 @@ _ROUTES_OF_DUPLICATES = (
 
 _ROUTES_OF_OPERATION = (
     Route(
+        "GET",
+        "/v1/session",
+        operation.session,
+        "Tell whether a token is needed, and whether the request shows it.",
+        {200: schemas.Session},
+        is_open=True,
+    ),
+    Route(
         "POST",
         "/v1/session",
         operation.sign_in,

@@ -334,6 +334,13 @@ class Trashed(msgspec.Struct):
     bytes: int
 
 
+class Session(msgspec.Struct):
+    """Whether clients must show a token, and whether this one does."""
+
+    needed: bool
+    admitted: bool
+
+
 class SessionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A browser that signs in."""
 

@@ -8,6 +8,7 @@ import { notice } from "./grid.js";
 import { images } from "./images.js";
 import { panel } from "./panel.js";
 import { change, current, start } from "./router.js";
+import { signInIfNeeded } from "./signin.js";
 import { address } from "./state.js";
 
 const KEPT = 6; // views to come back to as they were
@@ -90,4 +91,5 @@ async function share() {
 
 $("#which").addEventListener("change", (event) => change({ index: event.target.value, id: null, code: null, labels: [], globs: [], radius: null, prefer: [], reference: [] }));
 $("#share").addEventListener("click", share);
+await signInIfNeeded();
 start(show);

@@ -10,6 +10,18 @@ export function signIn() {
   return waiting;
 }
 
+/** Sign in before requests are refused: with the token that th serve --open put behind the address, or the one that is asked for. */
+export async function signInIfNeeded() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given !== null) {
+    history.replaceState(null, "", location.pathname + location.search); // a copied link must not hold it
+    await send(given);
+  }
+  const answer = await fetch("/v1/session", { credentials: "same-origin" }).catch(() => null);
+  const { needed, admitted } = answer?.ok ? await answer.json() : {};
+  if (needed && !admitted) await signIn();
+}
+
 function prompt() {
   return new Promise((resolve) => {
     const input = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", autofocus: true, id: "token" });
