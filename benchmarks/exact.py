@@ -3,40 +3,56 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import backends, hamming, native
+from transhash import backends, hamming, native, results
 from transhash.backends import Backend
 
 from .scan import clustered
 
 _BATCH = 256
 
+Found = results.Nearest | results.Within
+Search = Callable[[Backend, NDArray[np.uint8]], Found]
+
 
 @click.command("exact")
 @click.option("-n", "counts", multiple=True, default=(1_000_000,), show_default=True, help="Codes; repeatable.")
 @click.option("--bits", multiple=True, default=(64,), show_default=True, help="Bits per code; repeatable.")
-@click.option("-k", default=10, show_default=True, help="Neighbours.")
+@click.option("-k", "ks", multiple=True, default=(10,), show_default=True, help="Neighbours; repeatable.")
+@click.option("--radius", "radii", type=int, multiple=True, help="Bits of a radius search; repeatable.")
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each runs both types once.")
 @click.option("--singles", default=100, show_default=True, help="Queries searched one at a time, in each round.")
 @click.option("--data", type=click.Choice(["clustered", "uniform"]), multiple=True, default=("clustered", "uniform"))
 def command(
-    counts: tuple[int, ...], bits: tuple[int, ...], k: int, rounds: int, singles: int, data: tuple[str, ...]
+    counts: tuple[int, ...],
+    bits: tuple[int, ...],
+    ks: tuple[int, ...],
+    radii: tuple[int, ...],
+    rounds: int,
+    singles: int,
+    data: tuple[str, ...],
 ) -> None:
-    """Time single queries and a batch with the types flat and mih, over clustered and uniformly random codes."""
-    print(
-        f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, k = {k}, {rounds} rounds; median (min to max)\n"
-    )
-    print("| codes | bits | data | queries | flat, ms | mih, ms | flat / mih | mih: build, s | bytes per code |")
-    print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
+    """Time single queries and a batch with the types flat and mih, over clustered and uniformly random codes.
+
+    Builds are those of mih, and bytes per code are its memory, codes included.
+    """
+    print(f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, {rounds} rounds; median (min to max)\n")
+    print("| codes | bits | data | search | queries | flat, ms | mih, ms | flat / mih | build, s | bytes per code |")
+    print("|---:|---:|---|---|---:|---:|---:|---:|---:|---:|")
     for count in counts:
         for width in bits:
             for name in data:
                 codes, queries = (clustered if name == "clustered" else _uniform)(count, width, _BATCH)
-                _compare(f"| {count:,} | {width} | {name} ", codes, queries, k, rounds, singles)
+                flat, mih, built = _build(codes)
+                searches: list[Search] = [*map(Nearest, ks), *map(Within, radii)]
+                for search in searches:
+                    what = f"| {count:,} | {width} | {name} | {search} "
+                    _compare(what, built, (flat, mih), search, queries, rounds, singles)
 
 
 def _uniform(count: int, bits: int, queries: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -45,48 +61,73 @@ def _uniform(count: int, bits: int, queries: int) -> tuple[NDArray[np.uint8], ND
     return drawn[:count], drawn[count:]
 
 
-def _compare(
-    what: str, codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int, singles: int
-) -> None:
+@dataclass(frozen=True)
+class Nearest:
+    """A search for the `k` nearest codes."""
+
+    k: int
+
+    def __call__(self, index: Backend, queries: NDArray[np.uint8]) -> Found:
+        """Search."""
+        return index.search(queries, self.k)
+
+    def __str__(self) -> str:
+        """Name the search in a table."""
+        return f"k = {self.k}"
+
+
+@dataclass(frozen=True)
+class Within:
+    """A search for all codes within a radius."""
+
+    radius: int
+
+    def __call__(self, index: Backend, queries: NDArray[np.uint8]) -> Found:
+        """Search."""
+        return index.range_search(queries, self.radius)
+
+    def __str__(self) -> str:
+        """Name the search in a table."""
+        return f"radius {self.radius}"
+
+
+def _build(codes: NDArray[np.uint8]) -> tuple[Backend, Backend, str]:
+    """Build both types; return them, and what the table says about the build of mih."""
     backend = backends.load("faiss")
     flat = backend.build(codes, type="flat")
     began = time.perf_counter()
     mih = backend.build(codes, type="mih")
     size = int(mih.info()["bytes"]) / len(codes)  # which builds the tables
-    seconds = time.perf_counter() - began
-    expected, found = flat.search(queries, k), mih.search(queries, k)
-    assert (expected.ids == found.ids).all()
-    assert (expected.distances == found.distances).all()
-    for count, call in ((1, _singles(queries[:singles], k)), (_BATCH, _batch(queries, k))):
+    return flat, mih, f"{time.perf_counter() - began:.1f} | {size:.1f}"
+
+
+def _compare(
+    what: str,
+    built: str,
+    types: tuple[Backend, Backend],
+    search: Search,
+    queries: NDArray[np.uint8],
+    rounds: int,
+    singles: int,
+) -> None:
+    expected, found = (search(index, queries) for index in types)
+    assert np.array_equal(expected.ids, found.ids)
+    assert np.array_equal(expected.distances, found.distances)
+    for count, asked in ((1, queries[:singles]), (len(queries), queries)):
         times: list[list[float]] = [[], []]
         for _ in range(rounds):
-            for index, own in zip((flat, mih), times, strict=True):
-                own.append(call(index))
+            for index, own in zip(types, times, strict=True):
+                own.append(_milliseconds(index, search, asked, count))
         shown = (f"{statistics.median(own):.3f} ({min(own):.3f} to {max(own):.3f})" for own in times)
         ratio = statistics.median(one / other for one, other in zip(*times, strict=True))
-        print(f"{what}| {count} | {' | '.join(shown)} | {ratio:.1f} | {seconds:.1f} | {size:.1f} |", flush=True)
+        print(f"{what}| {count} | {' | '.join(shown)} | {ratio:.1f} | {built} |", flush=True)
 
 
-def _singles(queries: NDArray[np.uint8], k: int) -> Callable[[Backend], float]:
-    """Return the median milliseconds of a query when several are searched one after another."""
-
-    def run(index: Backend) -> float:
-        times = []
-        for place in range(len(queries)):
-            began = time.perf_counter()
-            index.search(queries[place : place + 1], k)
-            times.append(1000 * (time.perf_counter() - began))
-        return statistics.median(times)
-
-    return run
-
-
-def _batch(queries: NDArray[np.uint8], k: int) -> Callable[[Backend], float]:
-    """Return the milliseconds of searching all queries in one call."""
-
-    def run(index: Backend) -> float:
+def _milliseconds(index: Backend, search: Search, queries: NDArray[np.uint8], count: int) -> float:
+    """Return the median time of a search for `count` queries, over all of them."""
+    times = []
+    for place in range(0, len(queries), count):
         began = time.perf_counter()
-        index.search(queries, k)
-        return 1000 * (time.perf_counter() - began)
-
-    return run
+        search(index, queries[place : place + count])
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)

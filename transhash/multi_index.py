@@ -160,7 +160,9 @@ def within(
     radius, budget = min(radius, 8 * codes.shape[1]), _budget(len(queries), codes)
     counts, found = mih.within(_arrays(codes, tables), queries, radius, allowed, budget, hamming.isa)
     missing = counts < 0
-    if missing.all():
+    if (
+        missing.sum() > len(missing) / 2
+    ):  # putting the parts together would take longer than comparing the others, too
         return hamming.within(queries, codes, radius, allowed)
     scanned = hamming.within(queries[missing], codes, radius, allowed)
     counts[missing] = np.diff(scanned.offsets)

@@ -19,6 +19,7 @@
 #define FALL 3     /* factor by which fewer codes are in buckets that differ in one more bit from the query's */
 #define CROWDED 4  /* a search with more codes around the query than usual may cost this part of the budget in vain */
 #define CERTAIN 3  /* standard deviations by which the number of codes near a query must exceed the usual one */
+#define MATCH 3    /* cost of a match of a radius search, which must be sorted */
 #define REPEATS 4  /* equal codes that cost as much as a cache miss: their rows are consecutive */
 
 #if defined(__GNUC__)
@@ -120,6 +121,7 @@ static void keep(Search *search, uint64_t match)
             search->room = room;
         }
         search->matches[search->size++] = match;
+        search->cost += MATCH;
     }
     if (search->nearest && search->size == search->room)
         search->bound = search->matches[0];
@@ -303,7 +305,7 @@ static int affordable(const Search *search)
     while (cost <= search->budget && reached++ < last)
         cost += cost_of(search, reached % table_count, (uint32_t)(reached / table_count));
     double more = search->seen - search->expected;
-    int crowded = more > 0 && more * more > CERTAIN * CERTAIN * search->expected;
+    int crowded = search->nearest && more > 0 && more * more > CERTAIN * CERTAIN * search->expected;
     return cost <= search->budget || !search->flipped || step <= (crowded ? search->budget / CROWDED : search->trial);
 }
 
