@@ -127,9 +127,32 @@ def test_a_selection_is_changed_and_saved(tab, clusters_page, photos):
     assert count.inner_text() == f"3 images to remove, {sum(sizes) / 1000:.1f} kB"
     boxes.nth(1).check()
     assert tab.locator("#warning").inner_text() == "Nothing stays of 1 cluster."
+    assert tab.get_by_role("button", name="xargs -0").is_disabled()
+    tab.get_by_label("Remove all images of a cluster, without keeping a copy").check()
+    with tab.expect_download():
+        tab.get_by_role("button", name="xargs -0").click()
     tab.get_by_role("button", name="None").click()
     assert count.inner_text() == "0 images to remove, 0 bytes"
     assert tab.get_by_role("button", name="xargs -0").is_disabled()
     boxes.nth(3).check()
     tab.get_by_role("button", name="Rule").click()
     assert [box.is_checked() for box in boxes.all()] == [False, False, True, True]
+
+
+def test_a_protected_image_cannot_be_chosen_and_a_changed_one_is_no_copy(tab, photos, pictures, tmp_path):
+    for number, folder in enumerate(("a", "b", "c")):
+        (tmp_path / folder).mkdir()
+        Image.open(photos / "stripe.png").save(tmp_path / folder / "0.png", compress_level=number)
+    index = transhash.build_index(transhash.encode(tmp_path, "phash"), tmp_path / "photos.index")
+    shutil.copy(pictures / "cross" / "1.png", tmp_path / "c" / "0.png")
+    transhash.dedup(index).write_html(tmp_path / "d.html")
+    tab.goto((tmp_path / "d.html").as_uri())
+    boxes = tab.get_by_role("checkbox")
+    assert [box.is_disabled() for box in boxes.all()] == [False, False, True]
+    assert tab.locator("#emptied").is_hidden()
+    boxes.nth(0).check()
+    assert tab.locator("#warning").inner_text() == "Nothing stays of 1 cluster."
+    transhash.dedup(index, reference=[tmp_path / "a"]).write_html(tmp_path / "d.html")
+    tab.goto((tmp_path / "d.html").as_uri())
+    assert tab.locator(".choice b").first.inner_text() == "protected"
+    assert [box.is_disabled() for box in boxes.all()] == [True, False, True]

@@ -134,13 +134,15 @@ class Duplicates(Sequence[Cluster]):
 
         tiles = [
             [
-                Tile(path, distance, role=role, size=size, verdict=verdict)
-                for path, distance, role, size, verdict in zip(
+                Tile(path, distance, (), role, size, verdict, freed, protected)
+                for path, distance, role, size, verdict, freed, protected in zip(
                     cluster.paths,
                     cluster.distances.tolist(),
                     cluster.roles,
                     cluster.sizes.tolist(),
                     cluster.verdicts,
+                    cluster.freed.tolist(),
+                    cluster.protected.tolist(),
                     strict=True,
                 )
             ]

@@ -39,6 +39,8 @@ class Tile:
         role: its role in the cluster, as in `transhash.duplicates.Cluster`; empty for a match.
         verdict: what the distance means, as in `transhash.Match.verdict`.
         size: bytes of the file; -1 if not known.
+        freed: bytes that are freed when all its rows in the cluster are removed.
+        protected: whether it is in a reference folder.
     """
 
     path: str
@@ -47,6 +49,8 @@ class Tile:
     role: str = ""
     size: int = -1
     verdict: str | None = None
+    freed: int = 0
+    protected: bool = False
 
     @property
     def word(self) -> str:

@@ -1,7 +1,7 @@
 "use strict";
 const boxes = [...document.querySelectorAll("input[data-path]")];
 const sections = [...document.querySelectorAll("main section")];
-const STAYS = "input:not(:checked):not([data-role=missing])";
+const STAYS = ["kept", "spare", "reference"].map((role) => `input:not(:checked)[data-role=${role}]`).join();
 const at = (id) => document.getElementById(id);
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
@@ -27,7 +27,8 @@ function show() {
   at("count").textContent = `${plural(chosen.length, "image")} to remove, ${size(freed())}`;
   const emptied = sections.filter((section) => section.querySelector(":checked") && !section.querySelector(STAYS)).length;
   at("warning").textContent = emptied ? `Nothing stays of ${plural(emptied, "cluster")}.` : "";
-  for (const id of ["lines", "nulls"]) at(id).disabled = chosen.length === 0;
+  if (at("emptied").hidden = !emptied) at("sure").checked = false;
+  for (const id of ["lines", "nulls"]) at(id).disabled = chosen.length === 0 || (emptied > 0 && !at("sure").checked);
 }
 
 function save(name, end) {

@@ -27,7 +27,7 @@ export function day(seconds) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
-/** Return a path in which bytes that are not UTF-8 show as replacement characters, as the DOM would not take them. */
-export const shown = (path) => path.toWellFormed?.() ?? path;
+/** Return a path in which bytes that are not UTF-8 show as \xe9, as in labels and on the command line; the DOM would not take them. */
+export const shown = (path) => path.replace(/[\udc80-\udcff]/gu, (char) => `\\x${(char.charCodeAt(0) - 0xdc00).toString(16)}`);
 
 export const fileName = (path) => shown(path.slice(path.lastIndexOf("/") + 1));
