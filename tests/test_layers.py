@@ -217,6 +217,7 @@ def test_torch_is_loaded_by_networks_and_training_only():
         "training.members",
         "training.projections",
         "training.run",
+        "training.views",
         "training.watcher",
     )
     for path in sources("transhash"):

@@ -98,7 +98,7 @@ def test_options_are_recorded_in_the_file(th_inside, pictures, weights, tmp_path
         (["--weights", "{weights}", "--bits", "60"], 2, r"60 bits: must be a multiple of 8"),
         (["--weights", "{weights}", "--stride", "0"], 2, r"--stride.* 0 is not in the range"),
         (["--weights", "{weights}", "--groups", "2"], 2, r"No such option '?--groups"),
-        (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'whiten', 'lsh'"),
+        (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'whiten', 'lsh', 'crovca'"),
         (["--weights", "{weights}", "--pretrained"], 2, r"cannot be combined"),
         (["--weights", "{malformed}"], 1, r"{malformed}: no weights for this backbone .*pos_embed is \(384,\)"),
         (["--weights", "none.safetensors"], 2, r"does not exist"),

@@ -464,6 +464,6 @@ def test_the_digest_is_that_of_the_file(embedder, fitted):
 
 
 def test_methods(embedder, pictures):
-    for method in ("lsh", "whiten"):
+    for method in ("lsh", "whiten", "crovca"):
         hasher = transhash.fit(pictures, None, BITS, FitConfig(method=method), embedder=embedder)
         assert transhash.encode(pictures, hasher).packed.shape == (24, 2)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save_file
 from scipy.linalg import orthogonal_procrustes
 
@@ -20,9 +21,11 @@ from transhash.hashers.architecture import POOLS, Architecture
 from transhash.hashers.smvit import plain_backbone
 from transhash.hashers.transhash import start
 from transhash.sources import ImageList, decode, list_images
+from transhash.training.alignment import aligned
 from transhash.training.config import FitConfig
 from transhash.training.projections import itq, lsh, rotation, whiten
 from transhash.training.unsupervised import fit
+from transhash.training.views import view
 
 pytestmark = pytest.mark.slow
 
@@ -217,6 +220,32 @@ def test_fitted_hasher_is_saved_and_encodes(method, pool, pictures, weights, tmp
         np.testing.assert_allclose(planes @ planes.T, np.eye(16), atol=1e-5)
 
 
+def test_a_trained_head_gives_two_views_the_same_bits_more_often():
+    """Features of 8 directions that both views share, and of 24 that they do not."""
+    rng = np.random.default_rng(0)
+    turn = random_rotation(1, 32)
+    shared = rng.standard_normal((2000, 8))
+    one, other = (np.concatenate([shared, rng.standard_normal((2000, 24))], axis=1) @ turn for _ in range(2))
+    weight, bias = aligned(one + 3, other + 3, 8, 20, np.random.default_rng(0))
+    outputs = np.stack([(values + 3) @ weight.T + bias for values in (one, other)])
+    np.testing.assert_allclose(outputs.mean(axis=(0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose(outputs.std(axis=(0, 1)), 1, atol=1e-6)
+    agreed = (signs(outputs[0]) == signs(outputs[1])).mean()
+    planes, mean = itq(one, 8, 20, np.random.default_rng(0))
+    before = (signs((one - mean) @ planes.T) == signs((other - mean) @ planes.T)).mean()
+    assert agreed > before + 0.05
+    assert np.abs(np.corrcoef(outputs[0].T) - np.eye(8)).max() < 0.5  # the bits differ from one another
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
+def test_a_view_is_an_image_that_depends_on_the_generator_only(width, height, seed):
+    image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    one, same = (view(image, np.random.default_rng(seed)) for _ in range(2))
+    assert (one.mode, one.tobytes()) == ("RGB", same.tobytes())
+    assert 1 <= one.width <= width
+    assert 1 <= one.height <= height
+
+
 def refusal(kind, *arguments, **options):
     with pytest.raises(kind) as caught:
         fit(*arguments, **options)
@@ -228,7 +257,7 @@ def head(hasher):
     return torch.cat([hasher.net.heads[0].weight.flatten(), hasher.net.heads[0].bias])
 
 
-@pytest.mark.parametrize("method", ["itq", "whiten", "lsh"])
+@pytest.mark.parametrize("method", ["itq", "whiten", "lsh", "crovca"])
 def test_same_seed_same_hasher(method, pictures, weights):
     source = list_images(pictures)
     one, same, other = (head(fit(source, FLAT, FitConfig(method, seed=s), weights=weights)) for s in (5, 5, 6))

@@ -20,7 +20,7 @@ LOSSES = {  # each loss, and which of the parameters γ (gamma) and λ (quantiza
 UNLABELLED = ("copies",)  # losses that take images without labels
 LABELLED = tuple(name for name in LOSSES if name not in UNLABELLED)
 TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, the same in all runs
-METHODS = ("itq", "whiten", "lsh")
+METHODS = ("itq", "whiten", "lsh", "crovca")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -145,7 +145,8 @@ class FitConfig:
 
     method: str = setting(
         "itq",
-        "itq: rotated principal components; whiten: the same of whitened ones; lsh: random planes.",
+        "itq: rotated principal components; whiten: the same of whitened ones; lsh: random planes; "
+        "crovca: a head trained on two views of each image.",
         of=METHODS,
     )
     sample: int = setting(20_000, "Maximum number of images to fit to, drawn at random.", low=2, high=10_000_000)

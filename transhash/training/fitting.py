@@ -1,5 +1,6 @@
-"""Fit a projection to the features of images without labels; without torch, which an ONNX model does not need."""
+"""Fit a projection to the features of images without labels; only the method crovca needs torch."""
 
+import zlib
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..sources import ImageList, Skipped
 from ..sources.lookahead import load
 from .config import FitConfig
 from .projections import PROJECTIONS, Floats, check_directions
+from .views import view
 
 _BATCH = 32
 
@@ -56,23 +58,44 @@ def projected(
     places = np.sort(rng.permutation(len(source.images))[: config.sample])
     check_directions(config.method, bits, len(places), width)  # before computing features, which takes long
     sample = ImageList(source.root, [source.images[place] for place in places])
-    features = _features(sample, extractor, on_batch)
+    prepare = _with_view(extractor, config.seed) if config.method == "crovca" else extractor.preprocess
+    features = _features(sample, prepare, extractor, on_batch)
     if len(features) < 2:
         raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
     if not np.isfinite(features).all():
         raise TrainingError("a feature is not a finite number: the weights are damaged; give others")
-    check_directions(config.method, bits, *features.shape)
-    planes, mean = PROJECTIONS[config.method](features, bits, config.iterations, rng)
-    return planes, -planes @ mean, {"method": config.method, "images": len(features), "seed": config.seed}
+    check_directions(config.method, bits, len(features), width)
+    record = {"method": config.method, "images": len(features), "seed": config.seed}
+    if config.method == "crovca":
+        from .alignment import aligned
+
+        return *aligned(features[:, 0], features[:, 1], bits, config.iterations, rng), record
+    planes, mean = PROJECTIONS[config.method](features[:, 0], bits, config.iterations, rng)
+    return planes, -planes @ mean, record
 
 
-def _features(source: ImageList, extractor: Extractor, on_batch: OnBatch) -> Floats:
-    """Compute the features (n, F) float64 of all readable images."""
+def _with_view(extractor: Extractor, seed: int) -> Callable[[Image.Image], NDArray[Any]]:
+    """Return a function that prepares an image and a view of it, which depends on the image and the seed only."""
+
+    def prepare(image: Image.Image) -> NDArray[Any]:
+        pixels = extractor.preprocess(image)
+        rng = np.random.default_rng([seed, zlib.crc32(pixels.tobytes())])
+        return np.stack([pixels, extractor.preprocess(view(image, rng))])
+
+    return prepare
+
+
+def _features(
+    source: ImageList, prepare: Callable[[Image.Image], NDArray[Any]], extractor: Extractor, on_batch: OnBatch
+) -> Floats:
+    """Compute the features (n, v, F) float64 of all readable images, prepared as v arrays (v, H, W, 3) or one."""
     found: list[NDArray[np.float32]] = []
-    loaded = load(source, extractor.preprocess)
+    loaded = load(source, prepare)
     while batch := list(islice(loaded, _BATCH)):
         pixels = [item[1] for item in batch if not isinstance(item, Skipped)]
         if pixels:
-            found.append(extractor.features(np.stack(pixels)))
+            stacked = np.stack(pixels)
+            features = extractor.features(stacked.reshape(-1, *stacked.shape[-3:]))
+            found.append(features.reshape(len(pixels), -1, features.shape[1]))
         on_batch(len(batch), [item for item in batch if isinstance(item, Skipped)])
-    return np.concatenate(found).astype(np.float64) if found else np.empty((0, 0))
+    return np.concatenate(found).astype(np.float64) if found else np.empty((0, 1, 0))
