@@ -64,6 +64,7 @@ def check(queries, codes, tables, k, radius, allowed):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @ISAS
 @COSTS
 @settings(deadline=None, max_examples=40)
@@ -74,6 +75,7 @@ def test_answers_are_those_of_brute_force(isa, costs, collection, k, radius):
         check(queries, codes, Tables.of(codes), k, radius, allowed)
 
 
+@pytest.mark.slow
 @ISAS
 @COSTS
 @pytest.mark.parametrize("threads", ["1", "3"])
@@ -97,6 +99,7 @@ def test_thousands_of_codes_around_few_centres(isa, costs, width, threads, monke
             check(queries[:3], codes, tables, k, 2 * width, some)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(collections())
 def test_compiled_tables_are_those_of_numpy(collection):
@@ -129,6 +132,7 @@ def test_a_useless_search_is_given_up_at_once():
     assert mih.nearest(arrays, codes[:9], 1, None, 5000, (3000.0, 0), BEST)[2].all()
 
 
+@pytest.mark.slow
 @COMPILED
 @settings(deadline=None, max_examples=60)
 @given(collections(), st.integers(1, 50), st.integers(0, 100), st.data())
@@ -142,7 +146,8 @@ def test_damaged_tables_do_no_harm(collection, k, radius, data):
         array[places] = rng.integers(0, data.draw(st.sampled_from([300, 2**32])), places.sum(), dtype=np.uint32)
     arrays = (codes, tables.bits, tables.offsets, tables.rows)
     for mask in (None, allowed):
-        mih.nearest(arrays, queries, k, mask, len(codes), (2e3, 100.0), BEST)
+        ids, _, found = mih.nearest(arrays, queries, k, mask, len(codes), (2e3, 100.0), BEST)
+        assert ((ids[found] >= 0) & (ids[found] < len(codes))).all()
         _, keys = mih.within(arrays, queries, min(radius, 8 * codes.shape[1]), mask, 2e3, BEST)
         assert (keys & np.uint64(2**32 - 1)).max(initial=0) < len(codes)
 

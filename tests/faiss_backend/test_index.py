@@ -324,6 +324,7 @@ def test_what_a_type_cannot_do_names_those_that_can():
             attempt(FaissIndex.build(codes, type=kind))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(duplicated(), st.integers(1, 400), st.integers(0, 40), st.integers(0, 2**32 - 1))
 def test_hash_tables_follow_changes(pair, k, radius, seed):

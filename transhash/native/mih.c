@@ -45,7 +45,6 @@ static uint32_t POPCOUNT(uint64_t x)
 
 typedef struct {
     const Tables *tables;
-    const uint8_t *query;
     uint64_t words[MAX_WORDS];
     uint32_t keys[MAX_TABLES];
     uint64_t *matches; /* distance << 32 | row: of a k-nearest search a heap with the furthest first, else a list */
@@ -330,7 +329,7 @@ INLINE int run(Search *search)
                 return 1;
         }
     }
-    return 1;
+    return !search->nearest || search->size == search->room; /* damaged tables may lack rows */
 }
 
 WITH_POPCOUNT static int run_with_popcount(Search *search) { return run(search); }
@@ -339,7 +338,6 @@ WITH_POPCOUNT static int run_with_popcount(Search *search) { return run(search);
 static int begin(Search *search, const uint8_t *query)
 {
     const Tables *tables = search->tables;
-    search->query = query;
     search->cost = search->seen = search->expected = 0;
     memset(search->words, 0, sizeof search->words);
     memset(search->visited, 0, sizeof search->visited);
