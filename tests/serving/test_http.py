@@ -300,18 +300,17 @@ def test_images_that_have_moved(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_index_of_several_folders_serves_images_only_with_a_folder(tmp_path):
+def test_an_index_of_several_folders_serves_images_from_the_folder_that_they_are_all_in(tmp_path):
     build(tmp_path)
     whole = transhash.encode([tmp_path / "photos" / "dogs" / f"{n}.png" for n in (1, 3)], "phash")
     index = transhash.build_index(whole)
     index.add(transhash.encode(tmp_path / "photos" / "cats", "phash"))
     index.save(tmp_path / "both.index")
     with running(tmp_path / "both.index") as server:
-        assert server.get("/v1/indexes")["indexes"][0]["images"] is False
-        assert "start the server with --images DIR" in server.get("/v1/images/0", 404)["detail"]
-        assert server.get("/v1/items/0")["file"] is None
-    with running(tmp_path / "both.index", images=tmp_path / "photos") as server:
+        described = server.get("/v1/indexes")["indexes"][0]
+        assert (described["root"], described["images"]) == (str(tmp_path / "photos"), True)
         assert server.client.get("/v1/images/0").status_code == 200
+        assert server.get("/v1/items/0")["file"]["state"] == "present"
 
 
 # Duplicates and review

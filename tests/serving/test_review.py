@@ -217,3 +217,16 @@ def test_a_long_list_of_ids_is_taken(server):
     answer = server.client.post("/v1/review", json={"remove": many})
     assert answer.status_code == 200, answer.text
     assert answer.text.endswith("/b/0.png\n")
+
+
+def test_an_index_of_several_folders_is_cleared_too(photos, trash):
+    """Its paths are absolute; the folder that holds them all is reached through a link here."""
+    (photos.parent / "alias").symlink_to("photos")
+    index = transhash.build_index(transhash.encode(photos.parent / "alias" / "a", "phash"))
+    index.add(transhash.encode(photos.parent / "alias" / "b", "phash"))
+    index.save(photos.parent / "both.index")
+    with running(photos.parent / "both.index", allow_trash=True) as server:
+        names = [f"{photos.parent}/alias/{folder}/0.png" for folder in "ab"]
+        assert refused(server, names) == dict.fromkeys(names, LAST)
+        assert refused(server, names[1:]) == {}
+    assert [(photos / folder / "0.png").exists() for folder in "ab"] == [True, False]

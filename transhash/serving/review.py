@@ -144,17 +144,19 @@ class Review:
         mask = np.zeros(len(snapshot), np.bool_)
         mask[self._rows] = True
         self._codes = snapshot.codes(search.ids.of(self._rows))
-        self._paths = snapshot.local.records.paths_of(self._rows)
+        rows = self._rows.tolist()
+        self._path = dict(zip(rows, snapshot.local.records.paths_of(self._rows), strict=True))
+        self._id = dict(zip(rows, search.ids.of(self._rows).tolist(), strict=True))
         self._records = search.rooted(snapshot.local.records.take(mask))
         self._full = list(self._records.full_paths())
 
     def path(self, row: int) -> bytes:
         """Return the path of one of its rows, as the index holds it."""
-        return self._paths[int(np.searchsorted(self._rows, row))]
+        return self._path[row]
 
     def id(self, row: int) -> int:
         """Return the id of a row."""
-        return int(self._search.ids.of(np.array([row], np.int64))[0])
+        return self._id[row]
 
     def judge(self, only: int | None = None) -> Judged:
         """Look at the files, and return which of the chosen images may go; of the cluster of row `only`, if given."""

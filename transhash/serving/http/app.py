@@ -15,13 +15,13 @@ from .guard import ROUTE, Guard
 from .routes import ROUTES, Route
 from .service import Service
 
-ANSWER_SECONDS = 60.0  # after which a request ends without an answer
+ANSWER_SECONDS = 60.0  # after which a request ends without an answer, unless its route says otherwise
 
 
 async def _handle(service: Service, route: Route, request: Request) -> Response:
     """Let the handler of a route answer in time; the guard counts the request under its path."""
     request.scope[ROUTE] = route.path
-    async with asyncio.timeout(ANSWER_SECONDS):
+    async with asyncio.timeout(route.seconds or ANSWER_SECONDS):
         return await route.handler(service, request)
 
 

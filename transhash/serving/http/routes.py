@@ -38,6 +38,7 @@ class Route:
         upload: whether the body may be multipart with an image instead.
         parameters: of the query.
         is_open: whether no token is needed.
+        seconds: after which a request ends without an answer; 0 for the time of most.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Route:
     upload: bool = False
     parameters: tuple[Parameter, ...] = field(default=())
     is_open: bool = False
+    seconds: float = 0
 
 
 _INDEX = Parameter("index", {"type": "string"}, "Name of the index; by default the first.")
@@ -155,6 +157,7 @@ _ROUTES_OF_DUPLICATES = (
         "Check what was chosen to be removed, list it, or move it to the trash.",
         {200: (schemas.Checked, schemas.Removal, schemas.Trashed), 202: schemas.Progress},
         body=schemas.ReviewRequest,
+        seconds=300,
     ),
 )
 
