@@ -467,6 +467,15 @@ def test_changes_by_hand_stay_when_the_rules_change(tab):
     bar.get_by_text("1 cluster changed by hand").wait_for()
     assert first not in chosen(tab)
     bar.get_by_role("button", name="Undo changes").click()
+    show_duplicates(tab)
+    page.locator(".cluster").first.get_by_role("button", name="Keep all").click()
+    page.get_by_label("Keep", exact=True).select_option("path")
+    page.wait_for_url("**keep=path*")
+    bar.get_by_text("1 cluster changed by hand").wait_for()
+    bar.get_by_role("button", name="Undo changes").click()
+    page.go_back()
+    page.wait_for_url("**view=duplicates")
+    bar.get_by_text("5 images to remove").wait_for()
 
 
 def test_what_was_to_go_alone_never_leaves_a_cluster_empty(tab):

@@ -27,7 +27,7 @@ async function show(how) {
     if (where !== address(current())) return; // went on meanwhile
     const index = chosen(all, state);
     dress(all, index, state);
-    const back = how === "back" ? kept.get(where) : undefined;
+    const back = how === "back" && !kept.get(where)?.isStale?.() ? kept.get(where) : undefined;
     shownView = back ?? made(state, index, all, where);
     $("#results").replaceChildren(shownView.element);
     if (back) back.resume?.();

@@ -11,8 +11,25 @@ export const isFixed = (image) => image.protected || !["kept", "spare"].includes
 /** Return whether no file of a cluster stays that is as it was encoded. */
 export const isEmpty = (cluster, removed) => cluster.images.every((image) => removed.has(image.id) || !INTACT.includes(image.role));
 
+const hands = new Map(); // from the name of a store to {said, by}: what was said by hand, and the choice that said the last of it
+
+/** Return what was said by hand, which all views of a collection share: a map from the id of an image to {path, verdict}. */
+function handOf(store) {
+  if (!hands.has(store)) hands.set(store, { said: load(store), by: null });
+  return hands.get(store);
+}
+
+function load(store) {
+  try {
+    return new Map(JSON.parse(localStorage.getItem(store) ?? "[]"));
+  } catch {
+    return new Map();
+  }
+}
+
+addEventListener("storage", ({ key }) => { if (hands.has(key)) hands.set(key, { said: load(key), by: null }); }); // of another tab
+
 export class Choice {
-  #hand = new Map(); // from the id of an image to {path, verdict}: "keep", "remove", or "last" where nothing was to stay
   #changes = new Map(); // from the ids of a cluster that the rule would leave otherwise to {removed, spare, freed, before, empty}
   #spare;
   #bytes;
@@ -24,11 +41,16 @@ export class Choice {
     this.#spare = answer.spare_ids;
     this.#bytes = answer.totals.spare_bytes;
     this.#store = store;
-    try {
-      this.#hand = new Map(JSON.parse(localStorage.getItem(store) ?? "[]"));
-    } catch {
-      this.#hand = new Map();
-    }
+  }
+
+  /** What was said of images by hand: "keep", "remove", or "last" where nothing of the cluster was to stay. */
+  get #hand() {
+    return handOf(this.#store).said;
+  }
+
+  /** Whether another view has changed what was said since. */
+  get isStale() {
+    return ![null, this].includes(handOf(this.#store).by);
   }
 
   /** Apply what was changed by hand to the clusters that these rules make. */
@@ -123,6 +145,7 @@ export class Choice {
   }
 
   #tell(cluster) {
+    handOf(this.#store).by = this;
     this.#save();
     for (const listener of this.#listeners) listener(cluster);
   }

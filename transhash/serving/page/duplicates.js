@@ -78,7 +78,7 @@ export function duplicates(state, index, all) {
   const head = h("div", { class: "head" }, h("h1", {}, "Near-duplicates"), h("p", { class: "dim" }, `Click an image to keep or remove it. ${all.allow_trash ? "Files go to the trash only after a second look." : "Nothing is deleted here."}`),
     h("button", { type: "button", class: "quiet", title: "Files may have changed since", onclick: () => { fresh = true; change({}); } }, "Look again"));
   const element = h("div", { class: "duplicates" }, head, rules(state, index), progress, remarks, list.element, bar);
-  return { element, stop: list.stop };
+  return { element, stop: list.stop, isStale: () => choice?.isStale ?? false };
 }
 
 /** Return what is to be known about larger files that go, and about files that are neither kept nor removed. */
