@@ -12,6 +12,8 @@ from .servers import picture, running
 
 GROUPS = 3
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trash(tmp_path, monkeypatch):
@@ -210,6 +212,17 @@ def test_clusters_of_images(server):
     assert cluster["images"][0]["path"] == "a/1.png"
     assert server.client.post("/v1/clusters", json={"ids": ids(server, "alone.png")}).json()["clusters"] == []
     assert server.client.post("/v1/clusters", json={"ids": [one], "reference": ["../.."]}).status_code == 404
+
+
+def test_a_line_break_in_a_name_is_announced(server, photos):
+    (photos / "d").mkdir()
+    picture(0, 44).save(photos / "d" / "two\nlines.png")
+    transhash.build_index(transhash.encode(photos, "phash"), photos.parent / "photos.index")
+    server.engine.refresh()
+    assert review(server, ["b/0.png"], "check").json()["line_breaks"] is False
+    assert review(server, ["d/two\nlines.png"], "check").json()["line_breaks"] is True
+    assert "choose the format nul" in review(server, ["d/two\nlines.png"], "list", 400).json()["detail"]
+    assert review(server, ["d/two\nlines.png"], "list", format="nul").content.endswith(b"two\nlines.png\0")
 
 
 def test_a_long_list_of_ids_is_taken(server):

@@ -150,6 +150,10 @@ class Review:
         self._records = search.rooted(snapshot.local.records.take(mask))
         self._full = list(self._records.full_paths())
 
+    def is_last(self, row: int) -> bool:
+        """Return whether a row may go even if no copy stays."""
+        return row in self._last
+
     def path(self, row: int) -> bytes:
         """Return the path of one of its rows, as the index holds it."""
         return self._path[row]
@@ -272,10 +276,8 @@ class Mover:
         self._check_place(image)
         self._check_code(row)
         copies = {copy for copy in image.stays if self._is_intact(copy)}
-        if image.stays and not copies:
-            raise SelectionError(_LAST)
         again = self._judged(row)  # as late as possible: decoding took time
-        if copies and copies.isdisjoint(again.stays):
+        if copies.isdisjoint(again.stays) and not self._review.is_last(row):
             raise SelectionError(_LAST)
         self._check_place(again)
         found = os.lstat(again.full)
