@@ -133,7 +133,7 @@ def _checked(search: DuplicateSearch, rules: Rules, wanted: ReviewRequest) -> Re
 
 def _described(reviewed: review.Review, judged: review.Judged) -> Checked:
     going = []
-    for image in judged.going[:_SHOWN]:
+    for image in sorted(judged.going, key=lambda image: bool(image.stays))[:_SHOWN]:  # last copies first
         stays = image.stays[0] if image.stays else None
         id = None if stays is None else reviewed.id(stays)
         path = None if stays is None else os.fsdecode(reviewed.path(stays))

@@ -127,7 +127,7 @@ function trashing(ids, trash) {
   const sure = h("input", { type: "checkbox", id: "sure", autocomplete: "off", onchange: () => { button.disabled = !sure.checked; } });
   return h("section", { "aria-labelledby": "trash-title" }, h("h3", { id: "trash-title" }, "Move to the trash"),
     h("p", {}, "The files go to the trash of the machine that runs th serve. The index keeps their rows until th index sync."),
-    h("div", { class: "buttons" }, sure, h("label", { for: "sure" }, "I have looked at them"), button));
+    h("div", { class: "buttons" }, sure, h("label", { for: "sure" }, "I have looked at them")), button);
 }
 
 function trashed(answer, done) {
