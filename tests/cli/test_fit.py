@@ -34,7 +34,7 @@ def weights(tmp_path_factory):
 def fitted(th_inside, pictures, weights, tmp_path_factory):
     """A hasher that the command fitted."""
     path = tmp_path_factory.mktemp("fitted") / "h.safetensors"
-    done = th_inside("fit", pictures, "-o", path, *TINY, "--weights", weights)
+    done = th_inside("fit", pictures, "-o", path, *TINY, "--weights", weights, "--method", "itq")
     assert done.stdout == ""
     assert "24 images in" in done.stderr
     assert f"wrote {path}: 16 bits, fitted to 24 images" in done.stderr
@@ -61,7 +61,9 @@ def test_fit_encode_index_query(th_inside, pictures, fitted, tmp_path):
 
 def test_the_file_is_that_of_the_function(pictures, weights, fitted, tmp_path):
     architecture = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=8, stride=6, groups=0)
-    fit(list_images(pictures), architecture, FitConfig(), weights=weights).save(tmp_path / "h.safetensors")
+    fit(list_images(pictures), architecture, FitConfig(method="itq"), weights=weights).save(
+        tmp_path / "h.safetensors"
+    )
     ours, theirs = load_file(tmp_path / "h.safetensors"), load_file(fitted)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
@@ -94,11 +96,11 @@ def test_options_are_recorded_in_the_file(th_inside, pictures, weights, tmp_path
     ("arguments", "code", "message"),
     [
         ([], 1, r"pass --pretrained, --weights FILE or --embedder FILE"),
-        (["--weights", "{weights}", "--bits", "32"], 1, r"itq of 32 bits .* 24 images, 64 values: .*--method lsh"),
+        (["--weights", "{weights}", "--bits", "32"], 1, r"crovca of 32 bits .* 24 images, 64 values: .*--method lsh"),
         (["--weights", "{weights}", "--bits", "60"], 2, r"60 bits: must be a multiple of 8"),
         (["--weights", "{weights}", "--stride", "0"], 2, r"--stride.* 0 is not in the range"),
         (["--weights", "{weights}", "--groups", "2"], 2, r"No such option '?--groups"),
-        (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'itq', 'whiten', 'lsh', 'crovca'"),
+        (["--weights", "{weights}", "--method", "pca"], 2, r"'pca' is not one of 'crovca', 'itq', 'whiten', 'lsh'"),
         (["--weights", "{weights}", "--pretrained"], 2, r"cannot be combined"),
         (["--weights", "{malformed}"], 1, r"{malformed}: no weights for this backbone .*pos_embed is \(384,\)"),
         (["--weights", "none.safetensors"], 2, r"does not exist"),

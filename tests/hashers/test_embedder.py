@@ -56,7 +56,7 @@ def embedder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(embedder, pictures, tmp_path_factory):
     path = tmp_path_factory.mktemp("fitted") / "h.safetensors"
-    transhash.fit(pictures, path, BITS, embedder=embedder)
+    transhash.fit(pictures, path, BITS, FitConfig(method="itq"), embedder=embedder)
     return path
 
 
@@ -119,9 +119,11 @@ def test_bits_do_not_depend_on_the_batch(hasher, count, seed):
     np.testing.assert_array_equal(hasher.outputs(images), one_by_one)
 
 
-def test_equal_fits_make_equal_files(embedder, fitted, pictures, tmp_path):
-    transhash.fit(pictures, tmp_path / "h.safetensors", BITS, embedder=embedder)
-    assert (tmp_path / "h.safetensors").read_bytes() == fitted.read_bytes()
+@pytest.mark.parametrize("method", ["itq", "crovca"])
+def test_equal_fits_make_equal_files(embedder, pictures, tmp_path, method):
+    for name in ("one", "two"):
+        transhash.fit(pictures, tmp_path / name, BITS, FitConfig(method=method), embedder=embedder)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -421,7 +423,7 @@ def test_settings_that_exclude_each_other(embedder, pictures, tmp_path):
             transhash.fit(pictures, embedder=embedder, **options)
     with pytest.raises(TrainingError, match="settings of an embedder without one"):
         transhash.fit(pictures, embedder_config=EmbedderConfig())
-    with pytest.raises(TrainingError, match=r"itq of 72 bits needs .* 24 images, 64 values"):
+    with pytest.raises(TrainingError, match=r"crovca of 72 bits needs .* 24 images, 64 values"):
         transhash.fit(pictures, architecture=Architecture(bits=72, groups=0), embedder=embedder)
 
 

@@ -313,7 +313,7 @@ def test_refusals(pictures, weights, tmp_path):
     computed = []
     report = lambda count, _: computed.append(count)  # noqa: E731
     line = refusal(TrainingError, source, wide, FitConfig(), weights=weights, on_batch=report)
-    assert "itq of 32 bits" in line
+    assert "crovca of 32 bits" in line
     assert computed == []  # no feature was computed before it was said
     grouped = Architecture(bits=16, **(SIZES | {"groups": 2}))
     assert "2 groups" in refusal(TrainingError, source, grouped, FitConfig(), weights=weights)

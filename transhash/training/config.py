@@ -20,7 +20,7 @@ LOSSES = {  # each loss, and which of the parameters γ (gamma) and λ (quantiza
 UNLABELLED = ("copies",)  # losses that take images without labels
 LABELLED = tuple(name for name in LOSSES if name not in UNLABELLED)
 TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, the same in all runs
-METHODS = ("itq", "whiten", "lsh", "crovca")
+METHODS = ("crovca", "itq", "whiten", "lsh")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -144,13 +144,13 @@ class FitConfig:
     """Settings of a fit without labels. Raises TrainingError for a value out of range."""
 
     method: str = setting(
-        "itq",
-        "itq: rotated principal components; whiten: the same of whitened ones; lsh: random planes; "
-        "crovca: a head trained on two views of each image.",
+        "crovca",
+        "crovca: a head trained on two views of each image; itq: rotated principal components; whiten: the same of "
+        "whitened ones; lsh: random planes.",
         of=METHODS,
     )
     sample: int = setting(20_000, "Maximum number of images to fit to, drawn at random.", low=2, high=10_000_000)
-    iterations: int = setting(50, "Iterations of the rotation, for itq and whiten.", low=1, high=10_000)
+    iterations: int = setting(50, "Iterations of the rotation, for all but lsh.", low=1, high=10_000)
     seed: int = setting(0, "Seed of the sample and the rotation.", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
