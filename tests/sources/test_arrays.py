@@ -55,7 +55,8 @@ def test_every_shape_is_images_or_refused(path, shape):
     write(path, array)
     if len(shape) == 3 and shape[2] == 3:
         return  # one picture
-    if (len(shape) == 4 and 3 not in (shape[1], shape[3])) or (len(shape) == 3 and shape[2] in (1, 2, 4)):
+    ambiguous = len(shape) == 3 and (shape[2] in (1, 2, 4) or shape[0] == 3)
+    if ambiguous or (len(shape) == 4 and 3 not in (shape[1], shape[3])):
         with pytest.raises(ValueError, match=re.escape(str(shape))):
             read(path)
         return

@@ -186,7 +186,8 @@ class Collection(ABC):
         Args:
             queries: `Codes`, packed codes (q, bits/8) uint8, the path of a codes file, or images in any form that
                 `transhash.encode` takes: paths, PIL images, arrays (H, W, 3) uint8, bytes, or a list of these.
-                Images are encoded with the model of the index.
+                Images are encoded with the model of the index. An array with two dimensions is packed codes: pass
+                a grey image (H, W) as ``[array]``. A query image that cannot be read gets no row of matches.
             k: number of matches for each query; by default 10 or, with a radius, all. Without either, a model that
                 says how near unrelated images come, such as ``copy``, gives only matches that may be copies.
             radius: return only matches at a distance of at most this many bits.

@@ -119,7 +119,7 @@ def encode(
     if isinstance(queries, np.ndarray) and queries.ndim < 3:
         if order:
             raise MismatchError("packed codes cannot be re-ranked: search with images")
-        packed = packed_queries(queries, model, "the index")
+        packed = packed_queries(_packed(queries, model), model, "the index")
         return Queries(packed, [str(place) for place in range(len(packed))])
     file = _codes_file(queries)
     if file or isinstance(queries, Codes):
@@ -162,6 +162,16 @@ def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, o
     if order and not isinstance(found, _NEEDED[order]):
         raise ModelError(f"{display(found.ref.name)} has no outputs or embeddings to re-rank by")
     return found
+
+
+def _packed(queries: NDArray[Any], model: ModelRef) -> NDArray[Any]:
+    """Return a 2-dimensional array as it is. Raises MismatchError if it can only be a grey image."""
+    if queries.dtype == np.uint8 and queries.ndim == 2 and queries.shape[1] * 8 != model.bits:
+        raise MismatchError(
+            f"an array {queries.shape} is not packed codes of the index, which are (q, {model.bits // 8}); "
+            "pass a grey image as [array]"
+        )
+    return queries
 
 
 def _count(queries: Any) -> int | None:

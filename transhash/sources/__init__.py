@@ -68,8 +68,9 @@ def open_source(
     Args:
         images: a folder of images, or of tar or Parquet files; one or more image files, tar, Parquet, .npy or HDF5
             files; a list of paths (.txt, .csv, .tsv), or ``-`` for one on standard input; a PIL image; a uint8 array
-            (H, W), (H, W, 3) or a batch (n, H, W, 3); the bytes of an encoded image, or an open binary file that
-            holds them; an iterable of images, arrays, bytes and paths; or an image source, which is returned.
+            (H, W), (H, W, 3) or a batch (n, H, W, 3), (n, 3, H, W) or (n, H, W); the bytes of an encoded image, or
+            an open binary file that holds them; an iterable of images, arrays (H, W) or (H, W, 3), bytes and paths of
+            images; or an image source, which is returned.
         names: a list of images below the folder `images`, or below the working directory if that is empty; ``-`` is
             standard input.
         include: patterns; an image of a folder must match one of them.
@@ -78,8 +79,8 @@ def open_source(
             ``._cat.jpg``, ``.thumbs`` and ``@eaDir``.
         null: whether the paths in the list end in NUL bytes.
 
-    Raises TypeError if `images` is of another type, and SourceError if a file does not exist or its type is
-    unknown.
+    Raises TypeError if `images` is of another type, and SourceError if a file does not exist, its type is unknown, or
+    an array is ambiguous: (3, H, W) may be a picture with its channels first, or three grey ones.
     """
     source = _from_object(images)
     places = [] if source else _paths(images)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import SourceError, one_line
+from ..system.files import display
 from . import pixels
 from .base import MAX_ENCODED, Described, Item, Skipped, counted, file_item
 
@@ -37,7 +38,8 @@ class MemorySource(Described):
     def __init__(self, images: Iterable[Any]) -> None:
         """Take an iterable of PIL images, uint8 arrays, bytes and paths.
 
-        Raises TypeError if a list or tuple holds anything else; other iterables are checked when they are read.
+        Raises TypeError if a list or tuple holds anything else, and SourceError if it holds a folder; other iterables
+        are checked when they are read.
         """
         self._images = images
         self._spent = False
@@ -65,15 +67,27 @@ class MemorySource(Described):
 
 
 def check_type(image: object, name: str) -> None:
-    """Raise TypeError if an object is not a single image."""
+    """Raise TypeError if an object is not a single image, and SourceError if it is a folder."""
     if not isinstance(image, str | os.PathLike | np.ndarray | IN_MEMORY):
         raise TypeError(f"{name} is a {type(image).__name__}; an image is {ACCEPTED}")
+    if isinstance(image, str | os.PathLike) and _is_folder(image):
+        raise SourceError(
+            f"{name} is a folder, {display(image)!r:.300}; a list holds images, so pass a folder on its own"
+        )
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.isdir(path)
+    except ValueError:  # a null byte
+        return False
 
 
 def from_array(array: "np.ndarray[Any, Any]") -> MemorySource:
     """Return the images in an array: one (H, W) or (H, W, 3), or a batch (n, H, W, 3), (n, 3, H, W) or (n, H, W).
 
-    Raises SourceError for any other shape or type.
+    Raises SourceError for any other shape or type, and for (3, H, W), which is a picture in torch's layout or three
+    grey ones.
     """
     try:
         batch = array.reshape(pixels.batch_shape(array.shape, array.dtype))

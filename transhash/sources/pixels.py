@@ -15,10 +15,14 @@ def batch_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]
     """Return the shape of an array as a batch: one picture, (H, W) or (H, W, 3), is a batch of one.
 
     Raises ValueError if an array of this shape and type does not hold images, or is ambiguous: (H, W, 4) may be a
-    picture with transparency, or H narrow grey ones.
+    picture with transparency, or H narrow grey ones; (3, H, W) a picture with its channels first, or three grey ones.
     """
     if dtype == np.uint8 and len(shape) == 3 and shape[2] in (1, 2, 4):
         raise ValueError(f"{_described(shape, dtype)}: convert a picture to (H, W, 3), or widen those of a batch")
+    if dtype == np.uint8 and len(shape) == 3 and shape[0] == _CHANNELS != shape[2]:
+        raise ValueError(
+            f"{_described(shape, dtype)}: transpose a picture to (H, W, 3), or pass a batch as (n, H, W, 3)"
+        )
     batch = (1, *shape) if len(shape) == 2 or (len(shape) == 3 and shape[2] == _CHANNELS) else shape
     check(batch, dtype)
     return batch

@@ -1,0 +1,48 @@
+"""Images in memory: arrays, PIL images and paths in one list."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import transhash
+from transhash.codes import Codes, ModelRef, Records
+from transhash.errors import MismatchError, SourceError
+
+PICTURE = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+def test_a_folder_among_images_is_an_error(make, tmp_path):
+    for images in ([tmp_path, Image.fromarray(PICTURE)], [PICTURE, f"{tmp_path}/"]):
+        with pytest.raises(SourceError, match=r"image [01] is a folder, '/.*'; .* pass a folder on its own"):
+            transhash.encode(make(images), "phash")
+
+
+def test_a_file_among_images_in_memory(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    codes = transhash.encode([PICTURE, tmp_path / "a.png", "nowhere.png", "a\0b"], "phash")
+    assert len(codes) == 2
+    assert (codes.packed[0] == codes.packed[1]).all()
+    assert [path for path, _ in codes.skipped] == [b"nowhere.png", b"a\0b"]
+
+
+def test_channels_first_is_refused_for_one_picture():
+    with pytest.raises(SourceError, match=r"array \(3, 64, 64\) uint8: transpose a picture to \(H, W, 3\)"):
+        transhash.encode(PICTURE.transpose(2, 0, 1), "phash")
+    one, batch, grey = (
+        transhash.encode(array, "phash")
+        for array in (PICTURE, PICTURE.transpose(2, 0, 1)[None], np.stack([PICTURE[..., 0]] * 4))
+    )
+    assert (len(one), len(batch), len(grey)) == (1, 1, 4)
+    assert (one.packed == batch.packed).all()
+
+
+def test_a_grey_query_is_passed_in_a_list():
+    index = transhash.build_index(transhash.encode([PICTURE[..., 0]], "phash"))
+    with pytest.raises(
+        MismatchError, match=r"\(64, 64\) is not packed codes .* \(q, 8\); pass a grey image as \[array\]"
+    ):
+        index.search(PICTURE[..., 0])
+    assert index.search([PICTURE[..., 0]], k=1)[0][0].distance == 0
+    codes = Codes(np.zeros((1, 8), np.uint8), Records([b"a"]), ModelRef("phash", index.model.digest, 64))
+    assert len(index.search(codes.packed, k=1)) == 1
