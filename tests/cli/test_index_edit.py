@@ -51,7 +51,7 @@ def test_add_and_remove(th, work):
     done = th("index", "add", "i", "both.h5", cwd=work, code=1)
     assert done.stderr == (
         f"Error: {os.path.realpath(work / 'photos')}/cross/0.png and 6 more are in the index already; "
-        "pass --replace, or compare: th index sync\n"
+        "pass --replace (replace=True), or compare: th index sync\n"
     )
     done = th("index", "add", "i", "both.h5", "--replace", cwd=work)
     assert done.stderr == "i: added 16 images, 7 of them replacements; 16 now\n"

@@ -1,12 +1,14 @@
 """Images in memory: arrays, PIL images and paths in one list."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import transhash
 from transhash.codes import Codes, ModelRef, Records
-from transhash.errors import MismatchError, SourceError
+from transhash.errors import MismatchError, SelectionError, SourceError
 
 PICTURE = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
 
@@ -46,3 +48,18 @@ def test_a_grey_query_is_passed_in_a_list():
     assert index.search([PICTURE[..., 0]], k=1)[0][0].distance == 0
     codes = Codes(np.zeros((1, 8), np.uint8), Records([b"a"]), ModelRef("phash", index.model.digest, 64))
     assert len(index.search(codes.packed, k=1)) == 1
+
+
+def test_images_in_memory_are_named_by_hand():
+    codes = transhash.encode([PICTURE], "phash")
+    index = transhash.build_index(codes)
+    with pytest.raises(SelectionError, match=r"0 is in the index already; pass --replace \(replace=True\)"):
+        index.add(codes)
+    index.add(replace(codes, records=Records([b"second"])))
+    matches = index.search([PICTURE, "nowhere.png"], k=2)
+    assert [match.path for match in matches[0]] == ["0", "second"]
+    assert (list(matches.queries), len(matches)) == (["0"], 1)
+    assert [path for path, _ in matches.skipped] == ["nowhere.png"]
+    cluster = transhash.dedup(index, radius=0)[0]
+    assert (cluster.kept, set(cluster.roles)) == (None, {"missing"})
+    assert codes.bits == 64

@@ -194,7 +194,7 @@ class Codes:
         packed: the codes, (n, bits/8) uint8, in the bit order of `transhash.packing`.
         records: paths and labels of the rows.
         model: the model that made the codes.
-        skipped: (path, reason) of each image that could not be encoded.
+        skipped: (path, reason) of each image that could not be encoded; paths are bytes, as in `records`.
         embeddings: the embeddings that the codes come from, (n, d) float16 of unit length; None if not kept.
     """
 
@@ -215,6 +215,11 @@ class Codes:
     def __len__(self) -> int:
         """Return the number of codes."""
         return len(self.packed)
+
+    @property
+    def bits(self) -> int:
+        """The number of bits of each code."""
+        return self.model.bits
 
     def __repr__(self) -> str:
         """Describe the codes in one line, without arrays."""

@@ -56,7 +56,9 @@ def none_passes() -> SelectionError:
 def already_there(path: str, count: int, where: str = "the collection") -> SelectionError:
     """Return the error for new rows with the paths of `count` rows, of which `path` is the first."""
     more = f" and {count - 1} more are" if count > 1 else " is"
-    return SelectionError(f"{path}{more} in {where} already; pass --replace, or compare: th index sync")
+    return SelectionError(
+        f"{path}{more} in {where} already; pass --replace (replace=True), or compare: th index sync"
+    )
 
 
 def none_left(count: int, instead: str = "drop its table") -> SelectionError:
