@@ -63,3 +63,16 @@ def test_images_in_memory_are_named_by_hand():
     cluster = transhash.dedup(index, radius=0)[0]
     assert (cluster.kept, set(cluster.roles)) == (None, {"missing"})
     assert codes.bits == 64
+
+
+def test_an_index_of_files_does_not_sync_with_positions(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    numbered, files = transhash.encode([PICTURE], "phash"), transhash.encode(tmp_path, "phash")
+    index = transhash.build_index(files, tmp_path / "index")
+    with pytest.raises(MismatchError, match=r"images in memory, named by position, .* remove every row"):
+        index.sync(numbered)
+    assert index.path(0) == str(tmp_path / "a.png")
+    index.add(numbered)
+    assert index.sync(numbered).removed == 1
+    named = replace(numbered, records=Records([b"first"]))
+    assert (index.sync(named).added, index.sync(files).added) == (1, 1)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import UNKNOWN, Codes, Records, keys
+from ..errors import MismatchError
 from .rows import Changes
 
 
@@ -19,7 +20,14 @@ def difference(here: Codes, wanted: Codes) -> tuple[NDArray[np.bool_], Codes, Ch
     """Compare rows by path, code and labels.
 
     Returns the rows of `here` that stay, (n,) bool, the rows of `wanted` that are new, and their numbers.
+
+    Raises MismatchError if `wanted` is of images in memory, which are named by position, and no row of `here` is.
     """
+    if len(here) and _positions(wanted.records) and not any(path.isdigit() for path in here.records.full_paths()):
+        raise MismatchError(
+            "the codes are of images in memory, named by position, and the index has other names: sync would "
+            "remove every row of the index; name the images (transhash.Records), or call add"
+        )
     own, others = keys.of(here), keys.of(wanted)
     keep, new = np.isin(own, others), wanted.take(~np.isin(others, own))
     gone = here.records.take(~keep)
@@ -43,6 +51,12 @@ def with_stats_of(here: Codes, wanted: Codes) -> Records:
     if all(np.array_equal(old, new) for old, new in columns):
         return here.records
     return replace(here.records, sizes=columns[0][1], mtimes=columns[1][1])
+
+
+def _positions(records: Records) -> bool:
+    """Return whether the rows are named as `encode` names images in memory: by number, and without a file."""
+    nameless = records.sizes is None or bool((records.sizes == UNKNOWN).all())
+    return nameless and all(path.isdigit() for path in records.full_paths())
 
 
 def _known(values: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:

@@ -104,7 +104,8 @@ class Collection(ABC):
     def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
         """Make the collection hold exactly the rows of `codes`.
 
-        Rows with the same path, code and labels keep their ids; others are removed or added.
+        Rows with the same path, code and labels keep their ids; others are removed or added. To add images, call
+        `add`.
         """
 
     @abstractmethod

@@ -262,7 +262,13 @@ class Index(Collection):
 
     @checked
     def sync(self, codes: CodesInput, *, progress: Progress = silent) -> Changes:
-        """Make the index hold exactly the rows of `codes`; equal rows keep their ids."""
+        """Make the index hold exactly the rows of `codes`: add new ones, and remove all that `codes` lacks.
+
+        Rows with the same path, code and labels keep their ids. To add images, call `add`.
+
+        Raises MismatchError if the codes are empty or of another model, or of images in memory, which are named by
+        position, while the index has other names; BackendError if the index type cannot remove.
+        """
         wanted = kinds.codes_input(codes)
         with self._editing() as index:
             return index.sync(kinds.in_memory(wanted))

@@ -283,7 +283,8 @@ class LocalIndex:
         Rows with the same path, code and labels keep their ids, and get the sizes and times of `codes`; others are
         removed or added.
 
-        Raises MismatchError if the codes are empty or of another model; BackendError if the type cannot remove.
+        Raises MismatchError if the codes are empty or of another model, or as `comparing.difference`; BackendError if
+        the type cannot remove.
         """
         check_same_model(codes.model, self.model, "codes", "index")
         if not len(codes):
