@@ -21,7 +21,7 @@ from transhash.codes import (
     write_codes,
     write_records,
 )
-from transhash.errors import CodesError, MismatchError, OutputError
+from transhash.errors import CodesError, MismatchError, ModelError, OutputError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "codes-v0.h5"
 MODEL = ModelRef("phash", "phash-dct-64", 64)
@@ -270,3 +270,21 @@ def test_descending_offsets_are_found_when_read(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(CodesError, match="th encode"):
         read_codes(tmp_path / "none.h5")
+
+
+def test_the_length_of_a_model_is_checked():
+    with pytest.raises(ModelError, match="33 bits: must be a multiple of 8"):
+        ModelRef("m", "d", 33)
+
+
+def test_messages_for_other_files_have_no_words_of_hdf5(tmp_path):
+    image, part = tmp_path / "x.JPEG", tmp_path / "cut.h5"
+    image.write_bytes(b"\xff\xd8\xff\xe0" * 100)
+    with h5py.File(part, "w") as file:
+        file["codes"] = np.zeros(5000)
+    part.write_bytes(part.read_bytes()[:1000])
+    for path, words in ((image, "encode the images first: transhash.encode, th encode"), (part, "(truncated file)")):
+        with pytest.raises(CodesError) as refused:
+            read_codes(path)
+        assert words in str(refused.value)
+        assert "Unable to" not in str(refused.value)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import transhash
 from transhash.codes import CodesWriter, ModelRef, merge, open_codes, read_codes, verify_codes
 from transhash.codes.exchange import export_codes, import_table, open_table
 from transhash.errors import CodesError, OutputError
@@ -302,3 +303,17 @@ def test_csv_that_a_spreadsheet_saved(tmp_path):
     (row,) = read(tmp_path / "c.h5")
     assert (row.path, row.labels, row.code) == ("é.jpg".encode(), ("x",), b"\x00\xff")
     assert seen([row], Kind(3, 0, False))[0].labels == ("x",)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npy", ".parquet"])
+def test_a_missing_file_is_not_imported(tmp_path, suffix):
+    with pytest.raises(CodesError, match=f"none{suffix}: no such file$"):
+        transhash.import_codes(tmp_path / f"none{suffix}", tmp_path / "codes.h5", model="m")
+
+
+def test_the_message_for_an_image_named_csv_shows_nothing_of_it(tmp_path):
+    path = tmp_path / "image.csv"
+    path.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256)))
+    with pytest.raises(CodesError, match="line 1: not text: expected path, label, code") as refused:
+        open_table(path)
+    assert str(refused.value).isprintable()

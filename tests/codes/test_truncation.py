@@ -32,6 +32,14 @@ def made(packed, model=NESTED):
     return Codes(packed, Records(names, b"/photos"), model, [(b"broken.jpg", "no image")])
 
 
+def test_files_of_two_lengths_are_not_merged(tmp_path):
+    whole = made(np.zeros((2, 8), np.uint8))
+    write_codes(tmp_path / "whole.h5", whole.take(slice(0, 1)))
+    write_codes(tmp_path / "short.h5", truncate(whole.take(slice(1, 2)), 16))
+    with pytest.raises(CodesError, match=r"64 bits, .*short.h5 16: cut both to 16 bits"):
+        transhash.merge_codes([tmp_path / "whole.h5", tmp_path / "short.h5"], tmp_path / "both.h5")
+
+
 @given(st.integers(0, 40), st.integers(1, 7), st.integers(0, 2**32 - 1))
 @settings(deadline=None)
 def test_bits_of_short_codes_are_the_first(count, width, seed):
@@ -105,7 +113,7 @@ def test_lengths_do_not_mix_but_whole_queries_fit():
     np.testing.assert_array_equal(found.ids, expected.ids)
     with pytest.raises(MismatchError, match="cannot be compared"):
         index.search(truncate(whole, 16), 5)
-    with pytest.raises(MismatchError, match="cannot be compared"):
+    with pytest.raises(MismatchError, match=r"cannot be compared; cut both to 32 bits \(transhash.truncate"):
         Index.build(whole, "exact").search(short, 5)
     with pytest.raises(MismatchError, match="cannot be compared"):
         index.search(replace(whole, model=replace(NESTED, digest="other")), 5)

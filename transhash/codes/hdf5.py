@@ -1,5 +1,6 @@
 """HDF5 files: the only module that uses h5py. Growing datasets, and the checks that untrusted files need."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ _CACHE = 1 << 18  # bytes of chunks kept of a dataset; HDF5's own 8 MiB would be
 _FILTERS = {"deflate", "fletcher32", "shuffle"}
 _MAX_DEFLATE = 1032  # no more than this many bytes come out of one
 _VERSION = ("v110", "v110")  # of the HDF5 library that can read the file; the first whose metadata have checksums
+_HOW = "transhash.encode, th encode"
+_NOISE = re.compile(r"Unable to .* \((.*)\)")  # what surrounds the reason in messages of HDF5
 DAMAGE = (OSError, OverflowError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
 
 
@@ -39,9 +42,9 @@ def created(path: Path, temporary: Path | None = None) -> Iterator[tuple[File, D
 def check_file(path: Path) -> None:
     """Raise CodesError if there is no such file, or OSError if it cannot be read: HDF5's own messages are unclear."""
     if path.is_dir():
-        raise CodesError(f"{path}: a folder, not a codes file; make one with: th encode IMAGES -o codes.h5")
+        raise CodesError(f"{path}: a folder, not a codes file; encode its images first: {_HOW}")
     if not path.is_file():
-        raise CodesError(f"{path}: no such file; make one with: th encode IMAGES -o {path.name}")
+        raise CodesError(f"{path}: no such file; to make one, encode images: {_HOW}")
     with path.open("rb"):
         pass
 
@@ -52,10 +55,18 @@ def opened(path: Path) -> Iterator[File]:
 
     The file closes with the last dataset that is still in use, not with the block.
     """
+    if not h5py.is_hdf5(path):
+        raise CodesError(f"{path}: not a codes file, or a damaged one; encode the images first: {_HOW}")
     try:
         yield h5py.File(path, "r", rdcc_nbytes=_CACHE, locking=False)  # a codes file never changes
     except DAMAGE as error:
-        raise CodesError(f"{path}: not a codes file, or a damaged one ({one_line(error)}); encode again") from error
+        raise CodesError(f"{path}: not a codes file, or a damaged one ({_reason(error)}); encode again") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what HDF5 found wrong, without its words on what it was doing."""
+    found = _NOISE.fullmatch(one_line(error))
+    return found[1].partition(":")[0] if found else one_line(error)
 
 
 def is_hdf5(path: Path) -> bool:

@@ -16,6 +16,7 @@ from . import keys
 from .reader import open_codes
 from .records import Codes, ModelRef
 from .strings import StringTable
+from .truncation import cutting
 from .writer import CodesWriter
 
 
@@ -216,6 +217,8 @@ def _model(parts: Sequence[_Part]) -> ModelRef:
     for part in parts[1:]:
         other = part.model
         if (other.digest, other.bits) != (model.digest, model.bits):
+            if advice := cutting(model, other):
+                raise CodesError(f"{first.path} has {model.bits} bits, {part.path} {other.bits}: {advice}")
             raise CodesError(
                 f"{first.path} was made by {model.name} ({model.bits} bits, digest {model.digest[:12]}), {part.path} "
                 f"by {other.name} ({other.bits} bits, digest {other.digest[:12]}): encode both with one model"

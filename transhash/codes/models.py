@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ..errors import MismatchError
 from .records import Codes, ModelRef
-from .truncation import fitting, is_prefix
+from .truncation import cutting, fitting, is_prefix
 
 
 def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
@@ -37,6 +37,8 @@ def check_query_model(queries: ModelRef, model: ModelRef, what: str) -> None:
 def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> None:
     """Raise MismatchError unless two sets of codes come from the same model."""
     if one.digest != other.digest or one.bits != other.bits:
+        if advice := cutting(one, other):
+            raise MismatchError(f"{what} of {one.bits} bits, {than} of {other.bits}: cannot be compared; {advice}")
         raise MismatchError(
             f"{what} made by {one.name} ({one.bits} bits, digest {one.digest[:12]}), "
             f"{than} by {other.name} ({other.bits} bits, digest {other.digest[:12]}): "

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MismatchError, PositionError
+from ..errors import MismatchError, ModelError, PositionError
+from ..packing import check_bits
 from ..system.arguments import check_fields, checked
 from .strings import StringTable
 
@@ -39,8 +40,12 @@ class ModelRef:
     preprocessing: str = ""
 
     def __post_init__(self) -> None:
-        """Check the types of the fields."""
+        """Check the fields. Raises TypeError, or ModelError for a length that codes cannot have."""
         check_fields(self)
+        try:
+            check_bits(self.bits)
+        except ValueError as error:
+            raise ModelError(f"{self.name[:200]!r}: {error}") from None
 
     def __repr__(self) -> str:
         """Describe the model in one line, with the beginning of its digest."""

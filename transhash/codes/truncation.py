@@ -84,7 +84,8 @@ def truncated_model(model: ModelRef, bits: int, *, force: bool = False) -> Model
         shorter = ", ".join(str(length) for length in lengths if length < model.bits)
         trained = f"trained for {shorter} and {model.bits}" if shorter else f"trained for {model.bits} only"
         raise CodesError(
-            f"{bits} bits: {model.name} was {trained}; train with --nested {bits}, or truncate anyway with --force"
+            f"{bits} bits: {model.name} was {trained}; train with --nested {bits}, "
+            "or truncate anyway with --force (force=True)"
         )
     return replace(model, digest=f"{_whole(model)}/{bits}", bits=bits)
 
@@ -106,6 +107,13 @@ def fitting(codes: Codes, model: ModelRef) -> Codes:
 def is_prefix(model: ModelRef, longer: ModelRef) -> bool:
     """Return whether codes of `model` are truncated codes of the model `longer`."""
     return model.bits < longer.bits and model.digest == f"{_whole(longer)}/{model.bits}"
+
+
+def cutting(one: ModelRef, other: ModelRef) -> str:
+    """Return how to make codes of two lengths of one hasher comparable; empty for other codes."""
+    if one.bits == other.bits or _whole(one) != _whole(other):
+        return ""
+    return f"cut both to {min(one.bits, other.bits)} bits (transhash.truncate, th codes truncate)"
 
 
 def _whole(model: ModelRef) -> str:

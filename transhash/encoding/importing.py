@@ -34,12 +34,12 @@ def import_codes(
         model: the model of the codes: "copy", "phash", the path of a hasher, or any other name; None for the one
             named in a Parquet file.
         root: folder that the paths are relative to.
-        bits: length of the codes in a .npy file, if its type is ambiguous.
+        bits: length of the codes in a .npy file, if the array's dtype does not determine it.
         names: list of the paths and labels for a .npy file, as for `encode`.
         on_rows: called with the number of rows written so far, and the total, 0 if unknown.
 
-    Raises CodesError if the source is damaged or does not name its model, ModelError if a hasher cannot be loaded,
-    OutputError if `output` is another kind of file, and OSError if it cannot be written.
+    Raises CodesError if the source is missing, damaged or does not name its model, ModelError if a hasher cannot be
+    loaded, OutputError if `output` is another kind of file, and OSError if it cannot be written.
     """
     source, output = Path(source), Path(output)
     if source.suffix.lower() != ".npy" and (bits or names):
@@ -48,7 +48,7 @@ def import_codes(
     table = exchange.open_table(source, bits, _Listed(names, root) if names else None)
     ref = _model(model, table.bits) if isinstance(model, str) else model or table.model
     if ref is None:
-        raise CodesError(f"{display(source)} does not name the model of its codes; pass --model NAME")
+        raise CodesError(f"{display(source)} does not name the model of its codes; pass --model NAME, or model=")
     folder = os.fsencode(os.path.abspath(root)) if root else table.root or b""
     return exchange.import_table(table, output, ref, folder, on_rows)
 

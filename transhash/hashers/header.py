@@ -201,7 +201,7 @@ def check_weights(path: str | Path) -> None:
                 return
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{display(path)}: no weights for this backbone ({one_line(error)}); "
+            f"{display(path)}: no weights for this backbone{_reason(error)}; "
             "give a hasher, or a timm checkpoint in safetensors format"
         ) from None
     read_network(path)
@@ -209,9 +209,12 @@ def check_weights(path: str | Path) -> None:
 
 def damaged(path: str | Path, error: Exception) -> ModelError:
     """Return the error for a file that is not a hasher."""
-    return ModelError(
-        f"{display(path)}: not a hasher, or a damaged one ({one_line(error)}); train one with: th train"
-    )
+    return ModelError(f"{display(path)}: not a hasher, or a damaged one{_reason(error)}; train one with: th train")
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's message in parentheses; empty for those of safetensors, which are about its format."""
+    return "" if isinstance(error, SafetensorError) else f" ({one_line(error)})"
 
 
 def _metadata(config: dict[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from ...errors import CodesError
 from ...system import files
 from ...system.arguments import checked
+from ...system.files import display
 from ...system.progress import Progress, silent
 from ..reader import open_codes
 from ..records import ModelRef
@@ -71,10 +72,12 @@ def open_table(path: str | Path, bits: int | None = None, rows: Iterable[PathAnd
     `bits` and `rows` are for arrays: the length of its codes, and path and labels of every row (see
     `npy_table.read`).
 
-    Raises CodesError if it does not have the format that `export_codes` writes.
+    Raises CodesError if there is no such file, or it does not have the format that `export_codes` writes.
     """
     path = Path(path)
     form = _form(path)
+    if not path.is_file():
+        raise CodesError(f"{display(path)}: no such file")
     return npy_table.read(path, bits, rows) if form is npy_table else form.read(path)
 
 

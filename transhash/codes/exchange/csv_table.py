@@ -20,7 +20,7 @@ from .table import CodesTable, RowBlock, check_path
 _STATS = ["size", "mtime"]
 _LEAST = (0, -(1 << 63))  # dates before 1970 are negative
 _Row = tuple[int, list[str]]  # number of its last line, cells
-_HINT = "use the format of th codes export"
+_HINT = "use the format of th codes export, or export_codes"
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress) -> None:
@@ -64,7 +64,9 @@ def read(path: Path) -> CodesTable:
     skip = int(header[:1] == ["id"])  # earlier versions wrote no ids
     expected = [*header[:skip], "path", *_label_columns(labels), "code", *(_STATS if stats else [])]
     if header != expected or labels > MAX_LABELS:
-        raise CodesError(f"{path}: line 1: columns {','.join(header)[:200]!r}: expected path, label, code; {_HINT}")
+        columns = ",".join(header)
+        found = f"columns {columns[:200]!r}" if columns.isprintable() else "not text"
+        raise CodesError(f"{path}: line 1: {found}: expected path, label, code; {_HINT}")
     if first is None:
         raise CodesError(f"{path}: no rows; {_HINT}")
     try:
