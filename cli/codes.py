@@ -42,8 +42,8 @@ def info(file: Path, as_json: bool) -> None:
         render.document(described)
         return
     labels, skipped = described["labels"], described["skipped"]
-    described["labels"] = _counts(labels, f"{len(labels)} classes")
-    described["skipped"] = _counts(skipped, f"{sum(skipped.values())} files")
+    described["labels"] = _counts(labels, f"{len(labels)} class{'es' * (len(labels) != 1)}")
+    described["skipped"] = _counts(skipped, f"{(files := sum(skipped.values()))} file{'s' * (files != 1)}")
     width = max(map(len, described))
     for name, value in described.items():
         shown = "-" if value is None or value == "" else f"{value:.1f}" if isinstance(value, float) else value

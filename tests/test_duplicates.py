@@ -385,7 +385,7 @@ def test_locations_and_reprs(tmp_path):
     for images in (codes, tmp_path / "c.h5", str(tmp_path / "i.index"), Index.open(tmp_path / "i.index")):
         found = transhash.dedup(images)
         assert (found.radius, len(found.spare), found.spare_bytes) == (4, 2, 200)
-        assert repr(found) == "<Duplicates: 1 clusters of 3 images within 4 bits, 2 spare>"
+        assert repr(found) == "<Duplicates: 1 cluster of 3 images within 4 bits, 2 spare>"
         assert repr(found[0]) == f"<Cluster of 3 images: {found[0].kept!r} kept, 2 spare>"
     assert transhash.dedup(codes_of(np.zeros((2, 8), np.uint8), name="other")).radius == 0
 

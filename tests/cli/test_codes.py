@@ -74,7 +74,7 @@ def test_info_of_golden_files(th):
     old = json.loads(th("codes", "info", GOLDEN / "codes-v0.h5", "--json").stdout)
     assert (old["format_version"], old["digest"], old["rows"]) == (0, None, 2)
     for name in ("codes-v0.h5", "codes-v1.h5"):
-        assert "1 files: empty file 1" in th("codes", "info", GOLDEN / name).stdout
+        assert "1 file: empty file 1" in th("codes", "info", GOLDEN / name).stdout
 
 
 def test_info_of_no_rows(th, tmp_path):
@@ -196,7 +196,7 @@ def test_codes_of_another_method(th, tmp_path):
         (["import", "c.npy", "-o", "out.h5", "--model", "none.safetensors"], 1, "no such hasher"),
         (["import", "c.npy", "-o", "out.h5", "--model", "phash", "--bits", "32"], 1, "not codes of 32 bits"),
         (["import", "c.npy", "-o", "note.txt", "--model", "m"], 1, "not a codes file"),
-        (["import", "c.npy", "-o", "out.h5", "--model", "m", "--list", "list.txt"], 1, "list has 1 paths"),
+        (["import", "c.npy", "-o", "out.h5", "--model", "m", "--list", "list.txt"], 1, "list has 1 path;"),
         (["import", "mine.csv", "-o", "out.h5", "--model", "m", "--bits", "8"], 2, "belong to a .npy"),
     ],
 )

@@ -162,7 +162,7 @@ sys.exit(code)
         (["train", "{pictures}", "-o", "h.safetensors", "--weights", "{jpeg}"], "no weights for this backbone"),
         (["train", "{pictures}", "-o", "h.safetensors", "--backbone", "resnet50"], "not a plain vision transformer"),
         (["train", "{pictures}", "-o", "{jpeg}"], "exists and is not a hasher"),
-        (["fit", "{flat}", "-o", "h.safetensors"], "pass --pretrained, or --weights FILE"),
+        (["fit", "{flat}", "-o", "h.safetensors"], "pass --pretrained (pretrained=True), --weights FILE"),
         (["soup", "{jpeg}", "{jpeg}", "-o", "h.safetensors"], "not a hasher, or a damaged one"),
         (["encode", "{flat}", "-o", "c.h5", "--model", "{jpeg}"], "not a hasher, or a damaged one"),
     ],

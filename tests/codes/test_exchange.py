@@ -277,7 +277,7 @@ def test_what_is_no_table_gives_one_line(tmp_path, case):
 
 def test_lists_must_have_a_line_for_each(tmp_path):
     np.save(tmp_path / "c.npy", np.full((3, 8), 7, np.uint8))
-    for listed, message in ([(b"a", ())], "list has 1 paths"), ([(b"a", ())] * 4, "list has more paths"):
+    for listed, message in ([(b"a", ())], "list has 1 path;"), ([(b"a", ())] * 4, "list has more paths"):
         with pytest.raises(CodesError, match=message):
             import_table(open_table(tmp_path / "c.npy", rows=listed), tmp_path / "c.h5", MODEL)
     assert os.listdir(tmp_path) == ["c.npy"]

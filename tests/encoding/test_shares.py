@@ -70,7 +70,7 @@ def thirds(pictures, tmp_path_factory):
 def test_a_missing_share(thirds, th, tmp_path):
     done = th("codes", "merge", thirds / "0.h5", thirds / "2.h5", "-o", tmp_path / "c.h5", code=1)
     assert done.stderr.splitlines()[-1] == (
-        "Error: 1 of 3 shares are missing (1): encode them, or join without: --partial"
+        "Error: 1 of 3 shares are missing (1): encode them, or join without: --partial (partial=True)"
     )
     assert os.listdir(tmp_path) == []
     th("codes", "merge", thirds / "0.h5", thirds / "2.h5", "-o", tmp_path / "c.h5", "--partial")

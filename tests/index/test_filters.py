@@ -6,13 +6,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from transhash import Codes, hamming
+from transhash import Codes, Filter, Index, hamming
 from transhash.codes import ModelRef, Records
-from transhash.errors import MismatchError, SelectionError
+from transhash.errors import BackendError, MismatchError, SelectionError
 from transhash.index import filters
 from transhash.index.local import LocalIndex
 
 MODEL = ModelRef("phash", "digest", 16)
+CODE = np.zeros((1, 2), np.uint8)
 PATHS = [b"cats/1.jpg", b"cats/2.png", b"dogs/1.jpg", b"dogs/old/1.jpg", b"/elsewhere/3.jpg", b"[x] \xff.jpg"]
 LABELS = [(0, 1), (0, -1), (1, -1), (-1, -1), (2, 0), (1, -1)]
 
@@ -156,3 +157,24 @@ def test_a_mask_that_does_not_fit_is_refused(mask):
     ):
         with pytest.raises(MismatchError, match=r"a mask .* expected \(6,\) of bool"):
             attempt(index_of())
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda index: Filter(labels=7), TypeError, "labels must be a string or a list of strings, not int"),
+        (lambda index: Filter(ids="a"), TypeError, "ids must be integers, such as 7 or [7, 9], not str"),
+        (lambda index: index.kneighbors(CODE, 0), BackendError, "n_neighbors=0: must be at least 1"),
+        (
+            lambda index: index.search(CODE, rerank="embeddings"),
+            SelectionError,
+            'rerank="embeddings" needs embeddings=FILE, a codes file with embeddings',
+        ),
+        (lambda index: index.search(CODE, candidates=9), SelectionError, "also pass rerank="),
+    ],
+)
+def test_messages_name_the_argument(call, kind, message):
+    index = Index.build(Codes(CODE, Records([b"a.jpg"]), MODEL), "exact")
+    with pytest.raises(kind) as refused:
+        call(index)
+    assert message in str(refused.value)

@@ -324,7 +324,7 @@ def test_a_loss_of_nan_ends_the_run(pictures, backbone, tmp_path):
     backbone["cls_token"][:] = 1e38
     save_file(backbone, tmp_path / "bad.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0)
-    with pytest.raises(TrainingError, match=r"the loss diverged at step 1; lower --lr, now 0\.0003"):
+    with pytest.raises(TrainingError, match=r"the loss diverged at step 1; lower --lr \(lr=\), now 0\.0003"):
         train(list_images(pictures), TINY, config, weights=tmp_path / "bad.safetensors", folder=tmp_path / "run")
     assert not (tmp_path / "run" / CHECKPOINT).exists()
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 1

@@ -159,7 +159,7 @@ def test_wrong_types_are_named(trained, argument):
         (lambda p, h: transhash.train(p, p / "cross" / "0.png"), OutputError, "exists and is not a hasher"),
         (lambda p, h: transhash.train(p, p / "x.run"), OutputError, r"the suffix \.run"),
         (lambda p, h: transhash.train(p, p / "none" / "h"), OutputError, "no such folder"),
-        (lambda p, h: transhash.fit(p), TrainingError, "pass --pretrained, or --weights FILE"),
+        (lambda p, h: transhash.fit(p), TrainingError, r"pass --pretrained \(pretrained=True\), --weights FILE"),
         (lambda p, h: transhash.fit(p, None, TINY, weights=h), TrainingError, "2 groups"),
         (lambda p, h: transhash.soup([h]), ModelError, "at least two files"),
         (lambda p, h: transhash.soup([h, p / "cross" / "0.png"]), ModelError, "not a hasher, or a damaged one"),

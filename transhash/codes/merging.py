@@ -207,7 +207,8 @@ def _check_shares(parts: Sequence[_Part]) -> None:
         if missing:
             which = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise CodesError(
-                f"{len(missing)} of {shares} shares are missing ({which}): encode them, or join without: --partial"
+                f"{len(missing)} of {shares} shares are missing ({which}): encode them, "
+                "or join without: --partial (partial=True)"
             )
 
 
@@ -238,7 +239,7 @@ def _embeddings(parts: Sequence[_Part]) -> int:
         if part.embeddings != first.embeddings:
             raise CodesError(
                 f"{first.path} has embeddings of {first.embeddings} dimensions, {part.path} of {part.embeddings}: "
-                "encode both alike, with or without --embeddings"
+                "encode both alike, with or without --embeddings (embeddings=True)"
             )
     return first.embeddings
 

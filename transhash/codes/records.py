@@ -76,13 +76,13 @@ class Records:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         if isinstance(self.paths, str | bytes) or not isinstance(self.paths, Sequence | StringTable):
-            raise TypeError(f"paths is a list of paths as bytes; not {type(self.paths).__name__}")
+            raise TypeError(f"paths must be a list of paths as bytes, not {type(self.paths).__name__}")
         if not isinstance(self.paths, StringTable) and not all(isinstance(path, bytes) for path in self.paths[:1]):
-            raise TypeError(f"paths are bytes, as os.fsencode returns them; not {type(self.paths[0]).__name__}")
+            raise TypeError(f"paths must be bytes, as os.fsencode returns them, not {type(self.paths[0]).__name__}")
         if not isinstance(self.root, bytes):
-            raise TypeError(f"root is a folder as bytes; not {type(self.root).__name__}")
+            raise TypeError(f"root must be a folder as bytes, not {type(self.root).__name__}")
         if not isinstance(self.label_names, tuple) or not all(isinstance(name, str) for name in self.label_names):
-            raise TypeError(f"label_names is a tuple of texts; not {type(self.label_names).__name__}")
+            raise TypeError(f"label_names must be a tuple of strings, not {type(self.label_names).__name__}")
         if self.labels is not None:
             _check_array("labels", self.labels, np.int32, (len(self), None)[: np.ndim(self.labels)])
         for name in ("sizes", "mtimes"):
@@ -98,7 +98,7 @@ class Records:
         known = [f"root {os.fsdecode(self.root)!r}"] if self.root else []
         known += [f"{len(self.label_names)} classes"] if self.labels is not None else []
         known += ["sizes and times"] if self.sizes is not None and self.mtimes is not None else []
-        return f"<Records: {len(self)} paths{''.join(f', {what}' for what in known)}>"
+        return f"<Records: {len(self)} path{'s' * (len(self) != 1)}{''.join(f', {what}' for what in known)}>"
 
     def path(self, row: int) -> str:
         """Return the path of a row as text, as Python's file functions take it."""
@@ -243,7 +243,7 @@ class Codes:
 def _check_array(name: str, value: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
     """Raise TypeError for anything but an array, MismatchError for another dtype or shape; None is any size."""
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} is an array of {dtype.__name__}; not {type(value).__name__}")
+        raise TypeError(f"{name} must be an array of {dtype.__name__}, not {type(value).__name__}")
     sizes = zip(shape, value.shape, strict=False)
     fits = value.ndim == len(shape) and all(size in (None, found) for size, found in sizes)
     if value.dtype != dtype or not fits:
@@ -258,7 +258,7 @@ def _check_rows(which: Rows, count: int) -> None:
 
 def _check_row(row: int, count: int) -> None:
     if not isinstance(row, int | np.integer) or isinstance(row, bool):
-        raise TypeError(f"row is a whole number; not {type(row).__name__}")
+        raise TypeError(f"row must be an integer, not {type(row).__name__}")
     if not -count <= row < count:
         raise PositionError(f"row {row}: there are {count}, numbered from 0")
 

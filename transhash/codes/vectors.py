@@ -69,7 +69,7 @@ def _locate(path: Path, names: Sequence[bytes], likely: Sequence[int], report: P
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     if not found.embeddings:
-        raise CodesError(f"{path}: holds no embeddings; encode the images again, with --embeddings")
+        raise CodesError(f"{path}: holds no embeddings; encode the images again, with --embeddings (embeddings=True)")
     rows = {
         name: row if row < len(found) and _path(found, row) == name else MISSING
         for name, row in zip(names, likely, strict=True)

@@ -122,7 +122,8 @@ class Duplicates(Sequence[Cluster]):
         """Describe the result in one line."""
         images, spare = sum(map(len, self.clusters)), len(self.spare)
         bits = f"{self.radius} bit{'s' if self.radius != 1 else ''}"
-        return f"<Duplicates: {len(self)} clusters of {images} images within {bits}, {spare} spare>"
+        clusters = f"{len(self)} cluster{'s' * (len(self) != 1)}"
+        return f"<Duplicates: {clusters} of {images} images within {bits}, {spare} spare>"
 
     def write_html(self, path: str | Path) -> None:
         """Draw the clusters on an HTML page, where the selection can be changed and saved as a list.
@@ -174,14 +175,14 @@ def dedup(
     """Find near-duplicates and decide which image of each cluster to keep. Deletes nothing.
 
     The files are checked: rows of the same file (links, hard links, a file listed twice) count once, and a file that
-    is missing, has changed since it was encoded, or may have because its size and time were not stored, is neither
+    is missing, has changed since it was encoded, or whose size and time were not stored, is neither
     kept nor spare. Every spare image is within `radius` of
     the kept one, which is a different file. A member of an archive exists if its archive does, which may have been
     replaced; so a member is never spare, nor is a file because of a member.
 
     Args:
         images: an index, codes, or the path of an index folder or a codes file. Ids are positions for codes.
-        radius: bits, 0 to 1024; `default_radius` of the model if None.
+        radius: bits, 0 to 1024; the model's default (docs/search.md) if None.
         keep: which image to keep: the "largest" file, the "oldest" change, or the first "path" in alphabetical order.
         prefer: folders whose images are preferred.
         reference: folders whose images are always kept.

@@ -95,7 +95,9 @@ def _in_processes(
             tasks = chunks(items, batch_size)
             yield from map_ahead(pool, worker.encode_chunk, tasks, root, embeddings, ahead=_AHEAD * processes)
         except BrokenProcessPool:
-            raise ModelError(f"one of {processes} encoding processes died; use fewer --processes") from None
+            raise ModelError(
+                f"one of {processes} encoding processes died; use fewer --processes (processes=)"
+            ) from None
         finally:
             pool.kill()
 

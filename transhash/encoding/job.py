@@ -160,5 +160,7 @@ def _model_of(target: Target) -> str:
     if name.startswith(HUB):
         check_stored(name)
     elif os.sep in name and not os.path.isfile(name):
-        raise ModelError(f"{target.path}: was made with {name}, which no longer exists; name the file with --model")
+        raise ModelError(
+            f"{target.path}: was made with {name}, which no longer exists; name the file with --model (hasher=)"
+        )
     return name

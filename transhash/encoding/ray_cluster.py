@@ -128,7 +128,7 @@ class RayPool:
         first = display(chunk[0].path)
         raise ClusterError(
             f"{_TRIES} workers died, one after the other, on {first!r} and the {len(chunk) - 1} images after it, "
-            "perhaps out of memory; use a smaller --batch-size or fewer --processes"
+            "perhaps out of memory; use a smaller --batch-size (batch_size=) or fewer --processes (processes=)"
         )
 
     def _next(self) -> Any:

@@ -107,4 +107,4 @@ def named_counts(counts: Counter[str]) -> str:
     """Return counts in words, the largest first: "12 .txt, 3 .heic, 1 other"."""
     first = [f"{count:,} {name or 'without suffix'}" for name, count in counts.most_common(_NAMED)]
     others = counts.total() - sum(count for _, count in counts.most_common(_NAMED))
-    return ", ".join([*first, f"{others:,} others"] if others else first)
+    return ", ".join([*first, f"{others:,} other{'s' * (others != 1)}"] if others else first)

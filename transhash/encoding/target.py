@@ -66,7 +66,8 @@ class Target:
         kept = ", with embeddings" if self.embeddings else ""
         raise OutputError(
             f"{display(self.path)}: holds {self.rows:,} rows of {_folder(self.root)}{share}, made with "
-            f"{_named(self.model)}{kept}; this run {difference}: choose another output, or replace it with --force"
+            f"{_named(self.model)}{kept}; this run {difference}: choose another output, "
+            "or replace it with --force (force=True)"
         )
 
     def check_synced(self, origins: tuple[bytes, ...] | None) -> None:
@@ -74,7 +75,7 @@ class Target:
         if unread := self._unread(origins):
             raise CodesError(
                 f"{display(self.path)}: has rows of {unread}, which this run does not read and would drop; pass "
-                "it, too, or use --append, or encode into another file"
+                "it, too, or use --append (append=True), or encode into another file"
             )
 
     def with_origins(self, origins: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
@@ -100,7 +101,9 @@ class Target:
         where = display(self.path)
         if self.share != share:
             old, new = (f"share {share}" if share else "all images" for share in (self.share, share))
-            raise CodesError(f"{where}: holds {old}, but this run encodes {new}; extend it with the same --shard")
+            raise CodesError(
+                f"{where}: holds {old}, but this run encodes {new}; extend it with the same --shard (shard=)"
+            )
         if (self.model.digest, self.model.bits) != (model.digest, model.bits):
             raise CodesError(
                 f"{where}: was made with {_named(self.model)}, not with {_named(model)}; encode into another file"
@@ -112,7 +115,8 @@ class Target:
             )
         if embeddings and not self.embeddings:
             raise CodesError(
-                f"{where}: holds no embeddings; append without --embeddings, or encode into another file"
+                f"{where}: holds no embeddings; append without --embeddings (embeddings=False), "
+                "or encode into another file"
             )
         if self.embeddings and not embeddings:
             raise CodesError(f"{where}: holds embeddings; append with them, or encode into another file")
@@ -131,7 +135,7 @@ def existing_target(output: Path, *, force: bool) -> Target | None:
     except CodesError as error:
         if force:
             return None
-        raise OutputError(f"{error}; --force replaces it") from None
+        raise OutputError(f"{error}; --force (force=True) replaces it") from None
     names = fields["origins"]
     origins = None if names is None else tuple(map(bytes.fromhex, names))
     share, rows, embeddings = fields["rest"]

@@ -120,7 +120,7 @@ class UnfinishedRun:
                     name = display(item.path if item else row or skip or b"")
                     raise CodesError(
                         f"{self._output}: the images have changed since the unfinished run (first difference: "
-                        f"{name!r}); start over with --restart"
+                        f"{name!r}); start over with --restart (restart=True)"
                     )
         return items
 
@@ -239,11 +239,11 @@ def _check_settings(folder: Path, output: Path, settings: RunSettings) -> None:
     try:
         before = msgspec.json.decode((folder / _RUN).read_bytes(), type=RunSettings)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise CodesError(f"{folder / _RUN}: damaged; start over with --restart") from None
+        raise CodesError(f"{folder / _RUN}: damaged; start over with --restart (restart=True)") from None
     for name in RunSettings.__struct_fields__:
         old, new = getattr(before, name), getattr(settings, name)
         if old != new:
             raise CodesError(
                 f"{output}: holds an unfinished run with another {name} ({old}, now {new}); finish that run with its "
-                "own command, or start over with --restart"
+                "own command, or start over with --restart (restart=True)"
             )

@@ -22,7 +22,7 @@ def embedding_levels(queries: Codes, database: Codes) -> Iterator[Levels]:
     """
     check_same_model(queries.model, database.model, "queries", "database")
     if queries.embeddings is None or database.embeddings is None:
-        raise MismatchError("embeddings are missing; encode both sides again, with --embeddings")
+        raise MismatchError("embeddings are missing; encode both sides again, with --embeddings (embeddings=True)")
     query_labels, labels = common_labels(queries.records, database.records)
     size = max(1, _CELLS // max(1, len(database)))
     for start in range(0, len(queries), size):

@@ -33,7 +33,7 @@ def measure(queries: Codes, database: Codes, at: int | None = None, rule: str = 
     if not len(queries) or not len(database):
         raise MismatchError(f"{len(queries)} queries and {len(database)} codes: nothing to evaluate")
     if at is not None and at < 1:
-        raise MismatchError(f"mAP@{at}: R must be at least 1")
+        raise MismatchError(f"at={at}: must be at least 1")
     if rule not in TIE_RULES:
         raise MismatchError(f"{rule}: unknown tie rule; choose one of: {', '.join(TIE_RULES)}")
     name = f"mAP@{at or 'all'}"

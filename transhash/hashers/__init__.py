@@ -60,7 +60,7 @@ def load_hasher(
     path, name = _located(model)
     if path is None:
         if bf16:
-            raise ModelError(f"{model}: not a network; leave out --bf16")
+            raise ModelError(f"{model}: not a network; leave out --bf16 (bf16=True)")
         hasher = _installed(str(model))
         _cut(hasher.ref, bits)
         return hasher
@@ -70,7 +70,9 @@ def load_hasher(
         from .embedder_hasher import EmbedderHasher
 
         if bf16:
-            raise ModelError(f"{model}: ONNX models compute in the precision that they have; leave out --bf16")
+            raise ModelError(
+                f"{model}: ONNX models compute in the precision that they have; leave out --bf16 (bf16=True)"
+            )
         return _shortened(EmbedderHasher.load(path), name, bits)
     if expected_images is not None and expected_images <= _FEW and not bf16:
         from .numpy_hasher import NumpyHasher
@@ -141,7 +143,7 @@ def check_stored(name: str) -> None:
         try:
             hub.find(name, download=False)
         except ModelError:
-            raise ModelError(f"{name}: not downloaded yet; to download it, name it with --model") from None
+            raise ModelError(f"{name}: not downloaded yet; to download it, name it with --model (hasher=)") from None
 
 
 @checked

@@ -48,7 +48,7 @@ class Architecture:
             raise ModelError(f"{self.bits} bits: must be a multiple of 8 from 8 to 1024")
         for length in self.nested:
             if length % 8 or not 8 <= length <= self.bits:
-                raise ModelError(f"nested {length}: must be a multiple of 8, from 8 to {self.bits} (--bits)")
+                raise ModelError(f"nested {length}: must be a multiple of 8, from 8 to {self.bits} (--bits, bits=)")
         if self.groups > self.bits // 2:
             raise ModelError(f"{self.groups} groups: {self.bits} bits allow 0 to {self.bits // 2}")
 

@@ -24,14 +24,16 @@ def download(backbone: str) -> Path:
     """
     config = timm.get_pretrained_cfg(backbone)
     if not config or not config.hf_hub_id:
-        raise ModelError(f"backbone {backbone}: timm has no pretrained weights for it; pass --weights FILE")
+        raise ModelError(
+            f"backbone {backbone}: timm has no pretrained weights for it; pass --weights FILE (weights=)"
+        )
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every retry; we report once
     try:
         return Path(hf_hub_download(config.hf_hub_id, _FILE))
     except Exception as error:  # of the hub client, the network or the file system
         raise ModelError(
             f"backbone {backbone}: its weights, {_FILE} of {config.hf_hub_id}, cannot be downloaded from the model "
-            f"hub ({type(error).__name__}); get that file elsewhere and pass --weights FILE"
+            f"hub ({type(error).__name__}); get that file elsewhere and pass --weights FILE (weights=)"
         ) from error
 
 
@@ -51,7 +53,9 @@ def load(backbone: Any, path: Path) -> None:
         ) from None
     foreign = [name for name in surplus if name.startswith("blocks.")]  # a classifier is allowed
     if foreign:
-        raise ModelError(f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone")
+        raise ModelError(
+            f"{path}: made for another backbone, it has {foreign[0]}; choose that one with --backbone (backbone=)"
+        )
     if missing:
         raise ModelError(f"{path}: lacks {len(missing)} of the backbone's tensors, {missing[0]} for one")
     broken = next((name for name, weight in backbone.state_dict().items() if not weight.isfinite().all()), None)

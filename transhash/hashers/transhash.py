@@ -51,7 +51,7 @@ class TransHasher(Named):
         Raises ModelError if this machine cannot compute in bfloat16.
         """
         if bf16 and not has_bf16():
-            raise ModelError("neither processor nor GPU has instructions for bfloat16; leave out --bf16")
+            raise ModelError("neither processor nor GPU has instructions for bfloat16; leave out --bf16 (bf16=True)")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.bf16 = bf16
         self.net = net.eval().to(self.device)

@@ -158,7 +158,7 @@ def export_index(location: str | Path | Collection, output: str | Path) -> int:
 
 @checked
 def query(location: str | Path | Collection, queries: Any, k: int | None = None, **options: Any) -> Matches:
-    """Open an index and search it once; `Collection.search` describes the arguments and errors."""
+    """Open an index and search it once; `Index.search` describes the arguments and errors."""
     opened = location if isinstance(location, Collection) else open(location)
     return opened.search(queries, k, **options)
 
@@ -172,6 +172,6 @@ def tune(
     queries: CodesInput | None = None,
     sample: int = 256,
 ) -> Tuning:
-    """Find the cheapest search parameter of an index that reaches a recall, and store it; see `Collection.tune`."""
+    """Find the cheapest search parameter of an index that reaches a recall, and store it; see `Index.tune`."""
     opened = location if isinstance(location, Collection) else open(location)
     return opened.tune(recall, k, queries=queries, sample=sample)

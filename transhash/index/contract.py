@@ -264,7 +264,8 @@ class Collection(ABC):
 
         Raises what `search` raises.
         """
-        return self.search(X, n_neighbors, where=where, params=params).padded()
+        number = whole("n_neighbors", n_neighbors, 1)
+        return self.search(X, number, where=where, params=params).padded()
 
     def __repr__(self) -> str:
         """Return one line: where it is, how many codes of how many bits, and the model."""
@@ -316,9 +317,9 @@ def whole(name: str, value: Any, low: int, most: int = _LARGEST) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is a whole number; not {type(value).__name__}") from None
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
     if isinstance(value, bool):
-        raise TypeError(f"{name} is a whole number; not bool")
+        raise TypeError(f"{name} must be an integer, not bool")
     if number < low:
         raise BackendError(f"{name}={number}: must be at least {low}")
     return min(number, most)
@@ -329,7 +330,7 @@ def checked_params(params: Any) -> dict[str, int]:
     if params is None:
         return {}
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-        raise TypeError("params maps names to whole numbers, as {'nprobe': 16}")
+        raise TypeError("params must map names to integers, such as {'nprobe': 16}")
     return {name: whole(name, value, -_LARGEST) for name, value in params.items()}
 
 
@@ -337,5 +338,5 @@ def filters_of(where: Any) -> list[Filter]:
     """Return one filter, or several, as a list. Raises TypeError for anything else."""
     filters = [where] if isinstance(where, Filter) else list(where) if isinstance(where, list | tuple) else []
     if not filters or not all(isinstance(one, Filter) for one in filters):
-        raise TypeError(f"a Filter, or a list of them, is needed; not {type(where).__name__}")
+        raise TypeError(f"where must be a transhash.Filter or a list of these, not {type(where).__name__}")
     return filters

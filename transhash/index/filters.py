@@ -85,7 +85,7 @@ def checked_ids(ids: Any) -> NDArray[np.int64]:
     try:
         numbers = [operator.index(id) for id in (ids if isinstance(ids, Iterable) else (ids,))]
     except TypeError:
-        raise TypeError(f"ids are whole numbers, as 7 or [7, 9]; not {type(ids).__name__}") from None
+        raise TypeError(f"ids must be integers, such as 7 or [7, 9], not {type(ids).__name__}") from None
     for number in numbers:
         if not 0 <= number <= _MAX_ID:
             raise SelectionError(f"id {_shortened(str(number))}: ids are from 0 to {_MAX_ID}")
@@ -116,7 +116,7 @@ def _texts(name: str, values: Any) -> tuple[str, ...]:
         found = tuple(_text(name, value) for value in several)
         if None not in found:
             return cast("tuple[str, ...]", found)
-    raise TypeError(f"{name} is a text or a list of texts; not {type(values).__name__}")
+    raise TypeError(f"{name} must be a string or a list of strings, not {type(values).__name__}")
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -364,7 +364,7 @@ def _several(images: Any) -> Sequence[Any]:
         return [images]
     if isinstance(images, list | tuple | np.ndarray):
         return list(images)
-    raise TypeError(f"images are ids or paths, as 7 or ['cats/0.png']; not {type(images).__name__}")
+    raise TypeError(f"images must be ids or paths, such as 7 or ['cats/0.png'], not {type(images).__name__}")
 
 
 def _rows(ids: RowIds, records: Records, wanted: NDArray[np.int64]) -> list[Row]:

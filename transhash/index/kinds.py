@@ -26,7 +26,7 @@ def resolve(type: str | None) -> tuple[str, str | None]:
     if type is None:
         return _DEFAULT, None
     if not isinstance(type, str):
-        raise TypeError(f"type is the name of an index type, such as 'ivf'; not {type.__class__.__name__}")
+        raise TypeError(f"type must be the name of an index type, such as 'ivf', not {type.__class__.__name__}")
     name, colon, kind = type.partition(":")
     if colon:
         return name, kind or None
@@ -39,7 +39,7 @@ def codes_input(codes: Any) -> Codes | Path:
         return codes
     if isinstance(codes, str | Path):
         return Path(codes)
-    raise TypeError(f"codes are Codes or the path of a codes file; not {codes.__class__.__name__}")
+    raise TypeError(f"codes must be Codes or the path of a codes file, not {codes.__class__.__name__}")
 
 
 def codes_inputs(codes: Any) -> list[Codes | Path]:
@@ -57,7 +57,7 @@ def sequence(values: Any) -> Sequence[Any]:
     """Return a list or tuple as it is. Raises TypeError for anything else."""
     if isinstance(values, list | tuple):
         return values
-    raise TypeError(f"one value or a list of them is needed; not {values.__class__.__name__}")
+    raise TypeError(f"expected one value or a list of them, not {values.__class__.__name__}")
 
 
 @contextmanager
@@ -120,8 +120,8 @@ def check_same_collection(
         )
     if typed and (wanted.type, wanted.params) != (there.type, there.params):
         raise BackendError(
-            f"{location}: exists already, as type {there.type} with {there.params}; leave --type out, or choose "
-            "another name"
+            f"{location}: exists already, as type {there.type} with {there.params}; "
+            "leave --type (type=) out, or choose another name"
         )
 
 

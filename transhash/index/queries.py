@@ -79,7 +79,7 @@ class Reranking:
         """
         if order is None:
             if candidates is not None or embeddings is not None:
-                raise SelectionError("candidates and embeddings apply to re-ranking: choose its order, too")
+                raise SelectionError("candidates and embeddings apply to re-ranking: also pass rerank=")
             return None
         if order not in ORDERS:
             raise SelectionError(f"{order!r:.60}: choose one of {', '.join(ORDERS)} to re-rank by")
@@ -87,7 +87,8 @@ class Reranking:
             raise SelectionError("a radius cannot be combined with re-ranking, which reorders the k nearest codes")
         if (order == "embeddings") != (embeddings is not None):
             raise SelectionError(
-                "re-ranking by embeddings needs the codes file of th encode --embeddings, and no other order takes it"
+                'rerank="embeddings" needs embeddings=FILE, a codes file with embeddings; '
+                "other values of rerank do not take it"
             )
         wanted = rerank.candidates(k) if candidates is None else candidates
         return cls(order, max(k, wanted), None if embeddings is None else Path(embeddings))
@@ -127,7 +128,9 @@ def encode(
         if order == "asymmetric":
             raise MismatchError("codes have no real-valued outputs: re-rank by embeddings, or search with images")
         if order and codes.embeddings is None:
-            raise MismatchError(f"{file or 'the codes'}: no embeddings in it; encode with --embeddings")
+            raise MismatchError(
+                f"{file or 'the codes'}: no embeddings in it; encode with --embeddings (embeddings=True)"
+            )
         return _described(codes, model, codes.embeddings if order else None)
     return _encoded(queries, _hasher(queries, model, hasher, order), model, order)
 
@@ -144,7 +147,7 @@ def _codes_file(queries: Any) -> Path | None:
 def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, order: str | None) -> Hasher:
     """Return the hasher that encodes the query images. Raises ModelError."""
     if queries is None or isinstance(queries, int | float | complex | dict | set):
-        raise TypeError(f"queries are {_TAKEN}; not {type(queries).__name__}")
+        raise TypeError(f"queries must be {_TAKEN}, not {type(queries).__name__}")
     if hasher is not None and not isinstance(hasher, str | Path):
         found = hasher
     else:

@@ -158,7 +158,8 @@ def by_embeddings(
         if len(missing):
             raise MismatchError(
                 f"{embeddings}: has no row for {len(missing)} of {len(ids)} candidates, "
-                f"{display(names[missing[0]])} for one; encode what is in the index, with --embeddings"
+                f"{display(names[missing[0]])} for one; "
+                "encode what is in the index, with --embeddings (embeddings=True)"
             )
         step = max(1, _HELD // max(1, queries.itemsize * queries.shape[1] * found.ids.shape[1]))
         parts = []

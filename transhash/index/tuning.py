@@ -58,7 +58,7 @@ class Tuning:
 def checked_recall(recall: Any) -> float:
     """Return a recall as a float. Raises TypeError or BackendError if it is not a number above 0, at most 1."""
     if isinstance(recall, bool) or not isinstance(recall, int | float | np.floating):
-        raise TypeError(f"recall is a number from 0 to 1; not {type(recall).__name__}")
+        raise TypeError(f"recall must be a number from 0 to 1, not {type(recall).__name__}")
     if not 0 < recall <= 1:
         raise BackendError(f"recall={recall}: must be above 0, and at most 1")
     return float(recall)
@@ -74,7 +74,7 @@ def queries(backend: Backend, model: ModelRef, codes: Codes | None, count: int) 
         try:
             return sample(backend, count)
         except BackendError as error:
-            raise BackendError(f"{error}; or pass queries: --queries FILE") from None
+            raise BackendError(f"{error}; or pass queries: --queries FILE (queries=)") from None
     packed = packed_queries(codes, model, "the index")
     if not len(packed):
         raise MismatchError("no codes to search for; encode some images first")

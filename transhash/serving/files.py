@@ -42,7 +42,9 @@ class ImageFolder:
     def full_path(self, path: bytes) -> bytes:
         """Return the full path of an image. Raises SelectionError if images are not served."""
         if self.root is None:
-            raise SelectionError("the index names no single folder of images; start the server with --images DIR")
+            raise SelectionError(
+                "the index names no single folder of images; start the server with --images DIR (images=)"
+            )
         return os.path.join(self.root, path)
 
     def open(self, path: bytes) -> tuple[BinaryIO, os.stat_result]:

@@ -296,7 +296,9 @@ class Mover:
             raise SelectionError("a link, not a file")
         root = self._search.folder.root
         if root is None:
-            raise SelectionError("the index names no single folder of images; start the server with --images DIR")
+            raise SelectionError(
+                "the index names no single folder of images; start the server with --images DIR (images=)"
+            )
         plain = os.path.normpath(os.path.join(os.path.realpath(root), os.path.relpath(image.full, root)))
         if entry_of(image.full) != plain:
             raise SelectionError("reached through a linked folder, or not in the image folder")

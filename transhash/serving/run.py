@@ -57,7 +57,9 @@ def serve(
     check_range(0, 65535, port=port)
     token = "" if token_file is None else read_token(token_file)
     if not token and not is_loopback(host):
-        raise ServingError(f"{host}: other machines could read the images; protect them: --token-file FILE")
+        raise ServingError(
+            f"{host}: other machines could read the images; protect them: --token-file FILE (token_file=)"
+        )
     _check_temporary()
     from .engine import Engine
     from .http import server

@@ -194,7 +194,9 @@ def _check_file(place: str | Path, count: int) -> None:
         raise SourceError(f"{place}: {heif.MISSING}")
     if _kind(place) in ("", "list"):
         known = " ".join(_KINDS)
-        raise SourceError(f"{place}: neither an image nor one of {known} by its name; a list goes with --list")
+        raise SourceError(
+            f"{place}: neither an image nor one of {known} by its name; a list goes with --list (names=)"
+        )
 
 
 def _kind(place: str | Path) -> str:

@@ -122,7 +122,8 @@ def resume(path: Path, state: State, run: RunSettings, steps: int) -> int:
             differing = _difference(_settings(metadata["run"]), asdict(run))
             if differing:
                 raise TrainingError(
-                    f"{display(path)}: an unfinished run with another {differing}; use that, or pass --restart"
+                    f"{display(path)}: an unfinished run with another {differing}; "
+                    "use that, or pass --restart (restart=True)"
                 )
             done = int(metadata["step"])
             if not 0 < done <= steps:
@@ -131,7 +132,8 @@ def resume(path: Path, state: State, run: RunSettings, steps: int) -> int:
             return done
     except _DAMAGE as error:
         raise TrainingError(
-            f"{display(path)}: not a checkpoint, or a damaged one ({one_line(error)}); start over with --restart"
+            f"{display(path)}: not a checkpoint, or a damaged one ({one_line(error)}); "
+            "start over with --restart (restart=True)"
         ) from error
 
 

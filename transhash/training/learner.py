@@ -94,7 +94,7 @@ class Learner:
             cost.backward()
             loss += cost.item()
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss diverged at step {step + 1}; lower --lr, now {config.lr}")
+            raise TrainingError(f"the loss diverged at step {step + 1}; lower --lr (lr=), now {config.lr}")
         nn.utils.clip_grad_norm_([*self._net.parameters(), *self._objective.parameters()], config.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()

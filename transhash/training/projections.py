@@ -72,7 +72,7 @@ def check_directions(method: str, bits: int, count: int, width: int) -> None:
     if method != "lsh" and bits > min(count, width):
         raise TrainingError(
             f"{method} of {bits} bits needs as many images and feature values; there are {count} images, "
-            f"{width} values: choose fewer bits, or --method lsh"
+            f"{width} values: choose fewer bits, or --method lsh (method='lsh')"
         )
 
 

@@ -245,10 +245,11 @@ def _check_backbone(
 ) -> None:
     """Raise TrainingError or ModelError if a fit obviously cannot start from this backbone."""
     if embedder_config is not None:
-        raise TrainingError("settings of an embedder without one: pass --embedder FILE")
+        raise TrainingError("settings of an embedder without one: pass --embedder FILE (embedder=)")
     if not (pretrained or weights):
         raise TrainingError(
-            "random weights give codes without meaning: pass --pretrained, --weights FILE or --embedder FILE"
+            "random weights give codes without meaning: pass --pretrained (pretrained=True), "
+            "--weights FILE (weights=) or --embedder FILE (embedder=)"
         )
     if architecture.groups:
         raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
@@ -258,7 +259,9 @@ def _check_backbone(
 def _check_embedder(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
     """Raise TrainingError for settings that an embedder leaves no room for."""
     if pretrained or weights is not None:
-        raise TrainingError("an embedder has weights of its own: leave out --pretrained and --weights")
+        raise TrainingError(
+            "an embedder has weights of its own: leave out --pretrained and --weights (pretrained=, weights=)"
+        )
     plain = Architecture(groups=0)
     for entry in fields(Architecture):
         name = entry.name

@@ -33,7 +33,10 @@ def fit(
     feature values; ModelError if the network cannot be built.
     """
     if not (pretrained or weights):
-        raise TrainingError("random weights give codes without meaning: pass --pretrained, or --weights FILE")
+        raise TrainingError(
+            "random weights give codes without meaning: pass --pretrained (pretrained=True), "
+            "or --weights FILE (weights=)"
+        )
     if architecture.groups:
         raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
     hasher = start(architecture, pretrained=pretrained, weights=weights)

@@ -27,7 +27,7 @@ class Watcher:
     """Receives the events of a run, in the first process; override the methods of interest."""
 
     def on_start(self, images: int, held_out: int, step: int, steps: int, step_images: int) -> None:
-        """Handle the start of training. Earlier calls did `step` of `steps` steps, with `step_images` images each."""
+        """Handle the start of training. `step` of `steps` steps were done before, with `step_images` images each."""
 
     def on_step(self, result: StepResult) -> None:
         """Handle the end of a step."""

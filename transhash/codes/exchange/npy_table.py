@@ -63,7 +63,9 @@ def read(path: Path, bits: int | None = None, rows: Iterable[PathAndLabels] | No
         and array[:STRINGS].max(initial=0) <= 1
         and len(array)
     ):
-        raise CodesError(f"{path}: zeros and ones may be packed codes or single bits; pass the length: --bits")
+        raise CodesError(
+            f"{path}: zeros and ones may be packed codes or single bits; pass the length: --bits (bits=)"
+        )
     if bits not in (None, length):
         raise CodesError(f"{path}: {width} columns of {array.dtype} are not codes of {bits} bits")
     most = max((len(labels) for _, labels in rows), default=0) if rows is not None else 0
@@ -116,7 +118,9 @@ def _blocks(
             raise CodesError(f"{display(path)}: the list of names: {error}; shorten it") from None
         if len(listed) < len(part):
             count = start + len(listed)
-            raise CodesError(f"{path}: {len(array)} codes, but the list has {count} paths; list one for each")
+            raise CodesError(
+                f"{path}: {len(array)} codes, but the list has {count} path{'s' * (count != 1)}; list one for each"
+            )
         try:
             codes = _as_unsigned(part) if packed else pack(part)
         except ValueError:
