@@ -169,5 +169,6 @@ def _preview(source: "ImageSource", shard: str | None) -> None:
     for item in found.first:
         render.line(f"{render.path(item.path)}  {', '.join(item.labels) or '-'}")
     render.skipped([(item.path, item.reason) for item in found.skipped])
-    labels = f", {len(found.labels)} labels" if found.labels else ""
+    many = len(found.labels)
+    labels = f", {many} label{'s' * (many != 1)}" if many else ""
     render.line(f"{found.images} images{labels}; {len(found.skipped)} skipped before reading")

@@ -299,7 +299,7 @@ def test_an_output_that_is_a_link_or_lies_among_the_images(here, pictures, tmp_p
 def test_dry_run_shows_and_writes_nothing(here, pictures, tmp_path):
     done = here("encode", pictures, "--dry-run", "--include", "cross/*", cwd=tmp_path)
     assert done.stdout.splitlines()[0] == "cross/0.png  cross"
-    assert done.stdout.splitlines()[-1] == "8 images, 1 labels; 0 skipped before reading"
+    assert done.stdout.splitlines()[-1] == "8 images, 1 label; 0 skipped before reading"
     assert os.listdir(tmp_path) == []
 
 

@@ -270,7 +270,7 @@ def test_unreadable_images_are_reported_once_and_batches_stay_full(pictures, tmp
     ("paths", "message"),
     [
         (["a/1.png", "b.png"], "'b.png' has no label; .* or use th fit"),
-        (["a/1.png", "a/2.png"], "2 images in 1 classes"),
+        (["a/1.png", "a/2.png"], "2 images in 1 class;"),
         (["a/1.png", "b/1.png"], "2 images in 2 classes"),
     ],
 )

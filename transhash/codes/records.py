@@ -96,7 +96,9 @@ class Records:
     def __repr__(self) -> str:
         """Describe the records in one line: their number, and which fields are known."""
         known = [f"root {os.fsdecode(self.root)!r}"] if self.root else []
-        known += [f"{len(self.label_names)} classes"] if self.labels is not None else []
+        known += (
+            [f"{len(self.label_names)} class{'es' * (len(self.label_names) != 1)}"] if self.labels is not None else []
+        )
         known += ["sizes and times"] if self.sizes is not None and self.mtimes is not None else []
         return f"<Records: {len(self)} path{'s' * (len(self) != 1)}{''.join(f', {what}' for what in known)}>"
 

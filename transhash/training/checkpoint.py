@@ -131,9 +131,9 @@ def resume(path: Path, state: State, run: RunSettings, steps: int) -> int:
             state.load({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
             return done
     except _DAMAGE as error:
+        reason = "" if isinstance(error, SafetensorError) else f" ({one_line(error)})"
         raise TrainingError(
-            f"{display(path)}: not a checkpoint, or a damaged one ({one_line(error)}); "
-            "start over with --restart (restart=True)"
+            f"{display(path)}: not a checkpoint, or a damaged one{reason}; start over with --restart (restart=True)"
         ) from error
 
 

@@ -21,8 +21,8 @@ def class_names(source: ImageList) -> tuple[str, ...]:
     classes = sorted(set(names))
     if len(classes) < 2 or len(names) == len(classes):
         raise TrainingError(
-            f"{len(source.images)} images in {len(classes)} classes; training needs two classes or more, "
-            "with two images or more in one of them"
+            f"{len(source.images)} images in {len(classes)} class{'es' * (len(classes) != 1)}; "
+            "training needs two classes or more, with two images or more in one of them"
         )
     return tuple(classes)
 
