@@ -82,7 +82,7 @@ def test_what_cannot_be_served_is_said_in_one_line(th, place, tmp_path):
     th("serve", place, "--host", "0.0.0.0", code=1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = th("serve", place, "--port", taken.getsockname()[1], code=1)
-    assert done.stderr.endswith("Address already in use; choose another --host or --port\n")
+    assert done.stderr.endswith("Address already in use; choose another host or port\n")
     assert "not an index folder" in th("serve", tmp_path, "--port", 0, code=1).stderr
     (tmp_path / "token").write_text("short")
     done = th("serve", place, "--token-file", tmp_path / "token", code=1)

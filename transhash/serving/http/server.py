@@ -32,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number and number > 0 else str(error)
-        raise ServingError(f"{host}:{port}: {reason}; choose another --host or --port (host=, port=)") from None
+        raise ServingError(f"{host}:{port}: {reason}; choose another host or port") from None
 
 
 def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
