@@ -29,7 +29,7 @@ _CROWDED = 1.1  # mean square of the rows in a bucket, relative to that of unifo
 _TRIAL = 1 / 24  # part of the budget that is spent in any case, unless codes seem to be uniformly random
 _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
-# What comparing one word of 64 bits costs, in cache misses of a search by tables: for a single query by one thread,
+# The cost of comparing one word of 64 bits, in cache misses of a search by tables: for a single query by one thread,
 # and for one of many queries.
 _COMPARED = 0.04
 _COMPARED_TOGETHER = 0.01
@@ -160,9 +160,7 @@ def within(
     radius, budget = min(radius, 8 * codes.shape[1]), _budget(len(queries), codes)
     counts, found = mih.within(_arrays(codes, tables), queries, radius, allowed, budget, hamming.isa)
     missing = counts < 0
-    if (
-        missing.sum() > len(missing) / 2
-    ):  # putting the parts together would take longer than comparing the others, too
+    if missing.sum() > len(missing) / 2:  # scanning for the other queries, too, is faster than merging both
         return hamming.within(queries, codes, radius, allowed)
     scanned = hamming.within(queries[missing], codes, radius, allowed)
     counts[missing] = np.diff(scanned.offsets)
@@ -175,7 +173,7 @@ def within(
 
 
 def _budget(queries: int, codes: NDArray[np.uint8]) -> float:
-    """Return what comparing a query with all codes costs, in cache misses."""
+    """Return the cost of comparing a query with all codes, in cache misses."""
     each = _COMPARED_TOGETHER if queries >= mih.MANY else _COMPARED / native.threads()
     return each * len(codes) * -(-codes.shape[1] // 8)
 
@@ -192,7 +190,7 @@ def _is_useless(tables: Tables, k: int, count: int, budget: float) -> bool:
 
 @lru_cache
 def _cost_of_uniform(lengths: tuple[int, ...], rows: int, k: int, count: int) -> float:
-    """Return what a search by tables of `rows` rows each is expected to cost, in cache misses."""
+    """Return the expected cost of a search by tables of `rows` rows each, in cache misses."""
     bits, tables = sum(lengths), len(lengths)
     nearer, distance = 1, 0  # codes up to a distance, of 2^bits
     while count * nearer < k << bits:

@@ -1,4 +1,4 @@
-"""What may be removed: never the last copy, whatever happened to the files meanwhile."""
+"""Reviews never let the last copy of an image go, even if its files change in the meantime."""
 
 import os
 import shutil

@@ -64,7 +64,7 @@ def opened(path: Path) -> Iterator[File]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what HDF5 found wrong, without its words on what it was doing."""
+    """Return the reason of an HDF5 error, without the operation that HDF5 names before it."""
     found = _NOISE.fullmatch(one_line(error))
     return found[1].partition(":")[0] if found else one_line(error)
 

@@ -50,8 +50,7 @@ def serve(
         on_ready: called with the address of the page when the server answers.
 
     Raises ServingError if a package is missing, the address is taken, it is open to others without a token, or no
-    temporary directory is writable; what
-    `transhash.open` raises for an index that cannot be opened.
+    temporary directory is writable; what `transhash.open` raises for an index that cannot be opened.
     """
     _check_installed()
     check_range(0, 65535, port=port)
