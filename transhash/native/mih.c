@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "popcount.h"
 
 /* How a search works. If two codes differ in d bits, then in one of m tables their keys differ in at most d / m bits.
    So the buckets around the query's own are visited in the order of (bits that differ, table). After the buckets at r
@@ -25,17 +26,9 @@
 #if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address, 0, 2) /* into the second level: the first fetches fewer at once */
 #define INLINE static inline __attribute__((always_inline))
-#define POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
 #else
 #define PREFETCH(address) ((void)(address))
 #define INLINE static inline
-static uint32_t POPCOUNT(uint64_t x)
-{
-    x -= (x >> 1) & 0x5555555555555555u;
-    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-    return (uint32_t)((x * 0x0101010101010101u) >> 56);
-}
 #endif
 #if defined(__GNUC__) && defined(__x86_64__)
 #define WITH_POPCOUNT __attribute__((target("popcnt")))

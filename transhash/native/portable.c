@@ -1,19 +1,8 @@
 /* Plain C for any machine, and for the remaining codes of the other kernels. */
 #include "kernel.h"
+#include "popcount.h"
 
 #include <string.h>
-
-#if defined(__GNUC__)
-#define POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
-#else
-static uint32_t POPCOUNT(uint64_t x)
-{
-    x -= (x >> 1) & 0x5555555555555555u;
-    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-    return (uint32_t)((x * 0x0101010101010101u) >> 56);
-}
-#endif
 
 static uint32_t distance(const uint64_t *planes, size_t stride, size_t words, size_t place, const uint64_t *query)
 {
