@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from transhash import encode, hamming, load_hasher
 from transhash.codes import Codes
+from transhash.encoding.outputs import encode_with_outputs
 from transhash.errors import TrainingError, TransHashError, one_line
 from transhash.evaluation import Levels, identity, score_levels
 from transhash.evaluation.curves import depths_to
@@ -153,7 +154,7 @@ class Pair:
 
         try:
             hasher = TransHasher.load(self.queries.model.name)
-            codes, outputs = rerank.encode(_paths(self.queries), hasher)
+            codes, outputs = encode_with_outputs(_paths(self.queries), hasher)
         except (OSError, TransHashError) as error:
             raise NotMeasurable(f"the queries' images and the hasher are needed: {error}") from None
         if hasher.ref.digest != self.queries.model.digest or codes.skipped:

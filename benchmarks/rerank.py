@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from transhash import Codes, hamming
 from transhash.codes import StringTable, read_codes
+from transhash.encoding.outputs import encode_with_outputs
 from transhash.evaluation import hamming_levels, score_levels
 from transhash.evaluation.average_precision import average_precision
 from transhash.evaluation.levels import Levels
@@ -52,7 +53,7 @@ def command(database: Path, queries: Path, model: Path, seed: int) -> None:
     if stored.embeddings is None or query_set.embeddings is None:
         raise click.UsageError("no embeddings in these files; encode with --embeddings")
     images = [os.fsdecode(path) for path in query_set.records.full_paths()]
-    codes, outputs = rerank.encode(images, TransHasher.load(model))
+    codes, outputs = encode_with_outputs(images, TransHasher.load(model))
     if codes.skipped:
         raise click.UsageError(f"{len(codes.skipped)} of the queries' images cannot be read")
     query_set = replace(query_set, packed=codes.packed)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from transhash import Codes, hamming, load_hasher, read_codes, write_codes
 from transhash.codes import ModelRef, Records
+from transhash.encoding.outputs import encode_with_outputs
 from transhash.errors import CodesError, MismatchError, ModelError
 from transhash.hashers.transhash import TransHasher
 from transhash.index import local, rerank
@@ -224,14 +225,14 @@ def test_outputs_lie_beside_their_codes(pictures, hasher_file, tmp_path, kind):
     hasher = TransHasher.load(hasher_file) if kind == "torch" else load_hasher(hasher_file, 1)
     (tmp_path / "broken.png").write_bytes(b"")
     paths = [*sorted(pictures.glob("circle/*.png")), tmp_path / "broken.png", *sorted(pictures.glob("cross/*.png"))]
-    codes, outputs = rerank.encode(paths, hasher)
+    codes, outputs = encode_with_outputs(paths, hasher)
     assert (outputs.shape, outputs.dtype, len(codes.skipped)) == ((16, 16), np.dtype("float32"), 1)
     np.testing.assert_array_equal(pack(outputs), codes.packed)
 
 
 def test_a_hasher_without_outputs(pictures):
     with pytest.raises(ModelError, match="phash has no real-valued output"):
-        rerank.encode([pictures / "circle" / "0.png"], load_hasher("phash"))
+        encode_with_outputs([pictures / "circle" / "0.png"], load_hasher("phash"))
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +254,7 @@ def answers(done):
 def test_query_asymmetric(th, pictures, hasher_file, library):
     images = [pictures / "circle" / "1.png", pictures / "cross" / "2.png"]
     found = answers(th("query", "i", *images, "-k", 20, "--rerank", "asymmetric", "--json", cwd=library))
-    codes, outputs = rerank.encode(images, load_hasher(hasher_file, 2))
+    codes, outputs = encode_with_outputs(images, load_hasher(hasher_file, 2))
     index = LocalIndex.open(library / "i")
     expected = rerank.by_outputs(index, index.search(codes, 24), outputs).first(20)
     for place, matches in enumerate(found):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import Codes, ModelRef
+from ..codes.queries import Queries
 from ..errors import BackendError, SelectionError, redacted
 from ..hashers import rarity_of
 from ..hashers.base import Hasher
@@ -135,7 +136,7 @@ class Collection(ABC):
         """Return a function that looks up the current rows by ids."""
         return self.rows
 
-    def _rerank(self, how: asking.Reranking, found: Nearest, queries: asking.Queries) -> Nearest:
+    def _rerank(self, how: asking.Reranking, found: Nearest, queries: Queries) -> Nearest:
         """Re-rank candidates."""
         raise BackendError(f"{self.location}: on a server; re-ranking reads the codes of an index folder")
 

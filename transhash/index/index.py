@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..backends import load
 from ..codes import Codes, ModelRef, Records
+from ..codes.queries import Queries
 from ..codes.records import check_labels
 from ..errors import BackendError
 from ..results import Nearest, Within
@@ -190,7 +191,7 @@ class Index(Collection):
     def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
         return self.local.range_search(packed, min(radius, self.model.bits), params, self._mask(where))
 
-    def _rerank(self, how: asking.Reranking, found: Nearest, queries: asking.Queries) -> Nearest:
+    def _rerank(self, how: asking.Reranking, found: Nearest, queries: Queries) -> Nearest:
         return how.rank(self.local, found, queries)
 
     def _mask(self, where: Filter | None) -> Mask | None:

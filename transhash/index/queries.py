@@ -1,22 +1,17 @@
-"""Queries: encode them with the model of the searched index, and re-rank its matches.
-
-A query is packed codes, a codes file, or an image in any form that `transhash.sources.open_source` takes.
-"""
+"""Queries: encode them with the model of the searched index, and re-rank its matches."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..codes import Codes, ModelRef, is_codes_file, read_codes
-from ..codes.models import check_query_model, packed_queries
+from ..codes import Codes, ModelRef
+from ..codes.models import check_query_model
+from ..codes.queries import Queries, coded_queries
 from ..encoding import run
 from ..encoding.job import loaded_hasher
-from ..errors import MismatchError, ModelError, SelectionError
+from ..encoding.outputs import encode_with_outputs
+from ..errors import ModelError, SelectionError
 from ..hashers import check_stored, load_hasher
 from ..hashers.base import EmbeddingHasher, Hasher, OutputHasher
 from ..results import Nearest
@@ -31,28 +26,6 @@ _NEEDED: dict[str, type] = {"asymmetric": OutputHasher, "embeddings": EmbeddingH
 
 ORDERS = tuple(_NEEDED)
 """The re-ranking orders."""
-
-_TAKEN = (
-    "Codes, packed codes (q, bits/8) uint8, the path of a codes file, or images: paths, PIL images, arrays (H, W, 3) "
-    "uint8, bytes, or a list of these"
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Queries:
-    """Encoded queries.
-
-    Attributes:
-        packed: (q, bits/8) uint8.
-        names: the path of each query, or its position if it has none.
-        skipped: (path, reason) of each query image that could not be read.
-        values: the values that re-ranking compares, (q, d) floating; None without re-ranking.
-    """
-
-    packed: NDArray[np.uint8]
-    names: Sequence[str]
-    skipped: Sequence[tuple[str, str]] = ()
-    values: NDArray[np.floating[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +80,8 @@ def encode(
     """Return queries as packed codes of a model.
 
     Args:
-        queries: codes, packed codes (q, bits/8) uint8, a codes file, or images.
+        queries: codes, packed codes (q, bits/8) uint8, a codes file, or anything that
+            `transhash.sources.open_source` takes.
         model: the model of the index.
         hasher: encodes images instead of the hasher that the index names: a hasher, its name or its file.
         order: the re-ranking order, or None.
@@ -117,37 +91,19 @@ def encode(
     """
     if hasher is not None and not isinstance(hasher, str | Path):
         loaded_hasher(hasher, None)
-    if isinstance(queries, np.ndarray) and queries.ndim < 3:
-        if order:
-            raise MismatchError("packed codes cannot be re-ranked: search with images")
-        packed = packed_queries(_packed(queries, model), model, "the index")
-        return Queries(packed, [str(place) for place in range(len(packed))])
-    file = _codes_file(queries)
-    if file or isinstance(queries, Codes):
-        codes = read_codes(file, embeddings=order is not None) if file else queries
-        if order == "asymmetric":
-            raise MismatchError("codes have no real-valued outputs: re-rank by embeddings, or search with images")
-        if order and codes.embeddings is None:
-            raise MismatchError(
-                f"{file or 'the codes'}: no embeddings in it; encode with --embeddings (embeddings=True)"
-            )
-        return _described(codes, model, codes.embeddings if order else None)
-    return _encoded(queries, _hasher(queries, model, hasher, order), model, order)
+    if (coded := coded_queries(queries, model, order)) is not None:
+        return coded
+    images = open_source(queries)
+    loaded = _hasher(hasher, images.count(), model, order)
+    if order == "asymmetric":
+        codes, outputs = encode_with_outputs(images, loaded)
+        return Queries.of(_as_named(codes), model, outputs[:, : model.bits])
+    codes = run.encode(images, loaded, embeddings=order is not None)
+    return Queries.of(_as_named(codes), model, codes.embeddings)
 
 
-def _codes_file(queries: Any) -> Path | None:
-    """Return the path of the codes file that the queries are in, or None for anything else."""
-    if isinstance(queries, Sequence) and not isinstance(queries, str | bytes) and len(queries) == 1:
-        queries = queries[0]
-    if isinstance(queries, str | os.PathLike) and os.path.isfile(queries) and is_codes_file(Path(queries)):
-        return Path(queries)
-    return None
-
-
-def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, order: str | None) -> Hasher:
-    """Return the hasher that encodes the query images. Raises ModelError."""
-    if queries is None or isinstance(queries, int | float | complex | dict | set):
-        raise TypeError(f"queries must be {_TAKEN}, not {type(queries).__name__}")
+def _hasher(hasher: Hasher | str | Path | None, images: int | None, model: ModelRef, order: str | None) -> Hasher:
+    """Return the hasher that encodes the expected number of query images. Raises ModelError."""
     if hasher is not None and not isinstance(hasher, str | Path):
         found = hasher
     else:
@@ -155,7 +111,7 @@ def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, o
         if hasher is None:
             check_stored(name)
         try:
-            found = load_hasher(name, _count(queries))
+            found = load_hasher(name, images)
         except ModelError as error:
             if hasher is not None or os.path.exists(name):
                 raise
@@ -167,46 +123,8 @@ def _hasher(queries: Any, model: ModelRef, hasher: Hasher | str | Path | None, o
     return found
 
 
-def _packed(queries: NDArray[Any], model: ModelRef) -> NDArray[Any]:
-    """Return a 2-dimensional array as it is. Raises MismatchError if it can only be a grey image."""
-    if queries.dtype == np.uint8 and queries.ndim == 2 and queries.shape[1] * 8 != model.bits:
-        raise MismatchError(
-            f"an array {queries.shape} is not packed codes of the index, which are (q, {model.bits // 8}); "
-            "pass a grey image as [array]"
-        )
-    return queries
-
-
-def _count(queries: Any) -> int | None:
-    """Return the number of query images, or None if it is unknown."""
-    if isinstance(queries, str | os.PathLike):
-        return 1 if os.path.isfile(queries) else None
-    if isinstance(queries, list | tuple):
-        return (
-            None
-            if any(isinstance(one, str | os.PathLike) and os.path.isdir(one) for one in queries)
-            else len(queries)
-        )
-    return 1
-
-
-def _encoded(images: Any, hasher: Hasher, model: ModelRef, order: str | None) -> Queries:
-    source = open_source(images)
-    if order == "asymmetric":
-        codes, outputs = rerank.encode(source, hasher)
-        return _described(_as_named(codes), model, outputs[:, : model.bits])
-    codes = run.encode(source, hasher, embeddings=order is not None)
-    return _described(_as_named(codes), model, codes.embeddings)
-
-
 def _as_named(codes: Codes) -> Codes:
     """Return codes of images below the working directory with relative paths, as the caller named them."""
     if codes.records.root != os.getcwdb():
         return codes
     return replace(codes, records=replace(codes.records, root=b""))
-
-
-def _described(codes: Codes, model: ModelRef, values: NDArray[np.floating[Any]] | None) -> Queries:
-    names = [codes.records.path(row) for row in range(len(codes))]
-    skipped = [(os.fsdecode(path), reason) for path, reason in codes.skipped]
-    return Queries(packed_queries(codes, model, "the index"), names, skipped, values)

@@ -1,8 +1,6 @@
 """Re-rank the nearest codes of a search by a finer score.
 
-    from transhash import rerank
-
-    codes, outputs = rerank.encode(["cat.jpg"], hasher)
+    codes, outputs = encode_with_outputs(["cat.jpg"], hasher)
     found = index.search(codes, 100)
     matches = rerank.by_outputs(index, found, outputs).first(10)
 
@@ -14,7 +12,7 @@ codes, their *cosine* compares the real values of both sides.
 Equal scores are ordered by (distance, id). Equal codes get equal scores, to the last bit.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import Codes
 from ..codes.models import check_same_model
 from ..codes.vectors import MISSING, open_vectors
-from ..encoding import run
-from ..errors import MismatchError, ModelError
-from ..hashers.base import Hasher, OutputHasher
-from ..packing import pack, unpack
+from ..errors import MismatchError
+from ..packing import unpack
 from ..results import NO_ID, Nearest
-from ..sources.base import ImageSource
 from ..system.files import display
 
 if TYPE_CHECKING:
@@ -60,20 +54,6 @@ class ScoredNearest(Nearest):
 def candidates(k: int) -> int:
     """Return the number of nearest codes to re-rank for the best `k`: ten times `k`, at least 100."""
     return max(10 * k, 100)
-
-
-def encode(
-    source: str | Path | Iterable[str | Path] | ImageSource, hasher: Hasher
-) -> tuple[Codes, NDArray[np.float32]]:
-    """Encode images as `transhash.encode` does, and return their real-valued outputs (n, bits) beside the codes.
-
-    Raises ModelError if the hasher does not have such outputs, such as phash; SourceError if no image could be read.
-    """
-    if not isinstance(hasher, OutputHasher):
-        raise ModelError(f"{hasher.ref.name} has no real-valued outputs to re-rank by; use a trained hasher")
-    keeping = _Keeping(hasher)
-    codes = run.encode(source, keeping)
-    return codes, np.concatenate(keeping.outputs)
 
 
 def asymmetric(found: Nearest, outputs: NDArray[np.floating], codes: NDArray[np.uint8]) -> ScoredNearest:
@@ -173,21 +153,6 @@ def by_embeddings(
         np.concatenate([part.distances for part in parts]),
         np.concatenate([part.scores for part in parts]),
     )
-
-
-class _Keeping:
-    """A hasher that records the outputs of all images it encodes, in order."""
-
-    def __init__(self, hasher: OutputHasher) -> None:
-        self._hasher = hasher
-        self.ref = hasher.ref
-        self.preprocess = hasher.preprocess
-        self.outputs = [np.empty((0, hasher.ref.bits), np.float32)]
-
-    def encode(self, batch: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Return the codes of a batch."""
-        self.outputs.append(self._hasher.outputs(batch))
-        return pack(self.outputs[-1])
 
 
 def _ordered(found: Nearest, score: Callable[[int, NDArray[np.int64]], Scores]) -> ScoredNearest:
