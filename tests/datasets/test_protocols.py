@@ -66,6 +66,14 @@ def test_order_is_that_of_the_hashes(tmp_path):
         assert own == [sorted(names[:2]), sorted(names[2:5]), sorted(names[5:])]
 
 
+def test_the_transductive_protocol_has_the_split_of_cifar10():
+    """Only its name says that a hasher has seen the database images."""
+    same = replace(
+        protocols.find("cifar10"), name="cifar10-transductive", note=protocols.find("cifar10-transductive").note
+    )
+    assert protocols.find("cifar10-transductive") == same
+
+
 def test_other_seeds_draw_other_images(tmp_path):
     fill(tmp_path)
     assert protocols.draw(REST, tmp_path).identity == protocols.draw(REST, str(tmp_path), seed=0).identity

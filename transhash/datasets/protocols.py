@@ -61,9 +61,15 @@ PROTOCOLS = {
         Protocol("cifar10", 1000, 5000, 54_000, 10, 54_000, "training images are not in the database", "rest"),
         Protocol("cifar10-1", 1000, 5000, 59_000, 10, 59_000, "the database is all but the queries", "others"),
         Protocol("cifar10-2", 10_000, 50_000, 50_000, 10, 50_000, "the database is the training images", "training"),
+        Protocol(
+            "cifar10-transductive", 1000, 5000, 54_000, 10, 54_000, "cifar10, learning from the database too", "rest"
+        ),
         Protocol("nuswide21", 2100, 10_500, 193_734, 21, 5000, "the 21 largest classes; all but the queries"),
         Protocol("nuswide81", 5000, 10_000, 168_692, 81, 5000, "all 81 classes; several labels an image"),
         Protocol("imagenet100", 5000, 13_000, 128_503, 100, 1000, "100 classes; queries from the validation images"),
+        Protocol(
+            "imagenet100-10k", 5000, 10_000, 128_503, 100, 1000, "imagenet100, with 100 training images a class"
+        ),
         Protocol("coco", 5000, 10_000, 117_218, 80, 5000, "COCO 2014; several labels an image"),
         Protocol("mirflickr", 1000, 4000, None, None, None, "MIRFLICKR-25K; its database differs between papers"),
     )
