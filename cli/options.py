@@ -13,7 +13,6 @@ import click
 
 from transhash.errors import TransHashError, redacted
 from transhash.index.locations import is_server
-from transhash.training.presets import PRESETS, preset
 
 from . import render
 
@@ -90,13 +89,6 @@ def _log_json(context: click.Context, parameter: click.Parameter, enabled: bool)
     return enabled
 
 
-def _preset(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
-    """Make the settings of a preset the defaults of the options that are not given."""
-    if name:
-        chosen = preset(name)
-        context.default_map = {**(context.default_map or {}), **vars(chosen.architecture), **vars(chosen.config)}
-
-
 IMAGES = click.argument("images", type=EXISTING)
 LIST = click.option(
     "--list",
@@ -135,14 +127,6 @@ EMBEDDER = click.option(
     type=EXISTING_FILE,
     help="Use an ONNX model that turns images into embeddings, such as SSCD, CLIP or DINOv3. The TOML file beside it "
     "(model.toml for model.onnx), or the options --embedder-…, say what it takes and gives.",
-)
-PRESET = click.option(
-    "--preset",
-    type=click.Choice(sorted(PRESETS)),
-    is_eager=True,
-    expose_value=False,
-    callback=_preset,
-    help="Settings of a published training; the other options change them. transhash-icmr22: the TransHash paper.",
 )
 NPROBE = click.option(
     "--nprobe", type=click.IntRange(1, 1 << 24), help="Type ivf: number of lists that a search visits."

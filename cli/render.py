@@ -1,6 +1,5 @@
 """All output of `th`: answers go to stdout, progress and notes to stderr."""
 
-import csv
 import io
 import json
 import os
@@ -135,6 +134,8 @@ def csv_rows(headers: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
 
 def csv_line(row: Sequence[object]) -> bytes:
     """Return a line of CSV."""
+    import csv
+
     text = io.StringIO()
     csv.writer(text).writerow(row)
     return os.fsencode(text.getvalue())

@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 
@@ -67,6 +66,8 @@ def describe(error: BaseException) -> tuple[str, int]:
         case MemoryError():
             return "out of memory; use a smaller --batch-size or a machine with more memory", FAILED
     if os.environ.get(_DEBUG):
+        import traceback
+
         traceback.print_exception(error)
     return (
         f"unexpected {type(error).__name__}: {one_line(error)}. This is a defect of TransHash: "

@@ -9,9 +9,27 @@ import click
 import transhash
 from transhash.hashers.architecture import Architecture
 from transhash.training.config import TrainConfig
+from transhash.training.presets import PRESETS, preset
 from transhash.training.watcher import StepResult, Watcher
 
 from . import options, render
+
+
+def _preset(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Make the settings of a preset the defaults of the options that are not given."""
+    if name:
+        chosen = preset(name)
+        context.default_map = {**(context.default_map or {}), **vars(chosen.architecture), **vars(chosen.config)}
+
+
+_PRESET = click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    is_eager=True,
+    expose_value=False,
+    callback=_preset,
+    help="Settings of a published training; the other options change them. transhash-icmr22: the TransHash paper.",
+)
 
 
 @click.command()
@@ -22,7 +40,7 @@ from . import options, render
 @options.WEIGHTS
 @click.option("--workers", type=click.IntRange(0, 256), default=0, show_default=True, help="Decoding processes.")
 @click.option("--restart", is_flag=True, help="Start over instead of resuming an unfinished run.")
-@options.PRESET
+@_PRESET
 @options.settings(Architecture)
 @options.settings(TrainConfig)
 def train(

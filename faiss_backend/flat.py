@@ -1,9 +1,9 @@
 """Type flat: every code is compared with every query."""
 
+import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +11,11 @@ from transhash import hamming
 from transhash.backends import CodeRows
 from transhash.results import Nearest, Within
 
+from . import library as faiss
 from .kind import Kind, Mask, stored_codes, within
 from .layout import FLAT, IndexFileCursor
+
+_SMALL = 64 << 20  # bytes of a file
 
 
 class Flat(Kind):
@@ -21,18 +24,44 @@ class Flat(Kind):
     name = "flat"
     magic = FLAT
 
-    def __init__(self, index: Any, codes: NDArray[np.uint8] | None = None) -> None:
-        """Wrap FAISS's index, whose codes are viewed when they are first needed.
+    def __init__(self, index: Any = None, codes: NDArray[np.uint8] | None = None, mapped: bool = False) -> None:
+        """Wrap FAISS's index, or the `codes` (n, bits/8) uint8 of its file, which may be `mapped`.
 
-        If the file is mapped, `index` is empty, and `codes` are those of the file (n, bits/8) uint8.
+        FAISS's index of given codes is made when it is first needed; it stays empty if they are mapped.
         """
-        super().__init__(index)
+        self._index = index
         self._codes = codes
+        self._mapped = mapped
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index."""
         return cls(faiss.IndexBinaryFlat(codes.shape[1] * 8))
+
+    @property
+    def index(self) -> Any:
+        """FAISS's index."""
+        if self._index is None:
+            index = faiss.IndexBinaryFlat(self.bits)
+            if not self._mapped:
+                index.add(self.codes)
+            self._index = index
+        return self._index
+
+    @classmethod
+    def needs_faiss(cls, size: int, mmap: bool) -> bool:
+        """Return whether FAISS reads the file: only a large one, because loading FAISS takes a while."""
+        return not mmap and size > _SMALL
+
+    @classmethod
+    def read(cls, file: BinaryIO, folder: Path) -> Self:
+        """Read FAISS's file."""
+        header = IndexFileCursor(file).whole()
+        if cls.needs_faiss(file.tell(), False):
+            return super().read(file, folder)
+        width = header.bits // 8
+        file.seek(-header.count * width, os.SEEK_END)
+        return cls(codes=np.frombuffer(file.read(header.count * width), np.uint8).reshape(header.count, width))
 
     @classmethod
     def map(cls, path: Path) -> Self:
@@ -42,7 +71,12 @@ class Flat(Kind):
             whole = np.memmap(file, np.uint8, "r")
         width = header.bits // 8
         codes = whole[len(whole) - header.count * width :].reshape(header.count, width)
-        return cls(faiss.IndexBinaryFlat(header.bits), codes)
+        return cls(codes=codes, mapped=True)
+
+    @property
+    def bits(self) -> int:
+        """Width of a code."""
+        return 8 * int(self.codes.shape[1])
 
     def __len__(self) -> int:
         """Return the number of codes."""
@@ -55,19 +89,19 @@ class Flat(Kind):
     def codes(self) -> NDArray[np.uint8]:
         """View the codes (n, bits/8) uint8."""
         if self._codes is None:
-            self._codes = stored_codes(self.index)
+            self._codes = stored_codes(self._index)
         return self._codes
 
     def add(self, codes: NDArray[np.uint8]) -> None:
         """Append codes (n, bits/8) uint8."""
-        self._codes = None
         super().add(codes)
+        self._codes = None
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false."""
-        self._codes = None
         kept = faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
         self.index.remove_ids(faiss.IDSelectorNot(kept))
+        self._codes = None
 
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Return a copy of the codes with ids `start` to `stop`."""
@@ -90,4 +124,4 @@ class Flat(Kind):
 
     def _by_faiss(self, allowed: Mask | None) -> bool:
         """Return whether FAISS searches: without a compiled scan, without a filter, and if the file is not mapped."""
-        return not hamming.isa and allowed is None and self.index.ntotal == len(self)
+        return not hamming.isa and allowed is None and not self._mapped

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+from . import library as faiss
 
 
 def inverted_lists(index: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

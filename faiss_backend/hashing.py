@@ -6,7 +6,6 @@ from math import comb
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-import faiss
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import Nearest, Within
 
+from . import library as faiss
 from .kind import Bucketed, Mask, stored_codes
 from .layout import FLAT, HASH, MULTI_HASH, IndexFileCursor, IndexFileHeader
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import NO_ID, Nearest, Within
 
+from . import library as faiss
 from .distinct import FILE as NODES_FILE
 from .distinct import DistinctCodes, Groups, read_nodes
 from .kind import SPARE, Kind, Mask, ordered, stored_codes

@@ -7,7 +7,6 @@ saves them. Without it FAISS searches, and `Bucketed` orders ties.
 from pathlib import Path
 from typing import Any, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from transhash import hamming
 from transhash.backends import CodeRows, SearchParameter, clustering
 from transhash.results import Nearest, Within
 
+from . import library as faiss
 from .blocks import sample
 from .hnsw import check_graph, checked_links
 from .kind import Bucketed, Mask, stored_codes

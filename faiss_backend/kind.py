@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NoReturn, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from transhash.backends import CodeRows, SearchParameter
 from transhash.errors import BackendError
 from transhash.results import NO_DISTANCE, NO_ID, Nearest, Within
 
+from . import library as faiss
 from .layout import IndexFileCursor
 
 Mask = NDArray[np.bool_]
@@ -46,6 +46,11 @@ class Kind(ABC):
     @abstractmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
         """Return an empty index trained on `codes` (n, bits/8), which determine the parameters not in `params`."""
+
+    @classmethod
+    def needs_faiss(cls, size: int, mmap: bool) -> bool:
+        """Return whether FAISS reads, or maps, a file of `size` bytes."""
+        return True
 
     @classmethod
     def read(cls, file: BinaryIO, folder: Path) -> Self:

@@ -26,10 +26,10 @@ class Mih(Flat):
     name = "mih"
     beside = multi_index.FILES
 
-    def __init__(self, index: Any, codes: NDArray[np.uint8] | None = None, tables: Tables | None = None) -> None:
-        """Wrap FAISS's index as `Flat` does; the tables are built when they are first needed."""
-        super().__init__(index, codes)
-        self._tables = tables
+    def __init__(self, index: Any = None, codes: NDArray[np.uint8] | None = None, mapped: bool = False) -> None:
+        """Wrap FAISS's index, or codes, as `Flat` does; the tables are built when they are first needed."""
+        super().__init__(index, codes, mapped)
+        self._tables: Tables | None = None
         self._building = threading.Lock()
 
     @classmethod

@@ -2,14 +2,13 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-
-import faiss
 
 from transhash.errors import BackendError, one_line
 from transhash.system.files import display
 
+from . import library as faiss
 from .kind import FILE, Kind
 
 _lock = threading.Lock()  # the byte limit is global in FAISS
@@ -24,7 +23,8 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
             found = _type(magic, folder, kinds)
             if found is None:
                 raise ValueError(f"unknown type {magic!r}")
-            with _limited(path.stat().st_size):
+            size = path.stat().st_size
+            with _limited(size) if found.needs_faiss(size, mmap) else nullcontext():
                 return found.map(path) if mmap else found.read(file, folder)
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         problem = f"not a FAISS index, or damaged ({one_line(error)})"

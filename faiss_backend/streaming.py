@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from transhash.backends import CodeRows
 
+from . import library as faiss
 from .blocks import blocks
 from .ivf import Ivf
 from .layout import flat_head, ivf_head

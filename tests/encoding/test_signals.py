@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 PROGRESS = ("transhash_cli.encode_report", "Terminal.progress")
 COMMIT = ("transhash.encoding.unfinished", "UnfinishedRun.commit")
-SUBMIT = ("transhash.encoding.engines", "_Pool.submit")
+SUBMIT = ("transhash.encoding.processes", "_Pool.submit")
 
 
 @pytest.fixture

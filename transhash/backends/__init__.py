@@ -5,7 +5,7 @@ from typing import cast
 from ..system import plugins
 from .contract import Backend, CodeRows, SearchParameter, Streaming, check_params
 
-__all__ = ["Backend", "CodeRows", "SearchParameter", "Streaming", "check_params", "load", "names"]
+__all__ = ["Backend", "CodeRows", "SearchParameter", "Streaming", "check_params", "has", "load", "names"]
 
 GROUP = "transhash.backends"
 
@@ -13,6 +13,11 @@ GROUP = "transhash.backends"
 def names() -> list[str]:
     """Return the names of the installed backends, sorted."""
     return plugins.names(GROUP)
+
+
+def has(name: str) -> bool:
+    """Return whether a backend of this name is installed."""
+    return plugins.has(GROUP, name)
 
 
 def load(name: str) -> type[Backend]:

@@ -1,19 +1,13 @@
 """Encode the items of a source: in this process, in several, or on a Ray cluster; always in order."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from multiprocessing import get_context
-from typing import Any
 
-from ..errors import ModelError
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
 from ..sources.lookahead import chunks, load_item, map_ahead
-from ..system.child_process import signals_blocked
-from . import worker
 from .batch import EncodedBatch, encode_prepared
 
 BATCH_SIZE = 32
@@ -51,7 +45,11 @@ def encode_batches(
     processes = processes or _gpus(hasher) or 1
     if processes == 1:
         return _in_this_process(items, root, hasher, batch_size, embeddings)
-    return _in_processes(items, root, hasher, batch_size, embeddings, processes)
+    from .processes import encode_in_processes
+
+    return encode_in_processes(
+        items, root, hasher, batch_size, embeddings, processes, _threads(processes), _AHEAD * processes
+    )
 
 
 def _on_ray(
@@ -81,40 +79,6 @@ def _in_this_process(
             yield encode_prepared(batch, hasher, embeddings)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _in_processes(
-    items: Iterator[Item | Skipped], root: bytes, hasher: Hasher, batch_size: int, embeddings: bool, processes: int
-) -> "Generator[EncodedBatch]":
-    context = get_context("spawn")
-    network = hasattr(hasher, "device")
-    ref, bf16 = hasher.ref, getattr(hasher, "bf16", False)
-    setup = (ref.name, ref.bits, bf16, network, _threads(processes), context.Value("i", 0))
-    with _Pool(processes, context, worker.start, setup) as pool:
-        try:
-            tasks = chunks(items, batch_size)
-            yield from map_ahead(pool, worker.encode_chunk, tasks, root, embeddings, ahead=_AHEAD * processes)
-        except BrokenProcessPool:
-            raise ModelError(
-                f"one of {processes} encoding processes died; use fewer --processes (processes=)"
-            ) from None
-        finally:
-            pool.kill()
-
-
-class _Pool(ProcessPoolExecutor):
-    """A pool that blocks signals while it starts a process, until the process ignores them (`worker.start`)."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Submit a task; this may start a process."""
-        with signals_blocked():
-            return super().submit(fn, *args, **kwargs)
-
-    def kill(self) -> None:
-        """Kill the processes at once, because nobody waits for their results."""
-        for process in list((self._processes or {}).values()):
-            process.kill()
-        self.shutdown(wait=False, cancel_futures=True)
 
 
 def _gpus(hasher: Hasher) -> int:

@@ -175,7 +175,7 @@ def _located(model: str | Path) -> tuple[Path | None, str | None]:
         from . import hub
 
         return hub.find(str(model))
-    if str(model) in names():
+    if os.sep not in str(model) and plugins.has(GROUP, str(model)):
         found = _object(str(model))
         return (found, str(model)) if isinstance(found, Path) else (None, None)
     path = Path(model)

@@ -1,6 +1,7 @@
 """A trained hasher on numpy: slower for many images, but ready much sooner because it does not load torch."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -79,16 +80,19 @@ class NumpyHasher(Named):
         """
         path = Path(path)
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safe_open(path, framework="numpy") as file, ThreadPoolExecutor(1) as pool:
                 config = parse_network(file.metadata())
-                if config.layout is None or not tensor_file.verify(path):
+                if config.layout is None:
+                    return None
+                ref = pool.submit(config.ref, path)  # hashes the whole file, like `verify`
+                if not tensor_file.verify(path):
                     return None
                 weights = {name: weight_types.restore(file, name, _as_float32) for name in weight_types.shapes(file)}
             chosen = config.architecture
             net = NumpyViT(weights, config.layout, chosen.groups, chosen.pool, chosen.mirror, chosen.lengths)
         except DAMAGE as error:
             raise damaged(path, error) from None
-        return cls(net, config, config.ref(path))
+        return cls(net, config, ref.result())
 
 
 def _as_float32(weight: NDArray[Any]) -> Floats:

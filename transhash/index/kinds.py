@@ -30,7 +30,7 @@ def resolve(type: str | None) -> tuple[str, str | None]:
     name, colon, kind = type.partition(":")
     if colon:
         return name, kind or None
-    return (name, None) if name in backends.names() else (_DEFAULT, type)
+    return (name, None) if backends.has(name) else (_DEFAULT, type)
 
 
 def codes_input(codes: Any) -> Codes | Path:

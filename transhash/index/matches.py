@@ -231,7 +231,8 @@ class Matches:
         """Look up the rows of a query, and of those after it."""
         start = self.offsets[place]
         last = int(np.searchsorted(self.offsets, start + _LOOKUP, side="right")) - 1
-        ids = np.unique(self.ids[start : self.offsets[max(place + 1, last)]])
+        found = self.ids[start : self.offsets[max(place + 1, last)]]
+        ids, _ = np.unique(found, return_counts=True)  # without counts, numpy would load numpy.ma
         self._rows.update(zip(ids.tolist(), self.lookup(ids), strict=True))
 
 

@@ -5,6 +5,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +20,11 @@ from .base import MAX_PIXELS, Item, Skipped, file_item
 from .budget import reserved
 from .cache import Cached
 
-Image.init()  # makes Pillow load its decoders, so that `FORMATS` lists only those that it was built with
-FORMATS = tuple(name for name in ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP") if name in Image.OPEN)
+_DECODERS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
+for _name in _DECODERS:  # importing a decoder registers it; `Image.init` would import those that are not used, too
+    with suppress(ImportError):
+        import_module(f"PIL.{_name}ImagePlugin")
+FORMATS = tuple(name.upper() for name in _DECODERS if name.upper() in Image.OPEN)  # what Pillow was built with
 
 _STRIP = 1 << 18  # pixels converted at a time
 _MAX_SCANNED = 1 << 31  # pixels times scans: 3 seconds of one core

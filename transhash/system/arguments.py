@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache, wraps
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from itertools import islice
 from numbers import Real
 from operator import index
@@ -37,23 +37,24 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     The message is one line with the allowed types. The function itself must check arguments annotated with protocols
     or arrays. A path that no system can open raises TransHashError.
     """
-    parameters = signature(function)
 
     @cache
-    def kinds() -> dict[str, _Kind]:  # on the first call, when every module has been imported
-        annotated = {name: entry.annotation for name, entry in parameters.parameters.items()}
+    def parameters() -> tuple[Signature, dict[str, _Kind]]:  # on the first call, when every module has been imported
+        found = signature(function)
+        annotated = {name: entry.annotation for name, entry in found.parameters.items()}
         known = {
             name: _kind(one, function.__globals__) for name, one in annotated.items() if one is not Parameter.empty
         }
-        return {name: kind for name, kind in known.items() if kind}
+        return found, {name: kind for name, kind in known.items() if kind}
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        expected, kinds = parameters()
         try:
-            arguments = parameters.bind(*args, **kwargs).arguments
+            arguments = expected.bind(*args, **kwargs).arguments
         except TypeError:
             return function(*args, **kwargs)  # its TypeError names the function
-        for name, kind in kinds().items():
+        for name, kind in kinds.items():
             if name in arguments and not kind.accepts(arguments[name]):
                 raise TypeError(f"{name} must be {kind.words}, not {described(arguments[name])}")
             if name in arguments:

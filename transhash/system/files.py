@@ -5,7 +5,6 @@ or a power cut; where they are missing the work is done without them.
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,6 +74,8 @@ def beside(path: Path, suffix: str) -> Path:
     name = os.fsencode(path.name)
     end = os.fsencode(suffix)
     if len(name) + len(end) > _LONGEST_NAME:
+        import hashlib
+
         end = b"-" + hashlib.sha256(name).hexdigest()[:16].encode() + end
         name = name[: _LONGEST_NAME - len(end)]
     return path.with_name(os.fsdecode(name + end))
@@ -123,6 +124,8 @@ def sync(path: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal."""
+    import hashlib  # takes a while to load, and `th --help` needs this module
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
