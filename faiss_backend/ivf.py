@@ -42,13 +42,13 @@ class Ivf(Bucketed):
     def __init__(self, index: Any) -> None:
         """Wrap FAISS's index."""
         super().__init__(index)
+        self._parameter = SearchParameter("nprobe", 1, int(index.nlist))
         self._forget()
 
     def _forget(self) -> None:
         """Drop views and tables that adding or removing codes invalidates."""
         self._lists: hamming.Lists | None = None
         self._where: Places | None = None
-        self._centroids: NDArray[np.uint8] | None = None
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
@@ -108,14 +108,14 @@ class Ivf(Bucketed):
     @property
     def search_parameter(self) -> SearchParameter:
         """Number of lists that a search probes."""
-        return SearchParameter("nprobe", 1, int(self.index.nlist))
+        return self._parameter
 
     @property
     def lists(self) -> hamming.Lists:
         """View the ids and codes of all lists."""
         if self._lists is None:
             ids, codes = zip(*(self._list(place) for place in range(self.index.nlist)), strict=True)
-            self._lists = hamming.Lists(codes, ids)
+            self._lists = hamming.Lists(codes, ids, self._flat_centroids())
         return self._lists
 
     def add(self, codes: NDArray[np.uint8]) -> None:
@@ -163,8 +163,11 @@ class Ivf(Bucketed):
         """Return the `k` nearest allowed codes of each query in the lists that are probed."""
         if allowed is None and not hamming.isa:
             return super()._search(queries, k, value, None)
+        lists = self.lists
         parts = [
-            hamming.top_k_lists(block, self.lists, self._probes(block, value), k, allowed)
+            hamming.top_k_lists(block, lists, self._probes(block, value), k, allowed)
+            if lists.centroids is None
+            else hamming.top_k_probed(block, lists, value, k, allowed)
             for block in _blocks(queries, value)
         ]
         if len(parts) == 1:
@@ -220,12 +223,15 @@ class Ivf(Bucketed):
         """
         if nprobe == self.index.nlist:
             return np.tile(np.arange(nprobe), (len(queries), 1))
-        if self._centroids is None:
-            quantizer = faiss.downcast_IndexBinary(self.index.quantizer)
-            if not hamming.isa or type(quantizer) is not faiss.IndexBinaryFlat:
-                return quantizer.search(queries, nprobe)[1]
-            self._centroids = stored_codes(quantizer)
-        return hamming.top_k(queries, self._centroids, nprobe).ids
+        centroids = self._flat_centroids() if hamming.isa else None
+        if centroids is None:
+            return faiss.downcast_IndexBinary(self.index.quantizer).search(queries, nprobe)[1]
+        return hamming.top_k(queries, centroids, nprobe).ids
+
+    def _flat_centroids(self) -> NDArray[np.uint8] | None:
+        """View the centroids (nlist, bits/8), or return None if they are in a graph."""
+        quantizer = faiss.downcast_IndexBinary(self.index.quantizer)
+        return stored_codes(quantizer) if type(quantizer) is faiss.IndexBinaryFlat else None
 
     def _list(self, place: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """View ids (m,) and codes (m, bits/8) of a list."""
@@ -240,4 +246,6 @@ class Ivf(Bucketed):
 def _blocks(queries: NDArray[np.uint8], nprobe: int) -> list[NDArray[np.uint8]]:
     """Cut queries into blocks, at least one, whose list numbers take at most 64 MiB."""
     size = max(1, _PROBES // nprobe)
+    if len(queries) <= size:
+        return [queries]
     return [queries[start : start + size] for start in range(0, max(1, len(queries)), size)]

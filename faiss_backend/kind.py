@@ -164,6 +164,8 @@ class Bucketed(Kind):
         Queries whose buckets hold fewer than `k` allowed codes are repeated with more buckets.
         """
         found = self._search(queries, k, value, allowed)
+        if len(queries) == 1 and found.ids.item(-1) != NO_ID:
+            return found  # the most common case, without the cost of numpy's functions
         short = np.flatnonzero(found.ids[:, -1] == NO_ID)
         if len(short):
             more = self._search_further(queries[short], k, value, allowed)

@@ -153,6 +153,85 @@ def test_lists(file, k, radius, filtered):
         assert list(zip(bits.tolist(), ids.tolist(), strict=True)) == [pair for pair in expected if pair[0] <= radius]
 
 
+@settings(deadline=None)
+@given(inverted_files(), st.integers(1, 70), st.booleans())
+def test_lists_of_the_nearest_centroids(file, k, filtered):
+    queries, codes, owner, probes, allowed = file
+    members = [np.flatnonzero(owner == place) for place in range(int(owner.max()) + 1)]
+    centroids = np.random.default_rng(0).choice(np.concatenate([codes, ~codes]), len(members))
+    lists = hamming.Lists([codes[ids] for ids in members], members, centroids)
+    count = min(probes.shape[1], len(members))
+    chosen = np.argsort(oracle(queries, centroids), axis=1, kind="stable")[:, :count]
+    mask = allowed if filtered else None
+    found, expected = hamming.top_k_probed(queries, lists, count, k, mask), _in_lists(queries, lists, chosen, k, mask)
+    np.testing.assert_array_equal(found.ids, expected[0])
+    np.testing.assert_array_equal(found.distances, expected[1])
+
+
+def _in_lists(queries, lists, chosen, k, mask):
+    """Compare every query with the codes of the chosen lists, one list after the other."""
+    ids = np.full((len(queries), k), -1)
+    distances = np.full((len(queries), k), np.iinfo(np.int32).max)
+    for query, own in enumerate(chosen):
+        pairs = [
+            (int(bits), int(id))
+            for place in own
+            for bits, id in zip(
+                oracle(queries[query : query + 1], lists.codes[place])[0], lists.ids[place], strict=True
+            )
+            if mask is None or mask[id]
+        ]
+        for rank, (bits, id) in enumerate(sorted(pairs)[:k]):
+            ids[query, rank], distances[query, rank] = id, bits
+    return ids, distances
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("count", [1, 2, 70])
+def test_probed_lists_in_threads(threads, count, monkeypatch):
+    """As many queries, lists and codes as make the scan divide and reorder the work."""
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(native, "_SMALL", 1000)
+    rng = np.random.default_rng(count)
+    codes, centroids = rng.integers(0, 256, (4000, 6), dtype=np.uint8), rng.integers(0, 256, (9, 6), dtype=np.uint8)
+    members = np.split(rng.permutation(4000), [0, 1, 40, 900, 1500, 1501, 2000, 3000])
+    lists = hamming.Lists([codes[ids] for ids in members], members, centroids)
+    queries = codes[:count] ^ (rng.random((count, 6)) < 0.3)
+    mask = rng.random(4000) < 0.5
+    for probes in range(1, 10):
+        chosen = np.argsort(oracle(queries, centroids), axis=1, kind="stable")[:, :probes]
+        found, expected = hamming.top_k_probed(queries, lists, probes, 20, mask), []
+        for query, own in enumerate(chosen):
+            ids = np.sort(np.concatenate([members[place] for place in own]))
+            ids = ids[mask[ids]]
+            distances = oracle(queries[query : query + 1], codes[ids])[0]
+            best = np.argsort(distances, kind="stable")[:20]
+            expected.append((ids[best], distances[best]))
+        for query, (ids, distances) in enumerate(expected):
+            np.testing.assert_array_equal(found.row(query)[0], ids)
+            np.testing.assert_array_equal(found.row(query)[1], distances)
+
+
+@pytest.mark.parametrize("width", [8, 12, 32, 128])
+@pytest.mark.parametrize("k", [10, 700])
+def test_many_queries_over_clustered_codes(width, k):
+    """As many codes and queries as make the scan compare parts of codes first, and adapt their length."""
+    rng = np.random.default_rng(width)
+    centres = rng.integers(0, 256, (20, width), dtype=np.uint8)
+    count = 6000 if hamming.isa else 800  # numpy's blocks are the small ones of these tests
+    noise = rng.integers(0, 256, (2, count, width), dtype=np.uint8)
+    codes = centres[rng.integers(0, 20, count)] ^ (noise[0] & noise[1] & rng.integers(0, 256, (count, width)))
+    codes = codes.astype(np.uint8)
+    queries, allowed = codes[:20] ^ 1, rng.random(count) < 0.5
+    distances = oracle(queries, codes)
+    for mask in (None, allowed):
+        rows = np.arange(count) if mask is None else np.flatnonzero(mask)
+        order = rows[np.argsort(distances[:, rows], axis=1, kind="stable")[:, :k]]
+        found = hamming.top_k(queries, codes, k, mask)
+        np.testing.assert_array_equal(found.ids, order)
+        np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
+
+
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize("k", [1, 10, 300])
 def test_ties_in_long_lists(ascending, k):
@@ -218,6 +297,13 @@ def test_the_scan_rejects_invalid_arguments():
         native._scan.nearest("portable", 8, codes, table, pairs, None, 1, ids, distances)
     with pytest.raises(ValueError, match="outside"):
         native._scan.nearest("portable", 8, codes, table, pairs + 9, None, 1, ids, distances)
+    with pytest.raises(ValueError, match="bytes"):
+        native._scan.nearest_lists("portable", 8, codes, table, codes, 1, None, 1, ids, distances)
+    for probes in (0, 2):
+        with pytest.raises(ValueError, match="probes"):
+            native._scan.nearest_lists("portable", 8, codes[:1], table, codes[:1], probes, None, 1, ids, distances)
+    with pytest.raises(ValueError, match="at least 1"):
+        native._scan.nearest_lists("portable", 8, codes[:1], table, codes[:1], 1, None, 0, ids, distances)
 
 
 def test_mismatched_shapes_are_rejected():

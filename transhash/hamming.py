@@ -77,12 +77,21 @@ def within(
 
 
 class Lists:
-    """The inverted lists of an index, for `top_k_lists` and `within_lists`."""
+    """The inverted lists of an index, for `top_k_lists`, `top_k_probed` and `within_lists`."""
 
-    def __init__(self, codes: Sequence[NDArray[np.uint8]], ids: Sequence[NDArray[np.int64]]) -> None:
-        """Take lists of contiguous codes (n, w) uint8 and of their ids (n,) int64, without copying them."""
+    def __init__(
+        self,
+        codes: Sequence[NDArray[np.uint8]],
+        ids: Sequence[NDArray[np.int64]],
+        centroids: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Take lists of contiguous codes (n, w) uint8 and of their ids (n,) int64, without copying them.
+
+        `top_k_probed` needs the centroid of each list, (lists, w) uint8.
+        """
         self.codes = codes
         self.ids = ids
+        self.centroids = centroids
         self.segments = native.Segments(codes, ids)
 
 
@@ -111,6 +120,20 @@ def top_k_lists(
         count = nearest.ids.shape[1]
         result.ids[query, :count], result.distances[query, :count] = ids[nearest.ids[0]], nearest.distances[0]
     return result
+
+
+def top_k_probed(
+    queries: NDArray[np.uint8], lists: Lists, probes: int, k: int, allowed: NDArray[np.bool_] | None = None
+) -> Nearest:
+    """Return the `k` nearest codes of each query in the `probes` lists with the nearest centroids.
+
+    1 <= `probes` <= number of lists; other arguments as `top_k_lists`.
+    """
+    assert lists.centroids is not None
+    _check_shapes(queries, lists.centroids)
+    if isa:
+        return native.top_k_probed(_contiguous(queries), lists.segments, lists.centroids, probes, k, allowed, isa)
+    return top_k_lists(queries, lists, top_k(queries, lists.centroids, probes).ids, k, allowed)
 
 
 def within_lists(

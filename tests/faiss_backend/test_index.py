@@ -228,6 +228,38 @@ def test_a_filtered_search_fills_its_rows(pair, k, kind, chosen, value):
         assert [*zip(own, ids, strict=True)] == sorted({*zip(own, ids, strict=True)})
 
 
+@settings(deadline=None, max_examples=60)
+@given(collections(), st.integers(1, 40), st.integers(0, 2**32 - 1), st.booleans())
+def test_lists_are_searched_like_numpy_after_any_change(pair, k, seed, filtered):
+    """At every number of probes; a query whose lists hold too few codes probes four times as many."""
+    codes, queries = pair
+    rng = np.random.default_rng(seed)
+    index = FaissIndex.build(codes, type="ivf", params={"nlist": int(rng.integers(1, min(6, len(codes)) + 1))})
+    for _ in range(2):
+        lists = index.inverted_lists()
+        assert lists
+        centroids, owner = lists
+        near, far = hamming.distances(queries, centroids), hamming.distances(queries, codes)
+        order = np.argsort(near, axis=1, kind="stable")
+        allowed = rng.random(len(codes)) < 0.4 if filtered else np.ones(len(codes), np.bool_)
+        wanted = min(k, int(allowed.sum()))
+        for probes in range(1, len(centroids) + 1):
+            found = index.search(queries, k, {"nprobe": probes}, allowed if filtered else None)
+            for query in range(len(queries)):
+                count, rows = probes, np.empty(0, np.int64)
+                while len(rows) < wanted:
+                    rows = np.flatnonzero(np.isin(owner, order[query, :count]) & allowed)
+                    count *= 4
+                best = rows[np.argsort(far[query, rows], kind="stable")[:k]]
+                np.testing.assert_array_equal(found.ids[query], best)
+                np.testing.assert_array_equal(found.distances[query], far[query, best])
+        keep = rng.random(len(codes)) < 0.7
+        keep[0] = True
+        index.remove(keep)
+        index.add(queries)
+        codes = np.concatenate([codes[keep], queries])
+
+
 @pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(collections(), st.integers(0, 300), st.integers(0, 300), st.integers(0, 2**32 - 1))

@@ -33,7 +33,7 @@ _ID_BITS = 48  # a sort key is distance << 48 | id
 _HITS = 1 << 22  # booleans in a table of queries and rows
 
 # The limits on the number of queries that are scanned together (`_groups`).
-_CANDIDATE = 10  # bytes of a candidate: id and distance
+_CANDIDATE = 8  # bytes of a candidate: id and distance
 _CACHE = 1 << 22  # bytes of candidates that fit in the second-level cache
 _READ_FOR = 64  # queries per pass over the codes, even if their candidates exceed the cache
 _MEMORY = 1 << 27  # maximum bytes of candidates per thread
@@ -52,6 +52,7 @@ class Segments:
         table: (s, 5) uint64: address of the codes, address of the ids or 0, rows, id of the first row without ids,
             whether the ids ascend.
         rows: how many codes each segment has, (s,) int64.
+        mean: how many codes a segment has on average.
     """
 
     def __init__(self, codes: Sequence[NDArray[np.uint8]], ids: Sequence[NDArray[np.int64]]) -> None:
@@ -59,6 +60,7 @@ class Segments:
         self._arrays = (codes, ids)  # keeps the addresses valid
         addresses = [[_address(array) for array in arrays] for arrays in (codes, ids)]
         self.rows = np.array([len(array) for array in codes])
+        self.mean = float(self.rows.mean())
         ascending = [bool((array[1:] > array[:-1]).all()) for array in ids]
         self.table = np.array([*addresses, self.rows, np.zeros_like(self.rows), ascending], dtype=np.uint64).T.copy()
 
@@ -84,6 +86,35 @@ def top_k_lists(
     if len(queries) <= _READ_FOR and segments.rows[probes].sum() < _SMALL:
         return _at_once(queries, _probed(segments, probes, 1)[0], k, allowed, isa)
     return _nearest(queries, k, allowed, isa, lambda group, shares: _probed(segments, probes[group], shares))
+
+
+def top_k_probed(
+    queries: NDArray[np.uint8],
+    segments: Segments,
+    centroids: NDArray[np.uint8],
+    probes: int,
+    k: int,
+    allowed: NDArray[np.bool_] | None,
+    isa: str,
+) -> Nearest:
+    """Return the `k` nearest codes of each query in the segments with the `probes` nearest centroids (s, w)."""
+    if len(queries) <= _READ_FOR and len(queries) * (probes * segments.mean + len(centroids)) < _SMALL:
+        groups = [slice(None)]
+    else:
+        shares = threads()
+        if len(queries) < _MANY * shares > _MANY:
+            chosen = top_k(queries, centroids, probes, None, isa).ids
+            return top_k_lists(queries, segments, chosen, k, allowed, isa)
+        groups = _groups(len(queries), max(k, probes), shares)
+    ids, distances = _empty(len(queries), k)
+    mask = _mask(allowed)
+
+    def search(group: slice) -> None:
+        asked, results = queries[group], (ids[group], distances[group])
+        _scan.nearest_lists(isa, queries.shape[1], asked, segments.table, centroids, probes, mask, k, *results)
+
+    run([partial(search, group) for group in groups])
+    return Nearest(ids, distances)
 
 
 def within(
@@ -193,10 +224,7 @@ def _mask(allowed: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
 
 
 def _empty(queries: int, k: int) -> Results:
-    ids, distances = np.empty((queries, k), np.int64), np.empty((queries, k), np.int32)
-    ids.fill(NO_ID)
-    distances.fill(NO_DISTANCE)
-    return ids, distances
+    return np.empty((queries, k), np.int64), np.empty((queries, k), np.int32)
 
 
 def _merged(parts: list[Results], k: int) -> Results:
@@ -265,7 +293,7 @@ def _slices(count: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def run(tasks: Sequence[Callable[[], None]]) -> None:
+def run(tasks: Sequence[Callable[[], object]]) -> None:
     """Run tasks in threads; compiled functions release the interpreter's lock."""
     if len(tasks) < 2 or threads() == 1:
         for task in tasks:

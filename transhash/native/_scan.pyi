@@ -16,7 +16,20 @@ def nearest(
     ids: Array,
     distances: Array,
     /,
-) -> None: ...
+) -> int: ...
+def nearest_lists(
+    isa: str,
+    width: int,
+    queries: Array,
+    segments: Array,
+    centroids: Array,
+    probes: int,
+    allowed: Array | None,
+    k: int,
+    ids: Array,
+    distances: Array,
+    /,
+) -> int: ...
 def count(
     isa: str,
     width: int,

@@ -1,10 +1,10 @@
-/* AVX-512 with VPOPCNTDQ: eight codes per vector. */
+/* AVX-512 with VPOPCNTDQ, BITALG and VBMI2: eight codes per vector, or 32 with a 16-bit part of each. */
 #include "kernel.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg,avx512vbmi2,popcnt")))
 #define UNROLLED 4 /* vectors */
 #define INLINE TARGET static inline __attribute__((always_inline))
 
@@ -12,7 +12,8 @@ static int supported(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vpopcntdq");
+           __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bitalg") &&
+           __builtin_cpu_supports("avx512vbmi2");
 }
 
 /* Add to each lane of `bits` the number of differing bits in words `from` to `to`. */
@@ -54,13 +55,13 @@ INLINE void all_distances(const uint64_t *planes, size_t stride, size_t words, s
     }
 }
 
-INLINE size_t keep(__m512i bits, __mmask8 near, size_t place, size_t count, uint32_t *places, uint16_t *out)
+INLINE size_t keep(__m512i bits, __mmask8 near, size_t place, size_t count, uint16_t *places, uint16_t *out)
 {
     uint64_t lanes[8];
     _mm512_storeu_si512(lanes, bits);
     for (unsigned left = near; left; left &= left - 1, count++) {
         unsigned lane = (unsigned)__builtin_ctz(left);
-        places[count] = (uint32_t)(place + lane);
+        places[count] = (uint16_t)(place + lane);
         out[count] = (uint16_t)lanes[lane];
     }
     return count;
@@ -75,7 +76,7 @@ INLINE __m512i least(const __m512i *bits, size_t parts)
 }
 
 INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
-                        uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+                        uint32_t limit, const uint8_t *mask, uint16_t *places, uint16_t *out)
 {
     __m512i broadcast_query[MAX_WORDS], bound = _mm512_set1_epi64(limit);
     size_t count = 0, place = 0;
@@ -128,7 +129,7 @@ TARGET static void distances(const uint64_t *planes, size_t stride, size_t words
 }
 
 TARGET static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
-                           uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+                           uint32_t limit, const uint8_t *mask, uint16_t *places, uint16_t *out)
 {
 #define CALL(words) return all_below(planes, stride, words, n, query, limit, mask, places, out)
     FOR_EVERY_WIDTH(CALL)
@@ -153,7 +154,7 @@ INLINE __m512i quads(const uint8_t *codes, __m512i query)
 }
 
 INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const uint64_t *query, uint32_t limit,
-                             uint32_t *places, uint16_t *out)
+                             uint16_t *places, uint16_t *out)
 {
     const __m512i two_words = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7); /* lanes of codes 0, 1, ... */
     const __m512i four_words = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
@@ -178,12 +179,12 @@ INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const
     size_t tail = avx2_kernel.below_rows(codes + place * 8 * words, 8 * words, n - place, query, limit, places + count,
                                          out + count);
     for (size_t found = count; found < count + tail; found++)
-        places[found] += (uint32_t)place;
+        places[found] = (uint16_t)(places[found] + place);
     return count + tail;
 }
 
 TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
-                                uint32_t *places, uint16_t *out)
+                                uint16_t *places, uint16_t *out)
 {
     if (width == 16)
         return all_below_rows(codes, 2, n, query, limit, places, out);
@@ -221,5 +222,116 @@ TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint6
     transpose_any(codes + place * width, width, n - place, planes + place, stride);
 }
 
-const Kernel avx512_kernel = {"avx512", supported, distances, below, below_rows, whole, transpose};
+#define PARTS 4 /* vectors per tile */
+
+/* A tile has PARTS vectors with the first 16 bits of each code, then as many with the next ones, and so on. */
+TARGET static void pack(const uint64_t *planes, size_t stride, size_t words, size_t n, void *packed)
+{
+    const __m512i by_part = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
+    for (size_t word = 0; word < words; word++) {
+        for (size_t place = 0; place < n; place += 32) {
+            const uint64_t *from = planes + word * stride + place;
+            uint64_t last[32] = {0};
+            if (n - place < 32)
+                from = memcpy(last, from, (n - place) * sizeof *last);
+            __m512i a = _mm512_loadu_si512(from), b = _mm512_loadu_si512(from + 8);
+            __m512i c = _mm512_loadu_si512(from + 16), d = _mm512_loadu_si512(from + 24);
+            /* Lane i of the next four has codes 8i and 8i + 1, 8i + 2 and 8i + 3, ... */
+            __m512i ab = _mm512_shuffle_i64x2(a, b, 0x44), cd = _mm512_shuffle_i64x2(c, d, 0x44);
+            __m512i p = _mm512_shuffle_epi8(_mm512_shuffle_i64x2(ab, cd, 0x88), by_part);
+            __m512i q = _mm512_shuffle_epi8(_mm512_shuffle_i64x2(ab, cd, 0xdd), by_part);
+            ab = _mm512_shuffle_i64x2(a, b, 0xee), cd = _mm512_shuffle_i64x2(c, d, 0xee);
+            __m512i r = _mm512_shuffle_epi8(_mm512_shuffle_i64x2(ab, cd, 0x88), by_part);
+            __m512i s = _mm512_shuffle_epi8(_mm512_shuffle_i64x2(ab, cd, 0xdd), by_part);
+            __m512i pq = _mm512_unpacklo_epi32(p, q), rs = _mm512_unpacklo_epi32(r, s);
+            __m512i *to = (__m512i *)packed + (place / TILE * 4 * words + 4 * word) * PARTS + place / 32 % PARTS;
+            _mm512_store_si512(to, _mm512_unpacklo_epi64(pq, rs));
+            _mm512_store_si512(to + PARTS, _mm512_unpackhi_epi64(pq, rs));
+            pq = _mm512_unpackhi_epi32(p, q), rs = _mm512_unpackhi_epi32(r, s);
+            _mm512_store_si512(to + 2 * PARTS, _mm512_unpacklo_epi64(pq, rs));
+            _mm512_store_si512(to + 3 * PARTS, _mm512_unpackhi_epi64(pq, rs));
+        }
+    }
+}
+
+/* Write each 16-bit part of a query twice, for broadcasts from memory. */
+static void prepare(const uint64_t *query, size_t words, void *parts)
+{
+    for (size_t part = 0; part < 4 * words; part++)
+        ((uint32_t *)parts)[part] = (uint32_t)(query[part / 4] >> 16 * (part % 4) & 0xffff) * 0x10001;
+}
+
+/* Distances of 32 codes in a 16-bit part; `query` has it twice. */
+INLINE __m512i difference(__m512i code, uint32_t query)
+{
+    return _mm512_popcnt_epi16(_mm512_xor_si512(code, _mm512_set1_epi32((int)query)));
+}
+
+/* Add to `bits` the distances in the parts of a tile from `from` to `to`. */
+INLINE void add_parts(__m512i *bits, const __m512i *tile, size_t from, size_t to, const uint32_t *query)
+{
+    __m512i a = bits[0], b = bits[1], c = bits[2], d = bits[3];
+    for (size_t part = from; part < to; part++) {
+        a = _mm512_add_epi16(a, difference(tile[part * PARTS], query[part]));
+        b = _mm512_add_epi16(b, difference(tile[part * PARTS + 1], query[part]));
+        c = _mm512_add_epi16(c, difference(tile[part * PARTS + 2], query[part]));
+        d = _mm512_add_epi16(d, difference(tile[part * PARTS + 3], query[part]));
+    }
+    bits[0] = a, bits[1] = b, bits[2] = c, bits[3] = d;
+}
+
+static const uint16_t to_31[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                   16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+INLINE size_t all_below_packed(const __m512i *tile, size_t parts, size_t first, size_t n, const uint32_t *query,
+                               uint32_t limit, const uint8_t *mask, size_t *passed, uint16_t *places, uint16_t *out)
+{
+    const __m512i bound = _mm512_set1_epi16((short)limit), numbers = _mm512_loadu_si512(to_31);
+    size_t count = 0;
+    for (size_t start = 0; start < n; start += TILE, tile += parts * PARTS) {
+        __m512i bits[PARTS];
+        for (size_t vector = 0; vector < PARTS; vector++)
+            bits[vector] = difference(tile[vector], query[0]);
+        add_parts(bits, tile, 1, first, query);
+        __m512i least = _mm512_min_epu16(_mm512_min_epu16(bits[0], bits[1]), _mm512_min_epu16(bits[2], bits[3]));
+        if (!_mm512_cmplt_epu16_mask(least, bound))
+            continue;
+        ++*passed;
+        add_parts(bits, tile, first, parts, query);
+        for (size_t vector = 0; vector < PARTS; vector++) {
+            size_t place = start + 32 * vector;
+            uint32_t near = _mm512_cmplt_epu16_mask(bits[vector], bound) & lanes_from(place, n, mask);
+            if (!near)
+                continue;
+            __m512i position = _mm512_add_epi16(_mm512_set1_epi16((short)place), numbers);
+            _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi16(near, position));
+            _mm512_storeu_si512(out + count, _mm512_maskz_compress_epi16(near, bits[vector]));
+            count += (size_t)_mm_popcnt_u32(near);
+        }
+    }
+    return count;
+}
+
+TARGET static size_t below_packed(const void *packed, size_t words, size_t n, const void *query, uint32_t limit,
+                                  const uint8_t *mask, Head *head, uint16_t *places, uint16_t *out)
+{
+    size_t parts = 4 * words, passed = 0, count;
+    if (!head->parts)
+        head->parts = (uint8_t)parts;
+#define CALL(parts, first) count = all_below_packed(packed, parts, first, n, query, limit, mask, &passed, places, out)
+    if (parts == 4 && head->parts == 2)
+        CALL(4, 2);
+    else if (parts == 4 && head->parts == 3)
+        CALL(4, 3);
+    else if (parts == 4 && head->parts == 4)
+        CALL(4, 4);
+    else
+        CALL(parts, head->parts);
+#undef CALL
+    adapt(head, parts, passed, (n + TILE - 1) / TILE);
+    return count;
+}
+
+const Kernel avx512_kernel = {"avx512",  supported, distances, below, below_rows,
+                              whole, pack, prepare, below_packed, 1, transpose};
 #endif

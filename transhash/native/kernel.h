@@ -4,9 +4,20 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MAX_WORDS 16 /* 1,024 bits */
 #define BLOCK_ROWS 4096 /* maximum number of codes per call */
+#define SLACK 32 /* entries of the results that a call may overwrite behind those that it returns */
+#define TILE 128 /* codes that share a branch in `below_packed` */
+
+/* The part of a query that is compared first; the others are compared only where that part is below the limit. It is
+   adapted to what was found. Zeros to begin with. */
+typedef struct {
+    uint8_t parts; /* of 16 bits each */
+    uint8_t quiet; /* calls in which it rejected everything */
+    uint8_t patience; /* quiet calls before it is shortened */
+} Head;
 
 /* Codes are stored in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several
    codes. An array of 64-bit codes is already a plane; it need not be aligned. */
@@ -21,13 +32,22 @@ typedef struct {
     /* Write the positions and distances of the codes nearer than `limit`, in order, and return their number. If
        `mask` is not NULL, skip codes whose bit in it, lowest bit first, is not set. */
     size_t (*below)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
-                    uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *distances);
+                    uint32_t limit, const uint8_t *mask, uint16_t *places, uint16_t *distances);
 
     /* The same as `below` for codes of `width` bytes in row order, without a mask: faster for a single query, for
        which transposition does not pay off. May be NULL; `whole` returns whether it supports a width. */
     size_t (*below_rows)(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
-                         uint32_t *places, uint16_t *distances);
+                         uint16_t *places, uint16_t *distances);
     int (*whole)(size_t width);
+
+    /* Codes packed for comparison with many queries, in tiles. May be NULL. `pack` takes n codes in planes and writes
+       `spread` bytes for each of their bytes, in whole tiles. `prepare` writes 16 bytes for each word of a query.
+       `below_packed` is `below` for these. */
+    void (*pack)(const uint64_t *planes, size_t stride, size_t words, size_t n, void *packed);
+    void (*prepare)(const uint64_t *query, size_t words, void *prepared);
+    size_t (*below_packed)(const void *packed, size_t words, size_t n, const void *prepared, uint32_t limit,
+                           const uint8_t *mask, Head *head, uint16_t *places, uint16_t *distances);
+    size_t spread;
 
     /* Transpose n codes of `width` bytes into planes; the last word of each is padded with zeros. */
     void (*transpose)(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride);
@@ -41,6 +61,33 @@ extern const Kernel avx512_kernel;
 #if defined(__ARM_NEON) && defined(__aarch64__)
 extern const Kernel neon_kernel;
 #endif
+
+/* Adapt the length of a head, at most `most` parts, after `passed` of `tiles` tiles were not rejected by it. */
+static inline void adapt(Head *head, size_t most, size_t passed, size_t tiles)
+{
+    if (4 * passed > tiles) {
+        head->parts += head->parts < most;
+        head->quiet = 0;
+        head->patience = 16;
+    } else if (!passed && ++head->quiet > head->patience) {
+        head->parts -= head->parts > 1;
+        head->quiet = 0;
+    }
+}
+
+/* Return which of up to 32 codes from `place` on exist, and are allowed by a mask unless it is NULL. */
+static inline uint32_t lanes_from(size_t place, size_t n, const uint8_t *mask)
+{
+    uint32_t allowed = ~(uint32_t)0;
+    if (place >= n)
+        return 0;
+    size_t left = n - place < 32 ? n - place : 32;
+    if (mask) {
+        allowed = 0;
+        memcpy(&allowed, mask + place / 8, (left + 7) / 8);
+    }
+    return left < 32 ? allowed & (((uint32_t)1 << left) - 1) : allowed;
+}
 
 void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride);
 

@@ -70,36 +70,42 @@ static void *array(Arrays *arrays, PyObject *from, Py_ssize_t bytes, int writabl
     return view->buf;
 }
 
-/* Fill a scan from (isa, width, queries, segments, pairs, allowed). */
+/* Fill a scan, except its pairs, from (isa, width, queries, segments, allowed). */
 static int scan_of(Arrays *arrays, Scan *scan, const char *isa, Py_ssize_t width, PyObject *queries,
-                   PyObject *segments, PyObject *pairs, PyObject *allowed)
+                   PyObject *segments, PyObject *allowed, Py_ssize_t *segment_count)
 {
-    Py_ssize_t bytes, parts, both;
-    scan->kernel = find(isa);
+    Py_ssize_t bytes;
+    *scan = (Scan){.kernel = find(isa), .width = (size_t)width};
     if (!scan->kernel)
         return -1;
     if (width < 1 || width > 8 * MAX_WORDS) {
         PyErr_Format(PyExc_ValueError, "codes of %zd bytes", width);
         return -1;
     }
-    scan->width = (size_t)width;
     scan->queries = array(arrays, queries, -1, 0, &bytes);
-    scan->segments = scan->queries ? array(arrays, segments, -1, 0, &parts) : NULL;
-    scan->pairs = scan->segments ? array(arrays, pairs, -1, 0, &both) : NULL;
-    if (!scan->pairs)
+    scan->segments = scan->queries ? array(arrays, segments, -1, 0, segment_count) : NULL;
+    if (!scan->segments || (allowed != Py_None && !(scan->allowed = array(arrays, allowed, -1, 0, NULL))))
         return -1;
     scan->query_count = (size_t)(bytes / width);
+    *segment_count /= (Py_ssize_t)sizeof(Segment);
+    return 0;
+}
+
+/* The same with pairs. */
+static int pairs_of(Arrays *arrays, Scan *scan, const char *isa, Py_ssize_t width, PyObject *queries,
+                    PyObject *segments, PyObject *pairs, PyObject *allowed)
+{
+    Py_ssize_t segment_count, both;
+    if (scan_of(arrays, scan, isa, width, queries, segments, allowed, &segment_count) ||
+        !(scan->pairs = array(arrays, pairs, -1, 0, &both)))
+        return -1;
     scan->pair_count = (size_t)both / sizeof(Pair);
     for (size_t pair = 0; pair < scan->pair_count; pair++) {
-        if (scan->pairs[pair].segment >= (size_t)parts / sizeof(Segment) ||
-            scan->pairs[pair].query >= scan->query_count) {
+        if (scan->pairs[pair].segment >= (size_t)segment_count || scan->pairs[pair].query >= scan->query_count) {
             PyErr_SetString(PyExc_ValueError, "a pair outside the segments or queries");
             return -1;
         }
     }
-    scan->allowed = NULL;
-    if (allowed != Py_None && !(scan->allowed = array(arrays, allowed, -1, 0, NULL)))
-        return -1;
     return 0;
 }
 
@@ -113,6 +119,27 @@ static PyObject *done(Arrays *arrays, int failed)
     Py_RETURN_NONE;
 }
 
+/* Check k and the results (query_count, k) of a search. */
+static int results_of(Arrays *arrays, const Scan *scan, Py_ssize_t k, PyObject *ids, PyObject *distances, int64_t **id,
+                      int32_t **distance)
+{
+    if (k < 1) {
+        PyErr_SetString(PyExc_ValueError, "k must be at least 1");
+        return -1;
+    }
+    *id = array(arrays, ids, (Py_ssize_t)scan->query_count * k * 8, 1, NULL);
+    *distance = *id ? array(arrays, distances, (Py_ssize_t)scan->query_count * k * 4, 1, NULL) : NULL;
+    return *distance ? 0 : -1;
+}
+
+static PyObject *number(Arrays *arrays, int64_t result)
+{
+    release(arrays);
+    if (result < 0)
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    return PyLong_FromLongLong(result);
+}
+
 static PyObject *nearest(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -121,22 +148,44 @@ static PyObject *nearest(PyObject *module, PyObject *args)
     const char *isa;
     Py_ssize_t width, k;
     PyObject *queries, *segments, *pairs, *allowed, *ids, *distances;
+    int64_t *id, unfilled = -1;
+    int32_t *distance;
     if (!PyArg_ParseTuple(args, SCAN "nOO", &isa, &width, &queries, &segments, &pairs, &allowed, &k, &ids, &distances))
         return NULL;
-    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
-    if (!failed && k < 1) {
-        PyErr_SetString(PyExc_ValueError, "k must be at least 1");
-        failed = -1;
-    }
-    int64_t *id = failed ? NULL : array(&arrays, ids, (Py_ssize_t)scan.query_count * k * 8, 1, NULL);
-    int32_t *distance = id ? array(&arrays, distances, (Py_ssize_t)scan.query_count * k * 4, 1, NULL) : NULL;
-    failed = failed || !distance;
-    if (!failed) {
+    if (!pairs_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed) &&
+        !results_of(&arrays, &scan, k, ids, distances, &id, &distance)) {
         Py_BEGIN_ALLOW_THREADS
-        failed = scan_nearest(&scan, (size_t)k, id, distance);
+        unfilled = scan_nearest(&scan, (size_t)k, id, distance);
         Py_END_ALLOW_THREADS
     }
-    return done(&arrays, failed);
+    return number(&arrays, unfilled);
+}
+
+static PyObject *nearest_lists(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Scan scan;
+    const char *isa;
+    Py_ssize_t width, probe_count, k, list_count;
+    PyObject *queries, *segments, *centroids, *allowed, *ids, *distances;
+    int64_t *id, unfilled = -1;
+    int32_t *distance;
+    if (!PyArg_ParseTuple(args, "snOOOnOnOO", &isa, &width, &queries, &segments, &centroids, &probe_count, &allowed, &k,
+                          &ids, &distances))
+        return NULL;
+    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, allowed, &list_count);
+    const uint8_t *centroid = failed ? NULL : array(&arrays, centroids, list_count * width, 0, NULL);
+    if (centroid && (probe_count < 1 || probe_count > list_count)) {
+        PyErr_SetString(PyExc_ValueError, "more probes than lists, or none");
+        centroid = NULL;
+    }
+    if (centroid && !results_of(&arrays, &scan, k, ids, distances, &id, &distance)) {
+        Py_BEGIN_ALLOW_THREADS
+        unfilled = scan_lists(&scan, centroid, (size_t)list_count, (size_t)probe_count, (size_t)k, id, distance);
+        Py_END_ALLOW_THREADS
+    }
+    return number(&arrays, unfilled);
 }
 
 static PyObject *count(PyObject *module, PyObject *args)
@@ -149,7 +198,7 @@ static PyObject *count(PyObject *module, PyObject *args)
     PyObject *queries, *segments, *pairs, *allowed, *counts;
     if (!PyArg_ParseTuple(args, SCAN "nO", &isa, &width, &queries, &segments, &pairs, &allowed, &radius, &counts))
         return NULL;
-    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
+    int failed = pairs_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
     int64_t *cells = failed ? NULL : array(&arrays, counts, (Py_ssize_t)scan.query_count * (radius + 1) * 8, 1, NULL);
     failed = failed || !cells;
     if (!failed) {
@@ -171,7 +220,7 @@ static PyObject *fill(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, SCAN "nOO", &isa, &width, &queries, &segments, &pairs, &allowed, &radius, &cursors,
                           &ids))
         return NULL;
-    int failed = scan_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
+    int failed = pairs_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
     int64_t *cells = failed ? NULL : array(&arrays, cursors, (Py_ssize_t)scan.query_count * (radius + 1) * 8, 1, NULL);
     int64_t *out = cells ? array(&arrays, ids, -1, 1, NULL) : NULL;
     failed = failed || !out;
@@ -357,10 +406,7 @@ static PyObject *mih_sort_(PyObject *module, PyObject *args)
         distinct = mih_sort(code, (size_t)(bytes / width), (size_t)width, bits[0], offset, row);
         Py_END_ALLOW_THREADS
     }
-    release(&arrays);
-    if (distinct < 0)
-        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    return PyLong_FromLongLong(distinct);
+    return number(&arrays, distinct);
 }
 
 static PyObject *mih_fill_(PyObject *module, PyObject *args)
@@ -402,6 +448,7 @@ static PyObject *mih_fill_(PyObject *module, PyObject *args)
 static PyMethodDef methods[] = {
     {"names", names, METH_NOARGS, NULL},
     {"nearest", nearest, METH_VARARGS, NULL},
+    {"nearest_lists", nearest_lists, METH_VARARGS, NULL},
     {"count", count, METH_VARARGS, NULL},
     {"fill", fill, METH_VARARGS, NULL},
     {"tally", tally, METH_VARARGS, NULL},

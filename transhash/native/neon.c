@@ -29,7 +29,7 @@ static void distances(const uint64_t *planes, size_t stride, size_t words, size_
 }
 
 static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
-                    uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+                    uint32_t limit, const uint8_t *mask, uint16_t *places, uint16_t *out)
 {
     const uint64x2_t bound = vdupq_n_u64(limit);
     size_t count = 0, place = 0;
@@ -46,7 +46,7 @@ static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t 
             vst1q_u64(lanes + 2 * part, bits[part]);
         for (unsigned lane = 0; lane < 8; lane++) {
             if (lanes[lane] < limit && (!mask || mask[place / 8] >> lane & 1)) {
-                places[count] = (uint32_t)(place + lane);
+                places[count] = (uint16_t)(place + lane);
                 out[count++] = (uint16_t)lanes[lane];
             }
         }
@@ -54,9 +54,9 @@ static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t 
     size_t tail = portable_kernel.below(planes + place, stride, words, n - place, query, limit,
                                         mask ? mask + place / 8 : mask, places + count, out + count);
     for (size_t found = count; found < count + tail; found++)
-        places[found] += (uint32_t)place;
+        places[found] = (uint16_t)(places[found] + place);
     return count + tail;
 }
 
-const Kernel neon_kernel = {"neon", always, distances, below, NULL, NULL, transpose_any};
+const Kernel neon_kernel = {"neon", always, distances, below, NULL, NULL, NULL, NULL, NULL, 1, transpose_any};
 #endif

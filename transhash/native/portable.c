@@ -25,13 +25,13 @@ static void distances(const uint64_t *planes, size_t stride, size_t words, size_
 }
 
 static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
-                    uint32_t limit, const uint8_t *mask, uint32_t *places, uint16_t *out)
+                    uint32_t limit, const uint8_t *mask, uint16_t *places, uint16_t *out)
 {
     size_t count = 0;
     for (size_t place = 0; place < n; place++) {
         uint32_t bits = distance(planes, stride, words, place, query);
         if (bits < limit && (!mask || mask[place / 8] >> place % 8 & 1)) {
-            places[count] = (uint32_t)place;
+            places[count] = (uint16_t)place;
             out[count++] = (uint16_t)bits;
         }
     }
@@ -56,4 +56,4 @@ void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *plane
     }
 }
 
-const Kernel portable_kernel = {"portable", always, distances, below, NULL, NULL, transpose_any};
+const Kernel portable_kernel = {"portable", always, distances, below, NULL, NULL, NULL, NULL, NULL, 1, transpose_any};

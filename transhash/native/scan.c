@@ -17,16 +17,20 @@
 #else
 #define PREFETCH(address) ((void)(address))
 #endif
-#define FEW 4             /* from this many queries on, copying 64-bit codes into an aligned plane pays off */
+#define FEW 4             /* from this many queries on, arranging codes in planes pays off */
+#define PREPARED 16       /* bytes for each word of a prepared query */
 #define FIRST_ROWS 64     /* size of the first block: without a limit yet, all its codes are candidates */
+#define ID_BITS 48        /* a key is distance << ID_BITS | id */
+#define ID_MASK (((uint64_t)1 << ID_BITS) - 1)
+#define SHORT 32          /* keys that are sorted by insertion */
+#define SHARED 4          /* queries per list from which on lists are scanned for all their queries together */
 
-/* The candidates of a query. They are not a heap: new ones are appended, and when `size` reaches `full`, `prune` keeps
-   the k best by counting distances, in linear time. `full` is k at first, because k candidates give the first limit,
-   and then the size of the buffers (`room`, 2k + 256), so that pruning takes constant time per candidate. */
+/* The candidates of a query. They are not a heap: new ones are appended, and when there are `room` of them, `prune`
+   keeps the k best. Counting them by distance keeps the limit exact all the time. */
 typedef struct {
-    int64_t *ids;
-    uint16_t *distances;
-    size_t size, full;
+    uint64_t *keys;
+    uint32_t *levels; /* number of candidates at each distance below the limit */
+    size_t size, nearer; /* number of all candidates, and of those below the limit */
     int64_t highest; /* largest id that can still be among the k best at distance limit - 1 */
 } Candidates;
 
@@ -41,87 +45,145 @@ typedef struct {
     Candidates *candidates;
     size_t k, room;
     int ordered; /* ids arrive in ascending order, so of two codes at the same distance the earlier one is better */
-    size_t levels;
-    size_t *histogram; /* (levels) */
-    int64_t *ties;     /* (room) */
+    uint32_t unlimited; /* the limit before k codes are known */
+    uint64_t *spare; /* (room) */
 } Work;
 
-static int ascending(const void *one, const void *other)
+/* Sort keys; `spare` has room for as many. */
+static void sort(uint64_t *keys, size_t count, uint64_t *spare)
 {
-    int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
-    return (a > b) - (a < b);
+    if (count <= SHORT) {
+        for (size_t place = 1; place < count; place++) {
+            uint64_t key = keys[place];
+            size_t to = place;
+            for (; to && keys[to - 1] > key; to--)
+                keys[to] = keys[to - 1];
+            keys[to] = key;
+        }
+        return;
+    }
+    uint64_t *from = keys, *to = spare, differing = 0;
+    for (size_t place = 1; place < count; place++)
+        differing |= keys[place] ^ keys[0];
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        if (!(differing >> shift & 255))
+            continue;
+        size_t starts[256] = {0}, before = 0;
+        for (size_t place = 0; place < count; place++)
+            starts[from[place] >> shift & 255]++;
+        for (size_t digit = 0; digit < 256; digit++) {
+            size_t here = starts[digit];
+            starts[digit] = before;
+            before += here;
+        }
+        for (size_t place = 0; place < count; place++)
+            to[starts[from[place] >> shift & 255]++] = from[place];
+        uint64_t *other = from;
+        from = to;
+        to = other;
+    }
+    if (from != keys)
+        memcpy(keys, from, count * sizeof *keys);
 }
 
-/* Keep the k best by (distance, id), and return the new limit: the distance below which a code can become one of them.
-
-   `last` is the distance of the k-th best. Where ids ascend, a later code at that distance comes after all k, so the
-   limit is `last` itself. Otherwise a later code at `last` with a smaller id can still enter: the limit is last + 1, and
-   `highest` is the id of the k-th best, above which codes at `last` are useless. */
-static uint32_t prune(Work *work, Candidates *candidates)
+/* Drop candidates that are not among the k best, and some of those that tie with the k-th. */
+static void drop(const Work *work, Candidates *candidates, uint32_t limit)
 {
-    if (candidates->size < work->k)
-        return (uint32_t)work->levels;
-    memset(work->histogram, 0, work->levels * sizeof *work->histogram);
-    for (size_t place = 0; place < candidates->size; place++)
-        work->histogram[candidates->distances[place]]++;
-    uint32_t last = 0;
-    size_t nearer = 0;
-    while (nearer + work->histogram[last] < work->k)
-        nearer += work->histogram[last++];
-    size_t wanted = work->k - nearer; /* of those at distance `last` */
-    if (!work->ordered) {
-        size_t ties = 0;
-        for (size_t place = 0; place < candidates->size; place++)
-            if (candidates->distances[place] == last)
-                work->ties[ties++] = candidates->ids[place];
-        qsort(work->ties, ties, sizeof *work->ties, ascending);
-        candidates->highest = work->ties[wanted - 1];
-    }
-    size_t kept = 0;
+    size_t kept = 0, ties = work->ordered ? work->k - candidates->nearer : 0;
     for (size_t place = 0; place < candidates->size; place++) {
-        uint32_t distance = candidates->distances[place];
-        int64_t id = candidates->ids[place];
-        if (distance < last || (distance == last && wanted && id <= candidates->highest)) {
-            wanted -= distance == last;
-            candidates->ids[kept] = id;
-            candidates->distances[kept++] = (uint16_t)distance;
-        }
+        uint64_t key = candidates->keys[place];
+        uint32_t distance = (uint32_t)(key >> ID_BITS);
+        if (distance < limit || (distance == limit && ties && ties--))
+            candidates->keys[kept++] = key;
     }
     candidates->size = kept;
-    return work->ordered ? last : last + 1;
 }
 
-/* Process the `count` codes of a block that a kernel returned; `places` are their positions relative to `start`. */
-static void take(const Scan *scan, Work *work, const Segment *segment, size_t start, size_t query, size_t count,
-                 const uint32_t *places, const uint16_t *distances)
+/* Keep the k best candidates by (distance, id). */
+static void prune(const Work *work, Candidates *candidates, uint32_t limit)
 {
-    Candidates *candidates = work->action == NEAREST ? &work->candidates[query] : NULL;
-    int64_t *cells = work->cells + query * (work->radius + 1);
-    for (size_t place = 0; place < count; place++) {
-        int64_t id = segment->ids ? segment->ids[start + places[place]]
-                                  : (int64_t)(segment->base + start + places[place]);
-        if (segment->ids && scan->allowed && !(scan->allowed[id / 8] >> id % 8 & 1))
-            continue;
-        if (work->action == COUNT) {
-            cells[distances[place]]++;
-        } else if (work->action == FILL) {
-            work->out[cells[distances[place]]++] = id;
-        } else {
-            if (candidates->size == candidates->full) {
-                work->limits[query] = prune(work, candidates);
-                candidates->full = work->room;
-            }
-            uint32_t limit = work->limits[query];
-            if (distances[place] < limit && (distances[place] + 1u < limit || id <= candidates->highest)) {
-                candidates->ids[candidates->size] = id;
-                candidates->distances[candidates->size++] = distances[place];
-            }
-        }
+    if (limit < work->unlimited)
+        drop(work, candidates, limit);
+    if (!work->ordered && candidates->size > work->k) {
+        sort(candidates->keys, candidates->size, work->spare);
+        candidates->levels[limit - 1] -= (uint32_t)(candidates->size - work->k);
+        candidates->size = candidates->nearer = work->k;
+        candidates->highest = (int64_t)(candidates->keys[work->k - 1] & ID_MASK);
     }
 }
 
-/* Return the number of codes of `words` words per block: a multiple of 8, so that a block's mask starts at a byte. */
-static size_t rows_of(size_t words) { return PLANE_BYTES / (8 * words) / 8 * 8; }
+/* Return the id of a code, or -1 if it is not allowed. `places` of a kernel are relative to the start of a block. */
+static inline int64_t id_of(const Scan *scan, const Segment *segment, size_t row)
+{
+    if (!segment->ids)
+        return (int64_t)(segment->base + row);
+    int64_t id = segment->ids[row];
+    return scan->allowed && !(scan->allowed[id / 8] >> id % 8 & 1) ? -1 : id;
+}
+
+/* Add the `count` codes of a block that a kernel returned to the candidates, and lower the limit where k are nearer.
+
+   Where ids ascend, a later code at the distance of the k-th best comes after all k, so the limit is that distance.
+   Otherwise a code at that distance with a smaller id can still enter: the limit is larger by one, and `highest` is an
+   id above which codes at that distance are useless. */
+static void collect(const Scan *scan, const Work *work, const Segment *segment, size_t start, size_t query,
+                    size_t count, const uint16_t *places, const uint16_t *distances)
+{
+    Candidates *candidates = &work->candidates[query];
+    uint64_t *keys = candidates->keys;
+    uint32_t *levels = candidates->levels, limit = work->limits[query];
+    size_t size = candidates->size, nearer = candidates->nearer, k = work->k; /* in registers */
+    int64_t highest = candidates->highest;
+    for (size_t place = 0; place < count; place++) {
+        uint32_t distance = distances[place];
+        if (distance >= limit)
+            continue;
+        int64_t id = id_of(scan, segment, start + places[place]);
+        if (id < 0 || (id > highest && distance + 1 == limit))
+            continue;
+        if (size == work->room) {
+            candidates->size = size;
+            candidates->nearer = nearer;
+            prune(work, candidates, limit);
+            size = candidates->size;
+            nearer = candidates->nearer;
+            highest = candidates->highest;
+            if (id > highest && distance + 1 == limit)
+                continue;
+        }
+        keys[size++] = (uint64_t)distance << ID_BITS | (uint64_t)id;
+        levels[distance]++;
+        nearer++;
+        while (nearer >= k + (work->ordered ? 0 : levels[limit - 1])) {
+            nearer -= levels[--limit];
+            highest = INT64_MAX;
+        }
+    }
+    candidates->size = size;
+    candidates->nearer = nearer;
+    candidates->highest = highest;
+    work->limits[query] = limit;
+}
+
+/* Count the codes that a kernel returned, or write their ids. */
+static void take(const Scan *scan, const Work *work, const Segment *segment, size_t start, size_t query, size_t count,
+                 const uint16_t *places, const uint16_t *distances)
+{
+    int64_t *cells = work->cells + query * (work->radius + 1);
+    for (size_t place = 0; place < count; place++) {
+        int64_t id = id_of(scan, segment, start + places[place]);
+        if (id < 0)
+            continue;
+        if (work->action == COUNT)
+            cells[distances[place]]++;
+        else
+            work->out[cells[distances[place]]++] = id;
+    }
+}
+
+/* Return the number of codes per block if one takes `bytes` bytes: a multiple of TILE, so that a block's mask starts at
+   a byte. */
+static size_t rows_of(size_t bytes) { return PLANE_BYTES / bytes / TILE * TILE; }
 
 static uint64_t *aligned(char *memory) { return (uint64_t *)(memory + (LINE - (uintptr_t)memory % LINE)); }
 
@@ -134,121 +196,204 @@ static void fetch(const Segment *segment, size_t width)
         PREFETCH(segment->codes + byte);
 }
 
-/* Compare every query with the segments of its pairs. Pairs of a segment are consecutive, from `first` to `end`. */
-static int run(const Scan *scan, Work *work)
+/* The buffers of a run. */
+typedef struct {
+    size_t words, stride;
+    uint64_t *queries; /* padded with zeros to whole words */
+    uint8_t *prepared; /* by the kernel, PREPARED bytes for each word */
+    uint64_t *planes;
+    void *packed;
+    Head *heads; /* of each query */
+    uint16_t *places;
+    uint16_t *distances;
+} Buffers;
+
+/* Compare the queries of the pairs from `first` to `end` with `n` codes of a segment, from `start` on. */
+static void compare(const Scan *scan, const Work *work, const Buffers *buffers, size_t first, size_t end, size_t start,
+                    size_t n)
 {
-    size_t words = (scan->width + 7) / 8, rows = rows_of(words);
-    char *memory = malloc(PLANE_BYTES + LINE);
-    uint64_t *planes = aligned(memory);
-    uint64_t *queries = calloc(scan->query_count * words + 1, sizeof *queries);
-    uint32_t *places = malloc((BLOCK_ROWS + 8) * sizeof *places);
-    uint16_t *distances = malloc((BLOCK_ROWS + 8) * sizeof *distances);
-    int failed = !memory || !queries || !places || !distances;
-    for (size_t query = 0; !failed && query < scan->query_count; query++)
-        memcpy(queries + query * words, scan->queries + query * scan->width, scan->width);
+    const Kernel *kernel = scan->kernel;
+    const Segment *segment = &scan->segments[scan->pairs[first].segment];
+    const uint8_t *codes = segment->codes + start * scan->width;
+    const uint64_t *block = (const uint64_t *)codes;
+    const uint8_t *mask = scan->allowed && !segment->ids ? scan->allowed + (segment->base + start) / 8 : NULL;
+    int packed = kernel->pack && end - first >= FEW;
+    int in_rows = end - first == 1 && !mask && kernel->whole && kernel->whole(scan->width);
+    /* Codes of 8 bytes are already a plane; a copy only aligns them. */
+    if (!in_rows && (scan->width != 8 || (end - first >= FEW && !packed))) {
+        kernel->transpose(codes, scan->width, n, buffers->planes, buffers->stride);
+        block = buffers->planes;
+    }
+    if (packed)
+        kernel->pack(block, buffers->stride, buffers->words, n, buffers->packed);
+    for (size_t pair = first; pair < end; pair++) {
+        size_t query = scan->pairs[pair].query, count;
+        const uint64_t *words = buffers->queries + query * buffers->words;
+        uint32_t limit = work->limits[query];
+        if (work->action == NEAREST && segment->ascending && segment->ids[start] > work->candidates[query].highest)
+            limit--; /* from here on, all ids are too high to enter at distance limit - 1 */
+        if (packed)
+            count = kernel->below_packed(buffers->packed, buffers->words, n,
+                                         buffers->prepared + query * buffers->words * PREPARED, limit, mask,
+                                         &buffers->heads[query], buffers->places, buffers->distances);
+        else if (in_rows)
+            count = kernel->below_rows(codes, scan->width, n, words, limit, buffers->places, buffers->distances);
+        else
+            count = kernel->below(block, buffers->stride, buffers->words, n, words, limit, mask, buffers->places,
+                                  buffers->distances);
+        if (count && work->action == NEAREST)
+            collect(scan, work, segment, start, query, count, buffers->places, buffers->distances);
+        else if (count)
+            take(scan, work, segment, start, query, count, buffers->places, buffers->distances);
+    }
+}
+
+/* Compare every query with the segments of its pairs. */
+static int run(const Scan *scan, const Work *work)
+{
+    const Kernel *kernel = scan->kernel;
+    size_t words = (scan->width + 7) / 8, rows = rows_of(8 * words * (kernel->pack ? kernel->spread : 1));
+    char *memory = malloc(PLANE_BYTES + LINE), *packed = malloc(PLANE_BYTES + LINE);
+    Buffers buffers = {.words = words, .stride = rows, .planes = aligned(memory), .packed = aligned(packed)};
+    buffers.queries = calloc(scan->query_count * words + 1, sizeof *buffers.queries);
+    buffers.prepared = malloc(scan->query_count * words * PREPARED + 1);
+    buffers.heads = calloc(scan->query_count + 1, sizeof *buffers.heads);
+    buffers.places = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers.places);
+    buffers.distances = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers.distances);
+    int failed = !memory || !packed || !buffers.queries || !buffers.prepared || !buffers.heads || !buffers.places || !buffers.distances;
+    for (size_t query = 0; !failed && query < scan->query_count; query++) {
+        memcpy(buffers.queries + query * words, scan->queries + query * scan->width, scan->width);
+        if (kernel->pack && scan->pair_count >= FEW)
+            kernel->prepare(buffers.queries + query * words, words, buffers.prepared + query * words * PREPARED);
+    }
     for (size_t first = 0, end; !failed && first < scan->pair_count; first = end) {
         const Segment *segment = &scan->segments[scan->pairs[first].segment];
         for (end = first + 1; end < scan->pair_count && scan->pairs[end].segment == scan->pairs[first].segment;)
             end++;
         if (end < scan->pair_count)
             fetch(&scan->segments[scan->pairs[end].segment], scan->width);
-        /* Blocks of the first segment grow from 64 rows by factors of 4, pruning after each, so that a limit is known
-           before most codes are compared. */
-        size_t most = first == 0 && work->action == NEAREST && rows > FIRST_ROWS ? FIRST_ROWS : rows;
+        /* Without a limit, blocks grow from 64 rows by factors of 4, so that one is known before most codes are
+           compared. */
+        int unlimited = work->action == NEAREST && work->limits[scan->pairs[first].query] == work->unlimited;
+        size_t most = unlimited && rows > FIRST_ROWS ? FIRST_ROWS : rows;
         for (size_t start = 0, n; start < segment->rows; start += n, most = 4 * most < rows ? 4 * most : rows) {
             n = segment->rows - start < most ? (size_t)(segment->rows - start) : most;
-            const uint8_t *codes = segment->codes + start * scan->width;
-            const uint64_t *block = (const uint64_t *)codes;
-            const uint8_t *mask =
-                scan->allowed && !segment->ids ? scan->allowed + (segment->base + start) / 8 : NULL;
-            int few = end - first < FEW;
-            int in_rows = end - first == 1 && !mask && scan->kernel->whole && scan->kernel->whole(scan->width);
-            /* Codes of 8 bytes are already a plane; a copy only aligns them, which pays off from FEW queries on. */
-            if (!in_rows && !(scan->width == 8 && few)) {
-                scan->kernel->transpose(codes, scan->width, n, planes, rows);
-                block = planes;
-            }
-            for (size_t pair = first; pair < end; pair++) {
-                size_t query = scan->pairs[pair].query, count;
-                const uint64_t *words_of = queries + query * words;
-                uint32_t limit = work->limits[query];
-                if (work->action == NEAREST && segment->ascending &&
-                    segment->ids[start] > work->candidates[query].highest)
-                    limit--; /* from here on, all ids are too high to enter at distance limit - 1 */
-                if (in_rows)
-                    count = scan->kernel->below_rows(codes, scan->width, n, words_of, limit, places, distances);
-                else
-                    count = scan->kernel->below(block, rows, words, n, words_of, limit, mask, places, distances);
-                if (count)
-                    take(scan, work, segment, start, query, count, places, distances);
-                if (most < rows && work->candidates[query].size > work->k)
-                    work->limits[query] = prune(work, &work->candidates[query]);
-            }
+            compare(scan, work, &buffers, first, end, start, n);
         }
     }
     free(memory);
-    free(queries);
-    free(places);
-    free(distances);
+    free(packed);
+    free(buffers.queries);
+    free(buffers.prepared);
+    free(buffers.heads);
+    free(buffers.places);
+    free(buffers.distances);
     return failed ? -1 : 0;
 }
 
-/* Write the candidates to a row of the result by (distance, id): a counting sort by distance, then a sort by id. */
-static void finish(Work *work, Candidates *candidates, int64_t *ids, int32_t *distances)
+/* Write the k best candidates to a row of the result, and return how many there are. */
+static size_t finish(const Work *work, size_t query, int64_t *ids, int32_t *distances)
 {
-    if (candidates->size > work->k)
-        prune(work, candidates);
-    memset(work->histogram, 0, work->levels * sizeof *work->histogram);
-    for (size_t place = 0; place < candidates->size; place++)
-        work->histogram[candidates->distances[place]]++;
-    size_t before = 0;
-    for (size_t level = 0; level < work->levels; level++) {
-        size_t here = work->histogram[level];
-        work->histogram[level] = before;
-        before += here;
+    Candidates *candidates = &work->candidates[query];
+    if (work->limits[query] < work->unlimited)
+        drop(work, candidates, work->limits[query]);
+    sort(candidates->keys, candidates->size, work->spare);
+    size_t count = candidates->size < work->k ? candidates->size : work->k;
+    for (size_t place = 0; place < count; place++) {
+        ids[place] = (int64_t)(candidates->keys[place] & ID_MASK);
+        distances[place] = (int32_t)(candidates->keys[place] >> ID_BITS);
     }
-    for (size_t place = 0; place < candidates->size; place++) {
-        size_t to = work->histogram[candidates->distances[place]]++;
-        ids[to] = candidates->ids[place];
-        distances[to] = candidates->distances[place];
-    }
-    for (size_t start = 0, end; !work->ordered && start < candidates->size; start = end) {
-        for (end = start + 1; end < candidates->size && distances[end] == distances[start];)
-            end++;
-        qsort(ids + start, end - start, sizeof *ids, ascending);
-    }
+    return count;
 }
 
-int scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances)
+int64_t scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances)
 {
-    size_t room = 2 * k + 256;
-    Work work = {.action = NEAREST, .k = k, .room = room, .levels = 8 * scan->width + 1, .ordered = 1};
+    size_t room = 2 * k + 256, levels = 8 * scan->width + 1;
+    Work work = {.action = NEAREST, .k = k, .room = room, .unlimited = (uint32_t)levels, .ordered = 1};
     for (size_t pair = 0; pair < scan->pair_count; pair++)
         work.ordered &= !scan->segments[scan->pairs[pair].segment].ids;
     work.limits = malloc((scan->query_count + 1) * sizeof *work.limits);
     work.candidates = calloc(scan->query_count + 1, sizeof *work.candidates);
-    work.histogram = malloc(work.levels * sizeof *work.histogram);
-    work.ties = malloc(room * sizeof *work.ties);
-    int64_t *all_ids = malloc((scan->query_count * room + 1) * sizeof *all_ids);
-    uint16_t *all_distances = malloc((scan->query_count * room + 1) * sizeof *all_distances);
-    int failed = !work.limits || !work.candidates || !work.histogram || !work.ties || !all_ids || !all_distances;
+    work.spare = malloc(room * sizeof *work.spare);
+    uint64_t *keys = malloc((scan->query_count * room + 1) * sizeof *keys);
+    uint32_t *counts = calloc(scan->query_count * levels + 1, sizeof *counts);
+    int failed = !work.limits || !work.candidates || !work.spare || !keys || !counts;
     for (size_t query = 0; !failed && query < scan->query_count; query++) {
-        work.limits[query] = (uint32_t)work.levels;
-        work.candidates[query].ids = all_ids + query * room;
-        work.candidates[query].distances = all_distances + query * room;
-        work.candidates[query].full = k;
-        work.candidates[query].highest = INT64_MAX;
+        work.limits[query] = work.unlimited;
+        work.candidates[query] =
+            (Candidates){.keys = keys + query * room, .levels = counts + query * levels, .highest = INT64_MAX};
     }
     failed = failed || run(scan, &work);
-    for (size_t query = 0; !failed && query < scan->query_count; query++)
-        finish(&work, &work.candidates[query], ids + query * k, distances + query * k);
+    int64_t unfilled = failed ? -1 : 0;
+    for (size_t query = 0; !failed && query < scan->query_count; query++) {
+        size_t count = finish(&work, query, ids + query * k, distances + query * k);
+        unfilled += count < k;
+        for (; count < k; count++) {
+            ids[query * k + count] = -1;
+            distances[query * k + count] = INT32_MAX;
+        }
+    }
     free(work.limits);
     free(work.candidates);
-    free(work.histogram);
-    free(work.ties);
-    free(all_ids);
-    free(all_distances);
-    return failed ? -1 : 0;
+    free(work.spare);
+    free(keys);
+    free(counts);
+    return unfilled;
+}
+
+/* Order pairs so that a list is read once for all queries that probe it: first the nearest list of every query, which
+   gives a limit that rejects most codes of the others, then all others, each by number. */
+static int share(const int64_t *probes, size_t query_count, size_t probe_count, size_t list_count, Pair *pairs)
+{
+    size_t *ends = malloc((list_count + 1) * sizeof *ends), done = 0;
+    for (int nearest = 1; ends && nearest >= 0; nearest--) {
+        size_t from = nearest ? 0 : 1, to = nearest ? 1 : probe_count;
+        memset(ends, 0, (list_count + 1) * sizeof *ends);
+        for (size_t query = 0; query < query_count; query++)
+            for (size_t rank = from; rank < to; rank++)
+                ends[probes[query * probe_count + rank] + 1]++;
+        for (size_t list = 0; list < list_count; list++)
+            ends[list + 1] += ends[list];
+        for (size_t query = 0; query < query_count; query++)
+            for (size_t rank = from; rank < to; rank++) {
+                uint64_t list = (uint64_t)probes[query * probe_count + rank];
+                pairs[done + ends[list]++] = (Pair){list, query};
+            }
+        done += query_count;
+    }
+    free(ends);
+    return ends ? 0 : -1;
+}
+
+int64_t scan_lists(const Scan *scan, const uint8_t *centroids, size_t list_count, size_t probe_count, size_t k,
+                   int64_t *ids, int32_t *distances)
+{
+    size_t count = scan->query_count * probe_count;
+    int64_t *probes = malloc((count + 1) * sizeof *probes), unfilled = -1;
+    int32_t *far = malloc((count + 1) * sizeof *far);
+    Pair *pairs = malloc((count + scan->query_count + 1) * sizeof *pairs);
+    Segment all = {.codes = centroids, .rows = list_count};
+    Scan choice = *scan, search = *scan;
+    choice.segments = &all;
+    choice.allowed = NULL;
+    choice.pairs = search.pairs = pairs;
+    choice.pair_count = scan->query_count;
+    search.pair_count = count;
+    int failed = !probes || !far || !pairs;
+    for (size_t query = 0; !failed && query < scan->query_count; query++)
+        pairs[query] = (Pair){0, query};
+    failed = failed || scan_nearest(&choice, probe_count, probes, far) < 0;
+    if (!failed && count >= SHARED * list_count)
+        failed = share(probes, scan->query_count, probe_count, list_count, pairs);
+    else
+        for (size_t place = 0; !failed && place < count; place++)
+            pairs[place] = (Pair){(uint64_t)probes[place], place / probe_count};
+    if (!failed)
+        unfilled = scan_nearest(&search, k, ids, distances);
+    free(probes);
+    free(far);
+    free(pairs);
+    return unfilled;
 }
 
 static int scan_within(const Scan *scan, enum action action, uint32_t radius, int64_t *cells, int64_t *out)
@@ -275,10 +420,10 @@ int scan_fill(const Scan *scan, uint32_t radius, int64_t *cursors, int64_t *out)
 int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_t query_count, const uint8_t *codes,
                size_t n, const uint8_t *hits, int64_t *table)
 {
-    size_t words = (width + 7) / 8, rows = rows_of(words), levels = 8 * width + 1;
+    size_t words = (width + 7) / 8, rows = rows_of(8 * words), levels = 8 * width + 1;
     char *memory = malloc(PLANE_BYTES + LINE);
     uint64_t *planes = aligned(memory);
-    uint16_t *distances = malloc((BLOCK_ROWS + 8) * sizeof *distances);
+    uint16_t *distances = malloc((BLOCK_ROWS + SLACK) * sizeof *distances);
     int failed = !memory || !distances;
     for (size_t start = 0; !failed && start < n; start += rows) {
         size_t count = n - start < rows ? n - start : rows;

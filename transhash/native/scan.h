@@ -18,7 +18,7 @@ typedef struct {
     uint64_t query;
 } Pair;
 
-/* The input of a scan. Pairs of one segment are consecutive. */
+/* The input of a scan. Consecutive pairs of one segment are compared together. */
 typedef struct {
     const Kernel *kernel;
     size_t width; /* bytes in a code */
@@ -30,11 +30,17 @@ typedef struct {
     const uint8_t *allowed; /* a bit per id, lowest first; NULL allows all */
 } Scan;
 
-/* All functions return 0, or -1 if memory is exhausted. */
+/* All functions return 0 unless they say otherwise, and -1 if memory is exhausted. */
 
 /* Write the k nearest of each query by (distance, id): ids (query_count, k) and distances (query_count, k). If fewer
-   codes are found, the remaining entries are not written. Segments without ids must be in the order of their bases. */
-int scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances);
+   codes are found, the remaining entries are -1 and INT32_MAX. Segments without ids must be in the order of their
+   bases. Returns the number of queries with fewer than k. */
+int64_t scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distances);
+
+/* The same in the `probe_count` segments whose centroids (list_count, width) are nearest to each query; the scan needs
+   no pairs. */
+int64_t scan_lists(const Scan *scan, const uint8_t *centroids, size_t list_count, size_t probe_count, size_t k,
+                   int64_t *ids, int32_t *distances);
 
 /* Add to counts (query_count, radius + 1) the number of codes at each distance up to `radius`. */
 int scan_count(const Scan *scan, uint32_t radius, int64_t *counts);
