@@ -3,10 +3,8 @@
 import csv
 import os
 import runpy
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -115,10 +113,32 @@ if learner.processes > 1:
         warnings.simplefilter("error", FutureWarning)  # as torch announces what it will take away
         check_gradient()
     check_uneven()
-    dist.barrier()
-    dist.destroy_process_group()
 else:
     assert gathered(pixels) is pixels
+"""
+INTERRUPTED = """
+import signal, time
+from transhash_cli.main import main
+
+step = Learner.step
+
+
+def interrupted(self, number, batches):
+    result = step(self, number, batches)
+    if number == 2 and os.environ["RANK"] == "0":
+        arrived = []
+        for sort in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(sort)
+            signal.signal(sort, lambda *values, handler=handler: (arrived.append(sort), handler(*values)))
+        os.kill(os.getppid(), signal.SIGINT)
+        while not arrived:  # torchrun passes it on
+            time.sleep(0.01)
+    return result
+
+
+Learner.step = interrupted
+sys.argv = ["th", *sys.argv[3:]]
+main()
 """
 
 
@@ -145,58 +165,61 @@ def same(one, other):
     )
 
 
-def test_two_processes_take_the_step_of_one(pictures, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def interrupted(pictures, tmp_path_factory):
+    """What two processes leave that check single steps, then run `th train` until Ctrl-C at torchrun after 3 steps.
+
+    Returns the folder, the command, and what torchrun wrote to stderr.
+    """
+    folder = tmp_path_factory.mktemp("interrupted")
+    (folder / "step.py").write_text(STEP + INTERRUPTED)
+    (folder / "runs").mkdir()
+    train = ["train", pictures, "-o", folder / "runs" / "two.safetensors", *RUN, "--epochs", 4]
+    return folder, train, two(folder / "step.py", folder / "found", pictures, *train, code=1).stderr
+
+
+def test_two_processes_take_the_step_of_one(interrupted, pictures, tmp_path, monkeypatch):
     """Every objective, two batches for a step: the loss, all gradients, and OrthoHash's statistics, in float64.
 
     And a batch that two processes cannot share evenly is refused, with nothing written.
     """
+    folder, _, _ = interrupted
     script = tmp_path / "step.py"
     script.write_text(STEP)
     monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "found"), str(pictures)])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     runpy.run_path(str(script))
-    two(script, tmp_path / "found", pictures)
-    alone, *both = (torch.load(tmp_path / f"found.{process}", weights_only=True) for process in ("alone", 0, 1))
+    alone = torch.load(tmp_path / "found.alone", weights_only=True)
     assert alone.keys() >= {f"{loss}{kind}/loss" for loss in LABELLED for kind in ("", " several")}
     assert "orthohash/objective norm.running_var" in alone
     assert sum(value.abs().max() > 1e-3 for name, value in alone.items() if "gradient" in name) > 16 * 20
-    for found in both:
+    for process in (0, 1):
+        found = torch.load(folder / f"found.{process}", weights_only=True)
         assert found.keys() == alone.keys()
         for name, value in found.items():
             assert torch.allclose(value, alone[name], rtol=1e-6, atol=1e-10), name
-    assert sorted(os.listdir(tmp_path)) == ["found.0", "found.1", "found.alone", "step.py"]
+    assert sorted(os.listdir(folder)) == ["found.0", "found.1", "runs", "step.py"]
 
 
-def test_a_resumed_run_of_two_processes_equals_a_single_process(command, pictures, tmp_path):
+def test_a_resumed_run_of_two_processes_equals_a_single_process(interrupted, command, pictures):
     """Ctrl-C at torchrun saves the run; the same command ends it, with OrthoHash's statistics of whole batches."""
-    train = ["--no-python", *command, "train", pictures, "-o", tmp_path / "two.safetensors", *RUN, "--epochs", 8]
-    process = subprocess.Popen(
-        torchrun(*train),
-        env={**os.environ, **CPU},
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
-    )
-    log = tmp_path / "two.run" / "log.csv"
-    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=600)
-    assert "the same command resumes from there" in errors
-    assert not (tmp_path / "two.safetensors").exists()
-    done = two(*train)
+    folder, train, errors = interrupted
+    runs = folder / "runs"
+    assert "saved after step 3; the same command resumes from there" in errors
+    assert os.listdir(runs) == ["two.run"]
+    done = two("--no-python", *command, *train)
     assert done.stdout == ""
     assert done.stderr.count("wrote ") == done.stderr.count("24 images in ") == 1
-    assert "resuming after step" in done.stderr
+    assert "resuming after step 3" in done.stderr
 
-    config = TrainConfig(epochs=8, batch_size=8, validation=0, precision="fp32")
-    transhash.train(pictures, tmp_path / "one.safetensors", TINY, config)
-    assert sorted(os.listdir(tmp_path)) == ["one.run", "one.safetensors", "two.run", "two.safetensors"]
-    one, both = rows(tmp_path / "one.run"), rows(tmp_path / "two.run")
-    assert [row["step"] for row in both] == [str(step) for step in range(1, 25)]
+    config = TrainConfig(epochs=4, batch_size=8, validation=0, precision="fp32")
+    transhash.train(pictures, runs / "one.safetensors", TINY, config)
+    assert sorted(os.listdir(runs)) == ["one.run", "one.safetensors", "two.run", "two.safetensors"]
+    one, both = rows(runs / "one.run"), rows(runs / "two.run")
+    assert [row["step"] for row in both] == [str(step) for step in range(1, 13)]
     losses = [[float(row["loss"]) for row in found[:6]] for found in (one, both)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert same(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
+    assert same(runs / "one.safetensors", runs / "two.safetensors")
 
 
 def test_torchrun_reports_errors_of_other_processes(tmp_path):
