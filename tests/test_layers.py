@@ -11,11 +11,25 @@ ROOT = Path(__file__).parent.parent
 
 
 @cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(text_of(path))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(parsed(path)))
+
+
+@cache
 def imported(path: Path, at_start: bool = False) -> set[str]:
     """The libraries that a module imports; with `at_start`, only those imported at the top level."""
     names = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body if at_start else ast.walk(tree):
+    for node in parsed(path).body if at_start else nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -30,7 +44,7 @@ def name_of(path: Path) -> str:
 @cache
 def within(path: Path) -> set[str]:
     """The full names of the modules of `transhash` that a module imports at runtime."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(text_of(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []
@@ -43,11 +57,13 @@ def within(path: Path) -> set[str]:
     return {name for name in names if name.startswith("transhash.")}
 
 
+@cache
 def is_module(name: str) -> bool:
     path = ROOT / name.replace(".", "/")
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
+@cache
 def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -238,13 +254,13 @@ def test_nothing_unpickles():
     ):
         for path in sources(package):
             assert not imported(path) & {"pickle", "dill", "cloudpickle", "joblib"}, path
-            assert "torch.load" not in path.read_text(encoding="utf-8"), path
+            assert "torch.load" not in text_of(path), path
 
 
 def test_one_module_prints():
     for path in sources("cli"):
         if path.name != "render.py":
-            calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            calls = [node.func for node in nodes(path) if isinstance(node, ast.Call)]
             printing = {"print", "echo", "secho"}
             used = {getattr(call, "id", getattr(call, "attr", "")) for call in calls}
             assert not used & printing, path
@@ -256,7 +272,7 @@ LONGEST = 60  # lines per function, without decorators and docstring
 @pytest.mark.parametrize("package", ["transhash", "faiss_backend", "milvus_backend", "cli"])
 def test_functions_are_short(package):
     for path in sources(package):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 first = node.body[0]
                 described = ast.get_docstring(node) is not None

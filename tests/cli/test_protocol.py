@@ -11,8 +11,9 @@ def cifar(tmp_path_factory):
     for part, count in (("train", 5000), ("test", 1000)):
         for label in ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"):
             (root / part / label).mkdir(parents=True)
+            folder = str(root / part / label)
             for number in range(count):
-                (root / part / label / f"{number}.png").touch()
+                open(f"{folder}/{number}.png", "x").close()  # noqa: SIM115, PTH123: pathlib takes twice as long
     return root
 
 

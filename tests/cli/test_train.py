@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import huggingface_hub
 import pytest
 from PIL import Image
 
 from transhash import load_hasher
+from transhash.training.learner import Learner
 
 pytestmark = pytest.mark.slow
 
@@ -48,28 +50,41 @@ def test_options_beside_a_preset(th_inside, pictures, tmp_path):
     assert hasher.architecture.backbone == "test_vit"
 
 
-def test_interrupt_and_restart(start, left, th_inside, pictures, tmp_path):
+def test_interrupt_and_restart(start, left, th_inside, pictures, tmp_path, monkeypatch):
     """Ctrl-C leaves no hasher, but a run that can be resumed; --restart starts over and leaves only a log.
 
     The second signal goes to every process, as services are stopped: the processes that decode leave it to the one
     that saves the run.
     """
     output, folder = tmp_path / "h.safetensors", tmp_path / "h.run"
+    command = ["train", pictures, "-o", output, *TINY, "--epochs", 100000]
     steps = [0]
-    for workers, signalled, number in ((0, os.kill, signal.SIGINT), (2, os.killpg, signal.SIGTERM)):
-        process = start("train", pictures, "-o", output, *TINY, "--epochs", 100000, "--workers", workers)
-        while process.poll() is None and logged(folder) <= steps[-1]:
-            time.sleep(0.02)
-        signalled(process.pid, number)
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 130
+
+    def check_interrupted(errors):
         saved = re.search(r"^saved after step (\d+); the same command resumes from there$", errors, re.MULTILINE)
         assert errors.splitlines()[-1].startswith("Error: interrupted")
         assert "Traceback" not in errors
-        assert not left(process.pid)
         assert os.listdir(tmp_path) == ["h.run"]
         assert {"log.csv", "checkpoint.safetensors"} <= set(os.listdir(folder))
         steps.append(int(saved[1]))
+
+    step = Learner.step
+
+    def interrupted(learner, number, batches):
+        if number == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(learner, number, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", interrupted)
+        check_interrupted(th_inside(*command, code=130).stderr)
+    process = start(*command, "--workers", 2)
+    while process.poll() is None and logged(folder) <= steps[-1]:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    check_interrupted(process.communicate(timeout=600)[1])
+    assert process.returncode == 130
+    assert not left(process.pid)
     assert 0 < steps[1] < steps[2]
 
     run = [*TINY, "--epochs", 2, "--batch-size", 9, "--validation", 0.25]
@@ -137,10 +152,11 @@ def test_misuse_gives_one_line_and_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
-def test_without_access_to_the_hub(th, pictures, tmp_path):
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "none")}
+def test_without_access_to_the_hub(th_inside, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "none"))
     output = tmp_path / "h.safetensors"
-    done = th("train", pictures, "-o", output, *TINY, "--pretrained", code=1, env=offline)
+    done = th_inside("train", pictures, "-o", output, *TINY, "--pretrained", code=1)
     assert done.stderr.count("Error: ") == 1
     assert "get that file elsewhere and pass --weights FILE" in done.stderr
     assert os.listdir(tmp_path) == []

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from transhash import export_codes
@@ -110,11 +111,11 @@ def test_memory_is_limited(file):
 
 
 def test_no_child_is_left(file, impatient):
+    before = psutil.Process().children()  # those of other tests
     for task in (lambda report: "", lambda report: ctypes.string_at(0), lambda report: time.sleep(10**6)):
         with suppress(CodesError):
             guarded(task, file)
-        with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
+        assert psutil.Process().children() == before
 
 
 def test_without_fork_the_task_runs_here(file, monkeypatch):
@@ -174,7 +175,7 @@ def test_mutants_are_read_or_refused(tmp_path, impatient, version):
     original = (GOLDEN / f"codes-{version}.h5").read_bytes()
     path = tmp_path / "c.h5"
     refused = 0
-    for seed in range(100):
+    for seed in range(60):
         path.write_bytes(mutant(original, np.random.default_rng(seed)))
         try:
             read_codes(path, embeddings=True)
@@ -185,7 +186,7 @@ def test_mutants_are_read_or_refused(tmp_path, impatient, version):
             assert "\n" not in str(error)
         else:
             assert version == "v0" or found.digest == verify_codes(GOLDEN / "codes-v1.h5").digest
-    assert 10 < refused < 90
+    assert 6 < refused < 54
 
 
 IMPORTED = """

@@ -54,7 +54,7 @@ def test_bits_of_short_codes_are_the_first(count, width, seed):
 
 @pytest.mark.slow
 @given(st.lists(rows, max_size=12))
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 def test_a_file_keeps_all_but_the_last_bits(tmp_path_factory, some):
     folder = tmp_path_factory.mktemp("cut")
     with CodesWriter.create(

@@ -2,7 +2,8 @@
 
 import json
 import signal
-import time
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -160,31 +161,40 @@ def test_damaged_checkpoints_are_refused(pictures, tmp_path):
             assert isinstance(error, KeyboardInterrupt) or "\n" not in str(error)
 
 
-def test_killed_at_any_moment(start, pictures, tmp_path):
-    """After killing the command twice, it completes with an identical file."""
-    options = [
-        "--backbone",
-        "test_vit",
-        "--image-size",
-        32,
-        "--patch-size",
-        16,
-        "--stride",
-        16,
-        "--groups",
-        2,
-        "--depth",
-        2,
-    ]
-    options += ["--bits", 16, "--epochs", 6, "--batch-size", 8, "--validation", 0, "--precision", "fp32"]
-    log = tmp_path / "killed.run" / "log.csv"
-    for steps in (1, 5):
-        process = start("train", pictures, "-o", tmp_path / "killed.safetensors", *options)
-        while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > steps):
-            time.sleep(0.01)
-        process.kill()
-        process.wait(600)
-    assert log.exists()
+KILLED = """
+import os, signal, sys
+from transhash.training import loop
+from transhash.training.learner import Learner
+from transhash_cli.main import main
+
+step, last = Learner.step, 0
+loop._SAVE_EVERY = 0
+
+
+def killed(self, number, batches):
+    if number == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, number, batches)
+
+
+Learner.step = killed
+sys.argv[0] = "th"
+for last in (0, 1, 7):
+    process = os.fork()  # each run is a process, but torch is imported once
+    if not process:
+        main()
+    assert os.waitpid(process, 0)[1] == signal.SIGKILL
+"""
+
+
+def test_killed_at_any_moment(pictures, tmp_path):
+    """Killed again and again, before and after it saved the run, the command completes with an identical file."""
+    options = [*"--backbone test_vit --image-size 32 --patch-size 16 --stride 16 --groups 2 --depth 2".split()]
+    options += [*"--bits 16 --epochs 6 --batch-size 8 --validation 0 --precision fp32".split()]
+    command = ["train", pictures, "-o", tmp_path / "killed.safetensors", *options]
+    subprocess.run([sys.executable, "-c", KILLED, *map(str, command)], check=True, timeout=600)
+    assert (tmp_path / "killed.run" / CHECKPOINT).exists()
+    assert len((tmp_path / "killed.run" / "log.csv").read_text().splitlines()) == 8
     run = TINY, TrainConfig(epochs=6, batch_size=8, validation=0, precision="fp32")
     digests = [
         transhash.train(pictures, tmp_path / f"{name}.safetensors", *run).ref.digest for name in ("killed", "whole")
