@@ -119,7 +119,12 @@ class Tab:
         return self.page.evaluate("document.scrollingElement.scrollWidth") <= self.width
 
 
-@pytest.fixture(params=[("wide", "light"), ("phone", "dark")], ids=lambda param: param[0])
+SIZES = [("wide", "light"), ("phone", "dark")]
+WIDE, PHONE = (pytest.mark.parametrize("tab", [size], indirect=True, ids=[size[0]]) for size in SIZES)
+"""For tests of what does not depend on the size: they run in one of the two."""
+
+
+@pytest.fixture(params=SIZES, ids=lambda param: param[0])
 def tab(request, chromium, address):
     """A tab that must have no errors and no requests to other hosts."""
     name, scheme = request.param
@@ -239,7 +244,14 @@ def paste(tab, data):
     tab.page.evaluate(PASTE, base64.b64encode(data).decode())
 
 
-@pytest.mark.parametrize("give", [give_a_file, take_a_photo, drop, paste])
+@pytest.mark.parametrize(
+    ("tab", "give"),
+    [
+        *((SIZES[0], give) for give in (give_a_file, take_a_photo, drop, paste)),
+        (SIZES[1], take_a_photo),
+    ],
+    indirect=["tab"],
+)
 def test_an_image_of_ones_own(tab, photos, give):
     tab.show()
     give(tab, (photos / "sea" / "05.png").read_bytes())
@@ -267,6 +279,7 @@ def test_what_is_no_image_is_said(chromium, address):
     tab.context.close()
 
 
+@WIDE
 def test_another_file_that_is_dropped_is_not_taken_silently(tab):
     tab.show()
     tab.page.evaluate(DROP.replace("mine.png", "notes.txt").replace("image/png", "text/plain"), "bm90ZXM=")
@@ -372,6 +385,7 @@ def test_the_keyboard_alone(tab):
     page.locator(".card .distance").first.wait_for()
 
 
+@WIDE
 def test_names_run_nothing(tab):
     tab.show("?glob=*onerror*")
     settled(tab, "1 image")
@@ -381,6 +395,7 @@ def test_names_run_nothing(tab):
     assert "broken" not in tab.page.title()
 
 
+@PHONE
 def test_names_that_are_not_utf8(tab):
     tab.show("?glob=sea%2Fcaf*")
     settled(tab, "1 image")
@@ -430,6 +445,7 @@ def test_duplicates_are_chosen_by_rule_and_by_hand(tab, photos):
     bar.get_by_role("button", name="Undo changes").click()
 
 
+@WIDE
 def test_rules_of_keeping(tab):
     show_duplicates(tab)
     page = tab.page
@@ -447,6 +463,7 @@ def test_rules_of_keeping(tab):
     page.locator(".line", has_text="within 0 bits").wait_for()
 
 
+@PHONE
 def test_changes_by_hand_stay_when_the_rules_change(tab):
     show_duplicates(tab)
     page = tab.page
@@ -478,6 +495,7 @@ def test_changes_by_hand_stay_when_the_rules_change(tab):
     bar.get_by_text("5 images to remove").wait_for()
 
 
+@WIDE
 def test_what_was_to_go_alone_never_leaves_a_cluster_empty(tab):
     """The image that one rule would keep goes by hand, and then another rule lets the others go."""
     show_duplicates(tab)
@@ -493,6 +511,7 @@ def test_what_was_to_go_alone_never_leaves_a_cluster_empty(tab):
     bar.get_by_role("button", name="Undo changes").click()
 
 
+@PHONE
 def test_a_protected_image_cannot_be_chosen(tab):
     show_duplicates(tab, "&reference=copies%2F")
     page = tab.page
@@ -505,6 +524,7 @@ def test_a_protected_image_cannot_be_chosen(tab):
     page.get_by_text("to remove have larger files than the copy that stays").wait_for()
 
 
+@WIDE
 def test_the_last_copy_goes_only_if_that_is_said(tab, photos):
     show_duplicates(tab)
     members(tab).first.get_by_role("checkbox").check()
@@ -522,6 +542,7 @@ def test_the_last_copy_goes_only_if_that_is_said(tab, photos):
     page.get_by_role("button", name="Undo changes").click()
 
 
+@PHONE
 def test_the_second_look_sees_what_happened_to_the_files(tab, photos, tmp_path):
     show_duplicates(tab)
     shutil.move(photos / "sea" / "03.png", tmp_path / "03.png")
@@ -541,6 +562,7 @@ def test_the_second_look_sees_what_happened_to_the_files(tab, photos, tmp_path):
         shutil.move(tmp_path / "4.jpg", photos / "copies" / "4.jpg")
 
 
+@PHONE
 def test_a_missing_file_is_a_placeholder(tab, photos, tmp_path):
     shutil.move(photos / "sea" / "12.png", tmp_path / "12.png")
     try:
@@ -564,6 +586,7 @@ def test_clusters_are_compared(tab):
 
 
 @pytest.mark.parametrize(("form", "end"), [("lines", b"\n"), ("nul", b"\0")])
+@PHONE
 def test_a_list_is_saved(tab, photos, index, tmp_path, form, end):
     show_duplicates(tab)
     going = chosen(tab)

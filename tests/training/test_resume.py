@@ -189,9 +189,9 @@ for last in (0, 1, 7):
 
 def test_killed_at_any_moment(pictures, tmp_path):
     """Killed again and again, before and after it saved the run, the command completes with an identical file."""
-    options = [*"--backbone test_vit --image-size 32 --patch-size 16 --stride 16 --groups 2 --depth 2".split()]
-    options += [*"--bits 16 --epochs 6 --batch-size 8 --validation 0 --precision fp32".split()]
-    command = ["train", pictures, "-o", tmp_path / "killed.safetensors", *options]
+    command = ["train", pictures, "-o", tmp_path / "killed.safetensors", "--backbone", "test_vit", "--image-size", 32]
+    command += ["--patch-size", 16, "--stride", 16, "--groups", 2, "--depth", 2, "--bits", 16, "--epochs", 6]
+    command += ["--batch-size", 8, "--validation", 0, "--precision", "fp32"]
     subprocess.run([sys.executable, "-c", KILLED, *map(str, command)], check=True, timeout=600)
     assert (tmp_path / "killed.run" / CHECKPOINT).exists()
     assert len((tmp_path / "killed.run" / "log.csv").read_text().splitlines()) == 8
