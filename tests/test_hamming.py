@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -255,6 +257,18 @@ def test_ties_in_long_lists(ascending, k):
             np.testing.assert_array_equal(found.distances[query], distances[best])
 
 
+@cache
+def unaligned(width, count):
+    """Queries, codes at an odd address, a mask, all distances, and the order of the codes."""
+    rng = np.random.default_rng(width)
+    memory = np.empty(count * width + 1, np.uint8)
+    codes = memory[1:].reshape(count, width)
+    codes[:] = rng.integers(0, 256, (count, width)) & rng.integers(0, 256, (count, 1))
+    queries = rng.integers(0, 256, (13, width), dtype=np.uint8)
+    distances = oracle(queries, codes)
+    return queries, codes, rng.random(count) < 0.3, distances, np.argsort(distances, axis=1, kind="stable")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [*range(1, 18), 24, 25, 32, 33, 64, 100, 127, 128])
 @pytest.mark.parametrize("threads", ["1", "3"])
@@ -262,24 +276,17 @@ def test_blocks_threads_and_unaligned_memory(width, threads, isa, monkeypatch):
     """More rows than a block, an unaligned address, and k from 1 to all."""
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(native, "_SMALL", 1000)
-    rng = np.random.default_rng(width)
     count = 5001 if isa and width < 17 else 1201  # numpy's blocks are the small ones of these tests
-    memory = np.empty(count * width + 1, np.uint8)
-    codes = memory[1:].reshape(count, width)
-    codes[:] = rng.integers(0, 256, (count, width)) & rng.integers(0, 256, (count, 1))
-    allowed = rng.random(count) < 0.3
-    queries = rng.integers(0, 256, (2, width), dtype=np.uint8)
-    many = rng.integers(0, 256, (13, width), dtype=np.uint8)
-    for asked in (queries, many):
-        distances = oracle(asked, codes)
-        order = np.argsort(distances, axis=1, kind="stable")
+    queries, codes, allowed, every_distance, every_order = unaligned(width, count)
+    radius = int(np.median(every_distance))
+    for asked in (2, 13):
+        distances, order = every_distance[:asked], every_order[:asked]
         for k in (1, 100, count):
-            found = hamming.top_k(asked, codes, k)
+            found = hamming.top_k(queries[:asked], codes, k)
             np.testing.assert_array_equal(found.ids, order[:, :k])
             np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order[:, :k], axis=1))
-        radius = int(np.median(distances))
-        near = hamming.within(asked, codes, radius, allowed)
-        for query in range(len(asked)):
+        near = hamming.within(queries[:asked], codes, radius, allowed)
+        for query in range(asked):
             ranked = order[query]
             expected = ranked[(distances[query, ranked] <= radius) & allowed[ranked]]
             np.testing.assert_array_equal(near.row(query)[0], expected)

@@ -231,8 +231,10 @@ def test_without_pyarrow(encoded, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["c.csv", "c.npy", "c.parquet", "c.h5", "merged.h5"])
-@pytest.mark.parametrize("blocks", [0, 40])
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [("c.csv", 0), ("c.csv", 40), ("c.npy", 40), ("c.parquet", 40), ("c.h5", 0), ("c.h5", 40), ("merged.h5", 40)],
+)
 def test_full_disk_leaves_nothing(command, large, tmp_path, name, blocks):
     """A limit on file size stands in for a full disk."""
     target = tmp_path / "out" / name

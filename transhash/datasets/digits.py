@@ -32,12 +32,12 @@ def write(folder: Path) -> list[tuple[str, int]]:
     except ImportError:
         raise SourceError("the digits need scikit-learn; install it with: pip install 'transhash[demo]'") from None
     digits = load_digits()
-    written = []
-    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        path = folder / str(label) / f"{number:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rint(pixels * 255 / 16).astype(np.uint8)).save(path)
-        written.append((path.relative_to(folder).as_posix(), int(label)))
+    for label in range(10):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+    grey = np.rint(digits.images * 255 / 16).astype(np.uint8)
+    written = [(f"{label}/{number:04d}.png", int(label)) for number, label in enumerate(digits.target)]
+    for pixels, (name, _) in zip(grey, written, strict=True):
+        Image.fromarray(pixels).save(folder / name)
     return written
 
 
