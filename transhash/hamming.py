@@ -220,8 +220,10 @@ def sharing(
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield for each query which of n rows share a label with it, (n,) bool; labels are as `counts` takes them."""
     if labels.ndim == 1:
-        for label in query_labels:
-            yield (labels == label) & (label >= 0)
+        most = max(int(numbers.max(initial=0)) for numbers in (query_labels, labels))
+        narrow = labels.astype(np.min_scalar_type(-1 - most))  # fewer bytes to compare
+        for label in query_labels.tolist():
+            yield narrow == label if label >= 0 else np.zeros(len(labels), np.bool_)
         return
     query_words, words = (_columns(sets.astype(np.uint8, copy=False)) for sets in (query_labels, labels))
     for query in range(len(query_labels)):
