@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 @click.option("--embeddings", is_flag=True, help="Keep the float embeddings, too: 2 bytes per number.")
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16: faster, but one bit in some hundred differs.")
 @click.option(
+    "--fast",
+    is_flag=True,
+    help="Compute with 8-bit integers on the processor, with OpenVINO: more than twice as fast, but one bit in fifty "
+    "differs. These codes do not mix with others; queries of their index compute in the same way.",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),
     default=32,
@@ -92,6 +98,7 @@ def encode(
     restart: bool,
     embeddings: bool,
     bf16: bool,
+    fast: bool,
     batch_size: int,
     processes: int | None,
     engine: str,
@@ -140,6 +147,7 @@ def encode(
             restart=restart,
             shard=shard,
             bf16=bf16,
+            fast=fast,
             bits=bits,
             embedder=embedder,
             batch_size=batch_size,

@@ -13,7 +13,8 @@ from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
 from . import keys
-from .reader import open_codes
+from .arithmetic import described, mixing
+from .reader import CodesFile, open_codes
 from .records import Codes, ModelRef
 from .strings import StringTable
 from .truncation import cutting
@@ -104,12 +105,13 @@ def merge_codes(
 def _first_occurrences(paths: Sequence[Path]) -> list[NDArray[np.bool_] | None]:
     """Return for every file a mask of the rows whose paths do not occur before, or None if that is all of them.
 
-    Raises CodesError if a path occurs with different codes. Takes 32 bytes of memory per row.
+    Raises CodesError if the models differ, or a path occurs with different codes. Takes 32 bytes of memory per row.
     """
-    names, rows, counts = [], [], []
+    names, rows, counts, parts = [], [], [], []
     for path in paths:
         with open_codes(path, embeddings=False) as file:
             counts.append(len(file))
+            parts.append(_part(path, file))
             for _, block in file.blocks(embeddings=False):
                 full = [os.path.normpath(name) for name in block.records.full_paths()]
                 names.append(keys.array(map(keys.path_key, full)))
@@ -118,6 +120,7 @@ def _first_occurrences(paths: Sequence[Path]) -> list[NDArray[np.bool_] | None]:
                         keys.row_key(name, code.tobytes(), ()) for name, code in zip(full, block.packed, strict=True)
                     )
                 )
+    _model(parts)
     every = np.concatenate([np.empty(0, keys.DTYPE), *names])
     _, first, inverse = np.unique(every, return_index=True, return_inverse=True)
     if len(first) == len(every):
@@ -188,8 +191,12 @@ class _Part:
 
 def _described(path: Path, trusted: bool) -> _Part:
     with open_codes(path, trusted=trusted) as file:
-        said = file.header
-        return _Part(path, len(file), said.model, said.root, file.labels, file.embeddings, file.stats, said.share)
+        return _part(path, file)
+
+
+def _part(path: Path, file: CodesFile) -> _Part:
+    said = file.header
+    return _Part(path, len(file), said.model, said.root, file.labels, file.embeddings, file.stats, said.share)
 
 
 def _check_shares(parts: Sequence[_Part]) -> None:
@@ -220,9 +227,9 @@ def _model(parts: Sequence[_Part]) -> ModelRef:
         if (other.digest, other.bits) != (model.digest, model.bits):
             if advice := cutting(model, other):
                 raise CodesError(f"{first.path} has {model.bits} bits, {part.path} {other.bits}: {advice}")
+            advice = mixing(model, other) or "encode both with one model"
             raise CodesError(
-                f"{first.path} was made by {model.name} ({model.bits} bits, digest {model.digest[:12]}), {part.path} "
-                f"by {other.name} ({other.bits} bits, digest {other.digest[:12]}): encode both with one model"
+                f"{first.path} was made by {described(model)}, {part.path} by {described(other)}: {advice}"
             )
         if model.preprocessing and other.preprocessing and model.preprocessing != other.preprocessing:
             raise CodesError(

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MismatchError
+from .arithmetic import described, mixing
 from .records import Codes, ModelRef
 from .truncation import cutting, fitting, is_prefix
 
@@ -39,8 +40,7 @@ def check_same_model(one: ModelRef, other: ModelRef, what: str, than: str) -> No
     if one.digest != other.digest or one.bits != other.bits:
         if advice := cutting(one, other):
             raise MismatchError(f"{what} of {one.bits} bits, {than} of {other.bits}: cannot be compared; {advice}")
+        advice = mixing(one, other) or "encode both with one model"
         raise MismatchError(
-            f"{what} made by {one.name} ({one.bits} bits, digest {one.digest[:12]}), "
-            f"{than} by {other.name} ({other.bits} bits, digest {other.digest[:12]}): "
-            "their codes cannot be compared; encode both with one model"
+            f"{what} made by {described(one)}, {than} by {described(other)}: their codes cannot be compared; {advice}"
         )

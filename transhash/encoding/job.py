@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..codes.arithmetic import fast_model, is_fast
 from ..codes.truncation import is_prefix
 from ..errors import CodesError, ModelError, SourceError
 from ..hashers import DEFAULT, HUB, check_embedder, check_stored, default_bits, load_hasher, model_ref
@@ -64,6 +65,7 @@ def plan(
     force: bool,
     shard: str | tuple[int, int] | None,
     bf16: bool,
+    fast: bool,
     bits: int | None,
     embedder: str | Path | None,
 ) -> Job:
@@ -83,12 +85,14 @@ def plan(
     if hasher is None:
         hasher = _model_of(extended) if extended else DEFAULT
         bf16 = bf16 or bool(extended and extended.bf16)
+        fast = fast or bool(extended and is_fast(extended.model))
     if embeddings is None:
         embeddings = bool(extended and extended.embeddings)
+    check_choosable(hasher, fast)
     bits = length(hasher, bits, extended)
     if embedder is not None:
         check_embedder(hasher, embedder)
-    ref = model_ref(hasher, bits) if isinstance(hasher, str | Path) else hasher.ref
+    ref = model_ref(hasher, bits, fast=fast) if isinstance(hasher, str | Path) else hasher.ref
     if extended:
         extended.check_extended(ref, source.root, share, embeddings)
         if sync:
@@ -96,7 +100,7 @@ def plan(
     elif target and not force:
         target.check_replaced(ref, source.root, share, embeddings, origins(source))
     total = source.count()
-    loaded = loaded_hasher(hasher, None if embeddings else total, bf16=bf16, bits=bits)
+    loaded = loaded_hasher(hasher, None if embeddings else total, bf16=bf16, fast=fast, bits=bits)
     if embeddings:
         embedding_hasher(loaded)
     read = extended.with_origins(origins(source)) if extended and not sync else origins(source)
@@ -125,17 +129,28 @@ def parse_share(shard: str | tuple[int, int]) -> tuple[int, int]:
 
 
 def loaded_hasher(
-    hasher: Hasher | str | Path, images: int | None, *, bf16: bool = False, bits: int | None = None
+    hasher: Hasher | str | Path,
+    images: int | None,
+    *,
+    bf16: bool = False,
+    fast: bool = False,
+    bits: int | None = None,
 ) -> Hasher:
     """Return a hasher; load a name or a path for the expected number of `images` and codes of `bits`.
 
     Raises TypeError for anything that is not a hasher.
     """
     if isinstance(hasher, str | Path):
-        return load_hasher(hasher, images, bf16=bf16, bits=bits)
+        return load_hasher(hasher, images, bf16=bf16, fast=fast, bits=bits)
     if not (hasattr(hasher, "preprocess") and hasattr(hasher, "encode")):
         raise TypeError(f"hasher is {type(hasher).__name__}; pass a name such as 'phash', a file, or a hasher")
     return hasher
+
+
+def check_choosable(hasher: Hasher | str | Path, fast: bool) -> None:
+    """Raise ModelError if `fast` is given for a hasher that is already loaded."""
+    if fast and not isinstance(hasher, str | Path):
+        raise ModelError("fast applies to a hasher's name or file; call load_hasher(…, fast=True) instead")
 
 
 def length(hasher: Hasher | str | Path, bits: int | None, extended: Target | None = None) -> int | None:
@@ -149,6 +164,8 @@ def length(hasher: Hasher | str | Path, bits: int | None, extended: Target | Non
         return None
     if bits is None and extended:
         whole = model_ref(hasher)
+        if is_fast(extended.model):
+            whole = fast_model(whole)
         if extended.model.digest == whole.digest or is_prefix(extended.model, whole):
             return extended.model.bits
     return default_bits(hasher) if bits is None else bits

@@ -6,6 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+from ..codes.arithmetic import is_fast
 from ..errors import ModelError
 from ..hashers.base import Hasher
 from ..sources.base import Item, Skipped
@@ -32,7 +33,7 @@ def encode_in_processes(
     context = get_context("spawn")
     network = hasattr(hasher, "device")
     ref, bf16 = hasher.ref, getattr(hasher, "bf16", False)
-    setup = (ref.name, ref.bits, bf16, network, threads, context.Value("i", 0))
+    setup = (ref.name, ref.bits, bf16, is_fast(ref), network, threads, context.Value("i", 0))
     with _Pool(processes, context, worker.start, setup) as pool:
         try:
             tasks = chunks(items, batch_size)

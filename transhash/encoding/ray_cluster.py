@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..codes import ModelRef
+from ..codes.arithmetic import is_fast
 from ..errors import ClusterError, TransHashError, one_line
 from ..hashers import load_hasher
 from ..hashers.base import Hasher
@@ -194,7 +195,7 @@ class _Worker:
         """Load the hasher. Raises ClusterError if it cannot be loaded, or is not the hasher of this run."""
         where = socket.gethostname()
         try:
-            hasher = load_hasher(self._model.name, bf16=self._bf16, bits=self._model.bits)
+            hasher = load_hasher(self._model.name, bf16=self._bf16, fast=is_fast(self._model), bits=self._model.bits)
         except TransHashError as error:
             raise ClusterError(f"on {where}: {error}") from None
         if hasher.ref.digest != self._model.digest:

@@ -24,7 +24,7 @@ from ..system.progress import Progress, silent
 from .batch import EncodedBatch
 from .engines import BATCH_SIZE, ENGINES, MAX_BATCH, encode_batches
 from .existing import ExistingRows
-from .job import Job, length, loaded_hasher, opened, plan
+from .job import Job, check_choosable, length, loaded_hasher, opened, plan
 from .pending import PendingBatches
 from .summary import EncodingSummary, named_counts
 from .unfinished import UnfinishedRun
@@ -40,6 +40,7 @@ def encode(
     hasher: Hasher | str | Path = DEFAULT,
     *,
     bits: int | None = None,
+    fast: bool = False,
     batch_size: int = BATCH_SIZE,
     embeddings: bool = False,
 ) -> Codes:
@@ -51,6 +52,7 @@ def encode(
         images: anything that `transhash.sources.open_source` takes.
         hasher: a hasher, its name such as ``"copy"`` or ``"phash"``, or the file of a trained one.
         bits: length of the codes, for a hasher that was trained for several; by default the hasher's default length.
+        fast: compute with 8-bit integers, as in `load_hasher`.
         batch_size: images that the hasher sees at once.
         embeddings: whether to return the hasher's embeddings, too.
 
@@ -62,8 +64,10 @@ def encode(
     """
     check_range(1, MAX_BATCH, batch_size=batch_size)
     source = opened(images)
+    check_choosable(hasher, fast)
     bits = length(hasher, bits)
-    loaded = loaded_hasher(hasher, source.count() if isinstance(hasher, str | Path) else None, bits=bits)
+    expected = source.count() if isinstance(hasher, str | Path) else None
+    loaded = loaded_hasher(hasher, expected, fast=fast, bits=bits)
     pending = PendingBatches(source.root, loaded)
     for batch in encode_batches(iter(source), source.root, loaded, batch_size, embeddings=embeddings):
         pending.add(batch)
@@ -86,6 +90,7 @@ def encode_to_file(
     restart: bool = False,
     shard: str | tuple[int, int] | None = None,
     bf16: bool = False,
+    fast: bool = False,
     bits: int | None = None,
     embedder: str | Path | None = None,
     batch_size: int = BATCH_SIZE,
@@ -113,6 +118,7 @@ def encode_to_file(
         restart: start over instead of resuming an interrupted run.
         shard: encode one of N shares of the images only, as ``"I/N"`` or (I, N) with I from 0 to N - 1.
         bf16: compute in bfloat16: faster, but one bit in some hundred comes out differently.
+        fast: compute with 8-bit integers, as in `load_hasher`. By default as in the file that is extended.
         bits: length of the codes, for a hasher that was trained for several. By default that of the file to extend,
             else the hasher's default length.
         embedder: check that the hasher was fitted to this ONNX model. It contains a copy, which encodes.
@@ -145,6 +151,7 @@ def encode_to_file(
         force=force,
         shard=shard,
         bf16=bf16,
+        fast=fast,
         bits=bits,
         embedder=embedder,
     )

@@ -1,5 +1,6 @@
 """The code of an encoding process. It loads neither numpy nor torch before `start` handles signals."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,23 @@ if TYPE_CHECKING:
 _STATE: dict[str, "BatchEncoder"] = {}  # kept between chunks
 
 
-def start(model: str, bits: int, bf16: bool, network: bool, threads: int, counter: Any) -> None:
+def start(model: str, bits: int, bf16: bool, fast: bool, network: bool, threads: int, counter: Any) -> None:
     """Set up this process: load the hasher, on the next GPU if there are any.
 
     Args:
         model: name or path of the hasher.
         bits: length of its codes.
         bf16: whether it computes in bfloat16.
+        fast: whether it computes with 8-bit integers.
         network: whether it runs on torch.
-        threads: threads that decode, and that torch computes with.
+        threads: threads that decode, and that the hasher computes with.
         counter: a shared integer that distributes the processes over the GPUs.
     """
     leave_signals_to_parent()
     end_with_parent()
+
+    if fast:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
     from ..hashers import load_hasher
     from .batch import BatchEncoder
@@ -38,7 +43,7 @@ def start(model: str, bits: int, bf16: bool, network: bool, threads: int, counte
         torch.set_num_threads(threads)
         if torch.cuda.is_available():
             torch.cuda.set_device(number % torch.cuda.device_count())
-    _STATE["encoder"] = BatchEncoder(load_hasher(model, bf16=bf16, bits=bits), threads)
+    _STATE["encoder"] = BatchEncoder(load_hasher(model, bf16=bf16, fast=fast, bits=bits), threads)
 
 
 def encode_chunk(chunk: "Sequence[Item | Skipped]", root: bytes, embeddings: bool) -> "EncodedBatch":

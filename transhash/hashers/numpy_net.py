@@ -76,7 +76,18 @@ class Layout:
 
 
 class NumpyViT:
-    """Maps images to outputs, as `smvit.SMViT` does."""
+    """Maps images to outputs, as `smvit.SMViT` does.
+
+    Attributes:
+        weights: the tensors of the hasher's file, by name.
+        layout: the properties that they do not determine.
+        order: position of every bit among the outputs of the heads; None if they are in order.
+        groups, pool, mirror: as in `Architecture`.
+        blocks: names of the blocks before the streams.
+        lead: class token and registers, each (1, n, D).
+        prefix: number of these tokens.
+        positions: number of patches.
+    """
 
     def __init__(
         self,
@@ -94,22 +105,32 @@ class NumpyViT:
         foreign = next((name for name in weights if not _KNOWN.fullmatch(name)), None)
         if foreign:
             raise ValueError(f"tensor {foreign}: not part of a plain transformer")
-        self._weights = weights
-        self._layout = layout
-        self._order = bit_order(lengths, groups) if len(lengths) > 1 else None
-        self._groups = groups
-        self._pool = pool
-        self._mirror = mirror
+        self.weights = weights
+        self.layout = layout
+        self.order = bit_order(lengths, groups) if len(lengths) > 1 else None
+        self.groups = groups
+        self.pool = pool
+        self.mirror = mirror
         blocks = {name.split(".")[2] for name in weights if name.startswith("backbone.blocks.")}
-        self._blocks = [f"backbone.blocks.{number}" for number in sorted(blocks, key=int)]
-        self._lead = [
+        self.blocks = [f"backbone.blocks.{number}" for number in sorted(blocks, key=int)]
+        self.lead = [
             weights[f"backbone.{name}"] for name in ("cls_token", "reg_token") if f"backbone.{name}" in weights
         ]
-        self._prefix = sum(token.shape[1] for token in self._lead)
+        self.prefix = sum(token.shape[1] for token in self.lead)
         positions = weights["backbone.pos_embed"].shape
-        self._positions = positions[1] - (0 if layout.late_prefix else self._prefix)
-        if len(positions) != 3 or self._positions > MAX_PATCHES:
+        self.positions = positions[1] - (0 if layout.late_prefix else self.prefix)
+        if len(positions) != 3 or self.positions > MAX_PATCHES:
             raise ValueError(f"position embeddings {positions}")
+
+    @property
+    def block_names(self) -> list[str]:
+        """Names of all blocks, those of the streams included."""
+        return [*self.blocks, "global_block", *(["local_block"] if self.groups else [])]
+
+    @property
+    def heads(self) -> list[str]:
+        """Names of the hash heads, in the order of their outputs."""
+        return ["global_head", *(f"local_heads.{place}" for place in range(self.groups))]
 
     def __call__(self, images: Floats) -> Floats:
         """Map images (n, 3, H, W) to outputs (n, bits), whose signs are the code."""
@@ -118,65 +139,62 @@ class NumpyViT:
     def features(self, images: Floats) -> Floats:
         """Read out the streams, side by side: (n, 3, H, W) -> (n, (1 + K) F)."""
         features = self._read(images)
-        return (features + self._read(images[..., ::-1])) * np.float32(0.5) if self._mirror else features
+        return (features + self._read(images[..., ::-1])) * np.float32(0.5) if self.mirror else features
 
     def _read(self, images: Floats) -> Floats:
         tokens = self._tokens(images)
-        for name in self._blocks:
+        for name in self.blocks:
             tokens = self._block(tokens, name)
         streams = [self._stream(tokens, "global")]
-        if self._groups:
-            prefix, patches = np.split(tokens, [self._prefix], axis=1)
-            for group in np.array_split(patches, self._groups, axis=1):
+        if self.groups:
+            prefix, patches = np.split(tokens, [self.prefix], axis=1)
+            for group in np.array_split(patches, self.groups, axis=1):
                 streams.append(self._stream(np.concatenate([prefix, group], axis=1), "local"))
         return np.concatenate(streams, axis=1)
 
     def hash(self, features: Floats) -> Floats:
         """Map features (n, (1 + K) F) to outputs (n, bits), whose signs are the code."""
-        heads = ["global_head", *(f"local_heads.{place}" for place in range(self._groups))]
-        streams = np.split(features, len(heads), axis=1)
-        outputs = np.concatenate([self._linear(*pair) for pair in zip(streams, heads, strict=True)], axis=1)
-        return outputs if self._order is None else outputs[:, self._order]
+        streams = np.split(features, len(self.heads), axis=1)
+        outputs = np.concatenate([self._linear(*pair) for pair in zip(streams, self.heads, strict=True)], axis=1)
+        return outputs if self.order is None else outputs[:, self.order]
 
     def _tokens(self, images: Floats) -> Floats:
         """Embed patches, preceded by the class token, and add positions: (n, prefix + N, D)."""
-        weight = self._weights["backbone.patch_embed.proj.weight"]  # (D, 3, P, P)
+        weight = self.weights["backbone.patch_embed.proj.weight"]  # (D, 3, P, P)
         side = weight.shape[2:]
         windows = np.lib.stride_tricks.sliding_window_view(images, side, axis=(2, 3))
-        windows = windows[:, :, :: self._layout.stride, :: self._layout.stride]  # (n, 3, rows, columns, P, P)
+        windows = windows[:, :, :: self.layout.stride, :: self.layout.stride]  # (n, 3, rows, columns, P, P)
         count, _, rows, columns = windows.shape[:4]
-        if rows * columns != self._positions:
-            raise ValueError(f"{rows} x {columns} patches, and positions for {self._positions}")
+        if rows * columns != self.positions:
+            raise ValueError(f"{rows} x {columns} patches, and positions for {self.positions}")
         flat = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count, rows * columns, -1)
         tokens = flat @ weight.reshape(len(weight), -1).T
-        tokens += self._weights.get("backbone.patch_embed.proj.bias", np.float32(0))
-        positions = self._weights["backbone.pos_embed"]
-        lead = [np.repeat(token, count, axis=0) for token in self._lead]
-        if self._layout.late_prefix:
+        tokens += self.weights.get("backbone.patch_embed.proj.bias", np.float32(0))
+        positions = self.weights["backbone.pos_embed"]
+        lead = [np.repeat(token, count, axis=0) for token in self.lead]
+        if self.layout.late_prefix:
             return np.concatenate([*lead, tokens + positions], axis=1)
         return np.concatenate([*lead, tokens], axis=1) + positions
 
     def _stream(self, tokens: Floats, name: str) -> Floats:
         """Read out a stream: (n, F)."""
         tokens = self._norm(self._block(tokens, f"{name}_block"), f"{name}_norm")
-        if self._pool == "token":
+        if self.pool == "token":
             return tokens[:, 0]
-        mean = tokens[:, self._prefix :].mean(axis=1)
-        return mean if self._pool == "mean" else np.concatenate([tokens[:, 0], mean], axis=1)
+        mean = tokens[:, self.prefix :].mean(axis=1)
+        return mean if self.pool == "mean" else np.concatenate([tokens[:, 0], mean], axis=1)
 
     def _block(self, tokens: Floats, name: str) -> Floats:
         attended = self._attention(self._norm(tokens, f"{name}.norm1"), f"{name}.attn")
-        tokens = tokens + attended * self._weights.get(f"{name}.ls1.gamma", np.float32(1))
+        tokens = tokens + attended * self.weights.get(f"{name}.ls1.gamma", np.float32(1))
         hidden = self._linear(self._norm(tokens, f"{name}.norm2"), f"{name}.mlp.fc1")
         for start in range(0, hidden.shape[1], _ROWS):
             _gelu(hidden[:, start : start + _ROWS])
-        return tokens + self._linear(hidden, f"{name}.mlp.fc2") * self._weights.get(
-            f"{name}.ls2.gamma", np.float32(1)
-        )
+        return tokens + self._linear(hidden, f"{name}.mlp.fc2") * self.weights.get(f"{name}.ls2.gamma", np.float32(1))
 
     def _attention(self, tokens: Floats, name: str) -> Floats:
         count, length, dim = tokens.shape
-        qkv = self._linear(tokens, f"{name}.qkv").reshape(count, length, 3, self._layout.heads, -1)
+        qkv = self._linear(tokens, f"{name}.qkv").reshape(count, length, 3, self.layout.heads, -1)
         query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (n, heads, length, D/heads)
         scores = query @ key.swapaxes(2, 3) * np.float32(query.shape[-1] ** -0.5)
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -184,14 +202,14 @@ class NumpyViT:
         return self._linear(mixed.transpose(0, 2, 1, 3).reshape(count, length, dim), f"{name}.proj")
 
     def _linear(self, values: Floats, name: str) -> Floats:
-        result = values @ self._weights[f"{name}.weight"].T
-        result += self._weights.get(f"{name}.bias", np.float32(0))
+        result = values @ self.weights[f"{name}.weight"].T
+        result += self.weights.get(f"{name}.bias", np.float32(0))
         return result
 
     def _norm(self, values: Floats, name: str) -> Floats:
         centered = values - values.mean(axis=-1, keepdims=True)
-        deviation = np.sqrt(np.square(centered).mean(axis=-1, keepdims=True) + np.float32(self._layout.eps))
-        return centered / deviation * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        deviation = np.sqrt(np.square(centered).mean(axis=-1, keepdims=True) + np.float32(self.layout.eps))
+        return centered / deviation * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
 
 def _gelu(values: Floats) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from .. import backends
 from ..codes import Codes, CodesFile, ModelRef, open_codes, read_codes, write_codes
+from ..codes.arithmetic import described
 from ..codes.models import check_same_model
 from ..errors import BackendError, IndexFolderError, MismatchError, TransHashError
 from ..system.files import display
@@ -137,7 +138,8 @@ def check_same_contents(folder: Path, model: ModelRef, root: bytes) -> None:
         return
     what = ""
     if stored.model_digest != model.digest:
-        what = f"by {stored.model}, and these are by {model.name}"
+        made = ModelRef(stored.model, stored.model_digest, stored.bits)
+        what = f"by {described(made)}, and these are by {described(model)}"
     elif there is not None and there != root:
         what = f"of {_named(there)}, and these are of {_named(root)}"
     if what:

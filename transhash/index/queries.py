@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..codes import Codes, ModelRef
+from ..codes.arithmetic import is_fast
 from ..codes.models import check_query_model
 from ..codes.queries import Queries, coded_queries
 from ..encoding import run
 from ..encoding.job import loaded_hasher
 from ..encoding.outputs import encode_with_outputs
 from ..errors import ModelError, SelectionError
-from ..hashers import check_stored, load_hasher
+from ..hashers import check_stored, load_hasher, names
 from ..hashers.base import EmbeddingHasher, Hasher, OutputHasher
 from ..results import Nearest
 from ..sources import open_source
@@ -111,9 +112,9 @@ def _hasher(hasher: Hasher | str | Path | None, images: int | None, model: Model
         if hasher is None:
             check_stored(name)
         try:
-            found = load_hasher(name, images)
+            found = load_hasher(name, images, fast=is_fast(model))
         except ModelError as error:
-            if hasher is not None or os.path.exists(name):
+            if hasher is not None or os.path.exists(name) or name in names():
                 raise
             hint = "the index's hasher is not there; pass its file: --model FILE, or hasher="
             raise ModelError(f"{display(name)}: {hint}") from error

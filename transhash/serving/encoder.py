@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..codes import ModelRef, check_query_model
 from ..errors import ImageError, ModelError
-from ..hashers import check_stored, load_hasher
+from ..hashers import check_stored, load_hasher, names
 from ..hashers.base import Hasher, OutputHasher
 from ..packing import pack
 from ..sources import decode
@@ -44,10 +44,16 @@ class _Prepared:
 class QueryEncoder:
     """Encodes images with one hasher, which is loaded when it is first needed."""
 
-    def __init__(self, model: str | Path, pool: BoundedPool, monitor: Monitor, stored: bool = False) -> None:
-        """Take the name or the file of a hasher, whether an index stored it, and the threads that decode."""
+    def __init__(
+        self, model: str | Path, pool: BoundedPool, monitor: Monitor, stored: bool = False, fast: bool = False
+    ) -> None:
+        """Take the name or the file of a hasher, the threads that decode, and how to load it.
+
+        `stored` says whether an index stored the name, `fast` whether to compute with 8-bit integers.
+        """
         self._name = model
         self._stored = stored
+        self._fast = fast
         self._pool = pool
         self._monitor = monitor
         self._lock = threading.Lock()
@@ -62,9 +68,9 @@ class QueryEncoder:
                 try:
                     if self._stored:
                         check_stored(str(self._name))
-                    self._hasher = load_hasher(self._name)
+                    self._hasher = load_hasher(self._name, fast=self._fast)
                 except ModelError as error:
-                    if Path(self._name).exists():
+                    if Path(self._name).exists() or str(self._name) in names():
                         raise
                     hint = "the index's hasher is not there; start the server with its file: --model FILE"
                     raise ModelError(f"{display(str(self._name))}: {hint}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..codes import ModelRef
+from ..codes.arithmetic import is_fast
 from ..errors import ModelError, SelectionError, ServingError
 from ..index.locations import is_server
 from ..system.files import display
@@ -127,7 +128,9 @@ class Engine:
             if self._stopped.is_set():
                 raise ServingError("the service is stopping")
             if key not in self._encoders:
-                self._encoders[key] = QueryEncoder(key[0], self._pool, self.monitor, stored=self._model is None)
+                self._encoders[key] = QueryEncoder(
+                    key[0], self._pool, self.monitor, stored=self._model is None, fast=is_fast(model)
+                )
             return self._encoders[key]
 
     def warm_up(self) -> None:
