@@ -1,6 +1,7 @@
 """The entry point of the FAISS backend: checks arguments and passes them to the class of the index type."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -8,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash.backends import CodeRows, SearchParameter, check_params
+from transhash.backends.rows import Joined, Selected
 from transhash.errors import BackendError
 from transhash.results import Nearest, Within
 
-from . import gpu, storage
+from . import gpu, rewriting, storage
 from .blocks import blocks
 from .choice import Choice, chosen, spelled
 from .flat import Flat
@@ -24,6 +26,7 @@ from .streaming import write_flat, write_ivf
 
 _KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Flat, Ivf, Mih, Hnsw, Hash, MultiHash)}
 
+_REWRITTEN = ("flat", "ivf", "mih")
 _ADDED = 1 << 14  # codes added between two calls of the progress callback
 
 
@@ -88,6 +91,39 @@ class FaissIndex:
             built.save(folder)
             return cls(built, reason=choice.reason)
         return cls(storage.read(folder, (kind,), mmap=True), mapped=True, reason=choice.reason)
+
+    @classmethod
+    def rewrites(cls, type: str) -> bool:
+        """Return whether `saved_codes` and `rewrite` support an index type."""
+        return type in _REWRITTEN
+
+    @classmethod
+    def saved_codes(cls, folder: Path) -> AbstractContextManager[CodeRows]:
+        """Open the codes of a saved index, by position. Raises BackendError if it is damaged."""
+        return rewriting.saved_codes(folder)
+
+    @classmethod
+    def rewrite(
+        cls,
+        saved: Path,
+        keep: NDArray[np.bool_],
+        added: CodeRows,
+        folder: Path,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> Self:
+        """Write a saved index into `folder`, without some of its codes and with others after them, and open it.
+
+        For types ``flat`` and ``ivf`` nothing needs to fit in memory. Type ``mih`` builds its tables in memory.
+        """
+        kind = storage.kind(saved, tuple(_KINDS.values()))
+        if kind is Ivf:
+            rewriting.rewrite_lists(saved, keep, added, folder / FILE, advance)
+        else:
+            with rewriting.saved_codes(saved) as codes:
+                write_flat(Joined([Selected(codes, keep), added]), folder / FILE, advance)
+            if kind is Mih:
+                Mih.complete(folder)
+        return cls(storage.read(folder, (kind,), mmap=True), mapped=True)
 
     def __len__(self) -> int:
         """Return the number of codes."""

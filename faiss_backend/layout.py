@@ -79,7 +79,8 @@ class IndexFileCursor:
                 raise ValueError("codes missing")
             self.skip(header.count, header.bits // 8)
         elif header.magic == IVF:
-            self._lists(header)
+            self.lists(header)
+            self.skip(header.count, header.bits // 8 + 8)
         else:
             for width in (8, 4, 4, 8, 4):  # probabilities, neighbours per level, levels, offsets, neighbours
                 self.skip_vector(width)
@@ -99,7 +100,11 @@ class IndexFileCursor:
         if self.file.tell() != self.size:
             raise ValueError("bytes follow its end")
 
-    def _lists(self, header: IndexFileHeader) -> None:
+    def lists(self, header: IndexFileHeader) -> tuple[int, NDArray[np.int64]]:
+        """Skip what precedes the lists of an IVF index; return where their sizes are, and the sizes (nlist,).
+
+        Each list is its codes, then its ids.
+        """
         nlist, _ = self.number("<u8"), self.number("<u8")
         centroids = self.index(FLAT, HNSW)
         if (centroids.bits, centroids.count) != (header.bits, nlist):
@@ -109,6 +114,7 @@ class IndexFileCursor:
         kind, lists, width = self.read(4).tobytes(), self.number("<u8"), self.number("<u8")
         if (kind, lists, width) != (b"ilar", nlist, header.bits // 8) or nlist > self.size:
             raise ValueError("inverted lists missing")
+        end = self.file.tell()
         form, sizes = self.read(4).tobytes(), self.read(8 * self.number("<u8")).view("<u8")
         if form == b"sprs" and len(sizes) % 2 == 0 and (sizes[::2] < nlist).all():
             listed, sizes = sizes, np.zeros(nlist, np.uint64)
@@ -117,7 +123,7 @@ class IndexFileCursor:
             raise ValueError("lengths of the inverted lists missing")
         if sizes.max(initial=0) > header.count or int(sizes.sum()) != header.count:
             raise ValueError("the inverted lists do not hold as many codes as the header says")
-        self.skip(header.count, width + 8)
+        return end, sizes.astype(np.int64)
 
 
 def flat_head(empty: bytes, count: int) -> bytes:
@@ -132,6 +138,11 @@ def ivf_head(empty: bytes, sizes: NDArray[np.int64]) -> bytes:
         raise ValueError("not the file of an empty ivf index")
     listed = b"full" + len(sizes).to_bytes(8, "little") + sizes.astype("<u8").tobytes()
     return _counted(empty, int(sizes.sum())).removesuffix(_NO_LISTS) + listed
+
+
+def ivf_empty(head: bytes) -> bytes:
+    """Return the file of an empty ivf index, given the bytes of a full one before the sizes of its lists."""
+    return _counted(head, 0) + _NO_LISTS
 
 
 def _counted(empty: bytes, count: int) -> bytes:

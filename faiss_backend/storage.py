@@ -31,6 +31,16 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
         raise BackendError(f"{display(path)}: {problem}; build the index again") from None
 
 
+def kind(folder: Path, kinds: Sequence[type[Kind]]) -> type[Kind]:
+    """Return the type of a saved index. Raises BackendError if it is not one of `kinds`."""
+    path = folder / FILE
+    with path.open("rb") as file:
+        found = _type(file.read(4), folder, kinds)
+    if found is None:
+        raise BackendError(f"{display(path)}: not a FAISS index, or damaged; build the index again")
+    return found
+
+
 def _type(magic: bytes, folder: Path, kinds: Sequence[type[Kind]]) -> type[Kind] | None:
     """Return the type of an index; of several with the same file of FAISS, that with the most files beside it."""
     able = (kind for kind in kinds if kind.magic == magic and all((folder / name).exists() for name in kind.beside))

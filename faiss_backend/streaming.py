@@ -4,7 +4,7 @@ After training, type ivf reads the codes twice: to find the list of each, and to
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,6 +21,8 @@ from .ivf import Ivf
 from .layout import flat_head, ivf_head
 
 Advance = Callable[[int], object]
+List = tuple[int, Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]]]
+"""The number of codes of a list, and a function that reads its codes and ids."""
 
 
 def write_flat(rows: CodeRows, path: Path, advance: Advance) -> None:
@@ -38,9 +40,23 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
     lists = Ivf.plan(rows, params)
     advance(0)
     lists.learn(rows)
-    nlist = lists.index.nlist
+    write_lists(lists, (), rows, path, advance)
+
+
+def write_lists(lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, advance: Advance) -> None:
+    """Write an `IndexBinaryIVF` with the centroids of `lists`, which is empty.
+
+    Args:
+        lists: the centroids.
+        stored: the codes and ids that each list begins with; none, or one of each list.
+        rows: further codes; their ids follow those of the stored ones.
+        path: the file.
+        advance: called with the number of codes processed.
+    """
+    nlist, width = int(lists.index.nlist), rows.shape[1]
+    begun = np.array([size for size, _ in stored], np.int64) if stored else np.zeros(nlist, np.int64)
     with TemporaryFile(dir=path.parent) as nearest, path.open("wb") as file:
-        sizes = np.zeros(nlist, np.int64)
+        sizes = begun.copy()
         for _, codes in blocks(rows):
             numbers = lists.nearest(codes).astype(np.int32)
             nearest.write(numbers.data)
@@ -50,18 +66,30 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
         head = ivf_head(faiss.serialize_index_binary(lists.index).tobytes(), sizes)
         file.write(head)
         file.flush()
-        _fill(file.fileno(), rows, nearest, sizes, len(head), advance)
+        codes_at = len(head) + np.cumsum(sizes * (width + 8)) - sizes * (width + 8)
+        ids_at = codes_at + sizes * width
+        for place, (_, read) in enumerate(stored):
+            codes, ids = read()
+            _write_at(file.fileno(), codes, codes_at[place])
+            _write_at(file.fileno(), ids, ids_at[place])
+        _fill(file.fileno(), rows, int(begun.sum()), nearest, codes_at + begun * width, ids_at + begun * 8, advance)
 
 
-def _fill(file: int, rows: CodeRows, nearest: Any, sizes: NDArray[np.int64], start: int, advance: Advance) -> None:
-    """Write codes and ids into the lists. Each list is its codes, then its ids; the first is at byte `start`."""
+def _fill(
+    file: int,
+    rows: CodeRows,
+    first_id: int,
+    nearest: Any,
+    codes_at: NDArray[np.int64],
+    ids_at: NDArray[np.int64],
+    advance: Advance,
+) -> None:
+    """Write codes, and ids from `first_id`, into the lists; `codes_at` and `ids_at` are the next places of each."""
     width = rows.shape[1]
-    codes_at = start + np.cumsum(sizes * (width + 8)) - sizes * (width + 8)
-    ids_at = codes_at + sizes * width
     for first, codes in blocks(rows):
         lists = np.fromfile(nearest, np.int32, len(codes))
         order = np.argsort(lists, kind="stable")
-        codes, ids = codes[order], first + order
+        codes, ids = codes[order], first_id + first + order
         ends = np.flatnonzero(np.diff(lists[order], prepend=-1, append=-1))
         for begin, end in pairwise(ends.tolist()):
             place = lists[order[begin]]
@@ -73,7 +101,7 @@ def _fill(file: int, rows: CodeRows, nearest: Any, sizes: NDArray[np.int64], sta
 
 
 def _write_at(file: int, rows: NDArray[Any], place: int) -> None:
-    left = rows.data.cast("B")
+    left = rows.reshape(-1).view(np.uint8).data
     while len(left):
         written = os.pwrite(file, left, place)
         left, place = left[written:], place + written

@@ -163,7 +163,16 @@ def test_other_packages_import_only_the_public_modules_of(package):
 def test_a_backend_knows_the_contracts_only():
     used = set().union(*(within(path) for path in sources("faiss_backend")))
     assert "transhash.backends" in used
-    contracts = ("backends", "backends.clustering", "errors", "hamming", "multi_index", "results", "system.files")
+    contracts = (
+        "backends",
+        "backends.clustering",
+        "backends.rows",
+        "errors",
+        "hamming",
+        "multi_index",
+        "results",
+        "system.files",
+    )
     assert used <= {f"transhash.{name}" for name in contracts}
 
 

@@ -337,7 +337,7 @@ def edit_manifest(folder, **changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"next_id": 49}, {"next_id": 48}, {"next_id": 2**63}, {"next_id": "x"}, {"next_id": None}, {"version": 2}],
+    [{"next_id": 49}, {"next_id": 48}, {"next_id": 2**63}, {"next_id": "x"}, {"next_id": None}, {"version": 3}],
 )
 def test_damaged_ids_give_one_line(folder, changes):
     with LocalIndex.edit(folder) as index:

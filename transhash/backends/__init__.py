@@ -3,9 +3,19 @@
 from typing import cast
 
 from ..system import plugins
-from .contract import Backend, CodeRows, SearchParameter, Streaming, check_params
+from .contract import Backend, CodeRows, Rewriting, SearchParameter, Streaming, check_params
 
-__all__ = ["Backend", "CodeRows", "SearchParameter", "Streaming", "check_params", "has", "load", "names"]
+__all__ = [
+    "Backend",
+    "CodeRows",
+    "Rewriting",
+    "SearchParameter",
+    "Streaming",
+    "check_params",
+    "has",
+    "load",
+    "names",
+]
 
 GROUP = "transhash.backends"
 

@@ -10,6 +10,7 @@ labels, the model's digest, the manifest and checksums.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, runtime_checkable
@@ -161,6 +162,43 @@ class Streaming(Protocol):
         """Build an index in `folder`, with the files that `build` and `save` write, and open it, mapped if possible.
 
         Calls `advance` with the number of codes processed since the last call.
+        """
+        ...
+
+
+@runtime_checkable
+class Rewriting(Protocol):
+    """A backend that can change a saved index, for some types in constant memory: read it, and write another."""
+
+    @classmethod
+    def rewrites(cls, type: str) -> bool:
+        """Return whether the following methods support an index type, as `Backend.info` names it."""
+        ...
+
+    @classmethod
+    def saved_codes(cls, folder: Path) -> AbstractContextManager[CodeRows]:
+        """Open the codes that `Backend.save` wrote into `folder`, by position."""
+        ...
+
+    @classmethod
+    def rewrite(
+        cls,
+        saved: Path,
+        keep: NDArray[np.bool_],
+        added: CodeRows,
+        folder: Path,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> Backend:
+        """Write a saved index into `folder`, without some of its codes and with others after them, and open it.
+
+        Args:
+            saved: folder of the index.
+            keep: which of its codes stay, (n,) bool.
+            added: further codes, of any number.
+            folder: an empty folder.
+            advance: called with the number of codes processed since the last call.
+
+        The index is the one that `remove` and `add` would make; it is mapped if possible.
         """
         ...
 

@@ -14,7 +14,7 @@ Format, byte by byte: ``docs/codes-format.md``.
 from .header import FORMAT, VERSION
 from .merging import merge
 from .models import check_query_model, check_same_model, packed_queries
-from .reader import CodesFile, check_replaceable, is_codes_file, open_codes, open_records, read_codes
+from .reader import CodesFile, check_replaceable, is_codes_file, open_codes, open_records, opened_records, read_codes
 from .records import MAX_LABELS, NO_LABEL, UNKNOWN, Codes, ModelRef, Records, label_ids
 from .strings import StringTable
 from .truncation import truncate, truncate_codes
@@ -42,6 +42,7 @@ __all__ = [
     "merge",
     "open_codes",
     "open_records",
+    "opened_records",
     "packed_queries",
     "read_codes",
     "truncate",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os.path import join
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,26 @@ class RecordsFile:
             raise ValueError(f"a path of {longest:,} bytes: a codes file holds {files.MAX_PATH:,}")
         return self._of(paths, slice(start, stop))
 
+    @property
+    def root(self) -> bytes:
+        """The folder that paths are relative to."""
+        return self._root
+
+    def pick(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return the full paths of rows (m,). Raises CodesError if they are damaged."""
+        return [join(self._root, path) for path in self._paths.pick(rows)]
+
+    def blocks(self) -> Iterator[tuple[int, Records]]:
+        """Yield the first row and the records of consecutive blocks. Raises CodesError if they are damaged."""
+        for block in self.slices(0, len(self._paths), STRINGS):
+            try:
+                yield block.start, self.read(block.start, block.stop)
+            except hdf5.DAMAGE as error:
+                raise CodesError(
+                    f"{self._paths.where}: rows {block.start} to {block.stop - 1}: damaged ({one_line(error)}); "
+                    "build the index again"
+                ) from error
+
     def whole(self) -> Records:
         """Return all rows: in memory, but for the paths, which are read from the file as they are asked for."""
         return self._of(self._paths, slice(None))
@@ -294,6 +315,17 @@ def open_records(path: Path, count: int) -> Records:
         records = RecordsFile(file, count, stats=False)
         _check_memory(records.nbytes, path)
         return records.whole()
+
+
+@contextmanager
+def opened_records(path: Path, count: int) -> Iterator[RecordsFile]:
+    """Open what `write_records` wrote for `count` rows, to read it block by block; as `open_records`."""
+    with hdf5.opened(path) as file:
+        found = RecordsFile(file, count, stats=False)
+    try:
+        yield found
+    finally:
+        file.close()
 
 
 def is_codes_file(path: Path) -> bool:

@@ -1,8 +1,10 @@
 """Codes in memory, with the paths, labels, sizes and times of their rows."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,22 @@ MAX_SKIPPED = 1 << 22  # skipped images
 MAX_SKIPPED_BYTES = 1 << 29  # bytes of the paths and reasons of skipped images
 
 Rows = slice | NDArray[np.bool_]
+
+
+class LazyColumn(ABC):
+    """Sizes or times of rows that are not an array in memory: as much of one as `Records` uses."""
+
+    dtype = np.dtype(np.int64)
+    ndim = 1
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def __getitem__(self, which: Any) -> NDArray[np.int64]:
+        """Return the values of a slice with step 1, or of whatever selects values of an array."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.int64]:
+        """Return all values."""
+        return self[:]
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,18 +163,20 @@ class Records:
 
         If the roots differ, paths become absolute. Sizes and times that only one side has are unknown for the other.
         """
-        one, two = (self, other) if self.root == other.root else (self._rootless(), other._rootless())
-        names = {name: place for place, name in enumerate(dict.fromkeys((*self.label_names, *other.label_names)))}
+        layout = Layout.of([(part.root, part.label_names, width_of(part.labels)) for part in (self, other)])
+        one, two = (part if part.root == layout.root else part.rootless() for part in (self, other))
+        labels = [layout.labels(part.labels, part.label_names, len(part)) for part in (self, other)]
         return Records(
             StringTable.joined([_taken(part.paths, slice(None)) for part in (one, two)]),
-            one.root,
-            _joined_labels(self, other, names),
-            tuple(names),
+            layout.root,
+            np.concatenate(labels) if layout.width else None,
+            layout.names,
             _joined_stats(self.sizes, other.sizes, len(self), len(other)),
             _joined_stats(self.mtimes, other.mtimes, len(self), len(other)),
         )
 
-    def _rootless(self) -> "Records":
+    def rootless(self) -> "Records":
+        """Return the rows with full paths, in memory."""
         paths = StringTable.joined([StringTable.of(list(block.full_paths())) for block in self.blocks()])
         return replace(self, paths=paths, root=b"")
 
@@ -178,19 +198,46 @@ def _taken(paths: Sequence[bytes], which: Rows) -> StringTable:
     return StringTable.of(paths[which]) if isinstance(which, slice) else StringTable.of(paths).take(which)
 
 
-def _joined_labels(one: Records, two: Records, names: dict[str, int]) -> NDArray[np.int32] | None:
-    """Return the labels of both, as positions in `names`; None if neither has any."""
-    if one.labels is None and two.labels is None:
-        return None
-    parts = []
-    for part in (one, two):
-        labels = np.empty((len(part), 0), np.int32) if part.labels is None else label_columns(part.labels)
-        place = np.array([*(names[name] for name in part.label_names), NO_LABEL], np.int32)
-        parts.append(place[labels])  # of no label: the last
-    width = max(labels.shape[1] for labels in parts)
-    columns = [np.pad(labels, ((0, 0), (0, width - labels.shape[1])), constant_values=NO_LABEL) for labels in parts]
-    joined = np.concatenate(columns)
-    return joined[:, 0] if width == 1 else joined
+@dataclass(frozen=True)
+class Layout:
+    """The form that rows from several places have in common.
+
+    Attributes:
+        root: the folder that paths are relative to; empty if it is not the same for all.
+        names: the names of all labels.
+        width: most labels of a row.
+    """
+
+    root: bytes
+    names: tuple[str, ...]
+    width: int
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[bytes, tuple[str, ...], int]]) -> "Layout":
+        """Return the layout for parts, given the root, the names of labels and the most labels of a row of each."""
+        roots, names, widths = zip(*parts, strict=True)
+        return cls(roots[0] if len(set(roots)) == 1 else b"", tuple(dict.fromkeys(chain(*names))), max(widths))
+
+    def labels(self, labels: NDArray[np.int32] | None, names: tuple[str, ...], count: int) -> NDArray[np.int32]:
+        """Return labels of `count` rows, given as positions in `names`; (count,) if no row has several."""
+        found = np.full((count, self.width), NO_LABEL, np.int32)
+        if labels is not None:
+            places = {name: place for place, name in enumerate(self.names)}
+            place = np.array([*(places[name] for name in names), NO_LABEL], np.int32)
+            columns = label_columns(labels)
+            found[:, : columns.shape[1]] = place[columns]  # of no label: the last
+        return found[:, 0] if self.width == 1 else found
+
+    def fit(self, records: Records) -> Records:
+        """Return rows in this layout, in memory."""
+        labels = self.labels(records.labels, records.label_names, len(records)) if self.width else None
+        fitted = records if records.root == self.root else records.rootless()
+        return replace(fitted, root=self.root, labels=labels, label_names=self.names)
+
+
+def width_of(labels: NDArray[np.int32] | None) -> int:
+    """Return the most labels of a row that `Records.labels` has room for."""
+    return 0 if labels is None else label_columns(labels).shape[1]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -244,7 +291,7 @@ class Codes:
 
 def _check_array(name: str, value: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
     """Raise TypeError for anything but an array, MismatchError for another dtype or shape; None is any size."""
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray | LazyColumn):
         raise TypeError(f"{name} must be an array of {dtype.__name__}, not {type(value).__name__}")
     sizes = zip(shape, value.shape, strict=False)
     fits = value.ndim == len(shape) and all(size in (None, found) for size, found in sizes)

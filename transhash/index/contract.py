@@ -109,6 +109,13 @@ class Collection(ABC):
         `add`.
         """
 
+    def compact(self) -> None:
+        """Write changes that are kept beside the index into it. Searches give the same answers, and become faster.
+
+        Raises BackendError if the collection is on a server, which does that by itself.
+        """
+        raise BackendError(f"{redacted(self.location)}: on a server, which merges changes by itself")
+
     @abstractmethod
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
         """Check everything that is stored, and yield a line for each problem."""

@@ -39,6 +39,13 @@ class Rows(Protocol):
     def ids(self) -> "RowIds":
         """Ids."""
 
+    @property
+    def root(self) -> bytes:
+        """The folder that paths are relative to."""
+
+    def find(self, paths: set[bytes]) -> dict[bytes, list[int]]:
+        """Return the rows that have some full paths."""
+
     def __len__(self) -> int:
         """Return the number of rows."""
 
@@ -194,8 +201,8 @@ def paths(index: Rows, names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
 
     Raises SelectionError if one of them is not in the index.
     """
-    wanted = selection.ways(names, index.records.root)
-    rows = _rows(index.records, {way for ways in wanted.values() for way in ways})
+    wanted = selection.ways(names, index.root)
+    rows = index.find({way for ways in wanted.values() for way in ways})
     found = np.zeros(len(index), np.bool_)
     missing = []
     for name, ways in wanted.items():
@@ -245,8 +252,8 @@ def both(one: Mask | None, other: Mask | None) -> Mask | None:
     return left
 
 
-def _rows(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int]]:
-    """Return the positions of the wanted full paths that are in the index."""
+def rows_of(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int]]:
+    """Return the rows that have some full paths, by reading all paths."""
     rows: dict[bytes, list[int]] = {}
     for row, path in enumerate(records.full_paths()):
         if path in wanted:

@@ -1,6 +1,6 @@
 """The ids of an index's rows: each is used only once, and stays with its row."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,16 @@ class RowIds:
 
     def keep(self, kept: NDArray[np.bool_]) -> "RowIds":
         """Return the ids of the rows where a mask (count,) is true."""
-        return replace(RowIds.given(self.of(np.flatnonzero(kept))), next=self.next)
+        return self.without(np.flatnonzero(~kept))
+
+    def without(self, rows: NDArray[np.int64]) -> "RowIds":
+        """Return the ids of all rows but some (m,), ascending."""
+        starts = np.union1d(self.starts, rows + 1)  # of runs between the rows, which may be empty
+        starts = starts[~np.isin(starts, rows) & (starts < self.count)]
+        firsts = self.of(starts)
+        starts = starts - np.searchsorted(rows, starts)
+        breaks = np.append(True, np.diff(firsts - starts) != 0)[: len(starts)]
+        return RowIds(starts[breaks], firsts[breaks], self.count - len(rows), self.next)
 
     def extend(self, count: int) -> "RowIds":
         """Return these ids and those of `count` new rows after them.

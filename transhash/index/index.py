@@ -19,9 +19,10 @@ from ..results import Nearest, Within
 from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
-from . import filters, kinds, manifest, tuning
+from . import editing, filters, kinds, manifest, tuning
 from . import queries as asking
 from .contract import CodesInput, Collection, K, Params, checked_params, filters_of, row_id, whole
+from .editing import FolderEdit
 from .filters import Filter, Mask
 from .ids import RowIds
 from .local import LocalIndex
@@ -245,6 +246,9 @@ class Index(Collection):
     ) -> Added:
         """Add rows, with ids above all ever used: all of them, or none if one file is refused."""
         parts = kinds.codes_inputs(codes)
+        with self._in_place() as edit:
+            if edit:
+                return edit.add(parts, replace, progress)
         with self._editing() as index:
             before, done = len(index), 0
             for part in parts:
@@ -256,6 +260,9 @@ class Index(Collection):
     def remove(self, where: Filter | Sequence[Filter]) -> int:
         """Remove the rows that pass at least one of the filters, and return how many."""
         chosen = filters_of(where)
+        with self._in_place() as edit:
+            if edit:
+                return edit.remove(chosen)
         with self._editing() as index:
             gone = filters.any_of(index, chosen)
             index.remove(gone)
@@ -271,8 +278,17 @@ class Index(Collection):
         position, while the index has other names; BackendError if the index type cannot remove.
         """
         wanted = kinds.codes_input(codes)
+        with self._in_place() as edit:
+            if edit:
+                return edit.sync(wanted, progress)
         with self._editing() as index:
             return index.sync(kinds.in_memory(wanted))
+
+    def compact(self) -> None:
+        """Write changes that are kept beside the index into it."""
+        with self._in_place() as edit:
+            if edit:
+                edit.compact()
 
     @checked
     def merge(self, others: Sequence["Index"], *, replace: bool = False) -> None:
@@ -341,6 +357,17 @@ class Index(Collection):
             found = tuning.tune(index.backend, packed, share, k)
             index.backend.tune(found.chosen.value)
         return found
+
+    @contextmanager
+    def _in_place(self) -> Iterator[FolderEdit | None]:
+        """Yield the folder to change; None if the index is in memory, or its type must be changed in memory."""
+        if self._folder is None:
+            yield None
+            return
+        with editing.edit(self._folder) as edit:
+            yield edit
+            if edit:
+                self._index = None  # opened again when it is needed
 
     @contextmanager
     def _editing(self) -> Iterator[LocalIndex]:

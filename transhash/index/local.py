@@ -5,7 +5,7 @@ Rows are chosen by masks here; `transhash.index.index.Index` is the API, with fi
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import backends
-from ..backends.contract import Backend, Streaming
+from ..backends.contract import Backend, Rewriting, Streaming
 from ..codes import Codes, ModelRef, Records, open_codes, open_records, write_records
 from ..codes.models import check_same_model, packed_queries
 from ..errors import BackendError, IndexFolderError, MismatchError, SelectionError, TransHashError
 from ..results import Nearest, Within
 from ..system import files
 from ..system.progress import Progress, silent
-from . import comparing, manifest, selection, stats
+from . import comparing, filters, lookup, manifest, patch, selection, stats
 from .ids import RowIds
+from .joined import joined_records
 from .manifest import Manifest
+from .patched import Patched
 from .rows import Changes
 
-_RECORDS = "records.h5"
-_BACKEND = "backend"
+RECORDS = patch.RECORDS
+BACKEND = "backend"
 _SPAN = 1 << 28  # bytes of codes that are read from the backend at a time,
 _GAP = 1 << 14  # and the largest gap, in rows, between two that are read together
-_IDS = "ids.safetensors"  # present unless the ids are 0 to n - 1
 
 Params = Mapping[str, int]
 
@@ -100,7 +101,7 @@ class LocalIndex:
             try:
                 return cls._open(folder, stored, mmap)
             except (TransHashError, OSError):
-                if manifest.read(folder).data == stored.data:  # otherwise it was replaced during the read
+                if manifest.read(folder).folders == stored.folders:  # otherwise it was replaced during the read
                     raise
 
     @classmethod
@@ -127,24 +128,25 @@ class LocalIndex:
 
     @classmethod
     def _open(cls, folder: Path, stored: Manifest, mmap: bool) -> Self:
-        data = manifest.verify(folder, stored)
-        if _RECORDS not in stored.files:
-            raise IndexFolderError(f"{folder}: the manifest names no {_RECORDS}; build the index again")
-        backend = backends.load(stored.backend).load(data / _BACKEND, mmap)
-        if (len(backend), backend.bits) != (stored.count, stored.bits):
+        manifest.verify(folder, stored)
+        data = folder / stored.data
+        if RECORDS not in stored.files:
+            raise IndexFolderError(f"{folder}: the manifest names no {RECORDS}; build the index again")
+        backend = backends.load(stored.backend).load(data / BACKEND, mmap)
+        if (len(backend), backend.bits) != (stored.stored, stored.bits):
             raise IndexFolderError(
                 f"{folder}: holds {len(backend)} codes of {backend.bits} bits, "
-                f"the manifest says {stored.count} of {stored.bits}; build the index again"
+                f"the manifest says {stored.stored} of {stored.bits}; build the index again"
             )
         model = ModelRef(stored.model, stored.model_digest, stored.bits)
-        ids = RowIds.first(stored.count)
-        if _IDS in stored.files:
-            ids = RowIds.load(data / _IDS, stored.count, stored.next_id)
-        elif stored.next_id != stored.count:
-            raise IndexFolderError(f"{folder}: the manifest names no {_IDS}; build the index again")
-        records = open_records(data / _RECORDS, stored.count)
+        ids = patch.ids(folder, stored)
+        records = open_records(data / RECORDS, stored.stored)
         if stats.NAME in stored.files:
             records = stats.attached(data, records)
+        if stored.changes:
+            changes = patch.read(folder, stored)
+            records = joined_records(records, changes.left, changes.changed, changes.records)
+            backend = Patched(backend, changes.left, changes.codes)
         return cls(stored.backend, backend, records, model, ids)
 
     def save(self, folder: str | Path) -> Manifest:
@@ -158,17 +160,24 @@ class LocalIndex:
             return self._write(folder, data)
 
     def _write(self, folder: Path, data: Path) -> Manifest:
-        (data / _BACKEND).mkdir()
+        (data / BACKEND).mkdir()
         with files.naming(folder):
-            self.backend.save(data / _BACKEND)
-            write_records(data / _RECORDS, stats.saved(data, self.records.blocks(), len(self)))
-            if self.ids.next != len(self):
-                self.ids.save(data / _IDS)
-        return _commit(folder, data, self.backend_name, self.backend, self.model, self.records.root, self.ids.next)
+            self.backend.save(data / BACKEND)
+            write_rows(data, self.records.blocks(), self.backend, self.ids)
+        return commit(folder, data, self.backend_name, self.backend, self.model, self.records.root, self.ids.next)
 
     def __len__(self) -> int:
         """Return the number of codes."""
         return len(self.backend)
+
+    @property
+    def root(self) -> bytes:
+        """The folder that paths are relative to; empty if there are several."""
+        return self.records.root
+
+    def find(self, paths: set[bytes]) -> dict[bytes, list[int]]:
+        """Return the rows that have some full paths."""
+        return filters.rows_of(self.records, paths)
 
     def search(
         self,
@@ -353,11 +362,11 @@ def build(
 
         if issubclass(kind, Streaming):
             with files.naming(folder):
-                (data / _BACKEND).mkdir()
-                built = kind.stream(file, data / _BACKEND, type=type, params=params, advance=advance)
-                write_records(data / _RECORDS, stats.saved(data, file.records(), len(file)))
+                (data / BACKEND).mkdir()
+                built = kind.stream(file, data / BACKEND, type=type, params=params, advance=advance)
+                write_rows(data, file.records(), built, RowIds.first(len(file)))
                 return Built(
-                    _commit(folder, data, backend, built, file.header.model, file.header.root, len(file)),
+                    commit(folder, data, backend, built, file.header.model, file.header.root, len(file)),
                     built.reason,
                 )
         index = LocalIndex.build(file.whole(), backend, type, params)
@@ -369,7 +378,24 @@ def _check_any(codes: Sized) -> None:
         raise MismatchError("no codes to index; encode some images first")
 
 
-def _commit(
+def write_rows(data: Path, blocks: Iterable[Records], backend: Backend, ids: RowIds) -> None:
+    """Write everything that an index stores besides the files of its backend."""
+    blocks = stats.saved(data, blocks, len(backend))
+    if can_patch(backend):
+        blocks = lookup.saved(data, blocks, len(backend))
+    write_records(data / RECORDS, blocks)
+    if ids.next != len(backend):
+        ids.save(data / patch.IDS)
+
+
+def can_patch(backend: Backend) -> bool:
+    """Return whether changes of an index may be kept beside it, to be merged later."""
+    if len(backend) > lookup.MOST_ROWS or not isinstance(backend, Rewriting):
+        return False
+    return backend.rewrites(str(backend.info()["type"]))
+
+
+def commit(
     folder: Path, data: Path, name: str, backend: Backend, model: ModelRef, root: bytes, next_id: int
 ) -> Manifest:
     """Commit a complete data folder as the index."""

@@ -1,7 +1,7 @@
 """The manifest of an index folder: its description, checked before any other file is opened. Does not load numpy.
 
-An index folder holds ``manifest.json`` and one data folder that it names, so that replacing the manifest is what
-replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
+An index folder holds ``manifest.json`` and one or two data folders that it names, so that replacing the manifest is
+what replaces the index: a reader sees the old index or the new one. Format: ``docs/index-format.md``.
 """
 
 import json
@@ -9,9 +9,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from ..errors import IndexFolderError, one_line
 from ..system import files
 
 FORMAT = "transhash-index"
-VERSION = 1
+VERSION = 2  # version 1 has no changes
 NAME = "manifest.json"
 
 _LOCK = ".lock"
@@ -42,6 +42,23 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class Changes:
+    """Changes of an index that its data folder does not hold: rows removed from it, and rows added to it.
+
+    Attributes:
+        data: name of their own data folder.
+        files: its files by their path in it.
+        stored: number of rows in the index's data folder, with those that were removed.
+        added: number of rows that were added.
+    """
+
+    data: str
+    files: dict[str, StoredFile]
+    stored: Count
+    added: Count
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of an index folder.
 
@@ -56,6 +73,7 @@ class Manifest:
         files: its files by their path in it.
         info: the backend's description of its index.
         root: the image folder that paths are relative to, empty if there are several; None if it is not stored.
+        changes: what is different from the data folder; None if nothing is.
         version: of the format.
     """
 
@@ -69,7 +87,18 @@ class Manifest:
     files: dict[str, StoredFile]
     info: dict[str, int | str] = field(default_factory=dict)
     root: str | None = None
+    changes: Changes | None = None
     version: int = VERSION
+
+    @property
+    def stored(self) -> int:
+        """Number of rows in the data folder."""
+        return self.changes.stored if self.changes else self.count
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the data folders, which no other state of the index has."""
+        return (self.data, self.changes.data) if self.changes else (self.data,)
 
     def root_bytes(self) -> bytes:
         """Return the image folder as bytes."""
@@ -85,8 +114,18 @@ class Manifest:
             "model": self.model,
             "digest": self.model_digest,
             "next_id": self.next_id,
-            "bytes": sum(file.bytes for file in self.files.values()),
+            **self._changed(),
+            "bytes": sum(file.bytes for file in self._files()),
         }
+
+    def _changed(self) -> dict[str, int]:
+        """Return the numbers of rows that were added and removed since the data folder was written, if any were."""
+        if self.changes is None:
+            return {}
+        return {"added": self.changes.added, "removed": self.changes.stored + self.changes.added - self.count}
+
+    def _files(self) -> list[StoredFile]:
+        return [*self.files.values(), *(self.changes.files.values() if self.changes else ())]
 
 
 def read(folder: Path) -> Manifest:
@@ -118,17 +157,29 @@ def read(folder: Path) -> Manifest:
         raise IndexFolderError(f"{path}: damaged ({one_line(error)}); build the index again") from None
 
 
-def verify(folder: Path, manifest: Manifest) -> Path:
-    """Check length and SHA-256 of every file and return the data folder. Raises IndexFolderError."""
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Check length and SHA-256 of every file. Raises IndexFolderError."""
     for problem in problems(folder, manifest):
         raise IndexFolderError(f"{problem}; build the index again")
-    return folder / manifest.data
+
+
+def verify_files(data: Path, stored: Mapping[str, StoredFile], names: Iterable[str] | None = None) -> None:
+    """Check length and SHA-256 of the files of a data folder, or of some of them. Raises IndexFolderError."""
+    wanted = stored if names is None else {name: stored[name] for name in names if name in stored}
+    for problem in _problems(data, wanted):
+        raise IndexFolderError(f"{problem}; build the index again")
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Yield a line for each file that does not match the manifest."""
-    for name, stored in manifest.files.items():
-        path = folder / manifest.data / name
+    yield from _problems(folder / manifest.data, manifest.files)
+    if manifest.changes:
+        yield from _problems(folder / manifest.changes.data, manifest.changes.files)
+
+
+def _problems(data: Path, files_of: Mapping[str, StoredFile]) -> Iterator[str]:
+    for name, stored in files_of.items():
+        path = data / name
         if not path.is_file() or path.is_symlink():
             yield f"{path}: missing"
         elif path.stat().st_size != stored.bytes:
@@ -160,7 +211,7 @@ def writing(folder: Path) -> Iterator[Path]:
 
 
 def _data_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new data folder; remove it if the block raises, or otherwise the one that it replaces."""
+    """Yield a new data folder; remove it if the block raises, or otherwise those that it replaces."""
     data = folder / f"data-{secrets.token_hex(8)}"
     data.mkdir()
     try:
@@ -169,15 +220,15 @@ def _data_folder(folder: Path) -> Iterator[Path]:
         if not _names(folder, data):  # once it is committed, it must not be removed
             shutil.rmtree(data, ignore_errors=True)
         raise
-    committed = read(folder).data
+    committed = read(folder).folders
     for entry in folder.iterdir():
-        if _DATA.fullmatch(entry.name) and entry.name != committed:
+        if _DATA.fullmatch(entry.name) and entry.name not in committed:
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def _names(folder: Path, data: Path) -> bool:
     try:
-        return read(folder).data == data.name
+        return data.name in read(folder).folders
     except (IndexFolderError, OSError):
         return False
 
@@ -191,12 +242,15 @@ def replaceable(folder: Path) -> bool:
 
 
 def commit(folder: Path, manifest: Manifest) -> None:
-    """Make `manifest` the folder's manifest."""
-    data = folder / manifest.data
-    for name in manifest.files:
+    """Make `manifest` the folder's manifest; the data folder that it names last is new."""
+    data = folder / manifest.folders[-1]
+    for name in manifest.changes.files if manifest.changes else manifest.files:
         files.sync(data / name)
     files.sync(data)
-    document = {"format": FORMAT, **asdict(manifest)}
+    version = VERSION if manifest.changes else VERSION - 1
+    document = {"format": FORMAT, **asdict(replace(manifest, version=version))}
+    if not manifest.changes:
+        del document["changes"]
     with files.replacing(folder / NAME) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
@@ -215,11 +269,16 @@ def _parse(document: dict[str, Any]) -> Manifest:
     if not document["version"]:  # in version 0, ids are always 0 to n - 1
         document = document | {"next_id": document["count"]}
     stored = msgspec.convert(document, Manifest)
-    for name in stored.files:
+    for name in (*stored.files, *(stored.changes.files if stored.changes else ())):
         if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             raise ValueError(f"file name {name!r}")
-    if not _DATA.fullmatch(stored.data):
-        raise ValueError(f"data folder {stored.data!r}")
+    for name in stored.folders:
+        if not _DATA.fullmatch(name):
+            raise ValueError(f"data folder {name!r}")
+    if len(set(stored.folders)) < len(stored.folders):
+        raise ValueError(f"data folder {stored.data!r} twice")
+    if stored.changes and not 0 <= stored.stored + stored.changes.added - stored.count <= stored.stored:
+        raise ValueError(f"{stored.count} codes of {stored.stored} and {stored.changes.added} more")
     if stored.count > stored.next_id:
         raise ValueError(f"{stored.count} codes, next id {stored.next_id}")
     return stored

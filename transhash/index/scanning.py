@@ -14,14 +14,14 @@ Block = tuple[NDArray[np.int64], NDArray[np.uint8]]
 
 def nearest(blocks: Iterable[Block], queries: NDArray[np.uint8], k: int) -> Nearest:
     """Return the k nearest rows of queries (q, bits/8) by (distance, id); fewer if there are fewer rows."""
-    ids = np.empty((len(queries), 0), np.int64)
-    distances = np.empty((len(queries), 0), np.int32)
+    best = Nearest(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
     for own, codes in blocks:
         if len(own):
             order = np.argsort(own)
             found = hamming.top_k(queries, np.ascontiguousarray(codes[order]), min(k, len(own)))
-            ids, distances = _merged(ids, distances, own[order][found.ids], found.distances, k)
-    return Nearest(ids, distances)
+            nearer = Nearest(own[order][found.ids], found.distances)
+            best = merged(best, nearer, k)
+    return best
 
 
 def within(blocks: Iterable[Block], queries: NDArray[np.uint8], radius: int) -> Within:
@@ -46,15 +46,9 @@ def padded(found: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Near
     return Nearest(ids, distances)
 
 
-def _merged(
-    ids: NDArray[np.int64],
-    distances: NDArray[np.int32],
-    other_ids: NDArray[np.int64],
-    other_distances: NDArray[np.int32],
-    k: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the first k of two lists for each query."""
-    both_ids = np.concatenate([ids, other_ids], axis=1)
-    both = np.concatenate([distances, other_distances], axis=1)
-    order = np.lexsort((both_ids, both), axis=1)[:, :k]
-    return np.take_along_axis(both_ids, order, 1), np.take_along_axis(both, order, 1)
+def merged(one: Nearest, other: Nearest, k: int) -> Nearest:
+    """Return the first k of two lists for each query, by (distance, id)."""
+    ids = np.concatenate([one.ids, other.ids], axis=1)
+    distances = np.concatenate([one.distances, other.distances], axis=1)
+    order = np.lexsort((ids, distances), axis=1)[:, :k]
+    return Nearest(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..codes import Codes, ModelRef, Records, texts
 from ..codes.records import UNKNOWN, label_ids
+from . import filters
 from .ids import RowIds
 
 Stats = tuple[Sequence[int | None], Sequence[int | None]]
@@ -30,6 +31,15 @@ class StoredRows:
     def ids(self) -> RowIds:
         """The ids, with the rows that have them."""
         return RowIds.given(self.numbers)
+
+    @property
+    def root(self) -> bytes:
+        """The folder that paths are relative to."""
+        return self.records.root
+
+    def find(self, paths: set[bytes]) -> dict[bytes, list[int]]:
+        """Return the rows that have some full paths."""
+        return filters.rows_of(self.records, paths)
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -59,7 +59,7 @@ class ServedIndex:
             return False
         with self._refreshing:
             try:
-                generation = manifest.read(Path(self.location)).data
+                generation = self._generation()
                 if generation == self.snapshot.generation:
                     self.fault = self._refused = ""
                     return False
@@ -83,8 +83,12 @@ class ServedIndex:
     def _opened(self) -> tuple[Snapshot, ImageFolder]:
         """Open and verify the index. It may be replaced meanwhile: what was opened is what is named."""
         while True:
-            generation = "" if is_server(self.location) else manifest.read(Path(self.location)).data
+            generation = self._generation()
             collection = open_index(self.location)
             snapshot = Snapshot(collection, generation)
-            if is_server(self.location) or manifest.read(Path(self.location)).data == generation:
+            if self._generation() == generation:
                 return snapshot, ImageFolder.of(snapshot, self._images)
+
+    def _generation(self) -> str:
+        """Return the name of the state on disk; empty for a server."""
+        return "" if is_server(self.location) else " ".join(manifest.read(Path(self.location)).folders)

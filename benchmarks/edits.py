@@ -1,0 +1,113 @@
+"""Time and peak memory of changing an index: adding and removing rows, and synchronising all of them."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+import transhash
+from transhash.codes import ModelRef
+from transhash.codes.writer import CodesWriter
+
+_KIB = 1024
+_BITS = 64
+_BLOCK = 1 << 14
+_MODEL = ModelRef("corner", "corner", _BITS)
+
+
+@click.command("edits")
+@click.option("-n", "counts", multiple=True, default=(1_000_000,), show_default=True, help="Rows; repeatable.")
+@click.option("--type", "kinds", multiple=True, default=("flat", "ivf"), show_default=True, help="Index type.")
+@click.option("--changed", default=1_000, show_default=True, help="Rows that each change adds, removes or replaces.")
+@click.option("--folder", type=click.Path(file_okay=False), help="Where to keep the files.  [default: nowhere]")
+@click.option("--child", nargs=3, hidden=True)
+def command(
+    counts: tuple[int, ...],
+    kinds: tuple[str, ...],
+    changed: int,
+    folder: str | None,
+    child: tuple[str, str, str] | None,
+) -> None:
+    """Change an index, each time in a process of its own, whose start is included in the time."""
+    if child:
+        print(json.dumps(_change(*child)))
+        return
+    print("| type | rows | change | seconds | peak memory, MiB |")
+    print("|---|---:|---|---:|---:|")
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        for count in counts:
+            files = _files(Path(place), count, changed)
+            for kind in kinds:
+                index = Path(place, f"{kind}.index")
+                _run("build", files["all"], f"{index}:{kind}")
+                for change in ("add", "remove", "sync", "compact"):
+                    seconds, peak = _run(change, files.get(change, index), str(index))
+                    print(f"| {kind} | {count:,} | {change} | {seconds:.2f} | {peak / _KIB:.0f} |", flush=True)
+
+
+def _run(change: str, file: Path, index: str) -> tuple[float, int]:
+    """Make a change in a process of its own; return its seconds, and its peak memory in KiB."""
+    words = [sys.executable, "-m", "benchmarks.edits", "--child", change, str(file), index]
+    began = time.perf_counter()
+    peak = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return time.perf_counter() - began, peak
+
+
+def _change(change: str, file: str, location: str) -> int:
+    """Make a change; return the peak memory of this process in KiB."""
+    if change == "build":
+        folder, _, kind = location.rpartition(":")
+        transhash.build_index(file, folder, type=kind)
+        return 0
+    index = transhash.open(location)
+    changes: dict[str, Callable[[], object]] = {
+        "add": lambda: index.add(file),
+        "remove": lambda: index.remove(transhash.Filter(paths=Path(file).read_text().splitlines())),
+        "sync": lambda: index.sync(file),
+        "compact": lambda: getattr(index, "compact", int)(),
+    }
+    changes[change]()
+    status = Path("/proc/self/status").read_text()  # getrusage would include the parent's memory
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def _files(place: Path, count: int, changed: int) -> dict[str, Path]:
+    """Write the codes files, and the list of paths to remove."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (count, _BITS // 8), dtype=np.uint8)
+    more = rng.integers(0, 256, (changed, _BITS // 8), dtype=np.uint8)
+    gone = rng.choice(count, changed, replace=False)
+    files = {name: place / f"{count}-{name}" for name in ("all", "add", "remove", "sync")}
+    _write(files["all"], codes, range(count))
+    _write(files["add"], more, range(count, count + changed))
+    codes[rng.choice(count, changed, replace=False)] = more
+    _write(files["sync"], codes, range(count))
+    files["remove"].write_text("\n".join(f"/photos/{_path(number).decode()}" for number in gone))
+    return files
+
+
+def _write(path: Path, codes: np.ndarray, numbers: range) -> None:
+    with CodesWriter.create(path, _MODEL, b"/photos", labels=1, stats=True) as writer:
+        for start in range(0, len(codes), _BLOCK):
+            own = numbers[start : start + _BLOCK]
+            known = np.array(own, np.int64)
+            labels = [(f"{number % 1000}",) for number in own]
+            writer.append(codes[start : start + _BLOCK], list(_paths(own)), labels, sizes=known, mtimes=known)
+
+
+def _paths(numbers: range) -> Iterator[bytes]:
+    return map(_path, numbers)
+
+
+def _path(number: int) -> bytes:
+    return b"folder %04d/picture %09d.jpg" % (number // 1000, number)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,71 @@
+"""Parts of codes that may not fit in memory, as `CodeRows`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contract import CodeRows
+
+_BLOCK = 1 << 16  # rows of a selection that are read at a time
+
+
+class Selected:
+    """The codes of the rows that a mask selects, as `CodeRows`."""
+
+    def __init__(self, rows: CodeRows, mask: NDArray[np.bool_]) -> None:
+        """Take codes and a mask (n,)."""
+        self._rows = rows
+        self._mask = mask
+        blocks = [mask[start : start + _BLOCK] for start in range(0, len(mask), _BLOCK)]
+        self._ends = np.cumsum([0, *map(np.count_nonzero, blocks)])
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return int(self._ends[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, bits/8)."""
+        return len(self), self._rows.shape[1]
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        """Return the codes of a slice with step 1, in memory."""
+        start, stop, _ = rows.indices(len(self))
+        parts = [np.empty((0, self.shape[1]), np.uint8)]
+        for block in range(int(np.searchsorted(self._ends, start, side="right")) - 1, len(self._ends) - 1):
+            if self._ends[block] >= stop:
+                break
+            mask = self._mask[block * _BLOCK : (block + 1) * _BLOCK]
+            if mask.any():
+                codes = self._rows[block * _BLOCK : block * _BLOCK + len(mask)][mask]
+                parts.append(codes[max(0, start - self._ends[block]) : stop - self._ends[block]])
+        return np.concatenate(parts)
+
+
+class Joined:
+    """Several codes, one after the other, as `CodeRows`."""
+
+    def __init__(self, parts: Sequence[CodeRows]) -> None:
+        """Take at least one part."""
+        self._parts = parts
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        return sum(map(len, self._parts))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, bits/8)."""
+        return len(self), self._parts[0].shape[1]
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        """Return the codes of a slice with step 1, in memory."""
+        start, stop, _ = rows.indices(len(self))
+        found, first = [np.empty((0, self.shape[1]), np.uint8)], 0
+        for part in self._parts:
+            inside = slice(max(0, start - first), min(len(part), stop - first))
+            if inside.start < inside.stop:
+                found.append(part[inside])
+            first += len(part)
+        return np.concatenate(found)
