@@ -16,6 +16,7 @@ _OTHERS = (
     "copies",
     "databases",
     "duplicates",
+    "edits",
     "exact",
     "gpu",
     "memory",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from . import options, render
-from .index_edit import add, export, merge, remove, sync, verify
+from .index_edit import add, compact, export, merge, remove, sync, verify
 from .tune import tune
 
 _NUMBER = click.IntRange(1, 1 << 24)
@@ -16,7 +16,7 @@ def index() -> None:
     """Build, inspect, tune and change search indexes."""
 
 
-for command in (tune, add, remove, sync, merge, export, verify):
+for command in (tune, add, remove, sync, compact, merge, export, verify):
     index.add_command(command)
 
 

@@ -42,6 +42,7 @@ INPUTS = {  # commands that read something: arguments that lead to nothing
     "index add": ["nothing", "nothing"],
     "index remove": ["nothing", "--id", "0"],
     "index sync": ["nothing", "nothing"],
+    "index compact": ["nothing"],
     "index merge": ["nothing", "-o", "i.index"],
     "index export": ["nothing", "-o", "c.h5"],
     "index verify": ["nothing"],

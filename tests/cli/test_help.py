@@ -28,6 +28,7 @@ COMMANDS += [
     "index add",
     "index remove",
     "index sync",
+    "index compact",
     "index merge",
     "index export",
     "index verify",

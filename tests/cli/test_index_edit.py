@@ -175,3 +175,9 @@ def test_unsupported_operations(th, work):
     th("index", "build", "circle.h5", "-o", "h", "--type", "hnsw", cwd=work)
     done = th("index", "remove", "h", "--id", 1, cwd=work, code=1)
     assert "index type hnsw cannot remove codes: FAISS cannot take them out; types that can: flat, ivf" in done.stderr
+
+
+def test_compact(th_inside, work):
+    done = th_inside("index", "compact", "i", cwd=work)
+    assert done.stderr == "i: 8 images\n"
+    assert "8 codes are intact" in th_inside("index", "verify", "i", cwd=work).stdout

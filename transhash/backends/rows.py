@@ -36,10 +36,13 @@ class Selected:
         for block in range(int(np.searchsorted(self._ends, start, side="right")) - 1, len(self._ends) - 1):
             if self._ends[block] >= stop:
                 break
-            mask = self._mask[block * _BLOCK : (block + 1) * _BLOCK]
-            if mask.any():
-                codes = self._rows[block * _BLOCK : block * _BLOCK + len(mask)][mask]
-                parts.append(codes[max(0, start - self._ends[block]) : stop - self._ends[block]])
+            first, count = block * _BLOCK, int(self._ends[block + 1] - self._ends[block])
+            mask = self._mask[first : first + _BLOCK]
+            inside = slice(max(0, start - int(self._ends[block])), min(count, stop - int(self._ends[block])))
+            if count == len(mask):
+                parts.append(self._rows[first + inside.start : first + inside.stop])
+            elif count:
+                parts.append(self._rows[first : first + len(mask)][mask][inside])
         return np.concatenate(parts)
 
 

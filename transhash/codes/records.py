@@ -155,7 +155,8 @@ class Records:
 
     def full_paths(self) -> Iterator[bytes]:
         """Yield every path joined to the root, reading a few thousand at a time."""
-        return (os.path.join(self.root, path) for path in self.paths)
+        prefix = os.path.join(self.root, b"")
+        return (path if path[:1] == b"/" else prefix + path for path in self.paths)
 
     @checked
     def join(self, other: "Records") -> "Records":

@@ -117,8 +117,15 @@ def difference(
     gone, new, changed = np.zeros(count, np.bool_), np.zeros(wanted_count, np.bool_), 0
     most = max(count, wanted_count)  # so that both sides have the same ranges
     with Spill(entry, most, 1 << 64) as others, Spill(entry, most, 1 << 64) as own:
-        positions = _collect(wanted, others, entry, every=True)
-        numbered = _collect(here, own, entry, every=False)
+        positions, numbered = True, False
+        for start, codes in wanted:
+            _collect(others, entry, start, codes)
+            if positions:
+                positions = _nameless(codes.records) and all(map(bytes.isdigit, codes.records.full_paths()))
+        for start, codes in here:
+            _collect(own, entry, start, codes)
+            if positions and not numbered:
+                numbered = any(map(bytes.isdigit, codes.records.full_paths()))
         if count and positions and not numbered:
             raise MismatchError(
                 "the codes are of images in memory, named by position, and the index has other names: sync would "
@@ -138,26 +145,24 @@ def _entry(width: int) -> np.dtype[Any]:
     return np.dtype([("row", row), ("number", "<i8"), ("size", "<i8"), ("mtime", "<i8")])
 
 
-def _collect(blocks: Blocks, spill: Spill, entry: np.dtype[Any], every: bool) -> bool:
-    """Spill the entries of rows; return whether every one, or else any, is named by position."""
-    named = every
-    for start, codes in blocks:
-        records, count = codes.records, len(codes)
-        row = np.empty((count, entry["row"].itemsize), np.uint8)
-        paths = path_digests(records)
-        row[:, : _PATH.itemsize] = paths.view(np.uint8).reshape(count, _PATH.itemsize)
-        row[:, _PATH.itemsize : -_LABELS] = codes.packed
-        row[:, -_LABELS:] = _label_digests(records)
-        entries = np.empty(count, entry)
-        entries["row"] = row.view(entry["row"])[:, 0]
-        entries["number"] = np.arange(start, start + count)
-        entries["size"] = UNKNOWN if records.sizes is None else records.sizes
-        entries["mtime"] = UNKNOWN if records.mtimes is None else records.mtimes
-        spill.append(entries, paths.view("<u8")[::2])
-        if named == every and count:
-            numbers = (path.isdigit() for path in records.full_paths())
-            named = (all(numbers) and bool((entries["size"] == UNKNOWN).all())) if every else any(numbers)
-    return named
+def _collect(spill: Spill, entry: np.dtype[Any], start: int, codes: Codes) -> None:
+    records, count = codes.records, len(codes)
+    row = np.zeros((count, entry["row"].itemsize), np.uint8)
+    paths = path_digests(records)
+    row[:, : _PATH.itemsize] = paths.view(np.uint8).reshape(count, _PATH.itemsize)
+    row[:, _PATH.itemsize : -_LABELS] = codes.packed
+    row[:, -_LABELS:] = _label_digests(records)
+    entries = np.empty(count, entry)
+    entries["row"] = row.view(entry["row"])[:, 0]
+    entries["number"] = np.arange(start, start + count)
+    entries["size"] = UNKNOWN if records.sizes is None else records.sizes
+    entries["mtime"] = UNKNOWN if records.mtimes is None else records.mtimes
+    spill.append(entries, paths.view("<u8")[::2])
+
+
+def _nameless(records: Records) -> bool:
+    """Return whether no row has a file."""
+    return records.sizes is None or bool((np.asarray(records.sizes) == UNKNOWN).all())
 
 
 def _label_digests(records: Records) -> NDArray[np.uint8]:
