@@ -204,6 +204,8 @@ class FaissIndex:
 
     def _value(self, params: Mapping[str, int] | None) -> int | None:
         """Return the value of the search parameter in `params`, limited to its maximum, or None if it is not set."""
+        if not params:
+            return None
         parameter = self._kind.search_parameter
         known, least = ((parameter.name,), parameter.low) if parameter else ((), 1)
         checked = check_params(params, known, f"searching type {self._kind.name}", least)

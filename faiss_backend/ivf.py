@@ -47,8 +47,15 @@ class Ivf(Bucketed):
 
     def _forget(self) -> None:
         """Drop views and tables that adding or removing codes invalidates."""
+        self._count: int | None = None
         self._lists: hamming.Lists | None = None
         self._where: Places | None = None
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        if self._count is None:
+            self._count = super().__len__()
+        return self._count
 
     @classmethod
     def train(cls, codes: CodeRows, params: dict[str, int]) -> Self:
@@ -163,15 +170,12 @@ class Ivf(Bucketed):
         """Return the `k` nearest allowed codes of each query in the lists that are probed."""
         if allowed is None and not hamming.isa:
             return super()._search(queries, k, value, None)
-        lists = self.lists
+        if hamming.isa and self.lists.centroids is not None:
+            return hamming.top_k_probed(queries, self.lists, value, k, allowed)
         parts = [
-            hamming.top_k_lists(block, lists, self._probes(block, value), k, allowed)
-            if lists.centroids is None
-            else hamming.top_k_probed(block, lists, value, k, allowed)
+            hamming.top_k_lists(block, self.lists, self._probes(block, value), k, allowed)
             for block in _blocks(queries, value)
         ]
-        if len(parts) == 1:
-            return parts[0]
         return Nearest(
             np.concatenate([part.ids for part in parts]), np.concatenate([part.distances for part in parts])
         )
@@ -246,6 +250,4 @@ class Ivf(Bucketed):
 def _blocks(queries: NDArray[np.uint8], nprobe: int) -> list[NDArray[np.uint8]]:
     """Cut queries into blocks, at least one, whose list numbers take at most 64 MiB."""
     size = max(1, _PROBES // nprobe)
-    if len(queries) <= size:
-        return [queries]
     return [queries[start : start + size] for start in range(0, max(1, len(queries)), size)]

@@ -200,7 +200,8 @@ class LocalIndex:
             raise BackendError(f"k={k}: must be at least 1")
         self._check_mask(allowed)
         found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
-        return Nearest(self.ids.of(found.ids), found.distances)
+        ids = self.ids.of(found.ids)
+        return found if ids is found.ids else Nearest(ids, found.distances)
 
     def range_search(
         self,

@@ -94,14 +94,17 @@ class Matches:
         There are at most `k` for each query, and none beyond a `radius`.
         """
         if isinstance(found, Nearest):
-            chosen = found.ids != NO_ID
+            ids, distances, scores = found.ids[:, :k], found.distances[:, :k], getattr(found, "scores", None)
+            scores = None if scores is None else scores[:, :k]
+            if radius is None and _full(ids):
+                offsets = np.arange(0, ids.size + 1, ids.shape[1])
+                flat = None if scores is None else scores.ravel()
+                return cls(queries, offsets, ids.ravel(), distances.ravel(), lookup, flat, skipped, verdicts, radius)
+            chosen = ids != NO_ID
             if radius is not None:
-                chosen &= found.distances <= radius
-            if k is not None:
-                chosen[:, k:] = False
+                chosen &= distances <= radius
             counts = chosen.sum(axis=1)
-            scores = getattr(found, "scores", None)
-            parts = found.ids[chosen], found.distances[chosen], None if scores is None else scores[chosen]
+            parts = ids[chosen], distances[chosen], None if scores is None else scores[chosen]
         else:
             counts = np.diff(found.offsets)
             place = np.arange(len(found.ids)) - np.repeat(found.offsets[:-1], counts)
@@ -234,6 +237,13 @@ class Matches:
         found = self.ids[start : self.offsets[max(place + 1, last)]]
         ids, _ = np.unique(found, return_counts=True)  # without counts, numpy would load numpy.ma
         self._rows.update(zip(ids.tolist(), self.lookup(ids), strict=True))
+
+
+def _full(ids: NDArray[np.int64]) -> bool:
+    """Return whether every row of ids (q, m) is filled, at least one of them."""
+    if len(ids) == 1:  # the most common case, without the cost of numpy's functions
+        return ids.size > 0 and ids.item(-1) != NO_ID
+    return ids.size > 0 and bool((ids[:, -1] != NO_ID).all())
 
 
 def _caption(match: Match) -> str:

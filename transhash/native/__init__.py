@@ -98,22 +98,22 @@ def top_k_probed(
     isa: str,
 ) -> Nearest:
     """Return the `k` nearest codes of each query in the segments with the `probes` nearest centroids (s, w)."""
-    if len(queries) <= _READ_FOR and len(queries) * (probes * segments.mean + len(centroids)) < _SMALL:
-        groups = [slice(None)]
-    else:
-        shares = threads()
-        if len(queries) < _MANY * shares > _MANY:
-            chosen = top_k(queries, centroids, probes, None, isa).ids
-            return top_k_lists(queries, segments, chosen, k, allowed, isa)
-        groups = _groups(len(queries), max(k, probes), shares)
-    ids, distances = _empty(len(queries), k)
-    mask = _mask(allowed)
+    count, width = queries.shape
+    if count <= _READ_FOR and count * (probes * segments.mean + len(centroids)) < _SMALL:
+        ids, distances, mask = np.empty((count, k), np.int64), np.empty((count, k), np.int32), _mask(allowed)
+        _scan.nearest_lists(isa, width, queries, segments.table, centroids, probes, mask, k, ids, distances)
+        return Nearest(ids, distances)
+    shares = threads()
+    if count < _MANY * shares > _MANY:
+        chosen = top_k(queries, centroids, probes, None, isa).ids
+        return top_k_lists(queries, segments, chosen, k, allowed, isa)
+    (ids, distances), mask = _empty(count, k), _mask(allowed)
 
     def search(group: slice) -> None:
         asked, results = queries[group], (ids[group], distances[group])
-        _scan.nearest_lists(isa, queries.shape[1], asked, segments.table, centroids, probes, mask, k, *results)
+        _scan.nearest_lists(isa, width, asked, segments.table, centroids, probes, mask, k, *results)
 
-    run([partial(search, group) for group in groups])
+    run([partial(search, group) for group in _groups(count, max(k, probes), shares)])
     return Nearest(ids, distances)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache, wraps
-from inspect import Parameter, Signature, signature
-from itertools import islice
+from inspect import Parameter, signature
+from itertools import chain, islice
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -19,6 +19,8 @@ from ..errors import TransHashError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_WITHOUT_CONTENTS = (int, float, bool, NoneType)  # types of which every value passes if one does
 _CHECKED = 10_000  # members of a list whose types are checked
 _MAX_TEXT = 1000  # characters of a name or choice
 _MAX_PATH, _MAX_NAME = 4096, 255  # bytes that the system accepts
@@ -38,27 +40,33 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     or arrays. A path that no system can open raises TransHashError.
     """
 
+    settled: dict[str, set[type]] = {}  # types of each parameter that need no further check
+
     @cache
-    def parameters() -> tuple[Signature, dict[str, _Kind]]:  # on the first call, when every module has been imported
-        found = signature(function)
-        annotated = {name: entry.annotation for name, entry in found.parameters.items()}
+    def parameters() -> tuple[list[str], dict[str, _Kind]]:  # on the first call, when every module has been imported
+        found = signature(function).parameters
+        settled.update((name, set()) for name in found)
+        annotated = {name: entry.annotation for name, entry in found.items()}
         known = {
             name: _kind(one, function.__globals__) for name, one in annotated.items() if one is not Parameter.empty
         }
-        return found, {name: kind for name, kind in known.items() if kind}
+        places = [name for name, entry in found.items() if entry.kind in _BY_POSITION]
+        return places, {name: kind for name, kind in known.items() if kind}
+
+    def check(name: str, value: Any) -> None:
+        kind = parameters()[1].get(name)
+        if kind and not kind.accepts(value):
+            raise TypeError(f"{name} must be {kind.words}, not {described(value)}")
+        if kind:
+            _check_texts(name, value, paths=_PATH in kind.words)
+        if name in settled and (not kind or type(value) in _WITHOUT_CONTENTS):
+            settled[name].add(type(value))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        expected, kinds = parameters()
-        try:
-            arguments = expected.bind(*args, **kwargs).arguments
-        except TypeError:
-            return function(*args, **kwargs)  # its TypeError names the function
-        for name, kind in kinds.items():
-            if name in arguments and not kind.accepts(arguments[name]):
-                raise TypeError(f"{name} must be {kind.words}, not {described(arguments[name])}")
-            if name in arguments:
-                _check_texts(name, arguments[name], paths=_PATH in kind.words)
+        for name, value in chain(zip(parameters()[0], args, strict=False), kwargs.items()):
+            if name not in settled or type(value) not in settled[name]:
+                check(name, value)
         return function(*args, **kwargs)
 
     return call
