@@ -6,18 +6,26 @@ import sys
 
 # Runs `th` with one function replaced by one that raises a signal at a chosen call.
 DRIVER = """
-import importlib, os, signal, sys
+import importlib, os, signal, sys, time
 module, name, calls, target, number, *arguments = sys.argv[1:]
 owner = importlib.import_module(module)
 *outer, attribute = name.split(".")
 for part in outer:
     owner = getattr(owner, part)
-original, left = getattr(owner, attribute), [int(calls)]
+original, left, number = getattr(owner, attribute), [int(calls)], int(number)
+def send():
+    arrived, handler = [], signal.getsignal(number)
+    if callable(handler):  # another thread may get the signal first: go no further before it is handled
+        signal.signal(number, lambda *values: (arrived.append(number), handler(*values)))
+    (os.killpg if target == "group" else os.kill)(os.getpid(), number)
+    while not arrived:
+        time.sleep(0.001)
+    signal.signal(number, handler)
 def replaced(*positional, **named):
     result = original(*positional, **named)
     left[0] -= 1
     if left[0] == 0:
-        (os.killpg if target == "group" else os.kill)(os.getpid(), int(number))
+        send()
     return result
 setattr(owner, attribute, replaced)
 sys.argv = ["th", *arguments]

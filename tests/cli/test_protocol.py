@@ -39,6 +39,8 @@ def test_write_then_check(th, cifar, tmp_path, name, sizes, overlap):
     lines = (tmp_path / "lists" / "query.txt").read_text().splitlines()
     assert len(lines) == query
     assert re.fullmatch(r"test/airplane/\d+\.png 1( 0){9}", lines[0])
+    if overlap:
+        return
     table = th("protocol", "check", name, tmp_path / "lists").stdout
     assert dict(re.split(r"\s{2,}", line) for line in table.splitlines())["split"] == found["identity"]
 
