@@ -1,6 +1,7 @@
 """Time and peak memory of changing an index: adding and removing rows, and synchronising all of them."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ _MODEL = ModelRef("corner", "corner", _BITS)
 @click.option("-n", "counts", multiple=True, default=(1_000_000,), show_default=True, help="Rows; repeatable.")
 @click.option("--type", "kinds", multiple=True, default=("flat", "ivf"), show_default=True, help="Index type.")
 @click.option("--changed", default=1_000, show_default=True, help="Rows that each change adds, removes or replaces.")
-@click.option("--folder", type=click.Path(file_okay=False), help="Where to keep the files.  [default: nowhere]")
+@click.option("--folder", type=click.Path(file_okay=False), help="Keep files here, and use those of an earlier run.")
 @click.option("--child", nargs=3, hidden=True)
 def command(
     counts: tuple[int, ...],
@@ -34,37 +35,39 @@ def command(
     folder: str | None,
     child: tuple[str, str, str] | None,
 ) -> None:
-    """Change an index, each time in a process of its own, whose start is included in the time."""
+    """Change an index, each time in a process of its own, whose start is part of the time."""
     if child:
         print(json.dumps(_change(*child)))
         return
-    print("| type | rows | change | seconds | peak memory, MiB |")
-    print("|---|---:|---|---:|---:|")
-    with tempfile.TemporaryDirectory(dir=folder) as place:
+    print("| type | rows | change | seconds | of a processor | peak memory, MiB |")
+    print("|---|---:|---|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(folder or temporary)
         for count in counts:
-            files = _files(Path(place), count, changed)
+            files = _files(place, count, changed)
             for kind in kinds:
-                index = Path(place, f"{kind}.index")
+                index = place / f"{kind}.index"
                 _run("build", files["all"], f"{index}:{kind}")
                 for change in ("add", "remove", "sync", "compact"):
-                    seconds, peak = _run(change, files.get(change, index), str(index))
-                    print(f"| {kind} | {count:,} | {change} | {seconds:.2f} | {peak / _KIB:.0f} |", flush=True)
+                    seconds, busy, peak = _run(change, files.get(change, index), str(index))
+                    figures = f"{seconds:.2f} | {busy:.2f} | {peak / _KIB:.0f}"
+                    print(f"| {kind} | {count:,} | {change} | {figures} |", flush=True)
 
 
-def _run(change: str, file: Path, index: str) -> tuple[float, int]:
-    """Make a change in a process of its own; return its seconds, and its peak memory in KiB."""
+def _run(change: str, file: Path, index: str) -> tuple[float, float, int]:
+    """Make a change in a process of its own; return its seconds, those of a processor, and its peak memory in KiB."""
     words = [sys.executable, "-m", "benchmarks.edits", "--child", change, str(file), index]
     began = time.perf_counter()
-    peak = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    return time.perf_counter() - began, peak
+    busy, peak = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return time.perf_counter() - began, busy, peak
 
 
-def _change(change: str, file: str, location: str) -> int:
-    """Make a change; return the peak memory of this process in KiB."""
+def _change(change: str, file: str, location: str) -> tuple[float, int]:
+    """Make a change; return the seconds of a processor and the peak memory in KiB of this process."""
     if change == "build":
         folder, _, kind = location.rpartition(":")
         transhash.build_index(file, folder, type=kind)
-        return 0
+        return 0, 0
     index = transhash.open(location)
     changes: dict[str, Callable[[], object]] = {
         "add": lambda: index.add(file),
@@ -74,16 +77,19 @@ def _change(change: str, file: str, location: str) -> int:
     }
     changes[change]()
     status = Path("/proc/self/status").read_text()  # getrusage would include the parent's memory
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+    peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+    return sum(os.times()[:4]), peak  # with the child process that reads a codes file first
 
 
 def _files(place: Path, count: int, changed: int) -> dict[str, Path]:
     """Write the codes files, and the list of paths to remove."""
+    files = {name: place / f"{count}-{name}" for name in ("all", "add", "remove", "sync")}
+    if all(file.exists() for file in files.values()):
+        return files
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (count, _BITS // 8), dtype=np.uint8)
     more = rng.integers(0, 256, (changed, _BITS // 8), dtype=np.uint8)
     gone = rng.choice(count, changed, replace=False)
-    files = {name: place / f"{count}-{name}" for name in ("all", "add", "remove", "sync")}
     _write(files["all"], codes, range(count))
     _write(files["add"], more, range(count, count + changed))
     codes[rng.choice(count, changed, replace=False)] = more

@@ -64,7 +64,7 @@ class Flat(Kind):
         return cls(codes=np.frombuffer(file.read(header.count * width), np.uint8).reshape(header.count, width))
 
     @classmethod
-    def map(cls, path: Path) -> Self:
+    def map(cls, path: Path, trusted: bool = False) -> Self:
         """Map the codes of a file."""
         with path.open("rb") as file:
             header = IndexFileCursor(file).whole()

@@ -90,7 +90,7 @@ class FaissIndex:
                     advance(len(codes[start : start + _ADDED]))
             built.save(folder)
             return cls(built, reason=choice.reason)
-        return cls(storage.read(folder, (kind,), mmap=True), mapped=True, reason=choice.reason)
+        return cls(storage.read(folder, (kind,), mmap=True, trusted=True), mapped=True, reason=choice.reason)
 
     @classmethod
     def rewrites(cls, type: str) -> bool:
@@ -123,7 +123,7 @@ class FaissIndex:
                 write_flat(Joined([Selected(codes, keep), added]), folder / FILE, advance)
             if kind is Mih:
                 Mih.complete(folder)
-        return cls(storage.read(folder, (kind,), mmap=True), mapped=True)
+        return cls(storage.read(folder, (kind,), mmap=True, trusted=True), mapped=True)
 
     def __len__(self) -> int:
         """Return the number of codes."""

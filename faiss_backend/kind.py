@@ -65,8 +65,11 @@ class Kind(ABC):
         return kind
 
     @classmethod
-    def map(cls, path: Path) -> "Kind":
-        """Map FAISS's file. Raises ValueError or RuntimeError if it is inconsistent."""
+    def map(cls, path: Path, trusted: bool = False) -> "Kind":
+        """Map FAISS's file; check what is in it unless it is `trusted`.
+
+        Raises ValueError or RuntimeError if it is inconsistent.
+        """
         reason = "its searches rely on data that must be checked or rebuilt in memory"
         cls._refuse("be mapped", reason, "flat, ivf, mih")
 

@@ -46,9 +46,9 @@ class Mih(Flat):
         return kind
 
     @classmethod
-    def map(cls, path: Path) -> Self:
+    def map(cls, path: Path, trusted: bool = False) -> Self:
         """Map FAISS's file and the tables, whose rows are checked once."""
-        kind = super().map(path)
+        kind = super().map(path, trusted)
         kind._tables = Tables.load(path.parent, len(kind), kind.bits, mmap=True)
         return kind
 

@@ -24,7 +24,7 @@ from .kind import FILE
 from .layout import IVF, IndexFileCursor, IndexFileHeader, ivf_empty
 from .streaming import Advance, List, write_lists
 
-_HELD = 1 << 20  # codes of lists that are sorted at a time
+_HELD = 1 << 16  # codes of lists that are sorted at a time
 _BUCKET = 1 << 18  # rows that are put in order at a time
 
 

@@ -14,8 +14,13 @@ from .kind import FILE, Kind
 _lock = threading.Lock()  # the byte limit is global in FAISS
 
 
-def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
-    """Read or map an index of one of the types `kinds`. Raises BackendError if it is not one, or damaged."""
+def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False, trusted: bool = False) -> Kind:
+    """Read or map an index of one of the types `kinds`.
+
+    If it is `trusted`, because this process has written it, the contents of a mapped one are not read to check them.
+
+    Raises BackendError if it is not one, or damaged.
+    """
     path = folder / FILE
     try:
         with path.open("rb") as file:
@@ -25,7 +30,7 @@ def read(folder: Path, kinds: Sequence[type[Kind]], mmap: bool = False) -> Kind:
                 raise ValueError(f"unknown type {magic!r}")
             size = path.stat().st_size
             with _limited(size) if found.needs_faiss(size, mmap) else nullcontext():
-                return found.map(path) if mmap else found.read(file, folder)
+                return found.map(path, trusted) if mmap else found.read(file, folder)
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         problem = f"not a FAISS index, or damaged ({one_line(error)})"
         raise BackendError(f"{display(path)}: {problem}; build the index again") from None

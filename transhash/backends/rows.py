@@ -32,18 +32,20 @@ class Selected:
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
         """Return the codes of a slice with step 1, in memory."""
         start, stop, _ = rows.indices(len(self))
-        parts = [np.empty((0, self.shape[1]), np.uint8)]
+        found, filled = np.empty((max(0, stop - start), self.shape[1]), np.uint8), 0
         for block in range(int(np.searchsorted(self._ends, start, side="right")) - 1, len(self._ends) - 1):
             if self._ends[block] >= stop:
                 break
             first, count = block * _BLOCK, int(self._ends[block + 1] - self._ends[block])
             mask = self._mask[first : first + _BLOCK]
             inside = slice(max(0, start - int(self._ends[block])), min(count, stop - int(self._ends[block])))
+            part = slice(filled, filled + inside.stop - inside.start)
             if count == len(mask):
-                parts.append(self._rows[first + inside.start : first + inside.stop])
+                found[part] = self._rows[first + inside.start : first + inside.stop]
             elif count:
-                parts.append(self._rows[first : first + len(mask)][mask][inside])
-        return np.concatenate(parts)
+                found[part] = self._rows[first : first + len(mask)][mask][inside]
+            filled = part.stop
+        return found
 
 
 class Joined:
@@ -65,10 +67,12 @@ class Joined:
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
         """Return the codes of a slice with step 1, in memory."""
         start, stop, _ = rows.indices(len(self))
-        found, first = [np.empty((0, self.shape[1]), np.uint8)], 0
+        found, first = [], 0
         for part in self._parts:
             inside = slice(max(0, start - first), min(len(part), stop - first))
             if inside.start < inside.stop:
                 found.append(part[inside])
             first += len(part)
-        return np.concatenate(found)
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate([np.empty((0, self.shape[1]), np.uint8), *found])

@@ -7,20 +7,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS = 1 << 16  # in a range, on average
-_HELD = 1 << 16  # rows held before they are written
+_ROWS, _RANGES = 1 << 15, 1 << 9  # rows of a range, on average, and the most ranges
+_HELD = 1 << 15  # rows held before they are written
 
 
 class Spill:
     """A temporary file of rows, each with a number from 0 to `top` - 1 that is its key.
 
-    If the keys are spread evenly, memory for a few hundred thousand rows is needed, however many there are.
+    If the keys are spread evenly, a range has about 32,768 rows, or a 512th of all; one is in memory at a time.
     """
 
     def __init__(self, dtype: np.dtype[Any], count: int, top: int) -> None:
         """Prepare for about `count` rows of `dtype` (structured or not); keys are in ``[0, top)``."""
         self._dtype = dtype
-        self.ranges = max(1, count // _ROWS)
+        self.ranges = min(max(1, count // _ROWS), _RANGES)
         self._step = -(-top // self.ranges)
         self._file = TemporaryFile()  # noqa: SIM115 - __exit__ closes it
         self._runs: list[tuple[int, NDArray[np.int64]]] = []  # where a run begins, and the ends of its ranges
