@@ -1,6 +1,7 @@
 """--fast: 8-bit integers on OpenVINO."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -213,3 +214,20 @@ def test_an_untrusted_file(saved, tmp_path, change):
     with pytest.raises(ModelError) as caught:
         load_hasher(tmp_path / "odd.safetensors", fast=True).encode(pixels(2))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_number_of_threads_changes_no_bit(pictures):
+    call = f"transhash.encode({str(pictures)!r}, fast=True, batch_size=16).packed.tobytes().hex()"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", f"import transhash; print({call})"],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        ).stdout
+        for threads in (1, 2, 3)
+    }
+    assert len(found) == 1

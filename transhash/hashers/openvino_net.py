@@ -1,6 +1,8 @@
 """A network of 8-bit matrices as a graph of OpenVINO, which uses the processor's instructions for them."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -36,24 +38,27 @@ class OpenVinoViT:
             "NUM_STREAMS": self._threads,
             "INFERENCE_PRECISION_HINT": "f32",  # of the other operations; bfloat16 would give other bits
         }
-        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self._threads):
+            self._idle.put(compiled.create_infer_request())
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="transhash-fast")
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """Return the features (n, (1 + K) F) and the outputs (n, bits) of images (n, H, W, 3)."""
         size = min(_CHUNK, -(-len(images) // self._threads))
-        starts = range(0, len(images), size)
-        found: list[tuple[Floats, Floats]] = [(np.empty(0, np.float32),) * 2] * len(starts)
+        chunks = [images[start : start + size] for start in range(0, len(images), size)]
+        features, outputs = zip(*self._pool.map(self._computed, chunks), strict=True)
+        return np.concatenate(features), np.concatenate(outputs)
 
-        def keep(request: Any, place: int) -> None:
+    def _computed(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Compute some images in one thread."""
+        request = self._idle.get()
+        try:
+            request.infer([np.ascontiguousarray(images)])
             features, outputs = (np.array(request.get_output_tensor(number).data) for number in range(2))
-            found[place] = features, outputs
-
-        queue = openvino.AsyncInferQueue(self._compiled, self._threads)
-        queue.set_callback(keep)
-        for place, start in enumerate(starts):
-            queue.start_async({0: np.ascontiguousarray(images[start : start + size])}, place)
-        queue.wait_all()
-        features, outputs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        finally:
+            self._idle.put(request)
         return features, outputs
 
 
