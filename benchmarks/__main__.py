@@ -19,6 +19,7 @@ _OTHERS = (
     "edits",
     "exact",
     "gpu",
+    "ivf",
     "memory",
     "report",
     "rerank",

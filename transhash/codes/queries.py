@@ -50,13 +50,13 @@ def coded_queries(queries: Any, model: ModelRef, order: str | None) -> Queries |
     Raises TypeError for queries that can be neither; MismatchError if they are of another model than `model`, of
     another shape, or lack what the re-ranking `order` compares; CodesError if the file is damaged.
     """
-    if queries is None or isinstance(queries, int | float | complex | dict | set):
-        raise TypeError(f"queries must be {_TAKEN}, not {type(queries).__name__}")
     if isinstance(queries, np.ndarray) and queries.ndim < 3:
         if order:
             raise MismatchError("packed codes cannot be re-ranked: search with images")
         packed = packed_queries(_not_grey(queries, model), model, "the index")
         return Queries(packed, [str(place) for place in range(len(packed))])
+    if queries is None or isinstance(queries, int | float | complex | dict | set):
+        raise TypeError(f"queries must be {_TAKEN}, not {type(queries).__name__}")
     file = _codes_file(queries)
     if file is None and not isinstance(queries, Codes):
         return None

@@ -337,9 +337,12 @@ def checked_params(params: Any) -> dict[str, int]:
     """Return parameters of an index type as a dict. Raises TypeError if they are not names with whole numbers."""
     if params is None:
         return {}
-    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-        raise TypeError("params must map names to integers, such as {'nprobe': 16}")
-    return {name: whole(name, value, -_LARGEST) for name, value in params.items()}
+    checked: dict[str, int] = {}
+    for name, value in params.items() if isinstance(params, Mapping) else [(None, None)]:
+        if not isinstance(name, str):
+            raise TypeError("params must map names to integers, such as {'nprobe': 16}")
+        checked[name] = whole(name, value, -_LARGEST)
+    return checked
 
 
 def filters_of(where: Any) -> list[Filter]:

@@ -185,7 +185,7 @@ static void take(const Scan *scan, const Work *work, const Segment *segment, siz
    a byte. */
 static size_t rows_of(size_t bytes) { return PLANE_BYTES / bytes / TILE * TILE; }
 
-static uint64_t *aligned(char *memory) { return (uint64_t *)(memory + (LINE - (uintptr_t)memory % LINE)); }
+static void *aligned(char *memory) { return memory + (LINE - (uintptr_t)memory % LINE); }
 
 /* Prefetch the start of the next segment. The hardware prefetcher cannot predict the address of an inverted list, and
    many lists are so short that waiting for their first cache lines would take longer than comparing their codes. */
@@ -201,6 +201,7 @@ typedef struct {
     size_t words, stride;
     uint64_t *queries; /* padded with zeros to whole words */
     uint8_t *prepared; /* by the kernel, PREPARED bytes for each word */
+    char *memory; /* for both blocks, of PLANE_BYTES each; allocated when the first is needed */
     uint64_t *planes;
     void *packed;
     Head *heads; /* of each query */
@@ -208,9 +209,21 @@ typedef struct {
     uint16_t *distances;
 } Buffers;
 
+static int allocate_blocks(Buffers *buffers)
+{
+    if (buffers->memory)
+        return 0;
+    buffers->memory = malloc(2 * PLANE_BYTES + LINE);
+    if (!buffers->memory)
+        return -1;
+    buffers->planes = aligned(buffers->memory);
+    buffers->packed = (char *)buffers->planes + PLANE_BYTES;
+    return 0;
+}
+
 /* Compare the queries of the pairs from `first` to `end` with `n` codes of a segment, from `start` on. */
-static void compare(const Scan *scan, const Work *work, const Buffers *buffers, size_t first, size_t end, size_t start,
-                    size_t n)
+static int compare(const Scan *scan, const Work *work, Buffers *buffers, size_t first, size_t end, size_t start,
+                   size_t n)
 {
     const Kernel *kernel = scan->kernel;
     const Segment *segment = &scan->segments[scan->pairs[first].segment];
@@ -220,7 +233,10 @@ static void compare(const Scan *scan, const Work *work, const Buffers *buffers, 
     int packed = kernel->pack && end - first >= FEW;
     int in_rows = end - first == 1 && !mask && kernel->whole && kernel->whole(scan->width);
     /* Codes of 8 bytes are already a plane; a copy only aligns them. */
-    if (!in_rows && (scan->width != 8 || (end - first >= FEW && !packed))) {
+    int copied = !in_rows && (scan->width != 8 || (end - first >= FEW && !packed));
+    if ((copied || packed) && allocate_blocks(buffers))
+        return -1;
+    if (copied) {
         kernel->transpose(codes, scan->width, n, buffers->planes, buffers->stride);
         block = buffers->planes;
     }
@@ -246,6 +262,7 @@ static void compare(const Scan *scan, const Work *work, const Buffers *buffers, 
         else if (count)
             take(scan, work, segment, start, query, count, buffers->places, buffers->distances);
     }
+    return 0;
 }
 
 /* Compare every query with the segments of its pairs. */
@@ -253,14 +270,13 @@ static int run(const Scan *scan, const Work *work)
 {
     const Kernel *kernel = scan->kernel;
     size_t words = (scan->width + 7) / 8, rows = rows_of(8 * words * (kernel->pack ? kernel->spread : 1));
-    char *memory = malloc(PLANE_BYTES + LINE), *packed = malloc(PLANE_BYTES + LINE);
-    Buffers buffers = {.words = words, .stride = rows, .planes = aligned(memory), .packed = aligned(packed)};
+    Buffers buffers = {.words = words, .stride = rows};
     buffers.queries = calloc(scan->query_count * words + 1, sizeof *buffers.queries);
     buffers.prepared = malloc(scan->query_count * words * PREPARED + 1);
     buffers.heads = calloc(scan->query_count + 1, sizeof *buffers.heads);
     buffers.places = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers.places);
     buffers.distances = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers.distances);
-    int failed = !memory || !packed || !buffers.queries || !buffers.prepared || !buffers.heads || !buffers.places || !buffers.distances;
+    int failed = !buffers.queries || !buffers.prepared || !buffers.heads || !buffers.places || !buffers.distances;
     for (size_t query = 0; !failed && query < scan->query_count; query++) {
         memcpy(buffers.queries + query * words, scan->queries + query * scan->width, scan->width);
         if (kernel->pack && scan->pair_count >= FEW)
@@ -276,13 +292,13 @@ static int run(const Scan *scan, const Work *work)
            compared. */
         int unlimited = work->action == NEAREST && work->limits[scan->pairs[first].query] == work->unlimited;
         size_t most = unlimited && rows > FIRST_ROWS ? FIRST_ROWS : rows;
-        for (size_t start = 0, n; start < segment->rows; start += n, most = 4 * most < rows ? 4 * most : rows) {
+        for (size_t start = 0, n; !failed && start < segment->rows;
+             start += n, most = 4 * most < rows ? 4 * most : rows) {
             n = segment->rows - start < most ? (size_t)(segment->rows - start) : most;
-            compare(scan, work, &buffers, first, end, start, n);
+            failed = compare(scan, work, &buffers, first, end, start, n);
         }
     }
-    free(memory);
-    free(packed);
+    free(buffers.memory);
     free(buffers.queries);
     free(buffers.prepared);
     free(buffers.heads);

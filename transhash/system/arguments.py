@@ -20,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-_WITHOUT_CONTENTS = (int, float, bool, NoneType)  # types of which every value passes if one does
+_WITHOUT_CONTENTS = (int, float, bool, NoneType, dict)  # types of which every value passes if one does
 _CHECKED = 10_000  # members of a list whose types are checked
 _MAX_TEXT = 1000  # characters of a name or choice
 _MAX_PATH, _MAX_NAME = 4096, 255  # bytes that the system accepts
