@@ -18,6 +18,8 @@ from transhash.errors import IndexFolderError, SelectionError, TransHashError
 from transhash.index import editing, lookup, manifest
 from transhash.index.index import Index
 from transhash.index.rows import Added, Changes
+from transhash.serving.monitor import Monitor
+from transhash.serving.served import ServedIndex
 
 MODEL = ModelRef("phash", "digest-a", 16)
 NAMES = ("red", "green", "blue")
@@ -156,7 +158,7 @@ def change(index, folder, name, first, second, root):
 
 
 @pytest.mark.parametrize(("kind", "looked_up"), [("flat", 1 << 14), ("flat", 0), ("ivf", 1 << 14), ("mih", 1 << 14)])
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(first=ROWS.filter(len), edits=EDITS)
 def test_answers_are_those_of_plain_rows(kind, looked_up, first, edits, tmp_path_factory):
     editing._LOOKED_UP = looked_up
@@ -268,6 +270,28 @@ def test_a_reader_that_was_there_before_still_answers(folder):
     transhash.open(folder).remove(Filter(ids=[50]))
     assert reader.path(50) == "/photos/50.jpg"
     assert reader.search(numbered(50, 51), 1).ids.tolist() == [50]
+
+
+def test_a_server_opens_an_index_with_changes_and_sees_the_next(folder):
+    served = ServedIndex("i", folder, None, Monitor())
+    assert not served.refresh()
+    assert served.snapshot.nearest(numbered(52, 53).packed, 1, None).ids.tolist() == [[52]]
+    transhash.open(folder).remove(Filter(ids=[52]))
+    assert served.refresh()
+    assert len(served.snapshot) == 52
+    assert 52 not in served.snapshot.nearest(numbered(52, 53).packed, 52, None).ids
+    served.close()
+
+
+def test_near_duplicates_and_exports_are_those_of_all_rows(folder, tmp_path):
+    index = transhash.open(folder)
+    index.add(codes_of([(b"copy.jpg", 10 * 257, -1, -1)]))
+    (cluster,) = transhash.dedup(folder, radius=0)
+    assert {os.path.basename(path) for path in cluster.paths} == {"10.jpg", "copy.jpg"}
+    assert transhash.export_index(folder, tmp_path / "all.h5") == 54
+    exported = transhash.read_codes(tmp_path / "all.h5")
+    assert list(exported.records.full_paths()) == list(index.records.full_paths())
+    np.testing.assert_array_equal(exported.packed, index.codes().packed)
 
 
 def test_tuning_and_merging_take_the_changes(folder, tmp_path):

@@ -84,6 +84,11 @@ class StringTable(Sequence[bytes]):
             start += count
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all strings."""
+        return len(self.blob)
+
+    @property
     def lengths(self) -> NDArray[np.uint64]:
         """Return the length of every string, (n,) uint64; only for a table in memory."""
         return np.diff(self.offsets)

@@ -59,6 +59,11 @@ class JoinedPaths(StringTable):
         """Return the number of paths."""
         return len(self._left) + len(self._added)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all paths, at most."""
+        return self._stored.nbytes + len(self._left) * len(self._prefix) + self._added.nbytes
+
     def pick(self, places: NDArray[np.int64]) -> list[bytes]:
         """Return the paths at some places (m,), in that order."""
         first = places < len(self._left)

@@ -91,4 +91,4 @@ class ServedIndex:
 
     def _generation(self) -> str:
         """Return the name of the state on disk; empty for a server."""
-        return "" if is_server(self.location) else " ".join(manifest.read(Path(self.location)).folders)
+        return "" if is_server(self.location) else manifest.read(Path(self.location)).folders[-1]

@@ -3,13 +3,13 @@
 import os
 import threading
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import NO_LABEL
+from ..codes import NO_LABEL, Records, StringTable
 from ..codes.records import label_columns
 from ..errors import BackendError
 from ..hashers import rarity_of
@@ -36,6 +36,14 @@ class Shown:
     labels: tuple[str, ...]
 
 
+def _held(records: Records) -> Records:
+    """Return records with their paths in memory if these are not too long: reading one from a file takes 100 µs."""
+    paths = records.paths
+    if not isinstance(paths, StringTable) or paths.nbytes > _PATHS:
+        return records
+    return replace(records, paths=paths.take(slice(None)))
+
+
 class Snapshot:
     """An index as it was opened.
 
@@ -52,8 +60,8 @@ class Snapshot:
         self.generation = generation
         self.model = collection.model
         self._local = collection.local if isinstance(collection, Index) else None
-        if self._local is not None and len(getattr(self._local.records.paths, "blob", b"")) <= _PATHS:
-            self._local.records = self._local.records.take(slice(None))  # reading one from the file takes 100 µs
+        if self._local is not None:
+            self._local.records = _held(self._local.records)
         self._count = len(collection)
         info = self._local.backend.info() if self._local is not None else collection.info()
         self.type = str(info.get("type", ""))
