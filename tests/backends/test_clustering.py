@@ -23,15 +23,6 @@ def test_majorities_are_those_of_a_plain_count(count, nlist, width, seed):
         np.testing.assert_array_equal(found[place], expected)
 
 
-def test_sums_do_not_depend_on_how_many_are_made_at_once(monkeypatch):
-    rng = np.random.default_rng(0)
-    points, before = (rng.integers(0, 256, (rows, 4), dtype=np.uint8) for rows in (500, 7))
-    lists = rng.integers(0, 7, 500)
-    whole = clustering._majorities(points, lists, before)
-    monkeypatch.setattr(clustering, "_BITS", 32 * 11)
-    np.testing.assert_array_equal(clustering._majorities(points, lists, before), whole)
-
-
 @pytest.mark.parametrize("params", [{"nlist": 60}, {"nlist": 60, "M": 8}])
 def test_lists_fit_about_as_well_as_those_of_faiss(params, monkeypatch):
     rng = np.random.default_rng(0)
