@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning idle threads wou
 
 _SUITES = ("accuracy", "encode", "public", "scaling", "search", "training")
 _OTHERS = (
+    "arithmetic",
     "busy",
     "cold",
     "copies",

@@ -48,6 +48,7 @@ HashImages = Callable[[Sequence[Image.Image | Path]], Packed]
     "--fit", "sample", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Photos other than those of FOLDER, to fit --embedder to.",
 )  # fmt: skip
+@click.option("--fast", is_flag=True, help="Measure the hashers of --model with --fast, too.")
 @click.option("--queries", default=100, show_default=True, help="Number of photos to copy.")
 @click.option(
     "--distractors", type=click.Path(exists=True, file_okay=False, path_type=Path), help="More images to search."
@@ -59,6 +60,7 @@ def command(
     models: tuple[str, ...],
     embedders: tuple[Path, ...],
     sample: Path | None,
+    fast: bool,
     queries: int,
     distractors: Path | None,
     seed: int,
@@ -72,12 +74,14 @@ def command(
         raise click.UsageError("--embedder needs --fit FOLDER: photos to fit the codes to")
     known = find(photos, queries, distractors, seed)
     fitted = {f"{path.name}, {bits} bits": (path, bits) for path in embedders for bits in _BITS}
-    settings = {"seed": seed, "models": [*models, *fitted], "distractors": distractors is not None}
+    quick = {f"{name} --fast": name for name in models} if fast else {}
+    settings = {"seed": seed, "models": [*models, *quick, *fitted], "distractors": distractors is not None}
     results = Results.open(output, "copies", "Copy detection", settings)
-    if results.has(known.name, [*models, *fitted, "dhash", _PDQ]):
+    if results.has(known.name, [*models, *quick, *fitted, "dhash", _PDQ]):
         suites.show_progress(f"{known.name}: measured before")
         return
     hashers = {name: load_hasher(name) for name in models}
+    hashers |= {name: load_hasher(model, fast=True) for name, model in quick.items()}
     for name, (path, bits) in fitted.items():
         assert sample is not None
         hashers[name] = fit(sample, None, Architecture(bits=bits, groups=0), embedder=path)

@@ -1,0 +1,117 @@
+"""A hasher's network alone, in several arithmetics and on several engines: speed, and bits that differ."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+import onnxruntime
+import openvino
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
+
+from transhash import export_hasher, load_hasher
+from transhash.demo import photographs
+from transhash.hashers.transhash import TransHasher
+from transhash.sources import decode
+
+from . import suites
+
+_SHIPPED = Path(photographs.__file__).with_name("photos")
+
+Batch = NDArray[np.uint8]
+Encode = Callable[[Batch], Batch]
+
+
+@click.command("arithmetic")
+@click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", default="copy", show_default=True, help="A hasher.")
+@click.option("--images", default=64, show_default=True, help="Number of photos; every round computes one batch.")
+@click.option("--batch", default=16, show_default=True, help="Images in a batch.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds; in each, every method computes one batch.")
+@click.option("--compile", "compiled", is_flag=True, help="Also torch.compile, which takes a minute to start.")
+def command(photos: Path, model: str, images: int, batch: int, rounds: int, compiled: bool) -> None:
+    """Encode JPEG files of PHOTOS, in alternating rounds with one thread; times are those of the processor."""
+    torch.set_num_threads(1)
+    hasher = load_hasher(model)
+    assert isinstance(hasher, TransHasher)
+    pixels = _pixels(sorted(photos.rglob("*.jp*g")) + sorted(photos.rglob("*.JP*G")), hasher, images)
+    with tempfile.TemporaryDirectory() as folder:
+        encoders = dict(methods(model, hasher, Path(folder), compiled))
+        seconds = measure(encoders, pixels[:batch], rounds)
+        exact = encoders["torch, float32"](pixels)
+        print("| method | images/s of processor time | ratio to torch in float32 | bits that differ |")
+        print("|---|---:|---:|---:|")
+        for name, found in seconds.items():
+            ratio = median(one / own for one, own in zip(seconds["torch, float32"], found, strict=True))
+            parts = [encoders[name](pixels[place : place + batch]) for place in range(0, len(pixels), batch)]
+            flips = np.unpackbits(exact ^ np.concatenate(parts))
+            print(f"| {name} | {batch / median(found):.1f} | {ratio:.2f} | {flips.mean():.4f} |")
+
+
+def methods(model: str, hasher: TransHasher, folder: Path, compiled: bool) -> Iterator[tuple[str, Encode]]:
+    """Yield names and functions from pixels (n, side, side, 3) to packed codes."""
+    yield "torch, float32", hasher.encode
+    half = load_hasher(model)
+    assert isinstance(half, TransHasher)
+    half.bf16 = True  # also where the processor has no instructions for it
+    yield "torch, bfloat16", half.encode
+    if compiled:
+        twin = load_hasher(model)
+        assert isinstance(twin, TransHasher)
+        twin.net.compile()
+        yield "torch.compile, float32", twin.encode
+    plain = export_hasher(model, folder / "fp32.onnx")
+    yield "ONNX Runtime, float32", _on_onnxruntime(plain)
+    quantize_dynamic(plain, folder / "dynamic.onnx")
+    yield "ONNX Runtime, int8, dynamic", _on_onnxruntime(folder / "dynamic.onnx")
+    quantize_static(plain, folder / "static.onnx", _Photographs(hasher), op_types_to_quantize=["MatMul", "Gemm"])
+    yield "ONNX Runtime, int8, static", _on_onnxruntime(folder / "static.onnx")
+    yield "OpenVINO, float32", _on_openvino(plain)
+    yield "--fast (OpenVINO, int8, static)", load_hasher(model, fast=True).encode
+
+
+def measure(encoders: dict[str, Encode], batch: Batch, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of processor time of each method, round by round; the first round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in encoders}
+    for number in range(rounds + 1):
+        for name, encode in encoders.items():
+            began = time.process_time()
+            encode(batch)
+            if number:
+                seconds[name].append(time.process_time() - began)
+        suites.show_progress(f"round {number} of {rounds}")
+    return seconds
+
+
+class _Photographs(CalibrationDataReader):  # type: ignore[misc]
+    """The photographs that come with the package."""
+
+    def __init__(self, hasher: TransHasher) -> None:
+        self._pixels = iter(_pixels(sorted(_SHIPPED.glob("*.jpg"))[:8], hasher, 8))
+
+    def get_next(self) -> dict[str, Any] | None:
+        image = next(self._pixels, None)
+        return None if image is None else {"images": np.stack([image, image])}
+
+
+def _pixels(paths: list[Path], hasher: TransHasher, count: int) -> Batch:
+    return np.stack([hasher.preprocess(decode.read(path)) for path in paths[:count]])
+
+
+def _on_onnxruntime(path: Path) -> Encode:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"images": batch})[0]
+
+
+def _on_openvino(path: Path) -> Encode:
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda batch: np.array(compiled(batch)[0])
