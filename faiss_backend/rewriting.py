@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from transhash.backends import CodeRows
 from transhash.errors import BackendError, one_line
 from transhash.system.files import display
 
+from . import library as faiss
 from .ivf import Ivf
 from .kind import FILE
 from .layout import IVF, IndexFileCursor, IndexFileHeader, ivf_empty

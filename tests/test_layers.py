@@ -185,6 +185,12 @@ def test_one_module_connects_to_a_server():
         assert "lancedb" not in imported(path) or path.name == "store.py"
 
 
+def test_one_module_loads_faiss():
+    """The others take it from there, so that a query of a small index does without."""
+    for path in sources("faiss_backend"):
+        assert "faiss" not in imported(path) or path.name == "library.py"
+
+
 def test_objectives_do_not_import_the_run():
     for path in sources("transhash/training/objectives"):
         known = {"transhash.hashers.bit_layout", "transhash.training.config"}
@@ -209,6 +215,7 @@ def test_modules_have_no_import_cycles():
         ("jinja2", ("report.page",)),
         ("onnx", ("hashers.onnx_export", "hashers.onnx_file")),
         ("onnxruntime", ("hashers.onnx_embedder",)),
+        ("openvino", ("hashers.openvino_net",)),
         ("ray", ("encoding.ray_cluster",)),
         ("sklearn", ("datasets.digits", "demo")),
         ("starlette", ("serving.http",)),
