@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transhash.encoding.run import BATCH_SIZE, encode_to_file
 from transhash.errors import ResultsError
+from transhash.hashers import load_hasher
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.precision import has_bf16
 from transhash.hashers.transhash import TransHasher, start
@@ -29,6 +30,7 @@ from .runs import Results, as_settings
 
 _OURS = "files to codes: th encode"
 _ALONE = "model alone, images in memory"
+_FAST = "files to codes: th encode --fast"
 _SCRIPT = "files to codes: timm and a DataLoader"
 
 
@@ -78,7 +80,7 @@ def command(config_path: Path | None, small: bool, output: Path, photos: Path | 
     for method, rounds in rates.items():
         ratios = [rate / alone for rate, alone in zip(rounds, rates[_ALONE], strict=True)]
         values = {"images/s": spread(rounds), "ratio to the model alone": spread(ratios)}
-        family = "codes" if method == _OURS else "peer"
+        family = "codes" if method in (_OURS, _FAST) else "peer"
         rows.append(TableRow(results.run.id, "Encoding", dataset, method, family, params, values))
         suites.show_progress(f"  {method}: {values['images/s'].value:.1f} images/s")
     results.write(rows)
@@ -97,6 +99,10 @@ def measure(chosen: Encode, found: list[Path]) -> dict[str, list[float]]:
             _OURS: lambda: encode_to_file(FolderSource(folder), Path(folder) / "codes.h5", hasher).rows,
             _SCRIPT: lambda: timm_script(hasher, names),
         }
+        if find_spec("openvino"):
+            hasher.save(Path(folder) / "hasher.safetensors")
+            fast = load_hasher(Path(folder) / "hasher.safetensors", fast=True)
+            methods[_FAST] = lambda: encode_to_file(FolderSource(folder), Path(folder) / "fast.h5", fast).rows
         rates: dict[str, list[float]] = {name: [] for name in methods}
         forward(hasher, ready, min(BATCH_SIZE, chosen.images))
         for _ in range(chosen.repeats):
