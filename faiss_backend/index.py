@@ -120,7 +120,7 @@ class FaissIndex:
             rewriting.rewrite_lists(saved, keep, added, folder / FILE, advance)
         else:
             with rewriting.saved_codes(saved) as codes:
-                write_flat(Joined([Selected(codes, keep), added]), folder / FILE, advance)
+                write_flat(Joined([Selected(codes, keep), added]), folder / FILE, advance, rewriting.ROWS)
             if kind is Mih:
                 Mih.complete(folder)
         return cls(storage.read(folder, (kind,), mmap=True, trusted=True), mapped=True)

@@ -24,6 +24,7 @@ from .kind import FILE
 from .layout import IVF, IndexFileCursor, IndexFileHeader, ivf_empty
 from .streaming import Advance, List, write_lists
 
+ROWS = 1 << 17  # codes that are read at a time
 _HELD = 1 << 16  # codes of lists that are sorted at a time
 _BUCKET = 1 << 18  # rows that are put in order at a time
 
@@ -71,7 +72,7 @@ def rewrite_lists(saved: Path, keep: NDArray[np.bool_], added: CodeRows, path: P
         for place in range(len(lists.sizes)):
             kept = np.count_nonzero(keep[lists.ids(place)])
             stored.append((int(kept), partial(_left, lists, place, keep, removed)))
-        write_lists(empty, stored, added, path, advance)
+        write_lists(empty, stored, added, path, advance, ROWS)
 
 
 def _left(

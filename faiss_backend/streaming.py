@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transhash.backends import CodeRows
 
 from . import library as faiss
-from .blocks import blocks
+from .blocks import BLOCK_ROWS, blocks
 from .ivf import Ivf
 from .layout import flat_head, ivf_head
 
@@ -25,12 +25,12 @@ List = tuple[int, Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]]]
 """The number of codes of a list, and a function that reads its codes and ids."""
 
 
-def write_flat(rows: CodeRows, path: Path, advance: Advance) -> None:
+def write_flat(rows: CodeRows, path: Path, advance: Advance, most: int = BLOCK_ROWS) -> None:
     """Write an `IndexBinaryFlat` of codes (n, bits/8) uint8; call `advance` with the number of codes just written."""
     empty = faiss.serialize_index_binary(faiss.IndexBinaryFlat(rows.shape[1] * 8)).tobytes()
     with path.open("wb") as file:
         file.write(flat_head(empty, len(rows)))
-        for _, codes in blocks(rows):
+        for _, codes in blocks(rows, most):
             file.write(codes.data)
             advance(len(codes))
 
@@ -43,7 +43,9 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
     write_lists(lists, (), rows, path, advance)
 
 
-def write_lists(lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, advance: Advance) -> None:
+def write_lists(
+    lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, advance: Advance, most: int = BLOCK_ROWS
+) -> None:
     """Write an `IndexBinaryIVF` with the centroids of `lists`, which is empty.
 
     Args:
@@ -52,12 +54,13 @@ def write_lists(lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, 
         rows: further codes; their ids follow those of the stored ones.
         path: the file.
         advance: called with the number of codes processed.
+        most: rows to read at a time.
     """
     nlist, width = int(lists.index.nlist), rows.shape[1]
     begun = np.array([size for size, _ in stored], np.int64) if stored else np.zeros(nlist, np.int64)
     with TemporaryFile(dir=path.parent) as nearest, path.open("wb") as file:
         sizes = begun.copy()
-        for _, codes in blocks(rows):
+        for _, codes in blocks(rows, most):
             numbers = lists.nearest(codes).astype(np.int32)
             nearest.write(numbers.data)
             sizes += np.bincount(numbers, minlength=nlist)
@@ -72,7 +75,16 @@ def write_lists(lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, 
             codes, ids = read()
             _write_at(file.fileno(), codes, codes_at[place])
             _write_at(file.fileno(), ids, ids_at[place])
-        _fill(file.fileno(), rows, int(begun.sum()), nearest, codes_at + begun * width, ids_at + begun * 8, advance)
+        _fill(
+            file.fileno(),
+            rows,
+            int(begun.sum()),
+            nearest,
+            codes_at + begun * width,
+            ids_at + begun * 8,
+            advance,
+            most,
+        )
 
 
 def _fill(
@@ -83,10 +95,11 @@ def _fill(
     codes_at: NDArray[np.int64],
     ids_at: NDArray[np.int64],
     advance: Advance,
+    most: int,
 ) -> None:
     """Write codes, and ids from `first_id`, into the lists; `codes_at` and `ids_at` are the next places of each."""
     width = rows.shape[1]
-    for first, codes in blocks(rows):
+    for first, codes in blocks(rows, most):
         lists = np.fromfile(nearest, np.int32, len(codes))
         order = np.argsort(lists, kind="stable")
         codes, ids = codes[order], first_id + first + order

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import hamming
-from .backends.contract import Backend
+from .backends.contract import Backend, Rewriting
 from .codes import Codes, ModelRef, Records, label_ids, write_codes
 from .errors import BackendError, MismatchError, SelectionError, TransHashError
 from .index import collection
@@ -177,6 +177,23 @@ class BackendContract:
                 np.testing.assert_array_equal(mapped.reconstruct(0, len(codes)), codes)
                 _refuses("adding to a mapped index", mapped.add, codes)
                 _refuses("removing from a mapped index", mapped.remove, np.ones(len(codes), dtype=bool))
+
+    def test_a_rewritten_index_equals_a_new_build(self) -> None:
+        """If the backend is `Rewriting`: saved codes are read, some left out, and others added."""
+        for codes, queries in _collections():
+            index = self.build(codes)
+            if not isinstance(index, Rewriting) or not index.rewrites(str(index.info()["type"])):
+                return
+            for keep in _masks(len(codes)):
+                with TemporaryDirectory() as old, TemporaryDirectory() as new:
+                    index.save(Path(old))
+                    with index.saved_codes(Path(old)) as rows:
+                        np.testing.assert_array_equal(rows[0 : len(rows)], codes)
+                    written = index.rewrite(Path(old), keep, codes[:2], Path(new))
+                    rest = np.concatenate([codes[keep], codes[:2]])
+                    np.testing.assert_array_equal(written.reconstruct(0, len(written)), rest)
+                    found = self.backend.load(Path(new)).search(queries, 9, self.search_params)
+                    np.testing.assert_array_equal(found.ids, hamming.top_k(queries, rest, 9).ids)
 
     def test_unknown_types_and_parameters_raise(self) -> None:
         """An unknown type or parameter raises BackendError."""
