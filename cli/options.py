@@ -161,7 +161,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 
 def settings(of: type, leave_out: tuple[str, ...] = (), prefix: str = "") -> Callable[[Command], Command]:
-    """Return a decorator that adds one option for every field of a settings dataclass (`transhash.settings`).
+    """Return a decorator that adds one option for every field of a settings dataclass (`transhash.system.settings`).
 
     With a prefix, such as ``"embedder-"``, the names of the options start with it, and options that are not given are
     None, so that a file can supply them.

@@ -54,7 +54,7 @@ def within(path: Path) -> set[str]:
             above = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base for alias in node.names}
-    return {name for name in names if name.startswith("transhash.")}
+    return {name for name in names if name == "transhash" or name.startswith("transhash.")}
 
 
 @cache
@@ -98,7 +98,6 @@ LEAVES = {
     "multi_index",
     "packing",
     "results",
-    "settings",
     "system",
 }  # any other package may import these
 ROOMS = {  # the packages and modules of `transhash`, and which others each may import besides the leaves
@@ -133,7 +132,8 @@ def rooms() -> set[str]:
 
 
 def room_of(module: str) -> str:
-    return module.split(".")[1]
+    """The package or module of `transhash` that a module belongs to; empty for the root."""
+    return f"{module}.".split(".")[1]
 
 
 def test_every_package_has_its_place():

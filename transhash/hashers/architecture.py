@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import ModelError
-from ..settings import first_error, setting
+from ..system.settings import first_error, setting
 
 POOLS = ("token", "mean", "both")
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 import msgspec
 
 from ..errors import ModelError, one_line
-from ..settings import first_error, setting
 from ..system.arguments import checked
 from ..system.files import display
+from ..system.settings import first_error, setting
 from .preprocessing import RESAMPLING, Preprocessing
 
 _LARGEST = 1 << 16  # bytes of a TOML file

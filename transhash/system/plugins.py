@@ -7,13 +7,13 @@ installed packages would take a tenth of the time of a query.
 import os
 import sys
 from functools import cache
+from glob import iglob
 from importlib import import_module
 from typing import Any
 
-from .. import __version__
 from ..errors import BackendError, TransHashError
 
-_METADATA = os.path.join(f"transhash-{__version__}.dist-info", "entry_points.txt")
+_METADATA = os.path.join("transhash-*.dist-info", "entry_points.txt")
 
 
 def names(group: str) -> list[str]:
@@ -68,9 +68,8 @@ def _own(group: str) -> dict[str, str]:
 
 def _own_metadata() -> str:
     for folder in sys.path:
-        path = os.path.join(folder, _METADATA)
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
+        for found in iglob(_METADATA, root_dir=folder or os.curdir):
+            with open(os.path.join(folder, found), encoding="utf-8") as file:
                 return file.read()
     return ""
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from ..errors import TrainingError
-from ..settings import first_error, setting
 from ..system.arguments import checked
+from ..system.settings import first_error, setting
 
 LOSSES = {  # each loss, and which of the parameters γ (gamma) and λ (quantization) it has
     "transhash": ("gamma", "quantization"),

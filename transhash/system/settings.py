@@ -3,7 +3,7 @@
 from dataclasses import field, fields
 from typing import Any
 
-from .system.arguments import check_fields
+from .arguments import check_fields
 
 
 def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, of: Any = ()) -> Any:
