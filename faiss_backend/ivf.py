@@ -203,7 +203,7 @@ class Ivf(Bucketed):
 
     def details(self) -> dict[str, int | str]:
         """Return the parameters, the length of the longest list, and the size."""
-        sizes = [len(ids) for ids in self.lists.ids]
+        sizes = [int(self.index.invlists.list_size(place)) for place in range(self.index.nlist)]
         return {
             "nlist": len(sizes),
             "nprobe": self.default,
