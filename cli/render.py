@@ -1,21 +1,18 @@
 """All output of `th`: answers go to stdout, progress and notes to stderr."""
 
 import io
-import json
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from transhash.errors import redacted
-from transhash.system.files import display, printable
 from transhash.system.progress import Progress
+from transhash.system.texts import display, printable
 
 FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, only the first prints
 
@@ -26,12 +23,11 @@ _LONGEST = 1000  # characters of an error message
 _LINE_EVERY = 5.0  # seconds between progress lines if stderr is not a terminal
 
 
-@dataclass
 class _Style:
     """How to print to stderr."""
 
-    quiet: bool = False
-    json: bool = False
+    quiet = False
+    json = False
 
 
 _style = _Style()
@@ -50,18 +46,25 @@ def use_json(enabled: bool) -> None:
 def event(name: str, **values: Any) -> None:
     """Print a JSON object to stderr, on one line."""
     if FIRST:
-        click.echo(json.dumps({"event": name, **values}), err=True)
+        click.echo(_json({"event": name, **values}), err=True)
 
 
 def error(message: str) -> None:
     """Print an error message on one line; torchrun prints it for processes other than the first."""
     message = _shortened(printable(redacted(message)))
     if _REPORT and not FIRST:
-        Path(_REPORT).write_text(json.dumps({"message": f"Error: {message}", "timestamp": int(time.time())}))
+        with open(_REPORT, "w") as report:
+            report.write(_json({"message": f"Error: {message}", "timestamp": int(time.time())}))
     elif _style.json:
         event("error", message=message)
     else:
         click.echo(f"Error: {message}", err=True)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    import json  # like csv and pathlib, not loaded for `th --help`
+
+    return json.dumps(value, indent=indent)
 
 
 def _shortened(message: str) -> str:
@@ -120,7 +123,7 @@ def size(count: int) -> str:
 
 def document(value: Any) -> None:
     """Print one JSON document. Undecodable bytes of a path become surrogates, \\udc80 to \\udcff."""
-    click.echo(json.dumps(value, indent=1))
+    click.echo(_json(value, indent=1))
 
 
 def csv_rows(headers: Sequence[str], rows: Iterator[Sequence[object]]) -> None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
+from .texts import display as display
+from .texts import printable as printable
 
 MAX_PATH = 1 << 12  # bytes; a longer path cannot be opened
 _LONGEST_NAME = 255  # bytes
@@ -149,24 +151,8 @@ def begins_with(path: Path, mark: bytes) -> bool:
         return file.read(len(mark)) == mark
 
 
-def display(path: str | bytes | os.PathLike[str]) -> str:
-    """Return a path as printable text on one line: control characters and undecodable bytes become escapes."""
-    name = os.fspath(path)
-    return printable(name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name)
-
-
-def printable(text: str) -> str:
-    """Return text in which control characters and undecodable bytes are replaced by escapes."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
 def _created(target: Path, folder: Path) -> Path:
     """Create an empty temporary file with the mode that the umask allows, and return its path."""
     name = beside(folder / f".{target.name}", f".{os.urandom(4).hex()}.part")
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     return name
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else char.encode("unicode_escape").decode()
