@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from transhash.backends import CodeRows
 
 _BLOCK_BYTES = 1 << 26
-BLOCK_ROWS = 1 << 21
+_BLOCK_ROWS = 1 << 21
 
 
-def blocks(rows: CodeRows, most: int = BLOCK_ROWS) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the first row and the codes of consecutive blocks of at most `most` rows."""
-    step = min(most, _BLOCK_BYTES // rows.shape[1])
+def blocks(rows: CodeRows, most: int | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield the first row and the codes of consecutive blocks, of at most `most` rows if given."""
+    step = min(most or _BLOCK_ROWS, _BLOCK_BYTES // rows.shape[1])
     for start in range(0, len(rows), step):
         yield start, np.ascontiguousarray(rows[start : min(start + step, len(rows))])
 

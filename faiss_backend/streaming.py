@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transhash.backends import CodeRows
 
 from . import library as faiss
-from .blocks import BLOCK_ROWS, blocks
+from .blocks import blocks
 from .ivf import Ivf
 from .layout import flat_head, ivf_head
 
@@ -25,7 +25,7 @@ List = tuple[int, Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]]]
 """The number of codes of a list, and a function that reads its codes and ids."""
 
 
-def write_flat(rows: CodeRows, path: Path, advance: Advance, most: int = BLOCK_ROWS) -> None:
+def write_flat(rows: CodeRows, path: Path, advance: Advance, most: int | None = None) -> None:
     """Write an `IndexBinaryFlat` of codes (n, bits/8) uint8; call `advance` with the number of codes just written."""
     empty = faiss.serialize_index_binary(faiss.IndexBinaryFlat(rows.shape[1] * 8)).tobytes()
     with path.open("wb") as file:
@@ -44,7 +44,7 @@ def write_ivf(rows: CodeRows, params: dict[str, int], path: Path, advance: Advan
 
 
 def write_lists(
-    lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, advance: Advance, most: int = BLOCK_ROWS
+    lists: Ivf, stored: Sequence[List], rows: CodeRows, path: Path, advance: Advance, most: int | None = None
 ) -> None:
     """Write an `IndexBinaryIVF` with the centroids of `lists`, which is empty.
 
@@ -54,7 +54,7 @@ def write_lists(
         rows: further codes; their ids follow those of the stored ones.
         path: the file.
         advance: called with the number of codes processed.
-        most: rows to read at a time.
+        most: rows to read at a time, if given.
     """
     nlist, width = int(lists.index.nlist), rows.shape[1]
     begun = np.array([size for size, _ in stored], np.int64) if stored else np.zeros(nlist, np.int64)
@@ -95,7 +95,7 @@ def _fill(
     codes_at: NDArray[np.int64],
     ids_at: NDArray[np.int64],
     advance: Advance,
-    most: int,
+    most: int | None,
 ) -> None:
     """Write codes, and ids from `first_id`, into the lists; `codes_at` and `ids_at` are the next places of each."""
     width = rows.shape[1]
