@@ -95,6 +95,7 @@ def test_an_index_does_not_start_a_download(th, hub, online, folder):
         ("hf://user/empty", "the repository contains no hasher.safetensors"),
         ("hf://user/empty@old", "there is no such revision"),
         ("hf://user", "expected hf://user/name"),
+        ("hf://../x", "Repo id must"),
         ("hf://user/../etc", "expected hf://user/name"),
     ],
 )

@@ -200,7 +200,7 @@ def _located(model: str | Path) -> tuple[Path | None, str | None]:
         )
     if not os.path.isfile(path):
         known = ", ".join(names())
-        raise ModelError(f"{str(model)[:200]}: no such hasher; choose {known}, or a file made by: th train")
+        raise ModelError(f"{str(model)[:200]}: no such hasher; choose {known}, or a file made by: th train, th fit")
     return path, None
 
 

@@ -35,9 +35,13 @@ def find(location: str, download: bool = True) -> tuple[Path, str]:
     if match is None:
         raise ModelError(f"{location[:200]}: expected hf://user/name or hf://user/name@revision")
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     repository, revision = match.groups()
-    cached = try_to_load_from_cache(repository, FILE, revision=revision)  # asks the hub nothing
+    try:
+        cached = try_to_load_from_cache(repository, FILE, revision=revision)  # asks the hub nothing
+    except HFValidationError as error:
+        raise ModelError(f"{location[:200]}: {one_line(error)}") from None
     if not download and not isinstance(cached, str):
         raise ModelError(f"{location}: not in the cache")
     with _one_line_errors(location, "downloaded"):
