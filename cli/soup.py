@@ -22,7 +22,7 @@ def soup(hashers: tuple[Path, ...], output: Path) -> None:
         th soup a.safetensors b.safetensors -o hasher.safetensors
 
     The best soups come from runs that differ in seed, augmentation or length. All runs need the same network, number
-    of bits, classes and objective, which must be orthohash, csq or dpn.
+    of bits, classes and objective, which must be orthocauchy, orthohash, csq or dpn.
     """
     hasher = transhash.soup(hashers, output)
     render.note(f"wrote {output}: {hasher.architecture.bits} bits, the mean of {len(hashers)} hashers")

@@ -293,7 +293,7 @@ def test_pretrained_weights_have_layer_decay_by_default(pictures, backbone, tmp_
     save_file(backbone, tmp_path / "w.safetensors")
     config = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=given)
     hasher = train(list_images(pictures), TINY, config, weights=tmp_path / "w.safetensors")
-    assert hasher.training["config"] == asdict(config) | {"loss": "orthohash", "layer_decay": used}
+    assert hasher.training["config"] == asdict(config) | {"loss": "orthocauchy", "layer_decay": used}
     spelled_out = TrainConfig(epochs=1, batch_size=12, validation=0, layer_decay=used)
     assert same(hasher, train(list_images(pictures), TINY, spelled_out, weights=tmp_path / "w.safetensors"))
 

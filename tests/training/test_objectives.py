@@ -17,13 +17,19 @@ from transhash.hashers.architecture import Architecture
 from transhash.hashers.bit_layout import bit_order, split_bits, streams
 from transhash.training import objectives
 from transhash.training.config import LABELLED, TARGETED, TrainConfig
+from transhash.training.objectives.base import Sum
 from transhash.training.objectives.targets import class_targets
 
 OWN = {  # the settings that an objective has, and what they are if nobody gives them
-    "gamma": {"transhash": None, "dch": 20.0},  # None: half of the bits
-    "quantization": {"transhash": 0.1, "dch": 0.1, "dpsh": 0.1, "greedyhash": 0.1, "csq": 1e-4},
+    "gamma": {"transhash": None, "orthocauchy": None, "dch": 20.0},  # None: half of the bits
+    "quantization": {"transhash": 0.1, "dch": 0.1, "dpsh": 0.1, "greedyhash": 0.1, "csq": 1e-4, "orthocauchy": 0.1},
 }
 each_loss = pytest.mark.parametrize("loss", LABELLED)
+
+
+def deciding(objective):
+    """The term of a sum that decides how outputs become bits, or the objective itself."""
+    return objective.terms[0] if isinstance(objective, Sum) else objective
 
 
 def build(loss, bits, classes, seed=0, several=False, **own):
@@ -147,8 +153,13 @@ def orthohash(objective, u, y, step, gamma, lam):
     return mean(costs)
 
 
+def orthocauchy(objective, u, y, step, gamma, lam):
+    by_target, by_pair = objective.terms
+    return orthohash(by_target, u, y, step, gamma, lam) + transhash(by_pair, u, y, step, gamma, lam)
+
+
 FORMULAS = {"transhash": transhash, "dch": dch, "dpsh": dpsh, "hashnet": hashnet}
-FORMULAS |= {"greedyhash": greedyhash, "csq": csq, "dpn": dpn, "orthohash": orthohash}
+FORMULAS |= {"greedyhash": greedyhash, "csq": csq, "dpn": dpn, "orthohash": orthohash, "orthocauchy": orthocauchy}
 
 
 @st.composite
@@ -310,7 +321,7 @@ def test_random_targets_are_far_apart(bits, classes, nearest):
 @pytest.mark.parametrize("loss", TARGETED)
 @pytest.mark.parametrize("bits", [16, 24])
 def test_targets_do_not_depend_on_the_seed(loss, bits):
-    one, other = (build(loss, bits, 5, seed) for seed in (0, 1))
+    one, other = (deciding(build(loss, bits, 5, seed)) for seed in (0, 1))
     assert one.targets.equal(other.targets)
     assert one.undecided.equal(other.undecided)
 
@@ -367,7 +378,7 @@ def test_perfect_codes_cost_less_than_random_ones(loss, seed, scale):
     """Every image at its class's code: its target, or one of two opposite corners."""
     objective = build(loss, 16, 2, seed)
     code = torch.randint(0, 2, (16,)) * 2.0 - 1
-    codes = getattr(objective, "targets", torch.stack([code, -code]))
+    codes = getattr(deciding(objective), "targets", torch.stack([code, -code]))
     if loss == "greedyhash":
         objective.classifier.weight.data = codes
     labels = [0, 1] * 4
@@ -389,7 +400,7 @@ def test_the_cost_decreases(loss):
         objective(u, one_hot(labels, 3), step).backward()
         optimizer.step()
     scale, shift = objective.affine() or (1, 0)
-    assert (objective.affine() is None) == (loss != "orthohash")
+    assert (objective.affine() is None) == (loss not in ("orthohash", "orthocauchy"))
     signs = (u.detach() * scale + shift).sign()
     same = np.array([one == other for one, other in combinations(labels, 2)])
     apart = distances(signs)

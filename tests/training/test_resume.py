@@ -51,11 +51,11 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("loss", ["transhash", "orthohash", "greedyhash"])
+@pytest.mark.parametrize("loss", ["transhash", "orthocauchy", "greedyhash"])
 def test_a_resumed_run_equals_an_uninterrupted_one(pictures, tmp_path, loss):
     source, config = (
         list_images(pictures),
-        TrainConfig(**RUN, loss=loss, patch_drop=0.5, cutmix=0.5 * (loss == "orthohash")),
+        TrainConfig(**RUN, loss=loss, patch_drop=0.5, cutmix=0.5 * (loss == "orthocauchy")),
     )
     whole = weights(train(source, TINY, config))
     for stop in (2, 5):
@@ -105,7 +105,7 @@ def test_a_run_with_older_defaults_resumes_if_they_are_passed(pictures, tmp_path
     with pytest.raises(KeyboardInterrupt):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6, **old), folder=tmp_path, watcher=StopAt(1))
     with pytest.raises(
-        TrainingError, match=r"another loss \(transhash, now orthohash\); use that, or pass --restart"
+        TrainingError, match=r"another loss \(transhash, now orthocauchy\); use that, or pass --restart"
     ):
         train(source, TINY, TrainConfig(epochs=3, batch_size=6), folder=tmp_path)
     watcher = StopAt(2)
@@ -245,4 +245,14 @@ def test_state_knows_every_tensor(pictures):
 
 
 def test_all_losses_are_tested_somewhere():
-    assert set(LABELLED) == {"transhash", "dch", "dpsh", "hashnet", "greedyhash", "csq", "orthohash", "dpn"}
+    assert set(LABELLED) == {
+        "transhash",
+        "dch",
+        "dpsh",
+        "hashnet",
+        "greedyhash",
+        "csq",
+        "orthohash",
+        "orthocauchy",
+        "dpn",
+    }

@@ -123,7 +123,7 @@ def test_hashers_without_common_targets_are_rejected(pool, loss, tmp_path):
     other = made(tmp_path / "other.safetensors", loss=loss)
     for paths in ([other, other], [pool[0], other]):
         line = refusal(paths)
-        assert line.startswith(f"{other}: not trained with --loss csq, orthohash, dpn;")
+        assert line.startswith(f"{other}: not trained with --loss csq, orthohash, orthocauchy, dpn;")
 
 
 def test_untrained_hashers_are_rejected(pictures, pool, tmp_path):

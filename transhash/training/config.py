@@ -14,12 +14,19 @@ LOSSES = {  # each loss, and which of the parameters γ (gamma) and λ (quantiza
     "greedyhash": ("quantization",),
     "csq": ("quantization",),
     "orthohash": (),
+    "orthocauchy": ("gamma", "quantization"),
     "dpn": (),
     "copies": (),
 }
 UNLABELLED = ("copies",)  # losses that take images without labels
 LABELLED = tuple(name for name in LOSSES if name not in UNLABELLED)
-TARGETED = ("csq", "orthohash", "dpn")  # losses with a fixed target code for each class, the same in all runs
+TARGETED = (
+    "csq",
+    "orthohash",
+    "orthocauchy",
+    "dpn",
+)  # losses with a fixed target code for each class, the same in all runs
+SHARING = ("orthohash", "orthocauchy")  # losses that divide the weight of an image among its classes
 METHODS = ("crovca", "itq", "whiten", "lsh")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adamw", "sgd")
@@ -35,10 +42,10 @@ class TrainConfig:
     Raises TrainingError for a value out of range.
     """
 
-    loss: str = setting("orthohash", "Objective; see docs/training.md.", of=LOSSES)
+    loss: str = setting("orthocauchy", "Objective; see docs/training.md.", of=LOSSES)
     gamma: float | None = setting(
         None,
-        "Scale γ of the Cauchy distribution, in bits of the code; by default half of them for transhash, 20 for dch.",
+        "Scale γ of the Cauchy distribution, in bits of the code; by default 20 for dch, else half of them.",
         low=1e-3,
         high=1e4,
     )
@@ -96,7 +103,7 @@ class TrainConfig:
     erase: float = setting(0.0, "Probability that a rectangle of an image is erased.", low=0.0, high=1.0)
     cutmix: float = setting(
         0.0,
-        "Probability that images of a batch exchange rectangles, and shares of labels; for orthohash.",
+        "Probability that images of a batch exchange rectangles and shares of labels; for orthohash, orthocauchy.",
         low=0.0,
         high=1.0,
     )
@@ -118,7 +125,7 @@ class TrainConfig:
             raise TrainingError("resize and crop exclude each other; leave one of them out")
         if self.loss in UNLABELLED:
             self._check_unlabelled()
-        if self.cutmix and self.loss != "orthohash":
+        if self.cutmix and self.loss not in SHARING:
             raise TrainingError(f"cutmix: the loss {self.loss} cannot use shares of labels; leave it out")
 
     def _check_unlabelled(self) -> None:

@@ -1,9 +1,9 @@
-"""Objectives: the cost of a batch of outputs given its labels. Each name that ``--loss`` accepts has a class."""
+"""Objectives: the cost of a batch of outputs given its labels. Each ``--loss`` has a class or is a sum of two."""
 
 from collections.abc import Callable, Sequence
 
 from ..config import LOSSES, TrainConfig
-from .base import Objective
+from .base import Objective, Sum
 from .cauchy import DCH, TransHash
 from .classifier import GreedyHash
 from .copies import Copies
@@ -12,6 +12,8 @@ from .pairwise import DPSH, HashNet
 from .targets import CSQ, DPN, OrthoHash
 
 __all__ = ["Objective", "build"]
+
+_SUMS = {"orthocauchy": ("orthohash", "transhash")}
 
 
 def build(
@@ -25,7 +27,7 @@ def build(
     """Make the objective `config.loss` for codes of `lengths` bits, ascending, and `classes` classes.
 
     With more than one length, it is the mean over those prefixes of the outputs (`Nested`). `streams` gives the
-    stream that each bit comes from, by default the same one for all; only the objective of the paper uses it.
+    stream that each bit comes from, by default the same one for all; only the term of the paper uses it.
     `several` says whether an image may have several classes or none.
 
     γ and λ come from the configuration, or default to the objective's values. GreedyHash's classifier is initialised
@@ -45,8 +47,13 @@ def build(
         "dpn": lambda bits: DPN(bits, classes),
         "copies": Copies,
     }
-    parts = [makers[config.loss](bits) for bits in lengths]
-    return Nested(lengths, parts) if len(parts) > 1 else parts[0]
+
+    def made(name: str) -> Objective:
+        parts = [makers[name](bits) for bits in lengths]
+        return Nested(lengths, parts) if len(parts) > 1 else parts[0]
+
+    terms = [made(name) for name in _SUMS.get(config.loss, (config.loss,))]
+    return Sum(terms) if len(terms) > 1 else terms[0]
 
 
 def _shared(settings: dict[str, float], part: float) -> dict[str, float]:

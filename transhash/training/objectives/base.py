@@ -1,5 +1,7 @@
 """The base class of objectives, and functions that several of them use."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,26 @@ class Objective(nn.Module):
     def affine(self) -> tuple[Tensor, Tensor] | None:
         """Return the scale and shift (bits,) to apply to the outputs before taking their signs, or None."""
         return None
+
+
+class Sum(Objective):
+    """The sum of objectives, of which the first decides how outputs become bits."""
+
+    def __init__(self, terms: Sequence[Objective]) -> None:
+        """Take the objectives."""
+        super().__init__()
+        self.terms = nn.ModuleList(terms)
+
+    def forward(self, outputs: Tensor, labels: Tensor, step: int = 0) -> Tensor:
+        """Return the scalar cost of a batch."""
+        first, *others = (term(outputs, labels, step) for term in self.terms)
+        return sum(others, start=first)
+
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """Return the scale and shift of the first objective."""
+        decides = self.terms[0]
+        assert isinstance(decides, Objective)
+        return decides.affine()
 
 
 def widen(outputs: Tensor) -> Tensor:
