@@ -11,7 +11,7 @@ from transhash.hashers.numpy_net import erf
 
 
 def loaded(*arguments):
-    """Run `th` in a process and return the modules that it has imported."""
+    """Run `th`, as it is installed, in a process and return the modules that it has imported."""
     code = (
         "import sys; sys.argv[0] = 'th'\n"
         "from transhash_cli.main import main\n"
@@ -19,7 +19,7 @@ def loaded(*arguments):
         "except SystemExit as ended: assert not ended.code, ended.code\n"
         "print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stderr.split())
 

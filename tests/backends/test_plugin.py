@@ -33,7 +33,7 @@ def test_conforms(plugin, tmp_path):
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
     done = subprocess.run(command, env=os.environ | plugin, capture_output=True, text=True, cwd=tmp_path)
-    assert "14 passed" in done.stdout, done.stdout
+    assert "15 passed" in done.stdout, done.stdout
 
 
 def test_used_like_any_other(th, plugin, pictures, tmp_path):

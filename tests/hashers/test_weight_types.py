@@ -57,7 +57,7 @@ def test_numpy_and_torch_encode_equally(saved, tmp_path, weights):
     assert light.ref == full.ref != before.ref
     for name, weight in full.net.state_dict().items():
         assert weight.dtype == torch.float32
-        np.testing.assert_array_equal(weight.numpy(), light._net._weights[name], err_msg=name)
+        np.testing.assert_array_equal(weight.numpy(), light._net.weights[name], err_msg=name)
     batch = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     codes = full.encode(batch)
     assert np.unpackbits(light.encode(batch) ^ codes).sum() <= 1  # of 3,200 bits: an output may be close to zero
