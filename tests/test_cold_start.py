@@ -1,4 +1,4 @@
-"""What a command loads: each of these libraries takes a good part of a second to import."""
+"""Which libraries a command loads: importing any of these takes several hundred milliseconds."""
 
 import subprocess
 import sys

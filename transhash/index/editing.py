@@ -36,8 +36,8 @@ from .manifest import Manifest
 from .rows import Added, Changes
 from .survivors import Survivors
 
-_LEAST = 1 << 16  # rows of an index, below which it is written anew at every change
-_SHARE = 10  # an index of n rows is written anew after n / 10 rows were added or removed,
+_LEAST = 1 << 16  # rows of an index, below which every change rewrites it
+_SHARE = 10  # an index of n rows is rewritten once n / 10 rows have been added or removed,
 _MOST = 1 << 20  # or that many,
 _MOST_BYTES = 1 << 25  # or codes of that many bytes were added
 _LOOKED_UP = 1 << 14  # new rows whose paths are looked up one by one

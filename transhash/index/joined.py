@@ -1,4 +1,4 @@
-"""What is left of stored rows, then added rows, as one sequence of records; nothing is copied but labels."""
+"""The remaining stored rows followed by the added ones, as one sequence of records; only labels are copied."""
 
 import os
 from collections.abc import Iterator

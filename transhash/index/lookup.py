@@ -53,7 +53,7 @@ def saved(folder: Path, blocks: Iterable[Records], count: int) -> Iterator[Recor
 def candidates(path: Path, records: Records, count: int) -> NDArray[np.int64]:
     """Return the rows, of `count`, that may have the path of one of some records, ascending.
 
-    Raises IndexFolderError if the file is not the lookup of so many rows.
+    Raises IndexFolderError if the file is not a lookup of that number of rows.
     """
     wanted = np.unique(checksums(records))
     found = [np.empty(0, np.uint64)]

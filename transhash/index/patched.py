@@ -144,7 +144,7 @@ class Patched:
         self._stored.tune(value)
 
     def info(self) -> dict[str, int | str]:
-        """Return what the stored index says of itself."""
+        """Describe the stored index, without the changes."""
         return self._stored.info()
 
     def inverted_lists(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
