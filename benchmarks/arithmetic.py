@@ -22,6 +22,7 @@ from transhash.sources import decode
 
 from . import suites
 
+_OPENVINO = openvino.Core()  # never freed: see transhash/hashers/openvino_net.py
 _SHIPPED = Path(photographs.__file__).with_name("photos")
 
 Batch = NDArray[np.uint8]
@@ -113,5 +114,5 @@ def _on_onnxruntime(path: Path) -> Encode:
 
 def _on_openvino(path: Path) -> Encode:
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = _OPENVINO.compile_model(path, "CPU", settings)
     return lambda batch: np.array(compiled(batch)[0])

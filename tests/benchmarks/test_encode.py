@@ -9,12 +9,13 @@ CONFIG = 'images = 6\nbackbone = "test_vit"\nimage_size = 32\nrepeats = 2\nthrea
 
 
 @pytest.mark.slow
-def test_every_way_to_encode_has_a_rate(benchmarks, tmp_path):
+def test_every_way_to_encode_has_a_rate(invoke, tmp_path):
     for name in ("a.jpg", "b.JPEG"):
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.new("RGB", (60, 40), "red").save(tmp_path / "photos" / name, "JPEG")
     (tmp_path / "own.toml").write_text(CONFIG)
-    benchmarks("encode", tmp_path / "photos", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl")
+    done = invoke("encode", tmp_path / "photos", "--config", tmp_path / "own.toml", "-o", tmp_path / "r.jsonl")
+    assert done.exit_code == 0, done.output
     rows = {row.method: row for row in read(tmp_path / "r.jsonl") if isinstance(row, TableRow)}
     assert {row.dataset for row in rows.values()} == {"6 images of 2 files"}
     assert len(rows) == 4  # with --fast

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -38,7 +39,7 @@ class OpenVinoViT:
             "NUM_STREAMS": self._threads,
             "INFERENCE_PRECISION_HINT": "f32",  # of the other operations; bfloat16 would give other bits
         }
-        compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        compiled = _core().compile_model(graph, "CPU", settings)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self._threads):
             self._idle.put(compiled.create_infer_request())
@@ -60,6 +61,16 @@ class OpenVinoViT:
         finally:
             self._idle.put(request)
         return features, outputs
+
+
+@cache
+def _core() -> Any:
+    """Return the process's only Core, which is never freed.
+
+    A Core gives the thread that creates it a stack for signal handlers, and unmaps it when it is freed. If another
+    thread frees it, or another Core exists, the next signal that Python handles (SIGINT, SIGCHLD) kills the process.
+    """
+    return openvino.Core()
 
 
 class _Graph:

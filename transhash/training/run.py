@@ -4,7 +4,6 @@ They check their arguments before loading torch, which takes seconds, and do che
 """
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -63,13 +62,11 @@ def train(
     Returns:
         The hasher after the last epoch.
 
-    Raises TrainingError if the process has computed with ``fast=True``,
-    the labels do not allow training, the loss diverges, or the run's folder holds the
+    Raises TrainingError if the labels do not allow training, the loss diverges, or the run's folder holds the
     checkpoint of another run; ModelError if the backbone or its weights are not usable; OutputError if something else
     exists at `output`; SourceError if the images cannot be listed; TypeError for an argument of a wrong type;
     KeyboardInterrupt on Ctrl-C or SIGTERM, after saving the checkpoint.
     """
-    _check_process()
     architecture, config = architecture or Architecture(), config or TrainConfig()
     path = _output(output)
     folder = path.with_suffix(".run") if path else None
@@ -232,14 +229,6 @@ def _output(output: str | Path | None) -> Path | None:
         raise OutputError(f"{display(path.parent)}: not writable; choose another output")
     header.check_replaceable(path)
     return path
-
-
-def _check_process() -> None:
-    """Raise TrainingError if OpenVINO is loaded, after which torch has crashed in training."""
-    if "openvino" in sys.modules:
-        raise TrainingError(
-            "this process has computed with fast=True, after which training may crash; use another one"
-        )
 
 
 def _check_start(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
