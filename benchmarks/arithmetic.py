@@ -10,19 +10,18 @@ from typing import Any
 import click
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
 
 from transhash import export_hasher, load_hasher
 from transhash.demo import photographs
+from transhash.hashers.openvino_runtime import core
 from transhash.hashers.transhash import TransHasher
 from transhash.sources import decode
 
 from . import suites
 
-_OPENVINO = openvino.Core()  # never freed: see transhash/hashers/openvino_net.py
 _SHIPPED = Path(photographs.__file__).with_name("photos")
 
 Batch = NDArray[np.uint8]
@@ -114,5 +113,5 @@ def _on_onnxruntime(path: Path) -> Encode:
 
 def _on_openvino(path: Path) -> Encode:
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = _OPENVINO.compile_model(path, "CPU", settings)
+    compiled = core().compile_model(path, "CPU", settings)
     return lambda batch: np.array(compiled(batch)[0])

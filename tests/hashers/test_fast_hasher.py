@@ -246,3 +246,17 @@ def test_signals_are_handled_after_hashers_are_freed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+@pytest.mark.slow
+def test_openvino_is_loaded_without_its_telemetry(tmp_path):
+    code = (
+        "import os, sys, transhash\n"
+        "os.register_at_fork(before=lambda: print('forked'))\n"
+        "transhash.load_hasher('copy', fast=True)\n"
+        "print([name for name in sys.modules if 'openvino_telemetry' in name])\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert os.listdir(tmp_path) == ["cache"]

@@ -16,6 +16,7 @@ from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
 from ..system.files import display, printable
+from ..system.forks import unforked
 from . import onnx_guard, tensor_file
 from .base import Named
 from .embedder_config import EmbedderConfig
@@ -103,7 +104,8 @@ class EmbedderHasher(Named):
 
     def _projected(self, features: Floats) -> Floats:
         """Project embeddings one by one: products of matrices would round differently for other batch sizes."""
-        return np.stack([self._weight @ row + self._bias for row in features])
+        with unforked():
+            return np.stack([self._weight @ row + self._bias for row in features])
 
     def _pack(self, outputs: Floats) -> NDArray[np.uint8]:
         try:

@@ -13,6 +13,7 @@ from ..codes.arithmetic import fast_model
 from ..errors import ModelError, one_line
 from ..packing import pack
 from ..system.files import display
+from ..system.forks import unforked
 from . import quantized, range_cache
 from .header import HasherConfig
 from .numpy_hasher import NumpyHasher
@@ -32,7 +33,7 @@ class FastHasher(NumpyHasher):
         from .openvino_net import OpenVinoViT
 
         super().__init__(net, config, fast_model(ref))
-        with self._model_errors():
+        with self._model_errors(), unforked():
             quantized.fold(net)
             ranges = range_cache.read(ref.digest)
             if ranges is None or ranges.keys() != quantized.matrix_names(net):

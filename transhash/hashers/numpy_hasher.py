@@ -14,6 +14,7 @@ from safetensors import safe_open
 from ..codes import ModelRef
 from ..errors import ModelError
 from ..packing import pack
+from ..system.forks import unforked
 from . import tensor_file, weight_types
 from .base import Named
 from .header import DAMAGE, HasherConfig, damaged, parse_network
@@ -52,10 +53,15 @@ class NumpyHasher(Named):
     def _features(self, batch: NDArray[Any]) -> Floats:
         """Compute the features (n, d), one image at a time to limit the memory for attention."""
         pixels = self._config.preprocessing.normalized(batch).transpose(0, 3, 1, 2)
-        return np.concatenate([self._net.features(pixels[place : place + 1]) for place in range(len(pixels))])
+        features = []
+        for place in range(len(pixels)):
+            with unforked():
+                features.append(self._net.features(pixels[place : place + 1]))
+        return np.concatenate(features)
 
     def _hashed(self, features: Floats) -> Floats:
-        outputs = self._net.hash(features)
+        with unforked():
+            outputs = self._net.hash(features)
         bits = self._config.architecture.bits
         if outputs.shape[1] != bits:
             raise ValueError(f"{outputs.shape[1]} outputs for {bits} bits")

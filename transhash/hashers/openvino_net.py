@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from ..system.threads import threads
 from .numpy_net import Floats, NumpyViT
+from .openvino_runtime import Model, core, ops
 from .preprocessing import Preprocessing
 from .quantized import Levels, Matrix
 
@@ -32,14 +30,14 @@ class OpenVinoViT:
         Raises RuntimeError or ValueError if its tensors are inconsistent.
         """
         images = ops.parameter([-1, side, side, 3], np.uint8)
-        graph = openvino.Model(list(_Graph(net, matrices, preprocessing).results(images)), [images])
+        graph = Model(list(_Graph(net, matrices, preprocessing).results(images)), [images])
         self._threads = threads()
         settings = {
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": self._threads,
             "INFERENCE_PRECISION_HINT": "f32",  # of the other operations; bfloat16 would give other bits
         }
-        compiled = _core().compile_model(graph, "CPU", settings)
+        compiled = core().compile_model(graph, "CPU", settings)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self._threads):
             self._idle.put(compiled.create_infer_request())
@@ -61,16 +59,6 @@ class OpenVinoViT:
         finally:
             self._idle.put(request)
         return features, outputs
-
-
-@cache
-def _core() -> Any:
-    """Return the process's only Core, which is never freed.
-
-    A Core gives the thread that creates it a stack for signal handlers, and unmaps it when it is freed. If another
-    thread frees it, or another Core exists, the next signal that Python handles (SIGINT, SIGCHLD) kills the process.
-    """
-    return openvino.Core()
 
 
 class _Graph:
