@@ -215,7 +215,7 @@ def test_modules_have_no_import_cycles():
         ("jinja2", ("report.page",)),
         ("onnx", ("hashers.onnx_export", "hashers.onnx_file")),
         ("onnxruntime", ("hashers.onnx_embedder",)),
-        ("openvino", ("hashers.openvino_net",)),
+        ("openvino", ("hashers.openvino_runtime",)),
         ("ray", ("encoding.ray_cluster",)),
         ("sklearn", ("datasets.digits", "demo")),
         ("starlette", ("serving.http",)),
