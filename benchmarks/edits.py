@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,21 +17,32 @@ import transhash
 from transhash.codes import ModelRef
 from transhash.codes.writer import CodesWriter
 
+CHANGES = ("add", "remove", "sync", "compact")
+
 _KIB = 1024
-_BITS = 64
 _BLOCK = 1 << 14
-_MODEL = ModelRef("corner", "corner", _BITS)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a change costs: its seconds, those of a processor, and its peak memory in MiB."""
+
+    seconds: float
+    busy: float
+    peak: float
 
 
 @click.command("edits")
 @click.option("-n", "counts", multiple=True, default=(1_000_000,), show_default=True, help="Rows; repeatable.")
 @click.option("--type", "kinds", multiple=True, default=("flat", "ivf"), show_default=True, help="Index type.")
+@click.option("--bits", default=64, show_default=True, help="Bits per code.")
 @click.option("--changed", default=1_000, show_default=True, help="Rows that each change adds, removes or replaces.")
 @click.option("--folder", type=click.Path(file_okay=False), help="Keep files here, and use those of an earlier run.")
 @click.option("--child", nargs=3, hidden=True)
 def command(
     counts: tuple[int, ...],
     kinds: tuple[str, ...],
+    bits: int,
     changed: int,
     folder: str | None,
     child: tuple[str, str, str] | None,
@@ -42,24 +54,28 @@ def command(
     print("| type | rows | change | seconds | of a processor | peak memory, MiB |")
     print("|---|---:|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(folder or temporary)
         for count in counts:
-            files = _files(place, count, changed)
             for kind in kinds:
-                index = place / f"{kind}.index"
-                _run("build", files["all"], f"{index}:{kind}")
-                for change in ("add", "remove", "sync", "compact"):
-                    seconds, busy, peak = _run(change, files.get(change, index), str(index))
-                    figures = f"{seconds:.2f} | {busy:.2f} | {peak / _KIB:.0f}"
+                for change, cost in measured(Path(folder or temporary), count, bits, kind, changed):
+                    figures = f"{cost.seconds:.2f} | {cost.busy:.2f} | {cost.peak:.0f}"
                     print(f"| {kind} | {count:,} | {change} | {figures} |", flush=True)
 
 
-def _run(change: str, file: Path, index: str) -> tuple[float, float, int]:
-    """Make a change in a process of its own; return its seconds, those of a processor, and its peak memory in KiB."""
+def measured(place: Path, count: int, bits: int, kind: str, changed: int) -> Iterator[tuple[str, Cost]]:
+    """Build an index of `count` random codes below a folder, change some rows in every way, and yield the costs."""
+    place.mkdir(parents=True, exist_ok=True)
+    files, index = _files(place, count, bits, changed), place / f"{kind}.index"
+    _run("build", files["all"], f"{index}:{kind}")
+    for change in CHANGES:
+        yield change, _run(change, files.get(change, index), str(index))
+
+
+def _run(change: str, file: Path, index: str) -> Cost:
+    """Make a change in a process of its own."""
     words = [sys.executable, "-m", "benchmarks.edits", "--child", change, str(file), index]
     began = time.perf_counter()
     busy, peak = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    return time.perf_counter() - began, busy, peak
+    return Cost(time.perf_counter() - began, busy, peak / _KIB)
 
 
 def _change(change: str, file: str, location: str) -> tuple[float, int]:
@@ -81,14 +97,14 @@ def _change(change: str, file: str, location: str) -> tuple[float, int]:
     return sum(os.times()[:4]), peak  # with the child process that reads a codes file first
 
 
-def _files(place: Path, count: int, changed: int) -> dict[str, Path]:
+def _files(place: Path, count: int, bits: int, changed: int) -> dict[str, Path]:
     """Write the codes files, and the list of paths to remove."""
-    files = {name: place / f"{count}-{name}" for name in ("all", "add", "remove", "sync")}
+    files = {name: place / f"{count}-{bits}-{name}" for name in ("all", "add", "remove", "sync")}
     if all(file.exists() for file in files.values()):
         return files
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 256, (count, _BITS // 8), dtype=np.uint8)
-    more = rng.integers(0, 256, (changed, _BITS // 8), dtype=np.uint8)
+    codes = rng.integers(0, 256, (count, bits // 8), dtype=np.uint8)
+    more = rng.integers(0, 256, (changed, bits // 8), dtype=np.uint8)
     gone = rng.choice(count, changed, replace=False)
     _write(files["all"], codes, range(count))
     _write(files["add"], more, range(count, count + changed))
@@ -99,7 +115,8 @@ def _files(place: Path, count: int, changed: int) -> dict[str, Path]:
 
 
 def _write(path: Path, codes: np.ndarray, numbers: range) -> None:
-    with CodesWriter.create(path, _MODEL, b"/photos", labels=1, stats=True) as writer:
+    model = ModelRef("random", "random", codes.shape[1] * 8)
+    with CodesWriter.create(path, model, b"/photos", labels=1, stats=True) as writer:
         for start in range(0, len(codes), _BLOCK):
             own = numbers[start : start + _BLOCK]
             known = np.array(own, np.int64)

@@ -1,26 +1,30 @@
-"""Measure how the cost of build, search and evaluation grows with the number and length of codes."""
+"""Measure how the cost of build, search, evaluation, dedup and changes grows with the number and length of codes."""
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import click
 import numpy as np
 
 from transhash import hamming
+from transhash.duplicates.linking import components
 from transhash.report.records import Curve, Measurement, Record, Skipped, TableRow
 
 from . import config, methods, suites
 from .collection import Clustered, Collection, write
+from .edits import CHANGES, measured
 from .figures import exponent, latencies, spread
 from .machine import free_memory
 from .runs import Results, as_settings
 from .worker import Failed, Worker
 
 _TABLE, _FITS = "Growth", "Exponents: figure ∝ codes^e or bits^e"
-_EVALUATION = "evaluation"
+_EVALUATION, _DEDUP = "evaluation", "dedup"
+_NEAR = 16  # codes that differ in one of so many bits, or fewer, are duplicates
 _CLASSES = 10
 _DIM = 64  # dimensions of the vectors that codes are computed from
 _FITTED = (
@@ -30,6 +34,8 @@ _FITTED = (
     "MiB to search, without the library",
     "bytes on disk",
     "s",
+    "s of a processor",
+    "MiB to change",
 )
 
 
@@ -48,6 +54,8 @@ class Scaling:
         seed: seed of the codes.
         methods: names of the methods.
         parameter_values: value of the search parameter by method name; by default, its lowest value.
+        changed: rows that each change of an index adds, removes or replaces.
+        changed_types: types of the indexes that are changed.
     """
 
     counts: list[int]
@@ -60,6 +68,18 @@ class Scaling:
     seed: int
     methods: list[str]
     parameter_values: dict[str, int]
+    changed: int
+    changed_types: list[str]
+
+    @property
+    def rows(self) -> list[str]:
+        """The names of everything that is measured for a collection."""
+        return [
+            *self.methods,
+            _EVALUATION,
+            _DEDUP,
+            *(_change(*names) for names in product(CHANGES, self.changed_types)),
+        ]
 
 
 @click.command("scaling")
@@ -86,7 +106,7 @@ def dataset(count: int, bits: int) -> str:
 def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
     """Measure one collection, unless the results already contain it."""
     name = dataset(count, bits)
-    if results.has(name, [*chosen.methods, _EVALUATION]):
+    if results.has(name, chosen.rows):
         suites.show_progress(f"{name}: measured before")
         return
     suites.show_progress(name)
@@ -101,8 +121,8 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
             continue
         params = {"bits": bits}
         records.append(TableRow(results.run.id, _TABLE, name, method, methods.find(method).family, params, values))
-    values = {"s": spread(_evaluations(chosen, collection))}
-    records.append(TableRow(results.run.id, _TABLE, name, _EVALUATION, "codes", {"bits": bits}, values))
+    for method, values in _others(chosen, collection, folder):
+        records.append(TableRow(results.run.id, _TABLE, name, method, "codes", {"bits": bits}, values))
     results.write(records)
     results.remove(folder)
 
@@ -142,6 +162,25 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
     }
 
 
+def _others(chosen: Scaling, collection: Collection, folder: Path) -> Iterator[tuple[str, dict[str, Measurement]]]:
+    """Yield the figures of whatever is not a search: by name."""
+    yield _EVALUATION, {"s": spread(_evaluations(chosen, collection))}
+    codes, began = np.array(collection.codes), time.perf_counter()
+    components(codes, collection.bits // _NEAR)
+    yield _DEDUP, {"s": Measurement(time.perf_counter() - began)}
+    for kind in chosen.changed_types:
+        for change, cost in measured(folder / kind, collection.count, collection.bits, kind, chosen.changed):
+            yield (
+                _change(change, kind),
+                {"s of a processor": Measurement(cost.busy), "MiB to change": Measurement(cost.peak)},
+            )
+        shutil.rmtree(folder / kind)
+
+
+def _change(change: str, kind: str) -> str:
+    return f"{change}, {kind}"
+
+
 def _evaluations(chosen: Scaling, collection: Collection) -> list[float]:
     """Return the seconds to count codes by distance and relevance, the input of every metric, round by round."""
     rng = np.random.default_rng(chosen.seed)
@@ -169,8 +208,7 @@ def fit(results: Results, chosen: Scaling) -> None:
 
 def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int, str]], fixed: str) -> None:
     name = f"clustered, {named[0][0]:,} to {named[-1][0]:,} {axis}, {fixed}"
-    names = [*chosen.methods, _EVALUATION]
-    if len(named) < 3 or results.has(name, names):
+    if len(named) < 3 or results.has(name, chosen.rows):
         return
     rows = {
         (record.method, record.dataset): record
@@ -179,7 +217,7 @@ def _fit(results: Results, chosen: Scaling, axis: str, named: Sequence[tuple[int
         if isinstance(record, TableRow)
     }
     records: list[Record] = []
-    for method in names:
+    for method in chosen.rows:
         sizes = [(x, rows[method, place]) for x, place in named if (method, place) in rows]
         if len(sizes) < 3:
             records.append(Skipped(results.run.id, name, method, "an exponent needs at least three sizes"))
