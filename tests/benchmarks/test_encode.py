@@ -30,3 +30,15 @@ def test_a_folder_without_photos_is_one_line(invoke, tmp_path):
     done = invoke("encode", tmp_path, "-o", tmp_path / "r.jsonl")
     assert done.exit_code == 1
     assert done.stderr == f"Error: {tmp_path}: no JPEG files\n"
+
+
+@pytest.mark.slow
+def test_every_decoder_has_a_rate(invoke, tmp_path):
+    for name in ("a.jpg", "b.JPEG"):
+        Image.new("RGB", (60, 40), "red").save(tmp_path / name, "JPEG")
+    done = invoke("decode", tmp_path, "--side", "16", "--rounds", "1")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("2 photos, 16 pixels")
+    assert {"Pillow", "TransHash's decoder"} <= {
+        line.split(" | ")[0].strip("| ") for line in done.output.splitlines()
+    }

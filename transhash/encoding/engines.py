@@ -13,6 +13,7 @@ from .batch import EncodedBatch, encode_prepared
 BATCH_SIZE = 32
 MAX_BATCH = 4096  # images, or processes
 ENGINES = ("local", "ray")
+_MOST_THREADS = 16  # of a process; more would wait for the lock of its interpreter
 _AHEAD = 3  # batches in progress per process
 
 
@@ -92,4 +93,4 @@ def _gpus(hasher: Hasher) -> int:
 
 
 def _threads(processes: int) -> int:
-    return max(1, min(8, (os.cpu_count() or 1) // processes))
+    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // processes))
