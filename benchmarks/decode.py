@@ -17,7 +17,7 @@ from PIL import Image
 
 from transhash import ModelRef, encode_to_file
 from transhash.hashers.preprocessing import Preprocessing
-from transhash.sources.base import file_item
+from transhash.sources.base import Item
 from transhash.sources.decode import prepare
 from transhash.sources.folder import FolderSource
 
@@ -78,7 +78,7 @@ def _runs(
 
 def _decoders(hasher: _Nothing, side: int) -> Iterator[tuple[str, Decode]]:
     """Yield functions that read a file and scale it to a square, with equal filters where they exist."""
-    yield "TransHash's decoder", lambda path: prepare(b"", file_item(b"", os.fsencode(path), ()), hasher.preprocess)
+    yield "TransHash's decoder", lambda path: prepare(b"", Item(os.fsencode(path), ()), hasher.preprocess)
     yield "Pillow", lambda path: hasher.preprocess(Image.open(path).convert("RGB"))
     if find_spec("torchvision"):
         yield "torchvision", _torchvision(side)
