@@ -54,7 +54,7 @@ def coded_queries(queries: Any, model: ModelRef, order: str | None) -> Queries |
         if order:
             raise MismatchError("packed codes cannot be re-ranked: search with images")
         packed = packed_queries(_not_grey(queries, model), model, "the index")
-        return Queries(packed, [str(place) for place in range(len(packed))])
+        return Queries(packed, list(map(str, range(len(packed)))))
     if queries is None or isinstance(queries, int | float | complex | dict | set):
         raise TypeError(f"queries must be {_TAKEN}, not {type(queries).__name__}")
     file = _codes_file(queries)

@@ -322,6 +322,8 @@ def whole(name: str, value: Any, low: int, most: int = _LARGEST) -> int:
 
     Raises TypeError if it is not a whole number; BackendError if it is less than `low`.
     """
+    if type(value) is int and low <= value <= most:
+        return value
     try:
         number = operator.index(value)
     except TypeError:
@@ -338,7 +340,8 @@ def checked_params(params: Any) -> dict[str, int]:
     if params is None:
         return {}
     checked: dict[str, int] = {}
-    for name, value in params.items() if isinstance(params, Mapping) else [(None, None)]:
+    mapping = type(params) is dict or isinstance(params, Mapping)
+    for name, value in params.items() if mapping else [(None, None)]:
         if not isinstance(name, str):
             raise TypeError("params must map names to integers, such as {'nprobe': 16}")
         checked[name] = whole(name, value, -_LARGEST)

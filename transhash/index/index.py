@@ -23,7 +23,7 @@ from . import editing, filters, kinds, manifest, tuning
 from . import queries as asking
 from .contract import CodesInput, Collection, K, Params, checked_params, filters_of, row_id, whole
 from .editing import FolderEdit
-from .filters import Filter, Mask
+from .filters import Filter
 from .ids import RowIds
 from .local import LocalIndex
 from .matches import Lookup, Matches
@@ -187,16 +187,16 @@ class Index(Collection):
         return partial(_rows, self.local.ids, self.local.records)
 
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
-        return self.local.search(packed, min(k, len(self.local)), params, self._mask(where))
+        local = self.local
+        return local.search(packed, min(k, len(local)), params, None if where is None else filters.mask(local, where))
 
     def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
-        return self.local.range_search(packed, min(radius, self.model.bits), params, self._mask(where))
+        local = self.local
+        allowed = None if where is None else filters.mask(local, where)
+        return local.range_search(packed, min(radius, self.model.bits), params, allowed)
 
     def _rerank(self, how: asking.Reranking, found: Nearest, queries: Queries) -> Nearest:
         return how.rank(self.local, found, queries)
-
-    def _mask(self, where: Filter | None) -> Mask | None:
-        return None if where is None else filters.mask(self.local, where)
 
     @checked
     def to(self, device: str) -> str:

@@ -198,7 +198,8 @@ class LocalIndex:
         """
         if k < 1:
             raise BackendError(f"k={k}: must be at least 1")
-        self._check_mask(allowed)
+        if allowed is not None:
+            self._check_mask(allowed)
         found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
         ids = self.ids.of(found.ids)
         return found if ids is found.ids else Nearest(ids, found.distances)
@@ -216,7 +217,8 @@ class LocalIndex:
         """
         if radius < 0:
             raise BackendError(f"radius={radius}: must not be negative")
-        self._check_mask(allowed)
+        if allowed is not None:
+            self._check_mask(allowed)
         found = self.backend.range_search(
             packed_queries(queries, self.model, "the index"), radius, params or {}, allowed
         )
@@ -332,8 +334,8 @@ class LocalIndex:
     def _row(self, id: int) -> int:
         return int(self.ids.rows(np.array([id], np.int64))[0])
 
-    def _check_mask(self, rows: NDArray[np.bool_] | None) -> None:
-        if rows is not None and (rows.dtype != np.bool_ or rows.shape != (len(self),)):
+    def _check_mask(self, rows: NDArray[np.bool_]) -> None:
+        if rows.dtype != np.bool_ or rows.shape != (len(self),):
             raise MismatchError(f"a mask {rows.shape} of {rows.dtype}: expected ({len(self)},) of bool")
 
 

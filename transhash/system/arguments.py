@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import fields
 from functools import cache, wraps
 from inspect import Parameter, signature
-from itertools import chain, islice
+from itertools import islice
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -41,6 +41,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     settled: dict[str, set[type]] = {}  # types of each parameter that need no further check
+    accepted: set[tuple[Any, ...]] = set()  # types of all arguments of a call that need none
 
     @cache
     def parameters() -> tuple[list[str], dict[str, _Kind]]:  # on the first call, when every module has been imported
@@ -64,9 +65,14 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name, value in chain(zip(parameters()[0], args, strict=False), kwargs.items()):
-            if name not in settled or type(value) not in settled[name]:
-                check(name, value)
+        key = (*map(type, args), *kwargs, *map(type, kwargs.values()))
+        if key not in accepted:
+            pairs = [*zip(parameters()[0], args, strict=False), *kwargs.items()]
+            for name, value in pairs:
+                if type(value) not in settled.get(name, ()):
+                    check(name, value)
+            if all(type(value) in settled.get(name, ()) for name, value in pairs):
+                accepted.add(key)
         return function(*args, **kwargs)
 
     return call
