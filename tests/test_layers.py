@@ -44,17 +44,18 @@ def name_of(path: Path) -> str:
 @cache
 def within(path: Path) -> set[str]:
     """The full names of the modules of `transhash` that a module imports at runtime."""
-    tree = ast.parse(text_of(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.body = []
     names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
+    unused = {inner for node in nodes(path) if is_for_types(node) for part in node.body for inner in ast.walk(part)}
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom) and node not in unused:
             above = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base for alias in node.names}
     return {name for name in names if name == "transhash" or name.startswith("transhash.")}
+
+
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 @cache
@@ -301,8 +302,7 @@ def test_every_public_name_has_a_home():
     from transhash import _HOMES
 
     assert sorted(_HOMES) == sorted(transhash.__all__)
-    tree = ast.parse((ROOT / "transhash" / "__init__.py").read_text(encoding="utf-8"))
-    (typed,) = (node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    (typed,) = (node for node in parsed(ROOT / "transhash" / "__init__.py").body if is_for_types(node))
     seen = {alias.name: node.module for node in typed.body for alias in node.names}
     assert seen == _HOMES
     reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")

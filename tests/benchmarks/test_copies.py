@@ -85,6 +85,7 @@ def test_the_command_measures_every_edit_once(invoke, tmp_path):
     assert "measured before" in again.stderr
 
 
+@pytest.mark.slow
 def test_codes_are_fitted_to_an_embedder(invoke, tmp_path):
     """Its embedding is the means of squares of 4 x 4 pixels, 16 x 16 x 3 numbers."""
     save(tmp_path / "photos", *(f"{number:02}.png" for number in range(22)))
