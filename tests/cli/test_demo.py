@@ -134,7 +134,7 @@ def test_commands_work_by_hand(run, monkeypatch):
     photos, digits = words[:4], words[4:]
     assert [command[0] for command in photos] == ["encode", "index", "query", "encode"]
     assert [command[0] for command in digits] == ["train", "encode", "encode", "index", "index", "query", "eval"]
-    for command in [*photos, *digits[1:]]:
+    for command in [*photos[:3], *digits[1:]]:  # copies are encoded as photographs are
         again = CliRunner().invoke(cli, command, catch_exceptions=False)
         assert again.exit_code == 0
         assert again.stdout in done.stdout

@@ -32,7 +32,7 @@ CRASHING = {
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(guard, "PATIENCE", 2.0)
+    monkeypatch.setattr(guard, "PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_standing_still_is_damage(file, impatient, how):
 
 
 def test_going_on_is_none(file, monkeypatch):
-    monkeypatch.setattr(guard, "PATIENCE", 2.0)
+    monkeypatch.setattr(guard, "PATIENCE", 1.0)
 
     def slowly(report):
-        for step in range(10):
-            time.sleep(0.25)
-            report(step, 10)
+        for step in range(15):
+            time.sleep(0.1)
+            report(step, 15)
         return "done"
 
     assert guarded(slowly, file) == "done"
@@ -95,11 +95,11 @@ def test_going_on_is_none(file, monkeypatch):
 
 def test_waiting_for_a_processor_does_not_count(file, monkeypatch):
     """The machine is so busy that the child process waits longer than an intact file would take."""
-    monkeypatch.setattr(guard, "PATIENCE", 0.5)
+    monkeypatch.setattr(guard, "PATIENCE", 0.2)
     monkeypatch.setattr(guard, "_queued", lambda process: time.monotonic())
 
     def sleep(report):
-        time.sleep(1.5)
+        time.sleep(0.6)
         return "done"
 
     assert guarded(sleep, file) == "done"

@@ -1,15 +1,19 @@
 """Hashers on the model hub, with a local stand-in: push, encode, query, cache and errors of the hub."""
 
+import importlib
 import json
 import re
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
 import transhash
 from transhash.errors import ModelError
+from transhash.hashers import hub as transhash_hub
 from transhash.hashers import model_card
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.transhash import start
@@ -30,6 +34,22 @@ def hub():
 def online(hub, tmp_path):
     """The environment of a user with a token."""
     return {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": hub_stub.TOKEN}
+
+
+@contextmanager
+def variables(environment):
+    """Let the hub's client in this process follow environment variables, which it reads once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        _read_variables()
+        yield
+    _read_variables()
+
+
+def _read_variables():
+    importlib.reload(constants)
+    transhash_hub.find.cache_clear()
 
 
 @pytest.fixture
@@ -74,16 +94,17 @@ def test_a_hasher_is_pushed_and_used_from_its_repository(th, hub, online, folder
 
 
 def test_an_index_does_not_start_a_download(th, hub, online, folder):
-    th("hub", "push", "h.safetensors", "user/cats", cwd=folder, env=online)
-    th("encode", "photos", "-o", "c.h5", "--model", "hf://user/cats", cwd=folder, env=online)
+    with variables(online):
+        th("hub", "push", "h.safetensors", "user/cats", cwd=folder)
+        th("encode", "photos", "-o", "c.h5", "--model", "hf://user/cats", cwd=folder)
     th("index", "build", "c.h5", "-o", "photos.index", cwd=folder)
-    elsewhere = {**online, "HF_HOME": str(folder / "other cache")}
     hub.requests.clear()
-    failed = th("query", "photos.index", "photos/1.png", cwd=folder, env=elsewhere, code=1)
-    assert "not downloaded yet; to download it, name it with --model" in failed.stderr
-    assert not hub.requests
-    name = re.search(r"hf://\S+@[0-9a-f]{40}", failed.stderr).group()
-    th("query", "photos.index", "photos/1.png", "--model", name, cwd=folder, env=elsewhere)
+    with variables({**online, "HF_HOME": str(folder / "other cache")}):
+        failed = th("query", "photos.index", "photos/1.png", cwd=folder, code=1)
+        assert "not downloaded yet; to download it, name it with --model" in failed.stderr
+        assert not hub.requests
+        name = re.search(r"hf://\S+@[0-9a-f]{40}", failed.stderr).group()
+        th("query", "photos.index", "photos/1.png", "--model", name, cwd=folder)
     assert hub.requests
 
 
@@ -101,7 +122,8 @@ def test_an_index_does_not_start_a_download(th, hub, online, folder):
 )
 def test_what_cannot_be_downloaded_is_one_line(th, hub, online, folder, location, reason):
     hub.repositories["user/empty"] = {}
-    failed = th("encode", "photos", "-o", "c.h5", "--model", location, cwd=folder, env=online, code=1)
+    with variables(online):
+        failed = th("encode", "photos", "-o", "c.h5", "--model", location, cwd=folder, code=1)
     assert failed.stderr.count("\n") == 1
     assert failed.stderr.startswith(f"Error: {location}: ")
     assert reason in failed.stderr
@@ -109,15 +131,16 @@ def test_what_cannot_be_downloaded_is_one_line(th, hub, online, folder, location
 
 
 def test_without_access(th, hub, online, folder):
-    wrong = {**online, "HF_TOKEN": "hf_wrongtoken"}
-    failed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, env=wrong, code=1)
+    with variables({**online, "HF_TOKEN": "hf_wrongtoken"}):
+        failed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, code=1)
     assert "hf_wrongtoken" not in failed.stderr
     assert failed.stderr.count("\n") == 1
-    offline = {**online, "HF_HUB_OFFLINE": "1"}
-    failed = th("encode", "photos", "-o", "c.h5", "--model", "hf://user/new", cwd=folder, env=offline, code=1)
+    with variables({**online, "HF_HUB_OFFLINE": "1"}):
+        failed = th("encode", "photos", "-o", "c.h5", "--model", "hf://user/new", cwd=folder, code=1)
     assert "not in the cache, and the model hub cannot be reached" in failed.stderr
     (folder / "h.txt").write_text("notes")
-    assert "not a hasher" in th("hub", "push", "h.txt", "user/birds", cwd=folder, env=online, code=1).stderr
+    with variables(online):
+        assert "not a hasher" in th("hub", "push", "h.txt", "user/birds", cwd=folder, code=1).stderr
     with pytest.raises(ModelError, match="expected the name of a repository"):
         transhash.push_hasher(folder / "h.safetensors", "birds")
 
