@@ -1,5 +1,6 @@
 """Shared fixtures: the real command, real pictures, a real hasher."""
 
+import gc
 import io
 import os
 import shutil
@@ -48,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the million objects of the imports out of every garbage collection."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
