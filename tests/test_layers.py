@@ -106,7 +106,7 @@ ROOMS = {  # the packages and modules of `transhash`, and which others each may 
     "codes": set(),
     "datasets": {"sources"},
     "demo": {"codes", "datasets", "encoding", "evaluation", "index", "report", "sources"},
-    "duplicates": {"codes", "hashers", "index", "report", "sources"},
+    "duplicates": {"codes", "hashers", "index", "native", "report", "sources"},
     "encoding": {"codes", "hashers", "sources"},
     "evaluation": {"codes"},
     "gpu": {"backends"},

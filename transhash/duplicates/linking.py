@@ -1,8 +1,7 @@
 """Connected components of codes, where codes at most R bits apart are connected.
 
-Equal codes are merged first. The codes are then divided into R + 1 parts, because two codes that differ in at most R
-bits are equal in at least one of them (Greene, Parnas and Yao, FOCS 1994; Norouzi, Punjani and Fleet, CVPR 2012).
-Only codes that share a part are compared.
+Equal codes are merged first. The others are connected by the compiled scan, part by part as `planning` says; without
+it, numpy compares the codes that are equal in one of R + 1 parts.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .. import hamming
+from ..native import join
 from ..system.progress import Progress, silent
+from .planning import planned
 
 _QUERIES = 1 << 9  # rows of a tile of pairs
 _CODES = 1 << 13  # columns of a tile of pairs, which all fit into memory
@@ -34,18 +35,60 @@ def components(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent
         radius: bits, at least 0.
         on_rows: called with the number of distinct codes compared so far, and the total.
     """
-    width = codes.shape[1]
-    unique, place = np.unique(np.ascontiguousarray(codes).view(f"S{width}")[:, 0], return_inverse=True)
-    labels = np.arange(len(unique))
+    distinct, place = _distinct(np.ascontiguousarray(codes))
+    radius = min(radius, 8 * codes.shape[1])
+    connected = _connected if hamming.isa and len(distinct) <= join.MOST_CODES else _connected_by_numpy
+    labels = connected(distinct, radius, on_rows) if radius else np.arange(len(distinct))
+    on_rows(len(distinct), len(distinct))
+    return labels[place]
+
+
+def _distinct(codes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Rows]:
+    """Return the distinct codes, and which of them each code is, (n,) int64."""
+    count, width = codes.shape
+    first = np.zeros((count, 8), np.uint8)
+    first[:, : min(8, width)] = codes[:, :8]
+    keys = first.view(">u8")[:, 0].astype(np.uint64)  # ordered as the codes are
+    order = np.argsort(keys)
+    keys = keys[order]
+    begins = np.append(True, keys[1:] != keys[:-1])[:count]
+    if width > 8:
+        tied = ~(begins & np.append(begins[1:], True)[:count])
+        rows = order[tied]
+        order[tied] = rows[np.argsort(codes[rows].view(f"S{width}")[:, 0])]
+        begins[1:] = (codes[order[1:]] != codes[order[:-1]]).any(axis=1)
+    place = np.empty(count, np.int64)
+    place[order] = np.cumsum(begins) - 1
+    return codes[order[begins]], place
+
+
+def _connected(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Rows:
+    """Return the component of every distinct code, by the compiled scan."""
+    parents, parts = np.arange(len(codes), dtype=np.uint32), planned(codes, radius)
+    for number, part in enumerate(parts):
+
+        def on_codes(done: int, before: int = number * len(codes)) -> None:
+            on_rows((before + done) // len(parts), len(codes))
+
+        ordered = join.Sorted.by(codes, part.key)
+        join.link(ordered, part.flips, radius, parents, hamming.isa, on_codes)
+    while (parents != parents[parents]).any():
+        parents = parents[parents]
+    roots = parents == np.arange(len(codes))
+    return (np.cumsum(roots) - 1)[parents]
+
+
+def _connected_by_numpy(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Rows:
+    labels = np.arange(len(codes))
     waiting: list[Rows] = []
     held = 0
-    for pairs in _pairs(unique.view(np.uint8).reshape(-1, width), radius, on_rows):
+    for pairs in _pairs(codes, radius, on_rows):
         linked = labels[pairs]
         waiting.append(linked[:, linked[0] != linked[1]])
         held += waiting[-1].shape[1]
-        if held > max(_EDGES, len(unique)):
+        if held > max(_EDGES, len(codes)):
             labels, waiting, held = _merged(labels, waiting), [], 0
-    return _merged(labels, waiting)[place]
+    return _merged(labels, waiting)
 
 
 def _merged(labels: Rows, links: list[Rows]) -> Rows:
@@ -58,7 +101,7 @@ def _merged(labels: Rows, links: list[Rows]) -> Rows:
 
 def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator[Rows]:
     """Yield all pairs of distinct codes at distance <= radius, (2, m) positions; a pair can appear several times."""
-    parts = _parts(codes.shape[1] * 8, radius, len(codes)) if radius else []
+    parts = _parts(codes.shape[1] * 8, radius, len(codes))
     for part, (start, stop) in enumerate(parts):
         values = _values(codes, start, stop)
         order = np.argsort(values, kind="stable")
@@ -73,7 +116,6 @@ def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator
                     yield rows[np.stack([one, two])[:, one < two]]
                 done = part * len(codes) + first + query
                 on_rows(done // len(parts), len(codes))
-    on_rows(len(codes), len(codes))
 
 
 def _parts(bits: int, radius: int, count: int) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """The compiled scan: computes distances of packed codes at memory bandwidth. Only `transhash.hamming` uses it.
 
-`mih` is the compiled part of `transhash.multi_index`.
+`mih` is the compiled part of `transhash.multi_index`, and `join` that of `transhash.duplicates`.
 
 It is optional: without a C compiler at installation there is no `_scan`, and `isas` is empty. The instruction set is
 chosen at run time. A scan compares the queries with *segments*, arrays of consecutive codes, as listed by *pairs* of

@@ -277,5 +277,38 @@ TARGET static size_t below_packed(const void *packed, size_t words, size_t n, co
     return count;
 }
 
-const Kernel avx2_kernel = {"avx2", supported, distances, below, below_rows, whole, pack, prepare, below_packed, 2, transpose_any};
+TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_t stride, size_t words, size_t count,
+                           size_t n, uint32_t limit, uint32_t *pairs)
+{
+    const __m256i bound = _mm256_set1_epi64x(limit);
+    size_t head = head_words(words, limit), vectors = (n + 3) / 4, found = 0;
+    uint64_t block[MAX_WORDS * CROSSED]; /* from which whole vectors can be read */
+    for (size_t word = 0; word < words; word++) {
+        memcpy(block + word * CROSSED, others + word * stride, n * sizeof *block);
+        memset(block + word * CROSSED + n, 0, (4 * vectors - n) * sizeof *block);
+    }
+    for (size_t place = 0; place < count; place++) {
+        uint64_t query[MAX_WORDS];
+        uint32_t near = 0;
+        for (size_t word = 0; word < words; word++)
+            query[word] = planes[word * stride + place];
+        for (size_t whole = 0; whole < 2; whole++) {
+            size_t until = whole ? words : head;
+            near = 0;
+            for (size_t part = 0; part < vectors; part++) {
+                __m256i bits = distance(block + 4 * part, CROSSED, until, query);
+                __m256i nearer = _mm256_cmpgt_epi64(bound, bits);
+                near |= (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(nearer)) << 4 * part;
+            }
+            near &= lanes_from(0, n, NULL);
+            if (!near || until == words)
+                break;
+        }
+        for (; near; near &= near - 1)
+            pairs[found++] = (uint32_t)(place << 16 | (size_t)__builtin_ctz(near));
+    }
+    return found;
+}
+
+const Kernel avx2_kernel = {"avx2", supported, distances, below, below_rows, whole, pack, prepare, below_packed, 2, cross, transpose_any};
 #endif

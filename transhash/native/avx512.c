@@ -332,6 +332,53 @@ TARGET static size_t below_packed(const void *packed, size_t words, size_t n, co
     return count;
 }
 
-const Kernel avx512_kernel = {"avx512",  supported, distances, below, below_rows,
-                              whole, pack, prepare, below_packed, 1, transpose};
+/* With few vectors of the others, known to the compiler, they stay in registers while all codes are compared. */
+INLINE size_t all_cross(const uint64_t *planes, const uint64_t *others, size_t stride, size_t words, size_t head,
+                        size_t count, size_t n, size_t vectors, uint32_t limit, uint32_t *pairs)
+{
+    const __m512i bound = _mm512_set1_epi64(limit);
+    __mmask8 lanes[UNROLLED];
+    size_t found = 0;
+    for (size_t part = 0; part < vectors; part++)
+        lanes[part] = lanes_of(n - 8 * part);
+    for (size_t place = 0; place < count; place++) {
+        __m512i bits[UNROLLED], query[MAX_WORDS];
+        for (size_t word = 0; word < head; word++)
+            query[word] = _mm512_set1_epi64((long long)planes[word * stride + place]);
+        for (size_t part = 0; part < vectors; part++)
+            bits[part] = distance(others + 8 * part, stride, head, query, lanes[part]);
+        if (!_mm512_cmplt_epu64_mask(least(bits, vectors), bound))
+            continue;
+        for (size_t word = head; word < words; word++)
+            query[word] = _mm512_set1_epi64((long long)planes[word * stride + place]);
+        for (size_t part = 0; part < vectors; part++) {
+            bits[part] = add(bits[part], others + 8 * part, stride, head, words, query, lanes[part]);
+            for (unsigned left = _mm512_mask_cmplt_epu64_mask(lanes[part], bits[part], bound); left; left &= left - 1)
+                pairs[found++] = (uint32_t)(place << 16 | (8 * part + (size_t)__builtin_ctz(left)));
+        }
+    }
+    return found;
+}
+
+TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_t stride, size_t words, size_t count,
+                           size_t n, uint32_t limit, uint32_t *pairs)
+{
+    size_t head = head_words(words, limit);
+#define CALL(head)                                                                                                    \
+    switch ((n + 7) / 8) {                                                                                            \
+    case 1: return all_cross(planes, others, stride, words, head, count, n, 1, limit, pairs);                         \
+    case 2: return all_cross(planes, others, stride, words, head, count, n, 2, limit, pairs);                         \
+    case 3: return all_cross(planes, others, stride, words, head, count, n, 3, limit, pairs);                         \
+    default: return all_cross(planes, others, stride, words, head, count, n, 4, limit, pairs);                        \
+    }
+    switch (head) {
+    case 1: CALL(1)
+    case 2: CALL(2)
+    default: CALL(head)
+    }
+#undef CALL
+}
+
+const Kernel avx512_kernel = {"avx512", supported, distances,    below, below_rows, whole,
+                              pack,     prepare,   below_packed, 1,     cross,      transpose};
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "join.h"
 #include "mih.h"
 #include "scan.h"
 
@@ -445,6 +446,81 @@ static PyObject *mih_fill_(PyObject *module, PyObject *args)
     return done(&arrays, failed);
 }
 
+/* Return the number of buckets for a key of `bits` bits; 0, with an exception, if it is too long. */
+static Py_ssize_t buckets_of(Py_ssize_t width, Py_ssize_t bits)
+{
+    if (width >= 1 && width <= 8 * MAX_WORDS && bits >= 0 && bits <= MAX_JOIN_BITS)
+        return (Py_ssize_t)1 << bits;
+    PyErr_Format(PyExc_ValueError, "a key of %zd bits for codes of %zd bytes", bits, width);
+    return 0;
+}
+
+static PyObject *join_sort_(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Py_ssize_t width, bytes, key_bytes;
+    PyObject *codes, *positions, *offsets, *rows, *planes;
+    int failed = -1;
+    if (!PyArg_ParseTuple(args, "nOOOOO", &width, &codes, &positions, &offsets, &rows, &planes))
+        return NULL;
+    const uint32_t *position = array(&arrays, positions, -1, 0, &key_bytes);
+    Py_ssize_t count = key_bytes / 4, buckets = position ? buckets_of(width, count) : 0;
+    const uint8_t *code = buckets ? array(&arrays, codes, -1, 0, &bytes) : NULL;
+    Py_ssize_t n = code ? bytes / width : 0;
+    uint32_t *offset = code ? array(&arrays, offsets, (buckets + 1) * 4, 1, NULL) : NULL;
+    uint32_t *row = offset ? array(&arrays, rows, n * 4, 1, NULL) : NULL;
+    uint64_t *plane = row ? array(&arrays, planes, (width + 7) / 8 * n * 8, 1, NULL) : NULL;
+    for (Py_ssize_t bit = 0; plane && bit < count; bit++) {
+        if (position[bit] >= 8 * (size_t)width) {
+            PyErr_SetString(PyExc_ValueError, "a bit outside the codes");
+            plane = NULL;
+        }
+    }
+    if (plane && n > (Py_ssize_t)UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many codes");
+    } else if (plane) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = join_sort(code, (size_t)n, (size_t)width, position, (size_t)count, offset, row, plane);
+        Py_END_ALLOW_THREADS
+    }
+    return done(&arrays, failed);
+}
+
+static PyObject *join_link_(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    const char *isa;
+    Py_ssize_t width, key_bits, bytes, mask_bytes, first, end, radius, budget;
+    int64_t reached = -1;
+    PyObject *planes, *rows, *offsets, *masks, *parents;
+    if (!PyArg_ParseTuple(args, "snnOOOOOnnnn", &isa, &width, &key_bits, &planes, &rows, &offsets, &masks, &parents,
+                          &radius, &first, &end, &budget))
+        return NULL;
+    Py_ssize_t buckets = buckets_of(width, key_bits);
+    Join join = {.kernel = buckets ? find(isa) : NULL, .words = (size_t)(width + 7) / 8, .buckets = (size_t)buckets};
+    join.rows = join.kernel ? array(&arrays, rows, -1, 0, &bytes) : NULL;
+    Py_ssize_t n = join.rows ? bytes / 4 : 0;
+    join.planes = join.rows ? array(&arrays, planes, (Py_ssize_t)join.words * n * 8, 0, NULL) : NULL;
+    join.offsets = join.planes ? array(&arrays, offsets, (buckets + 1) * 4, 0, NULL) : NULL;
+    join.masks = join.offsets ? array(&arrays, masks, -1, 0, &mask_bytes) : NULL;
+    join.parents = join.masks ? array(&arrays, parents, n * 4, 1, NULL) : NULL;
+    if (join.parents && (radius < 0 || radius > 8 * width || first < 0 || first > end || end > n || budget < 0 ||
+                         mask_bytes < 4 || join.masks[0] || join.masks[mask_bytes / 4 - 1] >= (size_t)buckets ||
+                         join.offsets[buckets] != (size_t)n)) {
+        PyErr_SetString(PyExc_ValueError, "a radius, places or masks outside the codes");
+    } else if (join.parents) {
+        join.n = (size_t)n;
+        join.radius = (uint32_t)radius;
+        join.mask_count = (size_t)mask_bytes / 4;
+        Py_BEGIN_ALLOW_THREADS
+        reached = join_link(&join, (size_t)first, (size_t)end, (uint64_t)budget);
+        Py_END_ALLOW_THREADS
+    }
+    return number(&arrays, reached);
+}
+
 static PyMethodDef methods[] = {
     {"names", names, METH_NOARGS, NULL},
     {"nearest", nearest, METH_VARARGS, NULL},
@@ -456,6 +532,8 @@ static PyMethodDef methods[] = {
     {"mih_within", mih_within_, METH_VARARGS, NULL},
     {"mih_sort", mih_sort_, METH_VARARGS, NULL},
     {"mih_fill", mih_fill_, METH_VARARGS, NULL},
+    {"join_sort", join_sort_, METH_VARARGS, NULL},
+    {"join_link", join_link_, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
