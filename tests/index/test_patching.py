@@ -157,7 +157,16 @@ def change(index, folder, name, first, second, root):
     return index.add([codes_of(part, root) for part in (first, second)], replace=name == "replace")
 
 
-@pytest.mark.parametrize(("kind", "looked_up"), [("flat", 1 << 14), ("flat", 0), ("ivf", 1 << 14), ("mih", 1 << 14)])
+@pytest.mark.parametrize(
+    ("kind", "looked_up"),
+    [
+        ("flat", 0),
+        *(
+            pytest.param(kind, 1 << 14, marks=[pytest.mark.slow] if kind != "flat" else [])
+            for kind in ("flat", "ivf", "mih")
+        ),
+    ],
+)
 @settings(max_examples=15)
 @given(first=ROWS.filter(len), edits=EDITS)
 def test_answers_are_those_of_plain_rows(kind, looked_up, first, edits, tmp_path_factory):

@@ -4,6 +4,7 @@ import importlib.util
 import platform
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ SETTINGS = {  # answers sooner than a busy cluster would want
 class Milvus:
     """A server that can be killed and started again, on another port each time, over the same data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path) -> None:
         self._folder = folder
+        (folder / "bin").symlink_to(programs)
         self._server: Any = None
         self.start()
 
@@ -54,8 +56,18 @@ class Milvus:
         return f"milvus://{self.uri.removeprefix('http://')}/{name}"
 
 
+class Impatient:
+    """The module `time` for the client, which waits half a second before it asks the server again."""
+
+    time = staticmethod(time.time)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, 0.05))
+
+
 @pytest.fixture(scope="module")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
+def milvus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("the package milvus has a server for Linux x86-64 only")
     for package in ("milvus", "pymilvus"):
@@ -64,8 +76,15 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", 9091)) == 0:
             pytest.skip("port 9091, which Milvus needs, is taken")
-    server = Milvus(tmp_path_factory.mktemp("milvus"))
+    from pymilvus.client import grpc_handler
+
+    from milvus_backend import ledger
+
+    unpacked = request.config.cache.mkdir("milvus")  # for later runs: it takes ten seconds
+    server = Milvus(tmp_path_factory.mktemp("milvus"), unpacked)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc_handler, "time", Impatient)
+        patch.setattr(ledger, "_SETTLE", 0.05)
         patch.setenv("MILVUS_TOKEN", TOKEN)
         patch.setenv("MILVUS_TIMEOUT", "20")
         yield server

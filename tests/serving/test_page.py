@@ -624,11 +624,12 @@ def test_every_state_is_accessible(tab):
 
     tab.show()
     check()
+    tab.show("?glob=town%2Fparks%2F*")  # fewer images to check from here on
     tab.page.get_by_role("combobox", name="Filter by label").click()
     tab.page.get_by_role("option").first.wait_for()
     tab.page.keyboard.press("ArrowDown")
     check()
-    tab.show("?id=3&glob=*")
+    tab.show("?id=3&glob=copies%2F*")
     check()
     tab.page.locator(".card .over").first.click()
     tab.page.get_by_role("dialog").locator(".facts", has_text="96 × 72").wait_for()

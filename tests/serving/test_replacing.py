@@ -16,7 +16,7 @@ from transhash.serving import engine as engines
 from .servers import build, picture, running
 
 COUNT = 3000
-REPLACED = 100
+REPLACED = 40
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from transhash.training.watcher import Watcher
 
 pytestmark = pytest.mark.slow
 
-TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2, depth=2)
 
 
 class Seen(Watcher):
