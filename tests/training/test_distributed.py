@@ -17,7 +17,7 @@ from transhash.training.config import LABELLED, TrainConfig
 
 pytestmark = pytest.mark.slow
 
-TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2)
+TINY = Architecture(bits=16, backbone="test_vit", image_size=32, patch_size=16, stride=16, groups=2, depth=2)
 RUN = [
     "--backbone",
     "test_vit",
@@ -28,6 +28,8 @@ RUN = [
     "--stride",
     "16",
     "--groups",
+    "2",
+    "--depth",
     "2",
     "--bits",
     "16",
