@@ -16,6 +16,7 @@ _OTHERS = (
     "cold",
     "copies",
     "databases",
+    "dedup",
     "decode",
     "duplicates",
     "edits",

@@ -34,7 +34,7 @@ for command in (tune, add, remove, sync, compact, merge, export, verify):
     "kind",
     metavar="TYPE",
     help="Index type. In a folder, a FAISS type: flat (exact, default), mih (exact), ivf, hnsw, hash, multihash, "
-    "auto to choose by size, or a FAISS factory string such as BIVF1024; BACKEND or BACKEND:TYPE selects another "
+    "auto to choose one, or a FAISS factory string such as BIVF1024; BACKEND or BACKEND:TYPE selects another "
     "installed backend. In PostgreSQL: flat, ivf, hnsw. On Milvus and LanceDB: flat, ivf.",
 )
 @click.option("--force", is_flag=True, help="Replace an index of another model or of another image folder.")

@@ -1,6 +1,7 @@
-"""The type of an index: given by a FAISS factory string, or chosen from the number and width of the codes."""
+"""The type of an index: given by a FAISS factory string, or chosen for the codes."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transhash import multi_index
@@ -16,6 +17,9 @@ _FACTORY = {
 _QUICKLY_SCANNED = 64 << 20  # bytes of codes: one core compares them with a query in about 10 ms
 _SHORT = 256  # bits, up to which the nearest codes are often near enough for the tables of type mih
 _RECALL = 95
+_FEW = 1 << 20  # codes, up to which a scan takes less than a millisecond
+_WORTHWHILE = 1 / 16  # of the cost of a scan: then batches, which a scan compares faster, gain, too
+_MIH = "every search is exact; by a sample, one for 10 neighbours costs about 1/{:.0f} of comparing all codes"
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,23 @@ def spelled(factory: str) -> Choice | None:
     return None
 
 
-def chosen(count: int, bits: int, recall: int | None) -> Choice:
+def chosen(count: int, bits: int, recall: int | None, share: Callable[[], float]) -> Choice:
     """Choose a type for `count` codes of `bits` bits, whose searches should find `recall` percent of the neighbours.
 
-    Raises BackendError for a recall above 100.
+    `share` returns the cost of a search with type mih, as a share of that of comparing all codes. Raises BackendError
+    for a recall above 100.
     """
     recall = _RECALL if recall is None else recall
     if recall > 100:
         raise BackendError(f"recall={recall}: a percentage, at most 100")
-    if count * bits // 8 <= _QUICKLY_SCANNED:
+    quick = count * bits // 8 <= _QUICKLY_SCANNED
+    if bits <= _SHORT and _FEW < count <= multi_index.MOST_ROWS:
+        if recall == 100 and not quick:
+            return Choice("mih", {}, "every search is exact, and compares few codes if some are near")
+        if (cost := share()) <= _WORTHWHILE:
+            return Choice("mih", {}, _MIH.format(1 / cost))
+    if quick:
         return Choice("flat", {}, f"{count} codes of {bits} bits are compared in milliseconds, every search is exact")
-    if recall == 100 and bits <= _SHORT and count <= multi_index.MOST_ROWS:
-        return Choice("mih", {}, "every search is exact, and compares few codes if some are near")
     if recall == 100:
         return Choice("flat", {}, "every search is exact")
     return Choice(

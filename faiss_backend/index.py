@@ -16,6 +16,7 @@ from transhash.results import Nearest, Within
 from . import gpu, rewriting, storage
 from .blocks import blocks
 from .choice import Choice, chosen, spelled
+from .estimate import share_of_scan
 from .flat import Flat
 from .hashing import Hash, MultiHash
 from .hnsw import Hnsw
@@ -51,7 +52,7 @@ class FaissIndex:
         cls, codes: NDArray[np.uint8], *, type: str | None = None, params: Mapping[str, int] | None = None
     ) -> Self:
         """Build an index of codes (n, bits/8) uint8. Its attribute `reason` explains the choice of type ``auto``."""
-        choice = _choose(codes.shape, type or cls.types[0], dict(params or {}))
+        choice = _choose(codes, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         built = kind.train(codes, check_params(choice.params, kind.build_params, f"index type {choice.type}"))
         built.add(codes)
@@ -72,7 +73,7 @@ class FaissIndex:
         For types ``flat`` and ``ivf`` neither the codes nor the index need to fit in memory, and for type ``mih`` the
         codes need not: the index is opened mapped.
         """
-        choice = _choose(rows.shape, type or cls.types[0], dict(params or {}))
+        choice = _choose(rows, type or cls.types[0], dict(params or {}))
         kind = _KINDS[choice.type]
         build_params = check_params(choice.params, kind.build_params, f"index type {choice.type}")
         if kind is Flat:
@@ -216,13 +217,13 @@ class FaissIndex:
             raise BackendError("the index was opened with mmap, and is read-only; open it without mmap to change it")
 
 
-def _choose(shape: tuple[int, ...], type: str, params: dict[str, int]) -> Choice:
-    """Return the type, and all its parameters, for codes of a shape (n, bits/8)."""
+def _choose(rows: CodeRows, type: str, params: dict[str, int]) -> Choice:
+    """Return the type, and all its parameters, for codes (n, bits/8) uint8."""
     if type in _KINDS:
         return Choice(type, params)
     if type == "auto":
         recall = check_params(params, ("recall",), "index type auto").get("recall")
-        return chosen(shape[0], shape[1] * 8, recall)
+        return chosen(rows.shape[0], rows.shape[1] * 8, recall, lambda: share_of_scan(rows))
     choice = spelled(type)
     if choice is None:
         raise BackendError(

@@ -172,6 +172,11 @@ def within(
     return Within(offsets, ids, distances)
 
 
+def cost_of_scan(count: int, width: int) -> float:
+    """Return the cost of comparing a query with codes (count, width) on one core, in cache misses."""
+    return _COMPARED * count * -(-width // 8)
+
+
 def _budget(queries: int, codes: NDArray[np.uint8]) -> float:
     """Return the cost of comparing a query with all codes, in cache misses."""
     each = _COMPARED_TOGETHER if queries >= mih.MANY else _COMPARED / native.threads()

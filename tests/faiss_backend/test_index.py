@@ -1,5 +1,6 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import faiss
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faiss_backend import FaissIndex, choice
+from faiss_backend import FaissIndex, blocks, choice
 from faiss_backend.kind import FILE
 from transhash import hamming
 from transhash.errors import BackendError
@@ -316,11 +317,46 @@ def test_auto_gives_a_reason():
     few = FaissIndex.build(clustered(100), type="auto")
     assert few.info()["type"] == "flat"
     assert "milliseconds" in few.reason
-    assert choice.chosen(10**8, 64, None).type == "ivf"
-    assert "--recall 0.9" in choice.chosen(10**8, 64, 90).reason
-    assert choice.chosen(10**8, 64, 100).type == "mih"
-    assert choice.chosen(10**8, 512, 100).type == choice.chosen(1 << 31, 64, 100).type == "flat"
     assert not FaissIndex.build(clustered(100), type="flat").reason
+
+
+@pytest.mark.parametrize(
+    ("count", "bits", "recall", "share", "expected"),
+    [
+        (10**8, 64, None, 0.2, "ivf"),
+        (10**8, 64, None, 0.01, "mih"),
+        (10**8, 64, 100, 0.2, "mih"),
+        (10**8, 512, 100, 0.01, "flat"),
+        (10**8, 512, None, 0.01, "ivf"),
+        (1 << 31, 64, 100, 0.01, "flat"),
+        (1 << 31, 64, None, 0.01, "ivf"),
+        (4 * 10**6, 64, None, 0.01, "mih"),
+        (4 * 10**6, 64, 100, 0.2, "flat"),
+        (10**6, 64, None, 0.01, "flat"),
+    ],
+)
+def test_auto_takes_what_is_fast(count, bits, recall, share, expected):
+    assert choice.chosen(count, bits, recall, lambda: share).type == expected
+
+
+def test_auto_says_how_to_tune_and_what_is_gained():
+    assert "--recall 0.9" in choice.chosen(10**8, 64, 90, lambda: 1.0).reason
+    assert "about 1/100 of comparing all codes" in choice.chosen(10**8, 64, 90, lambda: 0.01).reason
+
+
+@pytest.mark.slow
+def test_auto_takes_mih_for_clustered_codes_only(tmp_path):
+    """Also when it reads them block by block."""
+    rng = np.random.default_rng(0)
+    uniform = rng.integers(0, 256, (200_000, 8), dtype=np.uint8)
+    flips = np.packbits(rng.random((len(uniform), 64)) < 0.03, axis=1)
+    near = uniform[rng.integers(0, 10_000, len(uniform))] ^ flips
+    with patch.object(choice, "_FEW", 1000), patch.object(blocks, "_BLOCK_ROWS", 60_000):
+        for codes, expected in ((uniform, "flat"), (near, "mih")):
+            built = FaissIndex.build(codes, type="auto")
+            assert built.info()["type"] == expected
+            streamed = FaissIndex.stream(codes, tmp_path, type="auto")
+            assert (streamed.info()["type"], streamed.reason) == (expected, built.reason)
 
 
 @pytest.mark.parametrize(

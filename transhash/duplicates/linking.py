@@ -37,8 +37,8 @@ def components(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent
     """
     distinct, place = _distinct(np.ascontiguousarray(codes))
     radius = min(radius, 8 * codes.shape[1])
-    connected = _connected if hamming.isa and len(distinct) <= join.MOST_CODES else _connected_by_numpy
-    labels = connected(distinct, radius, on_rows) if radius else np.arange(len(distinct))
+    connect = connected if hamming.isa and len(distinct) <= join.MOST_CODES else connected_in_groups
+    labels = connect(distinct, radius, on_rows) if radius else np.arange(len(distinct))
     on_rows(len(distinct), len(distinct))
     return labels[place]
 
@@ -62,8 +62,8 @@ def _distinct(codes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Rows]:
     return codes[order[begins]], place
 
 
-def _connected(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Rows:
-    """Return the component of every distinct code, by the compiled scan."""
+def connected(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:
+    """Return the component of every code, (n,) int64, by the compiled join; the codes (n, w) uint8 are distinct."""
     parents, parts = np.arange(len(codes), dtype=np.uint32), planned(codes, radius)
     for number, part in enumerate(parts):
 
@@ -78,7 +78,8 @@ def _connected(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Rows
     return (np.cumsum(roots) - 1)[parents]
 
 
-def _connected_by_numpy(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Rows:
+def connected_in_groups(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:
+    """Return the same, from all pairs within the radius among codes that are equal in one of R + 1 parts."""
     labels = np.arange(len(codes))
     waiting: list[Rows] = []
     held = 0

@@ -1,0 +1,103 @@
+"""Find the connected components of near codes, as `th dedup` does, beside other ways to find them."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from transhash import hamming, native
+from transhash.duplicates import components, linking
+
+from .scan import clustered
+
+_COPIES = 0.1  # share of the uniformly distributed codes of which there is a near copy
+_FLIPPED = 0.03  # share of the bits of a copy that differ
+_SAMPLE = 1_000  # codes whose neighbours are counted
+
+Codes = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@click.command("dedup")
+@click.option("-n", "count", default=2_000_000, show_default=True, help="Codes.")
+@click.option("--bits", multiple=True, default=(64, 256), show_default=True, help="Bits per code; repeatable.")
+@click.option("--radius", "radii", multiple=True, default=(2, 4, 8, 16), show_default=True, help="Bits; repeatable.")
+@click.option("--fewer", default=50_000, show_default=True, help="Codes of the comparison with other ways.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of the comparison; each runs every way once.")
+@click.option("--data", type=click.Choice(["uniform", "clustered"]), multiple=True, default=("uniform", "clustered"))
+def command(
+    count: int, bits: tuple[int, ...], radii: tuple[int, ...], fewer: int, rounds: int, data: tuple[str, ...]
+) -> None:
+    """Time `transhash.duplicates.components` over uniform codes with copies, and over clustered codes.
+
+    Then compare it, with fewer codes, with two other ways to the same components: searches among codes that are
+    equal in one of R + 1 parts, and a range search of every code with `faiss.IndexBinaryFlat`.
+    """
+    faiss.omp_set_num_threads(native.threads())
+    print(f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}\n")
+    cases = [(width, name, radius) for width in bits for name in data for radius in radii]
+    print("| codes | bits | data | radius | seconds | processor, s | components | near pairs |")
+    print("|---:|---:|---|---:|---:|---:|---:|---:|")
+    for width, name, radius in cases:
+        codes = _DATA[name](count, width)
+        began, worked = time.perf_counter(), time.process_time()
+        found = components(codes, radius)
+        spent = f"{time.perf_counter() - began:.2f} | {time.process_time() - worked:.2f}"
+        pairs = f"{_near_pairs(codes, radius):.1e}"
+        print(f"| {count:,} | {width} | {name} | {radius} | {spent} | {found.max() + 1:,} | {pairs} |", flush=True)
+    print("\n| codes | bits | data | radius | join, s | groups, s | FAISS, s | groups / join | FAISS / join |")
+    print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
+    for width, name, radius in cases:
+        print(f"| {fewer:,} | {width} | {name} | {radius} {_compared(_DATA[name](fewer, width), radius, rounds)}")
+
+
+def _copied(count: int, bits: int) -> Codes:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (count, bits // 8), dtype=np.uint8)
+    copies = int(_COPIES * count)
+    codes[count - copies :] = codes[:copies] ^ np.packbits(rng.random((copies, bits)) < _FLIPPED, axis=1)
+    return codes
+
+
+_DATA: dict[str, Callable[[int, int], Codes]] = {
+    "uniform": _copied,
+    "clustered": lambda count, bits: clustered(count, bits, 0)[0],
+}
+
+
+def _near_pairs(codes: Codes, radius: int) -> float:
+    """Return the number of pairs within the radius, estimated from the neighbours of a sample."""
+    sample = np.random.default_rng(0).choice(codes, _SAMPLE, replace=False)
+    return (hamming.within(sample, codes, radius).offsets[-1] / _SAMPLE - 1) * len(codes) / 2
+
+
+def _by_faiss(codes: Codes, radius: int) -> Labels:
+    index = faiss.IndexBinaryFlat(8 * codes.shape[1])
+    index.add(codes)
+    limits, _, ids = index.range_search(codes, radius + 1)
+    graph = csr_array((np.ones(len(ids), np.bool_), ids, limits.astype(np.int64)), shape=(len(codes), len(codes)))
+    labels: Labels = connected_components(graph)[1].astype(np.int64)
+    return labels
+
+
+def _compared(codes: Codes, radius: int, rounds: int) -> str:
+    """Return the medians of the times of all ways, and the medians of the ratios within rounds."""
+    codes = np.unique(codes, axis=0)
+    ways = (linking.connected, linking.connected_in_groups, _by_faiss)
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        found = []
+        for way, own in zip(ways, times, strict=True):
+            began = time.perf_counter()
+            found.append(way(codes, radius))
+            own.append(time.perf_counter() - began)
+        assert len({labels.max() for labels in found}) == 1
+    ratios = [statistics.median(np.divide(other, times[0])) for other in times[1:]]
+    cells = [*(f"{statistics.median(own):.2f}" for own in times), *(f"{ratio:.1f}" for ratio in ratios)]
+    return "".join(f"| {cell} " for cell in cells) + "|"
