@@ -1,9 +1,9 @@
 """Collections in LanceDB folders; object stores differ only in their address."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
 import warnings
 from importlib.util import find_spec
 
@@ -156,20 +156,25 @@ def test_foreign_tables_are_not_changed(tmp_path):
     assert len(made) == 3
 
 
-LOADER = "import sys, transhash; print(1, flush=True); transhash.build_index(sys.argv[1], sys.argv[2])"
+LOADER = """
+import os, signal, sys, transhash
+
+def killed(done, total):
+    if done * 2 >= total * int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+transhash.build_index(sys.argv[1], sys.argv[2], progress=killed)
+"""
 
 
 def test_a_killed_loader_leaves_no_table_or_a_whole_one(tmp_path):
+    """Killed when the first, half, or all of the rows have been passed to LanceDB."""
     codes = random_codes(40_000)
     file = written(tmp_path / "c.h5", codes)
-    for step in range(3):
-        place = f"lance://{tmp_path}/db/killed{step}"
-        loader = subprocess.Popen([sys.executable, "-c", LOADER, file, place], stdout=subprocess.PIPE)
-        assert loader.stdout.readline()
-        time.sleep(0.4 + 0.2 * step)
-        loader.kill()
-        loader.wait()
-        loader.stdout.close()
+    for half in range(3):
+        place = f"lance://{tmp_path}/db/killed{half}"
+        done = subprocess.run([sys.executable, "-c", LOADER, file, place, str(half)])
+        assert done.returncode == -signal.SIGKILL
         made = transhash.build_index(file, place)
         assert len(made) == len(codes)
         assert list(made.verify()) == []

@@ -1,8 +1,10 @@
 """Tests against a real PostgreSQL server."""
 
+import itertools
 import json
 import multiprocessing
 import os
+import signal
 import time
 from contextlib import closing
 from threading import Thread
@@ -273,24 +275,20 @@ def attempt(postgres, tmp_path, step):
 
 def test_killed_loaders_and_servers_neither_lose_nor_duplicate_rows(postgres, tmp_path):
     """After SIGKILL of the loader or the server at 12 moments, each change is applied completely or not at all."""
-    rng, context = np.random.default_rng(0), multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("fork")
     written(tmp_path / "few.h5", random_codes(100, 1), [b"few-%d" % row for row in range(100)])
     codes = random_codes(3_000)
     written(tmp_path / "many.h5", codes)
-    began = time.monotonic()
-    build(postgres, tmp_path / "many.h5", "warm")
-    usual, stopped = time.monotonic() - began, 0
+    stopped = 0
     for step in range(12):
         (change, arguments), counts = attempt(postgres, tmp_path, step)
-        loader = context.Process(target=quietly, args=(change, *arguments))
+        kill = postgres.kill if step % 4 == 3 else kill_this_process
+        loader = context.Process(target=until_killed, args=(step + 2, kill, change, *arguments))
         loader.start()
-        time.sleep(rng.uniform(0, usual))
+        loader.join()
         if step % 4 == 3:
             postgres.kill()
             postgres.start()
-        else:
-            loader.kill()
-        loader.join()
         found = rows(postgres, f"killed{step}")
         assert found in counts
         stopped += found == counts[0]
@@ -301,12 +299,31 @@ def test_killed_loaders_and_servers_neither_lose_nor_duplicate_rows(postgres, tm
         assert list(made.verify()) == []
         sample = np.arange(0, len(codes), 299)
         assert made.search(codes[sample], 1).distances.tolist() == [0] * len(sample)
-    assert stopped
+    assert stopped > 6
 
 
-def quietly(change, *arguments):
-    """Apply changes in a separate process until it or the server is killed."""
+def kill_this_process():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def until_killed(moment, kill, change, *arguments):
+    """Apply changes in a separate process, and kill it or the server before a statement or a part of its data."""
+    from psycopg import Copy
+
+    from postgres_backend.server import Cursor
+
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    calls = itertools.count(1)
+
+    def counted(run):
+        def call(*values, **options):
+            if next(calls) == moment:
+                kill()
+            return run(*values, **options)
+
+        return call
+
+    Cursor.execute, Copy.write = counted(Cursor.execute), counted(Copy.write)
     try:
         change(*arguments)
     finally:
@@ -342,9 +359,10 @@ def test_time_outs_and_other_writers(postgres, tmp_path, monkeypatch):
         with pytest.raises(BackendError, match="another process is changing the collection; run the command again"):
             transhash.open(location).sync(file)
         assert len(transhash.open(location)) == 20
-    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=1ms")
-    with pytest.raises(BackendError, match="stopped the statement; nothing was changed") as stopped:
-        for _ in range(100):
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=50ms")
+    with closing(postgres.connect()) as other, other.transaction():
+        other.execute("LOCK TABLE transhash_collections")
+        with pytest.raises(BackendError, match="stopped the statement; nothing was changed") as stopped:
             build(postgres, file, "never")
     assert "\n" not in str(stopped.value)
 
