@@ -323,7 +323,8 @@ def until_killed(moment, kill, change, *arguments):
 
         return call
 
-    Cursor.execute, Copy.write = counted(Cursor.execute), counted(Copy.write)
+    for owner, name in ((Cursor, "execute"), (Copy, "write")):
+        setattr(owner, name, counted(getattr(owner, name)))
     try:
         change(*arguments)
     finally:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import socket
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from PIL import Image
 
 import transhash
 from transhash.serving.http import clearing, schemas
+from transhash.serving.http import server as serving
 from transhash.serving.http.app import create_app
 from transhash.serving.http.routes import ROUTES
 
@@ -434,6 +436,19 @@ def test_a_large_cluster_is_described_in_part(server, monkeypatch):
 
 
 # Operation
+
+
+def test_answers_are_sent_at_once(server, monkeypatch):
+    """No connection waits until the client has acknowledged the head before it sends the body."""
+    made, found = serving._Protocol.connection_made, []
+
+    def look(protocol, transport):
+        made(protocol, transport)
+        found.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(serving._Protocol, "connection_made", look)
+    assert httpx.get(f"{server.address}/healthz", timeout=60).status_code == 200
+    assert found == [1]
 
 
 def test_health_readiness_and_metrics(server):
