@@ -18,6 +18,7 @@ from .scan import clustered
 
 _COPIES = 0.1  # share of the uniformly distributed codes of which there is a near copy
 _FLIPPED = 0.03  # share of the bits of a copy that differ
+_MOST_BY_FAISS = 100_000  # codes, all of which are compared with each other
 _SAMPLE = 1_000  # codes whose neighbours are counted
 
 Codes = NDArray[np.uint8]
@@ -37,7 +38,7 @@ def command(
     """Time `transhash.duplicates.components` over uniform codes with copies, and over clustered codes.
 
     Then compare it, with fewer codes, with two other ways to the same components: searches among codes that are
-    equal in one of R + 1 parts, and a range search of every code with `faiss.IndexBinaryFlat`.
+    equal in one of R + 1 parts, and, up to 100,000 codes, range searches with `faiss.IndexBinaryFlat`.
     """
     faiss.omp_set_num_threads(native.threads())
     print(f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}\n")
@@ -89,7 +90,7 @@ def _by_faiss(codes: Codes, radius: int) -> Labels:
 def _compared(codes: Codes, radius: int, rounds: int) -> str:
     """Return the medians of the times of all ways, and the medians of the ratios within rounds."""
     codes = np.unique(codes, axis=0)
-    ways = (linking.connected, linking.connected_in_groups, _by_faiss)
+    ways = [linking.connected, linking.connected_in_groups, _by_faiss][: 3 if len(codes) <= _MOST_BY_FAISS else 2]
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds):
         found = []
@@ -98,6 +99,7 @@ def _compared(codes: Codes, radius: int, rounds: int) -> str:
             found.append(way(codes, radius))
             own.append(time.perf_counter() - began)
         assert len({labels.max() for labels in found}) == 1
-    ratios = [statistics.median(np.divide(other, times[0])) for other in times[1:]]
-    cells = [*(f"{statistics.median(own):.2f}" for own in times), *(f"{ratio:.1f}" for ratio in ratios)]
-    return "".join(f"| {cell} " for cell in cells) + "|"
+    seconds = [f"{statistics.median(own):.2f}" for own in times]
+    ratios = [f"{statistics.median(np.divide(other, times[0])):.1f}" for other in times[1:]]
+    empty = [""] * (3 - len(ways))
+    return "".join(f"| {cell} " for cell in [*seconds, *empty, *ratios, *empty]) + "|"

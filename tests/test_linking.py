@@ -71,14 +71,17 @@ def test_components_are_those_of_brute_force(isa, codes, radius, threads, budget
 @settings(deadline=None, max_examples=25)
 @given(collections(), st.data())
 def test_a_join_links_codes_with_near_keys(isa, codes, data):
-    """Exactly those: keys of any bits, with any number of flips."""
+    """Exactly those: keys of any bits, with any number of flips, and a tree that is known."""
     bits = 8 * codes.shape[1]
     key = np.array(data.draw(st.lists(st.integers(0, bits - 1), max_size=9, unique=True)), np.uint32)
     flips, radius = data.draw(st.integers(0, 10)), data.draw(st.integers(0, min(bits, 60)))
     parents = np.arange(len(codes), dtype=np.uint32)
-    join.link(join.Sorted.by(codes, key), flips, radius, parents, isa, lambda done: None)
+    tree = np.random.default_rng(0).random(len(codes)) < data.draw(st.sampled_from([0, 0.2, 0.8, 1]))
+    parents[tree] = np.flatnonzero(tree)[:1]
+    join.link(join.Sorted.by(codes, key, tree), flips, radius, parents, isa, lambda done: None)
     keys = np.unpackbits(codes, axis=1)[:, key]
     near = (distances(codes) <= radius) & ((keys[:, None] != keys[None]).sum(axis=2) <= flips)
+    near |= tree[:, None] & tree[None]
     assert (parents <= np.arange(len(codes))).all()
     for _ in range(len(codes).bit_length()):
         parents = parents[parents]
@@ -158,7 +161,7 @@ def test_an_interruption_ends_a_join(threads):
     [
         ({"bits": 27}, "a key of 27 bits for codes of 8 bytes"),
         ({"width": 129}, "a key of 5 bits for codes of 129 bytes"),
-        ({"offsets": np.zeros(2, np.uint32)}, "an array of 8 bytes where 132"),
+        ({"offsets": np.zeros(2, np.uint32)}, "an array of 8 bytes where 260"),
         ({"parents": np.zeros(2, np.uint32)}, "an array of 8 bytes where 400"),
         ({"masks": np.array([1], np.uint32)}, "outside the codes"),
         ({"masks": np.array([0, 32], np.uint32)}, "outside the codes"),

@@ -17,6 +17,7 @@ from ..native import join
 from ..system.progress import Progress, silent
 from .planning import planned
 
+_LARGE = 8  # a tree with a part of the codes at least 1 / this is not compared with itself
 _QUERIES = 1 << 9  # rows of a tile of pairs
 _CODES = 1 << 13  # columns of a tile of pairs, which all fit into memory
 _EDGES = 1 << 22  # pairs collected before they are merged
@@ -70,12 +71,27 @@ def connected(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent)
         def on_codes(done: int, before: int = number * len(codes)) -> None:
             on_rows((before + done) // len(parts), len(codes))
 
-        ordered = join.Sorted.by(codes, part.key)
+        ordered = join.Sorted.by(codes, part.key, _largest(parents) if number else None)
         join.link(ordered, part.flips, radius, parents, hamming.isa, on_codes)
-    while (parents != parents[parents]).any():
-        parents = parents[parents]
-    roots = parents == np.arange(len(codes))
-    return (np.cumsum(roots) - 1)[parents]
+    roots = _roots(parents)
+    return (np.cumsum(roots == np.arange(len(codes))) - 1)[roots]
+
+
+def _roots(parents: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the root of each code's tree."""
+    roots = parents
+    while (roots != (above := roots[roots])).any():
+        roots = above
+    return roots
+
+
+def _largest(parents: NDArray[np.uint32]) -> NDArray[np.bool_] | None:
+    """Return which codes are in the largest tree, (n,), or None if it is hardly worth knowing."""
+    if 2 * np.count_nonzero(parents == np.arange(len(parents))) > len(parents):
+        return None
+    roots = _roots(parents)
+    sizes = np.bincount(roots)
+    return roots == sizes.argmax() if _LARGE * sizes.max() > len(parents) else None
 
 
 def connected_in_groups(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:

@@ -90,7 +90,9 @@ def mih_sort(width: int, codes: Array, bits: Array, offsets: Array, rows: Array,
 def mih_fill(
     width: int, codes: Array, bits: Array, first: Array, table: int, offsets: Array, rows: Array, /
 ) -> None: ...
-def join_sort(width: int, codes: Array, positions: Array, offsets: Array, rows: Array, planes: Array, /) -> None: ...
+def join_sort(
+    width: int, codes: Array, positions: Array, apart: Array, offsets: Array, rows: Array, planes: Array, /
+) -> None: ...
 def join_link(
     isa: str,
     width: int,

@@ -199,16 +199,18 @@ static size_t first_mask(const Join *join, size_t at, uint32_t least)
     return at;
 }
 
-/* Compare some codes of a bucket with those that follow them and with the later buckets. */
-static void visit(Worker *worker, size_t bucket, size_t from, size_t to, const size_t *firsts)
+/* Compare some codes of one half of a bucket with those that follow them and with the later buckets. */
+static void visit(Worker *worker, size_t half, size_t from, size_t to, const size_t *firsts)
 {
     const Join *join = worker->join;
+    const uint32_t *offsets = join->offsets;
+    size_t bucket = half / 2, skipped = half % 2 ? 0 : 1; /* halves of other buckets */
     for (size_t bit = 0; bit <= MAX_JOIN_BITS; bit++) {
         if (bit && bucket >> (bit - 1) & 1)
             continue; /* with this as its highest bit, a mask leads to an earlier bucket */
         for (size_t at = firsts[bit]; at < firsts[bit + 1]; at++) {
             size_t other = bucket ^ join->masks[at];
-            size_t low = at ? join->offsets[other] : from + 1, high = join->offsets[other + 1];
+            size_t low = at || skipped ? offsets[2 * other + skipped] : from + 1, high = offsets[2 * other + 2];
             if (at && join->kernel->cross && high - low < SHORT) {
                 worker->spent += (to - from) * (high - low + CALL);
                 cross(worker, from, to, low, high - low);
@@ -220,9 +222,10 @@ static void visit(Worker *worker, size_t bucket, size_t from, size_t to, const s
     }
 }
 
-static size_t bucket_of(const Join *join, size_t place)
+/* Return the half of a bucket that holds a place. */
+static size_t half_of(const Join *join, size_t place)
 {
-    size_t low = 0, high = join->buckets;
+    size_t low = 0, high = 2 * join->buckets;
     while (low + 1 < high) {
         size_t middle = low + (high - low) / 2;
         if (join->offsets[middle] <= place)
@@ -247,37 +250,37 @@ int64_t join_link(const Join *join, size_t first, size_t end, uint64_t budget)
     worker->spent = 0;
     worker->head = (Head){0};
     size_t place = first;
-    for (size_t bucket = bucket_of(join, first); place < end && worker->spent <= budget;) {
-        while (join->offsets[bucket + 1] <= place)
-            bucket++;
-        size_t stop = join->offsets[bucket + 1] < end ? join->offsets[bucket + 1] : end;
+    for (size_t half = half_of(join, first); place < end && worker->spent <= budget;) {
+        while (join->offsets[half + 1] <= place)
+            half++;
+        size_t stop = join->offsets[half + 1] < end ? join->offsets[half + 1] : end;
         stop = stop - place < QUERIES ? stop : place + QUERIES;
-        visit(worker, bucket, place, stop, firsts);
+        visit(worker, half, place, stop, firsts);
         place = stop;
     }
     free(worker);
     return (int64_t)place;
 }
 
-int join_sort(const uint8_t *codes, size_t n, size_t width, const uint32_t *positions, size_t count, uint32_t *offsets,
-              uint32_t *rows, uint64_t *planes)
+int join_sort(const uint8_t *codes, size_t n, size_t width, const uint32_t *positions, size_t count,
+              const uint8_t *apart, uint32_t *offsets, uint32_t *rows, uint64_t *planes)
 {
-    size_t buckets = (size_t)1 << count, words = (width + 7) / 8;
-    uint32_t *keys = malloc((n + 1) * sizeof *keys), *ends = malloc(buckets * sizeof *ends);
+    size_t halves = (size_t)2 << count, words = (width + 7) / 8;
+    uint32_t *keys = malloc((n + 1) * sizeof *keys), *ends = malloc(halves * sizeof *ends);
     int failed = !keys || !ends;
     if (!failed) {
-        memset(offsets, 0, (buckets + 1) * sizeof *offsets);
+        memset(offsets, 0, (halves + 1) * sizeof *offsets);
         for (size_t row = 0; row < n; row++) {
             const uint8_t *code = codes + row * width;
             uint32_t key = 0;
             for (size_t bit = 0; bit < count; bit++)
                 key = key << 1 | (code[positions[bit] / 8] >> (7 - positions[bit] % 8) & 1);
-            keys[row] = key;
-            offsets[key + 1]++;
+            keys[row] = key << 1 | (apart[row] & 1);
+            offsets[keys[row] + 1]++;
         }
-        for (size_t bucket = 0; bucket < buckets; bucket++)
-            offsets[bucket + 1] += offsets[bucket];
-        memcpy(ends, offsets, buckets * sizeof *ends);
+        for (size_t half = 0; half < halves; half++)
+            offsets[half + 1] += offsets[half];
+        memcpy(ends, offsets, halves * sizeof *ends);
         for (size_t row = 0; row < n; row++)
             rows[ends[keys[row]]++] = (uint32_t)row;
         for (size_t place = 0; place < n; place++) {

@@ -23,7 +23,8 @@ class Sorted:
     Attributes:
         width: bytes per code.
         bits: number of bits of the key.
-        offsets: (2^bits + 1,) uint32, the place of the first code with each key, and n.
+        offsets: (2^(bits + 1) + 1,) uint32, the place of the first code with each key, and of the first of these that
+            is not in the known tree; and n.
         rows: (n,) uint32, the position of the code at each place.
         planes: (words, n) uint64, the codes at each place.
     """
@@ -35,17 +36,24 @@ class Sorted:
     planes: NDArray[np.uint64]
 
     @classmethod
-    def by(cls, codes: NDArray[np.uint8], positions: NDArray[np.uint32]) -> "Sorted":
-        """Sort contiguous codes (n, w) uint8 by the bits at `positions`, at most 26."""
+    def by(
+        cls, codes: NDArray[np.uint8], positions: NDArray[np.uint32], tree: NDArray[np.bool_] | None = None
+    ) -> "Sorted":
+        """Sort contiguous codes (n, w) uint8 by the bits at `positions`, at most 26.
+
+        Codes for which `tree` (n,) is true are known to be in one tree: `link` does not compare them with each other.
+        """
         count, width = codes.shape
         made = cls(
             width,
             len(positions),
-            np.empty((1 << len(positions)) + 1, np.uint32),
+            np.empty((2 << len(positions)) + 1, np.uint32),
             np.empty(count, np.uint32),
             np.empty((-(-width // 8), count), np.uint64),
         )
-        _scan.join_sort(width, codes, np.ascontiguousarray(positions), made.offsets, made.rows, made.planes)
+        apart = np.ones(count, np.uint8) if tree is None else (~tree).view(np.uint8)
+        bits = np.ascontiguousarray(positions)
+        _scan.join_sort(width, codes, bits, apart, made.offsets, made.rows, made.planes)
         return made
 
 

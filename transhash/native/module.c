@@ -460,15 +460,16 @@ static PyObject *join_sort_(PyObject *module, PyObject *args)
     (void)module;
     Arrays arrays = {.count = 0};
     Py_ssize_t width, bytes, key_bytes;
-    PyObject *codes, *positions, *offsets, *rows, *planes;
+    PyObject *codes, *positions, *apart, *offsets, *rows, *planes;
     int failed = -1;
-    if (!PyArg_ParseTuple(args, "nOOOOO", &width, &codes, &positions, &offsets, &rows, &planes))
+    if (!PyArg_ParseTuple(args, "nOOOOOO", &width, &codes, &positions, &apart, &offsets, &rows, &planes))
         return NULL;
     const uint32_t *position = array(&arrays, positions, -1, 0, &key_bytes);
     Py_ssize_t count = key_bytes / 4, buckets = position ? buckets_of(width, count) : 0;
     const uint8_t *code = buckets ? array(&arrays, codes, -1, 0, &bytes) : NULL;
     Py_ssize_t n = code ? bytes / width : 0;
-    uint32_t *offset = code ? array(&arrays, offsets, (buckets + 1) * 4, 1, NULL) : NULL;
+    const uint8_t *flag = code ? array(&arrays, apart, n, 0, NULL) : NULL;
+    uint32_t *offset = flag ? array(&arrays, offsets, (2 * buckets + 1) * 4, 1, NULL) : NULL;
     uint32_t *row = offset ? array(&arrays, rows, n * 4, 1, NULL) : NULL;
     uint64_t *plane = row ? array(&arrays, planes, (width + 7) / 8 * n * 8, 1, NULL) : NULL;
     for (Py_ssize_t bit = 0; plane && bit < count; bit++) {
@@ -481,7 +482,7 @@ static PyObject *join_sort_(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "too many codes");
     } else if (plane) {
         Py_BEGIN_ALLOW_THREADS
-        failed = join_sort(code, (size_t)n, (size_t)width, position, (size_t)count, offset, row, plane);
+        failed = join_sort(code, (size_t)n, (size_t)width, position, (size_t)count, flag, offset, row, plane);
         Py_END_ALLOW_THREADS
     }
     return done(&arrays, failed);
@@ -503,12 +504,12 @@ static PyObject *join_link_(PyObject *module, PyObject *args)
     join.rows = join.kernel ? array(&arrays, rows, -1, 0, &bytes) : NULL;
     Py_ssize_t n = join.rows ? bytes / 4 : 0;
     join.planes = join.rows ? array(&arrays, planes, (Py_ssize_t)join.words * n * 8, 0, NULL) : NULL;
-    join.offsets = join.planes ? array(&arrays, offsets, (buckets + 1) * 4, 0, NULL) : NULL;
+    join.offsets = join.planes ? array(&arrays, offsets, (2 * buckets + 1) * 4, 0, NULL) : NULL;
     join.masks = join.offsets ? array(&arrays, masks, -1, 0, &mask_bytes) : NULL;
     join.parents = join.masks ? array(&arrays, parents, n * 4, 1, NULL) : NULL;
     if (join.parents && (radius < 0 || radius > 8 * width || first < 0 || first > end || end > n || budget < 0 ||
                          mask_bytes < 4 || join.masks[0] || join.masks[mask_bytes / 4 - 1] >= (size_t)buckets ||
-                         join.offsets[buckets] != (size_t)n)) {
+                         join.offsets[2 * buckets] != (size_t)n)) {
         PyErr_SetString(PyExc_ValueError, "a radius, places or masks outside the codes");
     } else if (join.parents) {
         join.n = (size_t)n;
