@@ -336,6 +336,15 @@ def test_rows_of_one_file_with_different_codes_are_stale(tmp_path):
     assert (found.spare, found.changed) == ([], [f"{tmp_path}/x.jpg"] * 2)
 
 
+def test_files_connected_by_an_outdated_code_are_chained(tmp_path):
+    """The first code of a file counts; its second one is near that of another file."""
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    (tmp_path / "y.jpg").write_bytes(b"y")
+    packed = np.array([[0], [3], [15]], np.uint8)
+    found = transhash.dedup(codes_of(packed, [b"x.jpg", b"x.jpg", b"y.jpg"], os.fsencode(tmp_path)), 2)
+    assert (len(found), found.chained) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("options", "kept"),
     [

@@ -3,14 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import hamming
 from ..errors import BackendError, SelectionError
 from ..hashers import rarity_of
 from ..index.ids import RowIds
@@ -18,13 +16,13 @@ from ..index.verdicts import Verdicts
 from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
-from .linking import bounds, components
+from .grouping import grouped
+from .linking import components
 from .on_disk import ImageFile, State, files_of, inside
 from .opening import Images, opened
 from .radius import default_radius
 
 KEEP = ("largest", "oldest", "path")
-_HITS = 1 << 22  # pairs of a centre and another image in memory at a time
 _MAX_RADIUS = 1024
 _KEPT = (State.PRESENT, State.ARCHIVED)
 _BEST_FIRST = (*_KEPT, State.UNVERIFIED, State.CHANGED, State.MISSING)
@@ -204,7 +202,7 @@ def dedup(
     protected = inside(files, reference, "reference")
     order = _order(files, keep, protected, inside(files, prefer, "prefer"))
     firsts = np.array([file.rows[0] for file in files], np.int64)
-    groups, chained = _grouped(codes.packed[firsts], linked[firsts], order, int(radius))
+    groups, chained = grouped(codes.packed[firsts], linked[firsts], order, int(radius))
     rarity = rarity_of(codes.model)
     verdicts = Verdicts.of(rarity, len(codes)) if rarity else None
     clusters = [_cluster(files, group, distances, protected, verdicts, ids) for group, distances in groups]
@@ -238,47 +236,6 @@ def _order(
         return _BEST_FIRST.index(file.state), not protected[index], not preferred[index], rule, file.rows[0]
 
     return sorted(range(len(files)), key=rank)
-
-
-def _grouped(
-    codes: NDArray[np.uint8], linked: NDArray[np.int64], order: Sequence[int], radius: int
-) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int32]]], int]:
-    """Assign every file to the first file in `order` that is within the radius.
-
-    Returns the groups of at least two files, as positions and distances, the centre first; and how many files are
-    connected to the first centre of their component only through others.
-    """
-    ordered = np.array(order, np.int64)
-    by_component = ordered[np.argsort(linked[ordered], kind="stable")]
-    groups, chained = [], 0
-    for start, stop in pairwise(bounds(linked[by_component])):
-        first = True
-        for group, distances in _stars(codes, by_component[start:stop], radius):
-            chained += 0 if first else len(group)
-            first = False
-            if len(group) > 1:
-                groups.append((group, distances))
-    return groups, chained
-
-
-def _stars(
-    codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """Yield the first of the waiting positions with all others within the radius, then repeat with the rest."""
-    while len(waiting):
-        pool = codes[waiting]
-        free = np.ones(len(waiting), np.bool_)
-        batch = max(1, _HITS // len(waiting))
-        neighbours = hamming.within(pool[:batch], pool, radius)
-        for centre in range(len(neighbours)):
-            if free[centre]:
-                near, distances = neighbours.row(centre)
-                taken = free[near] & (near != centre)
-                members = near[taken]
-                free[members] = free[centre] = False
-                group = np.concatenate([[centre], members])
-                yield waiting[group], np.concatenate([[0], distances[taken]]).astype(np.int32)
-        waiting = waiting[free]
 
 
 def _cluster(

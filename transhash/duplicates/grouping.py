@@ -1,0 +1,86 @@
+"""Divide connected images into clusters: centres, and the images within the radius of each."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import hamming
+from .linking import bounds
+
+_HITS = 1 << 22  # pairs of a centre and another image in memory at a time
+_SMALL = 64  # images, up to which computing all distances takes less time than preparing a search
+
+Group = tuple[NDArray[np.int64], NDArray[np.int32]]
+"""Positions, the centre first, and their distances to it."""
+
+
+def grouped(
+    codes: NDArray[np.uint8], linked: NDArray[np.int64], order: Sequence[int], radius: int
+) -> tuple[list[Group], int]:
+    """Assign every file to the first file in `order` that is within the radius.
+
+    Args:
+        codes: (n, bits/8) uint8, the code of each file.
+        linked: (n,) int64, the component of each.
+        order: the positions of all files.
+        radius: bits.
+
+    Returns the groups of at least two files, and how many files are connected to the first centre of their component
+    only through others.
+    """
+    ordered = np.array(order, np.int64)
+    by_component = ordered[np.argsort(linked[ordered], kind="stable")]
+    edges = np.array(bounds(linked[by_component]))
+    starts, sizes = edges[:-1], np.diff(edges)
+    groups, chained = _pairs(codes, by_component[starts[sizes == 2, None] + np.arange(2)], radius)
+    for start, size in zip(starts[sizes > 2].tolist(), sizes[sizes > 2].tolist(), strict=True):
+        first = True
+        for group, distances in _stars(codes, by_component[start : start + size], radius):
+            chained += 0 if first else len(group)
+            first = False
+            if len(group) > 1:
+                groups.append((group, distances))
+    return groups, chained
+
+
+def _pairs(codes: NDArray[np.uint8], pairs: NDArray[np.int64], radius: int) -> tuple[list[Group], int]:
+    """Return what `grouped` does for components of two files, (m, 2): most of them, and so together."""
+    apart = np.bitwise_count(codes[pairs[:, 0]] ^ codes[pairs[:, 1]]).sum(axis=1, dtype=np.int32)
+    near = apart <= radius  # or they are connected by another code of one of the files, which has changed
+    distances = np.stack([np.zeros_like(apart), apart], axis=1)
+    return list(zip(pairs[near], distances[near], strict=True)), int(np.count_nonzero(~near))
+
+
+def _stars(codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int) -> Iterator[Group]:
+    """Yield the first of the waiting positions with all others within the radius, then repeat with the rest."""
+    while len(waiting):
+        pool = codes[waiting]
+        free = np.ones(len(waiting), np.bool_)
+        batch = min(len(waiting), max(1, _HITS // len(waiting)))
+        neighbours = _neighbours(pool, batch, radius)
+        for centre in range(batch):
+            if free[centre]:
+                near, distances = neighbours(centre)
+                taken = free[near] & (near != centre)
+                members = near[taken]
+                free[members] = free[centre] = False
+                group = np.concatenate([[centre], members])
+                yield waiting[group], np.concatenate([[0], distances[taken]]).astype(np.int32)
+        waiting = waiting[free]
+
+
+def _neighbours(
+    pool: NDArray[np.uint8], batch: int, radius: int
+) -> Callable[[int], tuple[NDArray[np.int64], NDArray[np.int32]]]:
+    """Return a function of one of the first `batch` codes: all codes within the radius, by (distance, position)."""
+    if len(pool) > _SMALL:
+        return hamming.within(pool[:batch], pool, radius).row
+    distances = hamming.distances(pool, pool).astype(np.int32)
+
+    def near(centre: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        ids = np.flatnonzero(distances[centre] <= radius)
+        ids = ids[np.argsort(distances[centre, ids], kind="stable")]
+        return ids, distances[centre, ids]
+
+    return near
