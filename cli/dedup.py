@@ -63,7 +63,8 @@ def dedup(
         th dedup photos.index --radius 4 --spare -0 | th index remove photos.index --list - -0
 
     Nothing is deleted. The files are looked at: names of one file count once, and a file that is gone or has changed
-    since it was encoded is neither kept nor called spare. The answer is exact for every type of index.
+    since it was encoded is neither kept nor called spare. The answer is exact for every type of index. Pages of text
+    look alike to copy: look at their clusters (--report) before you remove any.
     """
     if spare + as_json + (output is not None) > 1:
         raise click.UsageError("--spare, --json and -o cannot be combined; choose one")
@@ -86,6 +87,7 @@ def dedup(
                 "index": str(images),
                 "radius": found.radius,
                 **_totals(found),
+                "chance_pairs": found.chance_pairs,
                 "changed": found.changed,
                 "missing": found.missing,
                 "unverified": found.unverified,
@@ -125,7 +127,7 @@ def _suggest(images: Path, as_json: bool) -> None:
         [radius, near, f"{chance:.3g}"]
         for radius, (near, chance) in enumerate(zip(found.near, found.chance_pairs, strict=True))
     ]
-    render.table(("radius", f"with another within it, of {found.sample}", "chance pairs expected"), rows)
+    render.table(("radius", f"images of {found.sample} with another within it", "pairs expected by chance"), rows)
     render.line(f"suggested: --radius {found.radius}")
 
 
@@ -147,6 +149,12 @@ def _notes(found: "Duplicates") -> None:
     if not len(found):
         render.note(f"no two images are within {render.counted(found.radius, 'bit')}")
         return
+    if found.doubtful:
+        render.note(
+            f"warning: about {found.chance_pairs:,.0f} pairs of unrelated images are expected within "
+            f"{render.counted(found.radius, 'bit')}: these codes do not tell the images apart; "
+            "look at the clusters before you remove anything"
+        )
     totals = _totals(found)
     size = f", {render.size(totals['spare_bytes'])}" if totals["spare_bytes"] else ""
     render.note(

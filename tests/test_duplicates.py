@@ -12,6 +12,7 @@ import transhash
 from transhash import Codes, Filter, Index, duplicates, hamming
 from transhash.codes import ModelRef, Records, write_codes
 from transhash.errors import BackendError, IndexFolderError, MismatchError, SelectionError
+from transhash.hashers import model_ref
 from transhash.index import stats
 
 
@@ -450,3 +451,27 @@ def test_lists_with_line_breaks_need_nul(tmp_path):
     assert duplicates.spare_lines(found, True) == [os.fsencode(tmp_path / "x.jpg\nprecious.jpg")]
     with pytest.raises(SelectionError, match="line break; separate paths by NUL bytes with -0"):
         duplicates.spare_lines(found, False)
+
+
+def test_unrelated_images_are_never_spare(tmp_path):
+    """Whatever the radius is: with it, all images are in one cluster."""
+    rng = np.random.default_rng(0)
+    codes = on_disk(tmp_path, np.repeat(rng.integers(0, 256, (30, 16), dtype=np.uint8), 2, axis=0))
+    codes = Codes(codes.packed, codes.records, model_ref("copy", 128))
+    (cluster,) = transhash.dedup(codes, 128)
+    assert cluster.roles[:2] == ["kept", "spare"]
+    assert cluster.roles[2:] == ["unrelated"] * 58
+    assert cluster.spare == [cluster.paths[1]]
+    assert cluster.spare_bytes == 100
+
+
+@pytest.mark.parametrize(("independent", "doubtful"), [(8, True), (64, False)])
+def test_codes_that_do_not_tell_images_apart(tmp_path, independent, doubtful):
+    """Of a hasher that has collapsed to few independent bits, many codes are equal."""
+    rng = np.random.default_rng(0)
+    bits = rng.random((200, independent)) < 0.5
+    bits[-20:] = bits[:20]  # copies
+    found = transhash.dedup(on_disk(tmp_path, np.packbits(np.repeat(bits, 64 // independent, axis=1), axis=1)), 0)
+    assert found.doubtful == doubtful
+    assert found.chance_pairs == pytest.approx(200 * 199 / 2 / 2**independent, rel=0.5)
+    assert transhash.dedup(on_disk(tmp_path, np.zeros((50, 8), np.uint8)), 0).chance_pairs == 0

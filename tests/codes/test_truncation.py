@@ -19,7 +19,7 @@ from transhash.codes import (
     truncate_codes,
     write_codes,
 )
-from transhash.errors import CodesError, MismatchError
+from transhash.errors import CodesError, MismatchError, OutputError
 from transhash.index.index import Index
 
 from .rows import MOST, WIDTH, append, rows
@@ -62,6 +62,8 @@ def test_a_file_keeps_all_but_the_last_bits(tmp_path_factory, some):
     ) as writer:
         append(writer, some)
         writer.skip(b"broken.jpg", "no image")
+    with pytest.raises(OutputError, match="to keep the longer codes"):
+        truncate_codes(folder / "long.h5", 32, folder / "long.h5")
     assert truncate_codes(folder / "long.h5", 32, folder / "short.h5") == len(some)
     long, short = (transhash.read_codes(folder / name, embeddings=True) for name in ("long.h5", "short.h5"))
     write_codes(folder / "expected.h5", truncate(long, 32))

@@ -382,6 +382,20 @@ def test_models_that_take_too_much_memory(node, tmp_path):
     assert "ONNX Runtime cannot run it" in line
 
 
+def test_a_model_with_text_that_is_not_utf_8(tmp_path):
+    """ONNX Runtime prints that on standard output."""
+    (tmp_path / "model.onnx").write_bytes(build().SerializeToString().replace(b"Flatten", b"Flat\xffen"))
+    assert "ONNX Runtime cannot open it" in reason(open_embedder, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("method", ["crovca", "itq", "lsh", "whiten"])
+def test_a_fit_refuses_a_constant_embedding(pictures, tmp_path, method):
+    nodes = [*FLATTEN, helper.make_node("Mul", ["embedding", "zero"], ["nothing"])]
+    path = save(tmp_path / "model.onnx", build(nodes, outputs=["nothing"], constants={"zero": np.float32(0)}))
+    with pytest.raises(TrainingError, match="24 images have the same embedding"):
+        transhash.fit(pictures, None, Architecture(bits=8), FitConfig(method), embedder=path)
+
+
 def test_models_that_compute_too_long(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_guard, "_SECONDS", 3)
     nodes = [helper.make_node("Expand", ["start", "shape"], ["m0"])]

@@ -5,14 +5,16 @@ lengths are not mistaken for codes of one model.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import CodesError
+from ..errors import CodesError, OutputError
 from ..system.arguments import checked
+from ..system.files import display
 from ..system.progress import Progress, silent
 from .reader import open_codes
 from .records import Codes, ModelRef
@@ -43,16 +45,21 @@ def truncate_codes(
     Args:
         path: the codes file to truncate.
         bits: as `truncate`.
-        output: codes file to write; may be the same. It appears when it is complete.
+        output: codes file to write, another one. It appears when it is complete.
         force: as `truncate`.
         on_rows: called with the number of rows done, and that of all.
 
     Returns the number of rows.
 
     Raises CodesError if the model was not trained for this length, the file is damaged, or something other than a
-    codes file stands at `output`; OSError if it cannot be written.
+    codes file stands at `output`; OutputError if `output` is the file itself, whose longer codes would be lost;
+    OSError if it cannot be written.
     """
     with open_codes(path) as file:
+        if os.path.exists(output) and os.path.samefile(path, output):
+            raise OutputError(
+                f"{display(output)}: the file to truncate; choose another name, to keep the longer codes"
+            )
         header = file.header
         model = truncated_model(header.model, bits, force=force)
         with CodesWriter.create(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import BackendError, SelectionError
 from ..hashers import rarity_of
 from ..index.ids import RowIds
-from ..index.verdicts import Verdicts
+from ..index.verdicts import UNRELATED, Verdicts
 from ..system.arguments import checked
 from ..system.files import display
 from ..system.progress import Progress, silent
@@ -20,7 +20,7 @@ from .grouping import grouped
 from .linking import components
 from .on_disk import ImageFile, State, files_of, inside
 from .opening import Images, opened
-from .radius import default_radius
+from .radius import chance_pairs, default_radius
 
 KEEP = ("largest", "oldest", "path")
 _MAX_RADIUS = 1024
@@ -41,7 +41,8 @@ class Cluster:
         paths: the m paths.
         verdicts: what each distance means, as in `transhash.Match.verdict`.
         roles: "kept", "spare", "reference" (in a reference folder, never spare), "changed" (since it was encoded),
-            "archived" (a member of an archive, never spare), "unverified" (it may have changed) or "missing".
+            "archived" (a member of an archive, never spare), "unrelated" (by its verdict, never spare), "unverified"
+            (it may have changed) or "missing".
         files: (m,) int64, a number for each distinct file, equal for rows of the same file (links, hard links).
         freed: (m,) int64, the bytes that removing all rows of the file frees; 0 while it has another name.
         protected: (m,) bool, whether the file is in a reference folder.
@@ -91,6 +92,8 @@ class Duplicates(Sequence[Cluster]):
         missing: paths of files that no longer exist.
         unverified: paths of files of which it is unknown whether they have changed, because their sizes and times at
             encoding were not stored.
+        chance_pairs: pairs of unrelated images that are expected within the radius, by the distances between these
+            images; 0 for fewer than 100 images.
     """
 
     clusters: list[Cluster]
@@ -99,6 +102,7 @@ class Duplicates(Sequence[Cluster]):
     changed: list[str]
     missing: list[str]
     unverified: list[str]
+    chance_pairs: float = 0.0
 
     def __len__(self) -> int:
         """Return the number of clusters."""
@@ -148,6 +152,12 @@ class Duplicates(Sequence[Cluster]):
             for cluster in self
         ]
         write_clusters(Path(path), tiles, self.radius)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the codes do not tell the images apart: more than a tenth of the pairs may be there by chance."""
+        found = sum(len(cluster) - 1 for cluster in self.clusters)
+        return self.chance_pairs > max(1.0, found / 10)
 
     @property
     def spare(self) -> list[str]:
@@ -207,8 +217,11 @@ def dedup(
     verdicts = Verdicts.of(rarity, len(codes)) if rarity else None
     clusters = [_cluster(files, group, distances, protected, verdicts, ids) for group, distances in groups]
     clusters.sort(key=lambda cluster: (-len(cluster), int(cluster.ids.min())))
-    paths = (_paths(files, state) for state in (State.CHANGED, State.MISSING, State.UNVERIFIED))
-    return Duplicates(clusters, int(radius), chained, *paths)
+    changed, missing, unverified = (
+        _paths(files, state) for state in (State.CHANGED, State.MISSING, State.UNVERIFIED)
+    )
+    by_chance = chance_pairs(codes.packed, int(radius))
+    return Duplicates(clusters, int(radius), chained, changed, missing, unverified, by_chance)
 
 
 def spare_lines(found: Duplicates, null: bool) -> list[bytes]:
@@ -252,7 +265,8 @@ def _cluster(
     frees = [files[index].frees(files[index].paths) for index in group]
     for place, (index, distance) in enumerate(zip(group.tolist(), distances.tolist(), strict=True)):
         file = files[index]
-        role = "kept" if kept and index == group[0] else _role(file, bool(protected[index]), kept)
+        verdict = verdicts.verdict(distance) if verdicts else None
+        role = "kept" if kept and index == group[0] else _role(file, bool(protected[index]), kept, verdict)
         freed += frees[place] if role == "spare" else 0
         for row, path in zip(file.rows, file.paths, strict=True):
             places.append(place)
@@ -276,10 +290,12 @@ def _cluster(
     )
 
 
-def _role(file: ImageFile, protected: bool, kept: bool) -> str:
+def _role(file: ImageFile, protected: bool, kept: bool, verdict: str | None) -> str:
     if not kept or file.state is not State.PRESENT:
         return str(file.state)
-    return "reference" if protected else "spare"
+    if protected:
+        return "reference"
+    return "unrelated" if verdict == UNRELATED else "spare"
 
 
 def _paths(files: Sequence[ImageFile], state: State) -> list[str]:

@@ -16,6 +16,7 @@ from .opening import Images, opened
 _SAMPLE = 1 << 11  # images whose nearest neighbour is searched
 _PAIRS = 1 << 16  # random pairs from which the distribution of distances is estimated
 _MOST_CHANCE_PAIRS = 0.5
+_ENOUGH = 100  # images; of fewer, copies are too large a share of the pairs to estimate the distances of others
 _RAREST = 1e-6  # share of the pairs of unrelated images within the default radius, in a small collection
 
 
@@ -71,17 +72,34 @@ def suggest_radius(images: Images, seed: int = 0) -> Suggestion:
     if count < 2:
         raise MismatchError(f"{count} codes: suggesting a radius needs at least two")
     rng, bits = np.random.default_rng(seed), codes.model.bits
-    one = rng.integers(0, count, _PAIRS)
-    two = (one + rng.integers(1, count, _PAIRS)) % count
-    apart = np.bitwise_count(packed[one] ^ packed[two]).sum(axis=1, dtype=np.int64)
     most = bits // 8
-    chance = expected_pairs(apart[apart > 0] / bits, count, bits, most)
+    chance = expected_pairs(_distances(packed, rng), count, bits, most)
     rows = rng.choice(count, min(count, _SAMPLE), replace=False)
     nearest = hamming.top_k(packed[rows], packed, 2).distances[:, 1]
     near = tuple(int((nearest <= radius).sum()) for radius in range(most + 1))
     allowed = np.flatnonzero(chance <= _MOST_CHANCE_PAIRS)
     radius = int(allowed[-1]) if len(allowed) else 0
     return Suggestion(radius, near, tuple(chance.tolist()), len(rows))
+
+
+def chance_pairs(packed: NDArray[np.uint8], radius: int) -> float:
+    """Return how many pairs of unrelated images are expected within a radius, as `suggest_radius` does.
+
+    It is 0 for fewer than 100 codes (n, bits/8) uint8.
+    """
+    if len(packed) < _ENOUGH:
+        return 0.0
+    bits = packed.shape[1] * 8
+    apart = _distances(packed, np.random.default_rng(0))
+    return float(expected_pairs(apart, len(packed), bits, min(radius, bits))[-1])
+
+
+def _distances(packed: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the distances of random pairs of codes, without equal ones, as shares of the bits."""
+    one = rng.integers(0, len(packed), _PAIRS)
+    two = (one + rng.integers(1, len(packed), _PAIRS)) % len(packed)
+    apart = np.bitwise_count(packed[one] ^ packed[two]).sum(axis=1, dtype=np.int64)
+    return apart[apart > 0] / (packed.shape[1] * 8)
 
 
 def expected_pairs(apart: NDArray[np.float64], count: int, bits: int, most: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -86,6 +86,7 @@ def serve() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     end_with(request["parent"])
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    answers = _answers_only()
     data = sys.stdin.buffer.read(request["size"])
     rest = b""
     try:
@@ -104,8 +105,16 @@ def serve() -> None:
         answer = {"reason": "needs more memory than its size explains"}
     except Exception as error:  # the libraries may raise anything on a damaged file
         answer = {"reason": f"{type(error).__name__}: {one_line(error)}"}
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + rest)
-    sys.stdout.buffer.flush()
+    with answers:
+        answers.write(json.dumps(answer).encode() + b"\n" + rest)
+
+
+def _answers_only() -> BinaryIO:
+    """Return standard output, to which nothing else is written from now on: native libraries print there, too."""
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return answers
 
 
 def _limit(size: int, seconds: int) -> None:

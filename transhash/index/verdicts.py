@@ -8,7 +8,8 @@ from ..hashers.rarity import Rarity
 _COPY = 1e-3, 1e-6  # unrelated images this near per query, and per pair of unrelated images
 _LIKELY = 1e-1, 1e-4
 
-VERDICTS = ("copy", "likely", "unrelated")
+UNRELATED = "unrelated"
+VERDICTS = ("copy", "likely", UNRELATED)
 
 
 @dataclass(frozen=True)

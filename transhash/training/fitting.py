@@ -15,6 +15,7 @@ from ..hashers.embedder_config import EmbedderConfig
 from ..hashers.embedder_hasher import EmbedderHasher, open_embedder
 from ..sources import ImageList, Skipped
 from ..sources.lookahead import load
+from ..system.files import display
 from .config import FitConfig
 from .projections import PROJECTIONS, Floats, check_directions
 from .views import view
@@ -46,14 +47,18 @@ def fit_embedder(
 ) -> EmbedderHasher:
     """Fit a hasher to the embeddings of an ONNX model, as `unsupervised.fit`."""
     opened = open_embedder(embedder, embedder_config)
-    planes, offsets, training = projected(source, opened.model, opened.model.width, bits, config, on_batch)
+    name = display(embedder)
+    planes, offsets, training = projected(source, opened.model, name, opened.model.width, bits, config, on_batch)
     return EmbedderHasher(opened, planes.astype(np.float32), offsets.astype(np.float32), training)
 
 
 def projected(
-    source: ImageList, extractor: Extractor, width: int, bits: int, config: FitConfig, on_batch: OnBatch
+    source: ImageList, extractor: Extractor, name: str, width: int, bits: int, config: FitConfig, on_batch: OnBatch
 ) -> tuple[Floats, Floats, dict[str, Any]]:
-    """Fit a projection to a sample of images; return its weight (bits, d), its bias (bits,), and a record."""
+    """Fit a projection to a sample of images; return its weight (bits, d), its bias (bits,), and a record.
+
+    `name` is that of the model, for error messages.
+    """
     rng = np.random.default_rng(config.seed)
     places = np.sort(rng.permutation(len(source.images))[: config.sample])
     check_directions(config.method, bits, len(places), width)  # before computing features, which takes long
@@ -63,7 +68,11 @@ def projected(
     if len(features) < 2:
         raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
     if not np.isfinite(features).all():
-        raise TrainingError("a feature is not a finite number: the weights are damaged; give others")
+        raise TrainingError(f"{name}: computes a feature that is not a finite number, so it is damaged; give another")
+    if (features == features[0]).all():
+        raise TrainingError(
+            f"{len(features)} images have the same embedding, so the model says nothing about them; give another"
+        )
     check_directions(config.method, bits, len(features), width)
     record = {"method": config.method, "images": len(features), "seed": config.seed}
     if config.method == "crovca":

@@ -11,6 +11,7 @@ from ..errors import TrainingError
 from ..hashers.architecture import Architecture
 from ..hashers.transhash import TransHasher, start
 from ..sources import ImageList
+from ..system.files import display
 from .config import FitConfig
 from .fitting import OnBatch, projected
 
@@ -41,7 +42,8 @@ def fit(
         raise TrainingError(f"{architecture.groups} groups: a fit trains no local streams; choose groups of 0")
     hasher = start(architecture, pretrained=pretrained, weights=weights)
     head = hasher.net.heads[0]
-    planes, offsets, training = projected(source, hasher, head.in_features, architecture.bits, config, on_batch)
+    name, width = display(weights or architecture.backbone), head.in_features
+    planes, offsets, training = projected(source, hasher, name, width, architecture.bits, config, on_batch)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(planes))
         head.bias.copy_(torch.from_numpy(offsets))

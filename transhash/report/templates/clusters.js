@@ -1,7 +1,7 @@
 "use strict";
 const boxes = [...document.querySelectorAll("input[data-path]")];
 const sections = [...document.querySelectorAll("main section")];
-const STAYS = ["kept", "spare", "reference"].map((role) => `input:not(:checked)[data-role=${role}]`).join();
+const STAYS = ["kept", "spare", "unrelated", "reference"].map((role) => `input:not(:checked)[data-role=${role}]`).join();
 const at = (id) => document.getElementById(id);
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 

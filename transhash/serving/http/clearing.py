@@ -198,7 +198,7 @@ def _page(
 def _larger(cluster: Cluster) -> int:
     """Return how many spare images have larger files than every one that stays."""
     spare = np.array([role == "spare" for role in cluster.roles])
-    stays = np.array([role in ("kept", "reference") for role in cluster.roles])
+    stays = np.array([role in ("kept", "unrelated", "reference") for role in cluster.roles])
     return int((cluster.sizes[spare] > cluster.sizes[stays].max()).sum()) if stays.any() else 0
 
 

@@ -2,11 +2,11 @@
 
 import { postWhenDone } from "./api.js";
 
-const INTACT = ["kept", "spare", "reference"];
+const INTACT = ["kept", "spare", "unrelated", "reference"];
 const TOGETHER = 5000; // images of a request
 
 /** Return whether an image must stay as it is: a protected one, or one whose file is not what was encoded. */
-export const isFixed = (image) => image.protected || !["kept", "spare"].includes(image.role);
+export const isFixed = (image) => image.protected || !["kept", "spare", "unrelated"].includes(image.role);
 
 /** Return whether no file of a cluster stays that is as it was encoded. */
 export const isEmpty = (cluster, removed) => cluster.images.every((image) => removed.has(image.id) || !INTACT.includes(image.role));
