@@ -188,44 +188,60 @@ def _in_lists(queries, lists, chosen, k, mask):
     return ids, distances
 
 
+@cache
+def divided(count):
+    """Queries, codes and centroids, the members of lists, a mask, and the matches of each query by number of probes."""
+    rng = np.random.default_rng(count)
+    codes, centroids = rng.integers(0, 256, (4000, 6), dtype=np.uint8), rng.integers(0, 256, (9, 6), dtype=np.uint8)
+    members = np.split(rng.permutation(4000), [0, 1, 40, 900, 1500, 1501, 2000, 3000])
+    queries = codes[:count] ^ (rng.random((count, 6)) < 0.3)
+    mask = rng.random(4000) < 0.5
+    nearest, distances = np.argsort(oracle(queries, centroids), axis=1, kind="stable"), oracle(queries, codes)
+    expected = []
+    for probes in range(1, 10):
+        matches = []
+        for query, chosen in enumerate(nearest[:, :probes]):
+            ids = np.sort(np.concatenate([members[place] for place in chosen]))
+            ids = ids[mask[ids]]
+            best = ids[np.argsort(distances[query, ids], kind="stable")[:20]]
+            matches.append((best, distances[query, best]))
+        expected.append(matches)
+    return queries, codes, centroids, members, mask, expected
+
+
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("count", [1, 2, 70])
 def test_probed_lists_in_threads(threads, count, monkeypatch):
     """As many queries, lists and codes as make the scan divide and reorder the work."""
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(native, "_SMALL", 1000)
-    rng = np.random.default_rng(count)
-    codes, centroids = rng.integers(0, 256, (4000, 6), dtype=np.uint8), rng.integers(0, 256, (9, 6), dtype=np.uint8)
-    members = np.split(rng.permutation(4000), [0, 1, 40, 900, 1500, 1501, 2000, 3000])
+    queries, codes, centroids, members, mask, expected = divided(count)
     lists = hamming.Lists([codes[ids] for ids in members], members, centroids)
-    queries = codes[:count] ^ (rng.random((count, 6)) < 0.3)
-    mask = rng.random(4000) < 0.5
-    for probes in range(1, 10):
-        chosen = np.argsort(oracle(queries, centroids), axis=1, kind="stable")[:, :probes]
-        found, expected = hamming.top_k_probed(queries, lists, probes, 20, mask), []
-        for query, own in enumerate(chosen):
-            ids = np.sort(np.concatenate([members[place] for place in own]))
-            ids = ids[mask[ids]]
-            distances = oracle(queries[query : query + 1], codes[ids])[0]
-            best = np.argsort(distances, kind="stable")[:20]
-            expected.append((ids[best], distances[best]))
-        for query, (ids, distances) in enumerate(expected):
+    for probes, matches in enumerate(expected, 1):
+        found = hamming.top_k_probed(queries, lists, probes, 20, mask)
+        for query, (ids, distances) in enumerate(matches):
             np.testing.assert_array_equal(found.row(query)[0], ids)
             np.testing.assert_array_equal(found.row(query)[1], distances)
+
+
+@cache
+def clustered(width, count):
+    """Queries, codes around centres, a mask, and all distances."""
+    rng = np.random.default_rng(width)
+    centres = rng.integers(0, 256, (20, width), dtype=np.uint8)
+    noise = rng.integers(0, 256, (2, count, width), dtype=np.uint8)
+    codes = centres[rng.integers(0, 20, count)] ^ (noise[0] & noise[1] & rng.integers(0, 256, (count, width)))
+    codes = codes.astype(np.uint8)
+    queries = codes[:20] ^ 1
+    return queries, codes, rng.random(count) < 0.5, oracle(queries, codes)
 
 
 @pytest.mark.parametrize("width", [8, 12, 32, 128])
 @pytest.mark.parametrize("k", [10, 700])
 def test_many_queries_over_clustered_codes(width, k):
     """As many codes and queries as make the scan compare parts of codes first, and adapt their length."""
-    rng = np.random.default_rng(width)
-    centres = rng.integers(0, 256, (20, width), dtype=np.uint8)
     count = 6000 if hamming.isa else 800  # numpy's blocks are the small ones of these tests
-    noise = rng.integers(0, 256, (2, count, width), dtype=np.uint8)
-    codes = centres[rng.integers(0, 20, count)] ^ (noise[0] & noise[1] & rng.integers(0, 256, (count, width)))
-    codes = codes.astype(np.uint8)
-    queries, allowed = codes[:20] ^ 1, rng.random(count) < 0.5
-    distances = oracle(queries, codes)
+    queries, codes, allowed, distances = clustered(width, count)
     for mask in (None, allowed):
         rows = np.arange(count) if mask is None else np.flatnonzero(mask)
         order = rows[np.argsort(distances[:, rows], axis=1, kind="stable")[:, :k]]
