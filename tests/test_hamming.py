@@ -190,7 +190,7 @@ def _in_lists(queries, lists, chosen, k, mask):
 
 @cache
 def divided(count):
-    """Queries, codes and centroids, the members of lists, a mask, and the matches of each query by number of probes."""
+    """Queries, codes, centroids, members of lists, a mask, and the matches of each query by number of probes."""
     rng = np.random.default_rng(count)
     codes, centroids = rng.integers(0, 256, (4000, 6), dtype=np.uint8), rng.integers(0, 256, (9, 6), dtype=np.uint8)
     members = np.split(rng.permutation(4000), [0, 1, 40, 900, 1500, 1501, 2000, 3000])
