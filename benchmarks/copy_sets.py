@@ -62,9 +62,11 @@ class GeneratedCopies:
         """Choose `queries` evenly spaced photos to copy. Raises ResultsError if there are too few photos."""
         found = _images(photos)
         if len(found) < queries + _FILLERS:
+            most = len(found) - _FILLERS
+            fewer = f"choose --queries {most} or fewer, or " if most > 0 else ""
             raise ResultsError(
-                f"{photos}: {len(found)} images; {queries} copied ones and {_FILLERS} for collages take "
-                f"{queries + _FILLERS}"
+                f"{photos}: has {len(found)} of the {queries + _FILLERS} photos needed, {queries} to copy and "
+                f"{_FILLERS} for collages; {fewer}give a folder with more photos"
             )
         drawn = np.random.default_rng([seed, 0]).choice(len(found), _FILLERS, replace=False)
         self._fillers = [found[place] for place in sorted(drawn)]

@@ -110,7 +110,11 @@ def test_too_few_photos_are_one_line(invoke, tmp_path):
     save(tmp_path / "photos", "a.png")
     done = invoke("copies", tmp_path / "photos", "-o", tmp_path / "r.jsonl")
     assert done.exit_code == 1
-    assert "1 images; 100 copied ones and 20 for collages take 120" in done.stderr
+    assert "has 1 of the 120 photos needed, 100 to copy and 20 for collages; give a folder with more" in done.stderr
+    save(tmp_path / "photos", *(f"{number}.png" for number in range(22)))
+    done = invoke("copies", tmp_path / "photos", "-o", tmp_path / "r.jsonl")
+    assert "has 23 of the 120 photos needed" in done.stderr
+    assert "choose --queries 3 or fewer, or give a folder with more photos" in done.stderr
 
 
 def test_disc21_asks_queries_without_an_original_too(tmp_path):

@@ -1,8 +1,11 @@
 """Hashers exported to ONNX: ONNX Runtime computes the same codes as torch and numpy."""
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +15,7 @@ import torch
 from PIL import Image
 
 import transhash
+from tests.conftest import REPOSITORY
 from transhash.errors import ModelError, OutputError
 from transhash.hashers.architecture import Architecture
 from transhash.hashers.numpy_hasher import NumpyHasher
@@ -41,7 +45,7 @@ def test_codes_equal_those_of_torch_at_any_batch_size(tmp_path):
         np.testing.assert_array_equal(codes, expected[:count])
 
 
-def test_the_built_in_hasher_gives_the_same_bits_in_numpy_torch_and_onnx(th, tmp_path, photos):
+def test_the_built_in_hasher_gives_the_same_bits_in_numpy_torch_and_onnx(th, tmp_path, monkeypatch, photos):
     th("export", "copy", "-o", tmp_path / "copy.onnx", "--bits", 128)
     numpy, full = NumpyHasher.load(COPY), TransHasher.load(COPY)
     images = np.stack([full.preprocess(photo) for photo in photos])
@@ -54,7 +58,10 @@ def test_the_built_in_hasher_gives_the_same_bits_in_numpy_torch_and_onnx(th, tmp
     assert stored["transhash.model"] == "copy"
     assert stored["transhash.bits"] == "128"
     assert stored["transhash.digest"] == encoded.model.digest
-    assert json.loads(stored["transhash.preprocessing"])["size"] == 112
+    prepared = {"size": 112, "fit": "squash", "crop": 1.0, "resample": "bicubic"}
+    assert json.loads(stored["transhash.preprocessing"]) == prepared
+    monkeypatch.chdir(tmp_path)
+    check_the_documented_lines(photos[0], transhash.load_hasher("copy", bits=128))
 
 
 @pytest.fixture
@@ -65,6 +72,34 @@ def photos():
     return [
         photo.crop((left, top, left + 240, top + 180)) for photo in whole for left in (0, 200) for top in (0, 200)
     ]
+
+
+def test_a_hasher_of_the_central_square(tmp_path, monkeypatch, photos):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    hasher = start(replace(TINY, groups=0, nested=()))
+    hasher.preprocessing = replace(hasher.preprocessing, crop=224 / 256)
+    hasher.save("h.safetensors")
+    path = transhash.export_hasher("h.safetensors", "copy.onnx")
+    for number, photo in enumerate(photos):
+        check_the_documented_lines(photo.crop((0, 0, 240 - 7 * number, 180)), "h.safetensors")
+    stored = {one.key: one.value for one in onnx.load(path).metadata_props}
+    assert stored["transhash.model"] == "h.safetensors"
+    prepared = {"size": 32, "fit": "crop", "crop": 0.875, "resample": "bicubic"}
+    assert json.loads(stored["transhash.preprocessing"]) == prepared
+    content = path.read_bytes()
+    for private in (tmp_path, REPOSITORY, sys.prefix, Path(torch.__file__).parent):
+        assert str(private).encode() not in content
+
+
+def check_the_documented_lines(photo, model):
+    """Check that they give equal bits from copy.onnx, which is in the working directory."""
+    page = (REPOSITORY / "docs" / "hasher.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(import json\n.*?)```", page, re.DOTALL)
+    photo.save("cat.jpg")
+    scope: dict[str, Any] = {}
+    exec(lines, scope)
+    np.testing.assert_array_equal(scope["codes"], transhash.encode("cat.jpg", model).packed)
 
 
 def test_other_files_are_not_replaced(tmp_path):

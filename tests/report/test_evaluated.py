@@ -17,7 +17,7 @@ from transhash.report.evaluated import records
 from transhash.report.records import Curve, Example, Run, TableRow
 
 COUNT, QUERIES, BITS = 60, 9, 16
-MODEL = ModelRef("folder/hasher.safetensors", "d" * 64, BITS)
+MODEL = ModelRef("/folder/hasher.safetensors", "d" * 64, BITS)
 
 
 def codes(count, first=b"", embeddings=True):
@@ -53,6 +53,7 @@ def test_metrics_and_curves_are_those_of_the_evaluation(tmp_path):
     assert list(read(tmp_path / "r.jsonl")) == found
     (run,) = of(Run, found)
     assert (run.suite, run.title) == ("eval", "hasher.safetensors: 9 queries among 60 images")
+    assert run.settings["model"] == "hasher.safetensors"
     ours, floats, bits = of(TableRow, found)
     metrics = measure(asked, stored, 20)
     values = {name: figure.value for name, figure in ours.values.items()}

@@ -69,6 +69,11 @@ class ModelRef:
         """Describe the model in one line, with the beginning of its digest."""
         return f"<ModelRef {self.name!r}: {self.bits} bits, digest {self.digest[:12]}>"
 
+    @property
+    def short_name(self) -> str:
+        """The name for files that others read: of a path only the last part, because folders are private."""
+        return os.path.basename(self.name) if os.path.isabs(self.name) else self.name
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Records:

@@ -38,6 +38,7 @@ def export(hasher: TransHasher, output: Path) -> None:
         )
     assert program is not None
     model = program.model_proto
+    _drop_debug_information(model)
     onnx.helper.set_model_props(model, _properties(hasher))
     if model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
         raise ModelError(f"{display(hasher.ref.name)}: over 2 GiB, more than an ONNX file holds")
@@ -73,16 +74,37 @@ class _PackedCodes(nn.Module):
 
 
 def _properties(hasher: TransHasher) -> dict[str, str]:
-    """Return the metadata of the file: what a program must know to prepare images and to compare codes."""
+    """Return the metadata of the file: what a program must know to prepare images and to compare codes.
+
+    Mean and deviation are left out, because normalization is part of the graph.
+    """
+    prepared = hasher.preprocessing
     return {
-        "transhash.model": hasher.ref.name,
+        "transhash.model": hasher.ref.short_name,
         "transhash.digest": hasher.ref.digest,
         "transhash.bits": str(hasher.ref.bits),
         "transhash.bit_order": BIT_ORDER,
         "transhash.preprocessing": json.dumps(
-            {"size": hasher.architecture.image_size, "resample": "bicubic", **hasher.preprocessing.settings()}
+            {
+                "size": hasher.architecture.image_size,
+                "fit": prepared.fit,
+                "crop": prepared.crop,
+                "resample": prepared.resample,
+            }
         ),
     }
+
+
+def _drop_debug_information(model: Any) -> None:
+    """Remove what torch's exporter adds for debugging, such as stack traces, which contain paths of this machine."""
+    for graph in (model.graph, *model.functions):
+        del graph.metadata_props[:]
+        for part in (*graph.node, *graph.value_info):
+            del part.metadata_props[:]
+            part.ClearField("doc_string")
+    for part in (*model.graph.initializer, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
 
 
 def _is_export(path: Path) -> bool:

@@ -80,13 +80,13 @@ def _run(queries: Codes, database: Codes, command: str, rule: str) -> Run:
     return Run(
         _RUN,
         "eval",
-        f"{os.path.basename(model.name)}: {len(queries):,} queries among {len(database):,} images",
+        f"{model.short_name}: {len(queries):,} queries among {len(database):,} images",
         command,
         datetime.now(UTC).isoformat(timespec="seconds"),
         machine={"cpu": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
         versions={"transhash": version("transhash"), "numpy": np.__version__, "python": platform.python_version()},
         settings={
-            "model": model.name,
+            "model": model.short_name,
             "digest": model.digest[:12],
             "queries": identity(queries.records),
             "queries_without_label": without_label(queries.records),
