@@ -9,6 +9,7 @@ from .. import hamming
 from .linking import bounds
 
 _HITS = 1 << 22  # pairs of a centre and another image in memory at a time
+_WINDOW = 16  # images that are looked at for each centre of a batch; most are in a cluster already
 _SMALL = 64  # images, up to which computing all distances takes less time than preparing a search
 
 Group = tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -55,28 +56,33 @@ def _pairs(codes: NDArray[np.uint8], pairs: NDArray[np.int64], radius: int) -> t
 def _stars(codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int) -> Iterator[Group]:
     """Yield the first of the waiting positions with all others within the radius, then repeat with the rest."""
     while len(waiting):
-        pool = codes[waiting]
-        free = np.ones(len(waiting), np.bool_)
-        batch = min(len(waiting), max(1, _HITS // len(waiting)))
-        neighbours = _neighbours(pool, batch, radius)
-        for centre in range(batch):
-            if free[centre]:
-                near, distances = neighbours(centre)
-                taken = free[near] & (near != centre)
-                members = near[taken]
-                free[members] = free[centre] = False
-                group = np.concatenate([[centre], members])
-                yield waiting[group], np.concatenate([[0], distances[taken]]).astype(np.int32)
+        pool, free = codes[waiting], np.ones(len(waiting), np.bool_)
+        batch = max(1, _HITS // len(waiting))
+        left, start = len(waiting), 0
+        while start < len(waiting) and 2 * left >= len(waiting):  # then the others are worth dropping
+            stop = start + _WINDOW * batch
+            centres = start + np.flatnonzero(free[start:stop])[:batch]
+            neighbours = _neighbours(pool[centres], pool, radius)
+            for number, centre in enumerate(centres):
+                if free[centre]:
+                    near, distances = neighbours(number)
+                    taken = free[near] & (near != centre)
+                    members = near[taken]
+                    free[members] = free[centre] = False
+                    left -= 1 + len(members)
+                    group = np.concatenate([[centre], members])
+                    yield waiting[group], np.concatenate([[0], distances[taken]]).astype(np.int32)
+            start = centres[-1] + 1 if len(centres) == batch else stop
         waiting = waiting[free]
 
 
 def _neighbours(
-    pool: NDArray[np.uint8], batch: int, radius: int
+    centres: NDArray[np.uint8], pool: NDArray[np.uint8], radius: int
 ) -> Callable[[int], tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """Return a function of one of the first `batch` codes: all codes within the radius, by (distance, position)."""
+    """Return a function of the number of a centre: all codes within the radius, by (distance, position)."""
     if len(pool) > _SMALL:
-        return hamming.within(pool[:batch], pool, radius).row
-    distances = hamming.distances(pool, pool).astype(np.int32)
+        return hamming.within(centres, pool, radius).row
+    distances = hamming.distances(centres, pool).astype(np.int32)
 
     def near(centre: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         ids = np.flatnonzero(distances[centre] <= radius)
