@@ -18,7 +18,7 @@ _QUICKLY_SCANNED = 64 << 20  # bytes of codes: one core compares them with a que
 _SHORT = 256  # bits, up to which the nearest codes are often near enough for the tables of type mih
 _RECALL = 95
 _FEW = 1 << 20  # codes, up to which a scan takes less than a millisecond
-_WORTHWHILE = 1 / 16  # of the cost of a scan: then batches, which a scan compares faster, gain, too
+_WORTHWHILE = 1 / 10  # of the cost of a scan: then batches, which a scan compares faster, are still about as fast
 _MIH = "every search is exact; by a sample, one for 10 neighbours costs about 1/{:.0f} of comparing all codes"
 
 

@@ -10,7 +10,7 @@ from transhash.backends import CodeRows
 
 from .blocks import blocks, sample
 
-_QUERIES = 32
+_QUERIES = 64
 _SAMPLE = 1 << 15  # codes from which the number of codes in buckets is estimated
 _NEIGHBOURS = 10
 
