@@ -272,7 +272,7 @@ def test_sync_takes_model_and_embeddings_from_the_file(here, pictures, tmp_path,
     here("encode", "photos", "-o", "p.h5", "--model", "phash", cwd=tmp_path)
     for output, options, message in (
         ("p.h5", ["--sync", "--embeddings"], "p.h5: holds no embeddings"),
-        ("p.h5", ["--sync", "--model", "h.safetensors"], "p.h5: was made with phash"),
+        ("p.h5", ["--sync", "--model", "h.safetensors"], "p.h5: was made with phash (64 bits, digest"),
         ("c.h5", ["--sync", "--force"], "choose one"),
     ):
         assert message in here("encode", "photos", "-o", output, *options, cwd=tmp_path, code=1).stderr

@@ -20,6 +20,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.requests: list[str] = []
+        self.refusal: tuple[int, dict[str, str]] | None = None  # of every upload, as status and document
 
     @property
     def url(self) -> str:
@@ -49,6 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._answer(401, {"error": "Invalid username or password."})
+        if self.server.refusal:
+            return self._answer(*self.server.refusal)
         if self.path == "/api/repos/create":
             named = json.loads(body)
             name = f"{named['organization']}/{named['name']}" if named.get("organization") else named["name"]

@@ -3,12 +3,14 @@
 import importlib
 import json
 import re
+import socket
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 import transhash
@@ -133,16 +135,50 @@ def test_what_cannot_be_downloaded_is_one_line(th, hub, online, folder, location
 def test_without_access(th, hub, online, folder):
     with variables({**online, "HF_TOKEN": "hf_wrongtoken"}):
         failed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, code=1)
+    assert "the hub refused the token" in failed.stderr
     assert "hf_wrongtoken" not in failed.stderr
     assert failed.stderr.count("\n") == 1
+    with variables({**online, "HF_TOKEN": ""}):
+        failed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, code=1)
+    assert "no token; log in with" in failed.stderr
     with variables({**online, "HF_HUB_OFFLINE": "1"}):
         failed = th("encode", "photos", "-o", "c.h5", "--model", "hf://user/new", cwd=folder, code=1)
-    assert "not in the cache, and the model hub cannot be reached" in failed.stderr
+        pushed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, code=1)
+    assert "not in the cache, and offline mode is set; unset HF_HUB_OFFLINE" in failed.stderr
+    assert pushed.stderr == (
+        "Error: hf://user/birds: cannot be uploaded: offline mode is set; unset HF_HUB_OFFLINE\n"
+    )
     (folder / "h.txt").write_text("notes")
     with variables(online):
         assert "not a hasher" in th("hub", "push", "h.txt", "user/birds", cwd=folder, code=1).stderr
     with pytest.raises(ModelError, match="expected the name of a repository"):
         transhash.push_hasher(folder / "h.safetensors", "birds")
+
+
+def test_without_a_hub(th, online, folder):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with variables({**online, "HF_ENDPOINT": nowhere}):
+        pushed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, code=1)
+        reason = transhash_hub._reason(LocalEntryNotFoundError("of a download, after many retries"))
+    unreachable = f"{nowhere} cannot be reached; check the network, or HF_ENDPOINT"
+    assert pushed.stderr == f"Error: hf://user/birds: cannot be uploaded: {unreachable}\n"
+    assert reason == f"not in the cache, and {unreachable}"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "reason"),
+    [
+        (404, "not here", "the hub answered with HTTP status 404, 'not here'"),
+        (503, "", "the hub answered with HTTP status 503; try again later"),
+    ],
+)
+def test_other_answers_of_the_hub_are_one_line(th, hub, online, folder, monkeypatch, status, said, reason):
+    document = {"error": said} if said else {}
+    monkeypatch.setattr(hub, "refusal", (status, document))
+    with variables(online):
+        failed = th("hub", "push", "h.safetensors", "user/birds", cwd=folder, code=1)
+    assert failed.stderr == f"Error: hf://user/birds: cannot be uploaded: {reason}\n"
 
 
 def test_the_card_says_what_the_file_does():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..codes import ModelRef, check_replaceable, hdf5, header
-from ..codes.arithmetic import is_fast
+from ..codes.arithmetic import described
 from ..codes.guard import guarded
 from ..errors import CodesError, OutputError
 from ..sources.names import is_image
@@ -160,7 +160,7 @@ def _peek(path: Path) -> dict[str, Any]:
 
 
 def _named(model: ModelRef) -> str:
-    return f"{printable(model.name)}{' --fast' if is_fast(model) else ''} ({model.digest[:12]})"
+    return printable(described(model))
 
 
 def _folder(root: bytes) -> str:

@@ -15,6 +15,7 @@ from . import model_card
 _SCHEME = "hf://"
 FILE = "hasher.safetensors"
 _CARD = "README.md"
+_NO_TOKEN = "no token; log in with: hf auth login, or set HF_TOKEN"
 _LOCATION = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
@@ -72,27 +73,51 @@ def push(hasher: Path, repository: str, private: bool, message: str | None) -> s
 @contextmanager
 def _one_line_errors(location: str, done: str) -> Iterator[None]:
     """Convert the errors of the hub's client to ModelError."""
-    from huggingface_hub import errors
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every retry; we report once
     disable_progress_bars()
-    reasons: list[tuple[Any, str]] = [
-        (errors.GatedRepoError, "access to it must be requested on its page"),
-        (errors.RevisionNotFoundError, "there is no such revision"),
-        (errors.RepositoryNotFoundError, "there is no such repository, or HF_TOKEN does not give access to it"),
-        (errors.RemoteEntryNotFoundError, f"the repository contains no {FILE}"),
-        (errors.LocalEntryNotFoundError, "not in the cache, and the model hub cannot be reached"),
-        (errors.LocalTokenNotFoundError, "no token; log in with: hf auth login, or set HF_TOKEN"),
-    ]
     try:
         yield
     except ModelError:
         raise
     except Exception as error:  # of the hub's client, the network or the file system
-        reason = next((text for kind, text in reasons if isinstance(error, kind)), None)
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if reason is None and status in (401, 403):
-            reason = "the hub refused the token; set HF_TOKEN to one with write access"
-        text = reason or f"{type(error).__name__}: {one_line(error)[:200]}"
-        raise ModelError(f"{display(location)}: cannot be {done}: {text}") from error
+        raise ModelError(f"{display(location)}: cannot be {done}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong on the hub, and what to do about it."""
+    from huggingface_hub import constants, errors, get_token
+
+    unreachable = f"{constants.ENDPOINT} cannot be reached; check the network, or HF_ENDPOINT"
+    offline = "offline mode is set; unset HF_HUB_OFFLINE"
+    reasons: list[tuple[Any, str]] = [
+        (errors.GatedRepoError, "access to it must be requested on its page"),
+        (errors.RevisionNotFoundError, "there is no such revision"),
+        (errors.RepositoryNotFoundError, "there is no such repository, or HF_TOKEN does not give access to it"),
+        (errors.RemoteEntryNotFoundError, f"the repository contains no {FILE}"),
+        (errors.OfflineModeIsEnabled, offline),
+        (
+            errors.LocalEntryNotFoundError,
+            f"not in the cache, and {offline if constants.HF_HUB_OFFLINE else unreachable}",
+        ),
+        (errors.LocalTokenNotFoundError, _NO_TOKEN),
+    ]
+    for kind, reason in reasons:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, errors.HfHubHTTPError):
+        if error.response.status_code not in (401, 403):
+            return _refusal(error)
+        return "the hub refused the token; set HF_TOKEN to one with write access" if get_token() else _NO_TOKEN
+    if isinstance(error, (errors.HTTPError, ConnectionError, TimeoutError)):  # no answer at all
+        return unreachable
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def _refusal(error: Any) -> str:
+    """Describe an answer of the hub that is an error."""
+    status = error.response.status_code
+    said = " ".join((error.server_message or "").split())[:200]
+    later = "; try again later" if status == 429 or status >= 500 else ""
+    return f"the hub answered with HTTP status {status}{f', {said!r}' if said else ''}{later}"
