@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transhash.codes import read_codes
+from transhash.codes import ModelRef, read_codes
+from transhash.codes.arithmetic import fast_model
+from transhash.codes.truncation import truncated_model
 from transhash.encoding import engines
 from transhash.encoding.run import encode, encode_to_file
-from transhash.errors import SourceError
+from transhash.encoding.target import Target
+from transhash.errors import CodesError, OutputError, SourceError
 from transhash.hashers import load_hasher
 from transhash.sources import decode, lookahead, open_source
 from transhash.sources.base import Item
@@ -84,3 +87,16 @@ def test_large_images_are_not_taken_far_ahead(monkeypatch, processes):
     assert taken <= 8
     rest = list(batches)
     assert [item.path for batch in (first, *rest) for item in batch.items] == [b"%d" % n for n in range(100)]
+
+
+def test_an_existing_file_of_another_length_or_arithmetic_is_told_apart(tmp_path):
+    """The digests of these models begin alike."""
+    model = ModelRef("copy", "d" * 64, 128, '{"nested": [64, 128]}')
+    target = Target(tmp_path / "c.h5", model, b"/photos", "", 5, 0, None)
+    made = r"made with copy \(128 bits, digest d{12}\)"
+    with pytest.raises(OutputError, match=rf"{made}; this run uses copy \(64 bits, digest"):
+        target.check_replaced(truncated_model(model, 64), b"/photos", "", False, None)
+    with pytest.raises(OutputError, match=rf"{made}; this run uses copy --fast \(128 bits, digest"):
+        target.check_replaced(fast_model(model), b"/photos", "", False, None)
+    with pytest.raises(CodesError, match=rf"{made}, not with copy \(64 bits, digest"):
+        target.check_extended(truncated_model(model, 64), b"/photos", "", False)
