@@ -110,7 +110,7 @@ def _reason(error: Exception) -> str:
         if error.response.status_code not in (401, 403):
             return _refusal(error)
         return "the hub refused the token; set HF_TOKEN to one with write access" if get_token() else _NO_TOKEN
-    without_answer: Any = (errors.HfHubHTTPError.__base__, ConnectionError, TimeoutError)  # the client's HTTPError
+    without_answer: Any = (errors.HTTPError, ConnectionError, TimeoutError)  # type: ignore[attr-defined]
     if isinstance(error, without_answer):
         return unreachable
     return f"{type(error).__name__}: {one_line(error)}"
