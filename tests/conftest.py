@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 settings.register_profile(
-    "busy machine", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+    "busy machine", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("busy machine")
 

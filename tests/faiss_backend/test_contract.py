@@ -27,6 +27,7 @@ class TestMih(BackendContract):
     type = "mih"
 
 
+@pytest.mark.slow
 class TestMihOfFaiss(WithoutKernel, TestMih):
     pass
 
