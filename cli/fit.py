@@ -52,7 +52,13 @@ def fit(
     changes = options.changes(EmbedderConfig, values, _PREFIX)
     if changes and embedder is None:
         raise click.UsageError(f"--{_PREFIX}{min(changes)} needs --embedder")
-    embedder_config = EmbedderConfig.beside(embedder, **changes) if embedder else None
+    embedder_config = None
+    if embedder:
+        from transhash.training.run import check_embedder_settings
+
+        with options.misuse():
+            check_embedder_settings(architecture, pretrained, weights)
+        embedder_config = EmbedderConfig.beside(embedder, **changes)
 
     from . import source
 

@@ -58,7 +58,7 @@ def cli(quiet: bool) -> None:
 
     \b
     Near-duplicates, without any training:
-        th encode ~/Pictures -o codes.h5 --model phash
+        th encode ~/Pictures -o codes.h5
         th index build codes.h5 -o photos.index
         th query photos.index cat.jpg
 

@@ -5,6 +5,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -185,9 +186,12 @@ def settings(of: type, leave_out: tuple[str, ...] = (), prefix: str = "") -> Cal
 
 
 def changes(of: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return those settings whose options, with a prefix as in `settings`, are given."""
+    """Return those settings whose options, with a prefix as in `settings`, are given; fail if one is out of range."""
     named = {entry.name: values[prefix.replace("-", "_") + entry.name] for entry in fields(of)}
-    return {name: value for name, value in named.items() if value is not None}
+    given = {name: value for name, value in named.items() if value is not None}
+    with misuse(f"--{prefix}"):  # before a message that begins with the name of the setting
+        of(**given)
+    return given
 
 
 def _spelled(value: Any) -> str:
@@ -199,10 +203,17 @@ def _spelled(value: Any) -> str:
 def chosen(of: type, values: dict[str, Any], **others: Any) -> Any:
     """Build a settings dataclass from a command's values, ignoring values that are not its fields."""
     known = {entry.name: values[entry.name] for entry in fields(of) if entry.name in values}
-    try:
+    with misuse():
         return of(**known, **others)
+
+
+@contextmanager
+def misuse(prefix: str = "") -> Iterator[None]:
+    """Convert errors about the values of options to usage errors."""
+    try:
+        yield
     except TransHashError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"{prefix}{error}") from None
 
 
 class Hasher(click.ParamType[str]):

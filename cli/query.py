@@ -31,7 +31,11 @@ _ORDERS = ("asymmetric", "embeddings")
     metavar="ID|PATH",
     help="Search for an image of the INDEX instead, by its stored code: its id or its path.",
 )
-@click.option("-k", type=click.IntRange(1, 1_000_000), help="How many matches, however far [default: 10].")
+@click.option(
+    "-k",
+    type=click.IntRange(1, 1_000_000),
+    help="How many matches, however far. [default: 10; for models with verdicts, without unrelated ones]",
+)
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within this many bits; with -k, at most k.")
 @options.NPROBE
 @options.EF

@@ -156,10 +156,19 @@ class _Lines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Print the text unless it is blank."""
-        shown = text.strip("\r\n :")
+        shown = " ".join(text.strip("\r\n :").split())  # tqdm pads rates
         if shown:
             click.echo(shown, err=True)
         return len(text)
+
+
+def _bar_format(total: int | None) -> str:
+    """Return the format of a progress bar, with a rate per second, where tqdm would change to seconds per image."""
+    if not sys.stderr.isatty():
+        return "{desc}{n_fmt}/{total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
+    if total:
+        return "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+    return "{desc}{n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}{postfix}]"
 
 
 @contextmanager
@@ -178,7 +187,7 @@ def progress(total: int | None, unit: str, *, initial: int = 0) -> Iterator[Any]
         maxinterval=10.0 if terminal else 4 * _LINE_EVERY,
         dynamic_ncols=terminal,
         disable=_style.quiet or _style.json or not FIRST,
-        bar_format=None if terminal else "{desc}{n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}",
+        bar_format=_bar_format(total),
     )
     with bar:
         yield bar
@@ -194,7 +203,7 @@ def rows(unit: str = "rows") -> Iterator[Progress]:
             nonlocal bar
             if bar is None:
                 bar = stack.enter_context(progress(total or None, unit))
-            bar.total = total or None
+            bar.total, bar.bar_format = total or None, _bar_format(total)
             bar.update(done - bar.n)
 
         yield show

@@ -66,10 +66,14 @@ def test_settings_are_those_of_the_file_and_the_options(th_inside, pictures, tmp
         (["fit", "--embedder-size", "224"], 2, "--embedder-size needs --embedder"),
         (["fit", "--no-embedder-normalize"], 2, "--embedder-normalize needs --embedder"),
         (["fit", "--embedder", "{model}", "--embedder-mean", "a,b"], 2, "give three numbers separated by commas"),
-        (["fit", "--embedder", "{model}", "--embedder-mean", "1,2"], 1, r"mean \(1.0, 2.0\): must be three numbers"),
+        (
+            ["fit", "--embedder", "{model}", "--embedder-mean", "1,2"],
+            2,
+            r"--embedder-mean \(1.0, 2.0\): must be three numbers",
+        ),
         (["fit", "--embedder", "{model}", "--embedder-size", "16"], 1, "takes images of 8 pixels; size is 16"),
-        (["fit", "--embedder", "{model}", "--depth", "4"], 1, "depth: an embedder is a network of its own"),
-        (["fit", "--embedder", "{model}", "--pretrained"], 1, "an embedder has weights of its own"),
+        (["fit", "--embedder", "{model}", "--depth", "4"], 2, "leave out --depth"),
+        (["fit", "--embedder", "{model}", "--pretrained"], 2, "an embedder has weights of its own"),
         (
             ["encode", "--embedder", "{model}"],
             1,

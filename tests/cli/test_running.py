@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,3 +171,13 @@ def plain_output():
     yield
     render.use_quiet(False)
     render.use_json(False)
+
+
+def test_progress_has_one_unit(monkeypatch, capsys):
+    """Also where there is less than an image per second, which tqdm shows as "1.30s/ images" by itself."""
+    monkeypatch.setattr(render, "_LINE_EVERY", 0)
+    with render.progress(5, "images") as bar:
+        bar.start_t, bar.last_print_t = bar.start_t - 4, bar.last_print_t - 4  # as if it had taken so long
+        bar.update(2)
+        bar.refresh()
+    assert re.search(r"^2/5 images, 0\.\d\d images/s, \d\d:\d\d left$", capsys.readouterr().err, re.MULTILINE)

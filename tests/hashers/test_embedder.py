@@ -192,7 +192,7 @@ def test_which_output_is_the_embedding():
     ("options", "config", "message"),
     [
         ({"more_inputs": ["input_ids"]}, {}, "takes 2 inputs (pixels, input_ids); export only the image encoder"),
-        ({"shape": ["n", 3, "h", "w"]}, {}, "takes images of any size; set size"),
+        ({"shape": ["n", 3, "h", "w"]}, {}, "takes images of any size; choose one with --embedder-size (size=)"),
         ({}, {"size": 16}, "takes images of 8 pixels; size is 16"),
         ({"shape": ["n", 1, 8, 8]}, {}, "expected square images"),
         ({"shape": ["n", 3, 8, 16]}, {}, "expected square images"),
@@ -212,11 +212,14 @@ def test_settings_from_the_file_beside_the_model(tmp_path):
     expected = EmbedderConfig(size=224, fit="squash", mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
     assert EmbedderConfig.beside(path) == expected
     assert EmbedderConfig.beside(path, size=96, normalize=False) == replace(expected, size=96, normalize=False)
+    assert EmbedderConfig(mean=[0.5, 0.5, 0.5]) == EmbedderConfig(mean=(0.5, 0.5, 0.5))
+    assert reason(EmbedderConfig.beside, path, std=[0, 0, 0]).startswith("std (0, 0, 0): must be")  # not in the file
     for text, message in (
         ("sise = 3", "no setting 'sise'; choose from size, fit"),
         ("size = ", "not valid TOML"),
         ("size = 3", "size 3: must be from 8 to 2048"),
-        ("size = '224'", "Expected `int | null`, got `str` - at `$.size`"),
+        ("size = '224'", "model.toml: size must be an integer, not str"),
+        ("mean = 0.5", "model.toml: mean must be a list, each a number, not float"),
         ("mean = [0.5, 0.5]", "mean (0.5, 0.5): must be three numbers"),
         ("std = [0.5, 0.5, 0]", "must be three numbers from 0.001 to 1000"),
         ("mean = [nan, 0, 0]", "must be three numbers"),
@@ -429,7 +432,7 @@ def test_errors_name_the_file(tmp_path, pictures, monkeypatch):
 
 def test_settings_that_exclude_each_other(embedder, pictures, tmp_path):
     for options, message in (
-        ({"architecture": Architecture(groups=0, depth=4)}, "depth: an embedder is a network of its own"),
+        ({"architecture": Architecture(groups=0, depth=4)}, r"leave out --depth \(depth=\)"),
         ({"weights": embedder}, "an embedder has weights of its own"),
         ({"pretrained": True}, "an embedder has weights of its own"),
     ):
@@ -437,8 +440,11 @@ def test_settings_that_exclude_each_other(embedder, pictures, tmp_path):
             transhash.fit(pictures, embedder=embedder, **options)
     with pytest.raises(TrainingError, match="settings of an embedder without one"):
         transhash.fit(pictures, embedder_config=EmbedderConfig())
-    with pytest.raises(TrainingError, match=r"crovca of 72 bits needs .* 24 images, 64 values"):
+    with pytest.raises(TrainingError, match=r"crovca of 72 bits needs .* 24 images, 64 values: choose 24 bits or"):
         transhash.fit(pictures, architecture=Architecture(bits=72, groups=0), embedder=embedder)
+    narrow = save(tmp_path / "narrow.onnx", linear(np.ones((WIDTH, 3))))
+    with pytest.raises(TrainingError, match=r"24 images, 3 values: give another model, or --method lsh"):
+        transhash.fit(pictures, architecture=Architecture(bits=8, groups=0), embedder=narrow)
 
 
 def test_such_a_hasher_is_no_network(fitted, hasher_file, pictures, tmp_path):
@@ -482,4 +488,5 @@ def test_the_digest_is_that_of_the_file(embedder, fitted):
 def test_methods(embedder, pictures):
     for method in ("lsh", "whiten", "crovca"):
         hasher = transhash.fit(pictures, None, BITS, FitConfig(method=method), embedder=embedder)
+        assert repr(hasher) == "<EmbedderHasher in memory: 16 bits>"
         assert transhash.encode(pictures, hasher).packed.shape == (24, 2)

@@ -34,6 +34,8 @@ class Named:
 
     def __repr__(self) -> str:
         """Return one line."""
+        if not self.ref.digest:
+            return f"<{type(self).__name__} in memory: {self.ref.bits} bits>"
         return f"<{type(self).__name__} {self.ref.name!r}: {self.ref.bits} bits, digest {self.ref.digest[:12]}>"
 
 

@@ -45,7 +45,10 @@ class EmbedderConfig:
     normalize: bool = setting(True, "Scale embeddings to unit length.")
 
     def __post_init__(self) -> None:
-        """Check every value."""
+        """Check every value. Mean and std may be lists."""
+        for name in ("mean", "std"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         message = first_error(self)
         for name, low in (("mean", -1e3), ("std", 1e-3)):
             values = getattr(self, name)
@@ -82,20 +85,36 @@ class EmbedderConfig:
         The file of ``model.onnx`` is ``model.toml``; its keys are the names of the settings. Without it, settings
         that are not among the changes have their defaults.
 
-        Raises ModelError if the file is not valid, or has a key that is not a setting.
+        Raises ModelError if the file is not valid or has a key that is not a setting, and ModelError or TypeError for
+        a change that is not a value of its setting.
         """
         if not Path(embedder).name:
             raise ModelError(f"{display(str(embedder))!r}: not the name of an ONNX model")
         path = Path(embedder).with_suffix(".toml")
-        values = (_read(path) if path.is_file() else {}) | changes
-        known = [entry.name for entry in fields(cls)]
-        unknown = min(values.keys() - set(known), default=None)
-        if unknown is not None:
-            raise ModelError(f"{display(path)}: no setting {unknown[:60]!r}; choose from {', '.join(known)}")
+        stored = _read(path) if path.is_file() else {}
+        _check_names(changes, cls)
+        cls(**changes)
         try:
-            return msgspec.convert(values, cls)
-        except (msgspec.ValidationError, ModelError) as error:
-            raise ModelError(f"{display(path)}: {one_line(error)}") from None
+            _check_names(stored, cls)
+            cls(**stored)
+        except TypeError as error:
+            raise ModelError(f"{display(path)}: {_in_toml(error)}") from None
+        except ModelError as error:
+            raise ModelError(f"{display(path)}: {error}") from None
+        return msgspec.convert(stored | changes, cls)  # which also turns whole numbers into floats
+
+
+def _check_names(values: dict[str, Any], kind: type[EmbedderConfig]) -> None:
+    """Raise ModelError for the name of a setting that does not exist."""
+    known = [entry.name for entry in fields(kind)]
+    unknown = min(values.keys() - set(known), default=None)
+    if unknown is not None:
+        raise ModelError(f"no setting {unknown[:60]!r}; choose from {', '.join(known)}")
+
+
+def _in_toml(error: TypeError) -> str:
+    """Return the message about a value of a wrong type, for TOML, which has neither None nor tuples."""
+    return str(error).replace(" or None", "").replace("a tuple", "a list")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class OnnxEmbedder:
         self._input, self._type, self._channels_last, self._batch, side = _image_input(self._session)
         size = config.size or side
         if size is None:
-            raise ModelError("takes images of any size; set size")
+            raise ModelError("takes images of any size; choose one with --embedder-size (size=)")
         if side not in (None, size):
             raise ModelError(f"takes images of {side} pixels; size is {size}")
         self.config = replace(config, size=size)

@@ -138,7 +138,7 @@ def fit(
     if embedder is None:
         _check_backbone(architecture, pretrained, weights, embedder_config)
     else:
-        _check_embedder(architecture, pretrained, weights)
+        check_embedder_settings(architecture, pretrained, weights)
     source = _source(images)
     if len(source.images) < 2:
         raise TrainingError(f"{len(source.images)} images; a fit needs at least two, and better thousands")
@@ -256,7 +256,7 @@ def _check_backbone(
     _check_start(architecture, pretrained, weights)
 
 
-def _check_embedder(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
+def check_embedder_settings(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
     """Raise TrainingError for settings that an embedder leaves no room for."""
     if pretrained or weights is not None:
         raise TrainingError(
@@ -266,7 +266,9 @@ def _check_embedder(architecture: Architecture, pretrained: bool, weights: str |
     for entry in fields(Architecture):
         name = entry.name
         if name not in ("bits", "groups") and getattr(architecture, name) != getattr(plain, name):
-            raise TrainingError(f"{name.replace('_', '-')}: an embedder is a network of its own; leave it out")
+            raise TrainingError(
+                f"an embedder is a network of its own: leave out --{name.replace('_', '-')} ({name}=)"
+            )
 
 
 def _check_sizes(architecture: Architecture, config: TrainConfig) -> None:
