@@ -71,7 +71,8 @@ def check_directions(method: str, bits: int, count: int, width: int) -> None:
     """Raise TrainingError unless `count` images with features of `width` numbers have directions for all bits."""
     if method != "lsh" and bits > min(count, width):
         most = min(count, width) // 8 * 8
-        cure = f"choose {most} bits or fewer" if most else "give more images" if count < 8 else "too few for any length, give another model"
+        few = "8 images or more" if count < width else "a model with 8 values or more"
+        cure = f"choose {most} bits or fewer" if most else f"give {few}"
         raise TrainingError(
             f"{method} of {bits} bits needs as many images and feature values; there are {count} images, "
             f"{width} values: {cure}, or --method lsh (method='lsh')"
