@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import edits
 from transhash.report.records import Curve, TableRow, read
 
 pytestmark = pytest.mark.slow
@@ -15,10 +16,10 @@ singles = 3
 repeats = 2
 methods = ["TransHash flat"]
 changed = 10
-changed_types = ["flat"]
+changed_types = []
 """
 
-OTHERS = ["evaluation", "dedup", "add, flat", "remove, flat", "sync, flat", "compact, flat"]
+OTHERS = ["evaluation", "dedup"]
 
 
 def size(row):
@@ -63,3 +64,10 @@ def test_exponents_are_those_of_numpy(results):
         values = rows[curve.method].values
         assert values[f"e of {curve.y}"].value == pytest.approx(slope)
         assert values[f"e of {curve.y}, standard error"].value == pytest.approx(np.sqrt(covariance[0, 0]))
+
+
+def test_changes_of_an_index_have_costs(tmp_path):
+    costs = dict(edits.measured(tmp_path, 500, 32, "flat", 10))
+    assert tuple(costs) == edits.CHANGES
+    assert min(cost.busy for cost in costs.values()) > 0
+    assert min(cost.peak for cost in costs.values()) > 10

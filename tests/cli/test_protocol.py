@@ -1,20 +1,26 @@
 import json
+import os
 import re
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
+def cifar():
     """60,000 names of images, as the folder of CIFAR-10 has them."""
-    root = tmp_path_factory.mktemp("cifar")
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # there, files are made in a tenth of the time
+    root = Path(tempfile.mkdtemp(prefix="transhash-", dir=memory))
     for part, count in (("train", 5000), ("test", 1000)):
         for label in ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"):
             (root / part / label).mkdir(parents=True)
             folder = str(root / part / label)
             for number in range(count):
                 open(f"{folder}/{number}.png", "x").close()  # noqa: SIM115, PTH123: pathlib takes twice as long
-    return root
+    yield root
+    shutil.rmtree(root)
 
 
 @pytest.mark.slow

@@ -189,7 +189,7 @@ def test_bombs(peak, tmp_path):
                 file.write(bytes(1 << 21))
         assert peak(READ, tmp_path / "s.tgz") < 100_000_000
     with gzip.open(tmp_path / "s.tgz", "wb", compresslevel=1) as file:
-        for _ in range(300):
+        for _ in range(100):
             file.write(tarfile.TarInfo("0.png").tobuf(tarfile.GNU_FORMAT) * 200)
     small = "from transhash.sources import tar; tar.MAX_ENCODED = 1 << 23"
     assert peak(f"{small}\n{textwrap.dedent(READ)}", tmp_path / "s.tgz") < 100_000_000

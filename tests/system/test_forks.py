@@ -10,7 +10,7 @@ HASH_AND_FORK = """
 import os, threading, numpy as np, transhash
 
 hasher = transhash.load_hasher("copy", 1)
-images = np.zeros((16, 112, 112, 3), np.uint8)
+images = np.zeros((6, 112, 112, 3), np.uint8)
 threads = [threading.Thread(target=hasher.encode, args=(images,), daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()

@@ -17,6 +17,7 @@ class Combobox {
   #list;
   #options = [];
   #active = -1;
+  #text = null; // what the options complete
   #request = null;
   #isClosed = true; // what was typed is not completed any more
 
@@ -70,15 +71,19 @@ class Combobox {
     if (this.#isClosed) return;
     this.#request?.abort();
     this.#request = new AbortController();
+    const text = this.#input.value;
     try {
-      const found = await this.#settings.complete(this.#input.value, this.#request.signal);
-      if (!this.#isClosed) this.#show(found);
+      const found = await this.#settings.complete(text, this.#request.signal);
+      if (!this.#isClosed) this.#show(found, text);
     } catch (error) {
       if (error.name !== "AbortError") this.#show([]);
     }
   }
 
-  #show(options) {
+  /** List options; those of the same text again keep the mark where it is. */
+  #show(options, text = null) {
+    const marked = text !== null && text === this.#text && this.#active < options.length ? this.#active : -1;
+    this.#text = text;
     this.#options = options;
     this.#list.replaceChildren(...options.map((option, place) => h("li", {
       role: "option", id: `${this.#list.id}-${place}`, "aria-selected": "false",
@@ -87,7 +92,7 @@ class Combobox {
     option.more ? h("span", { class: "deeper", title: `Folders in ${option.text}`, onclick: (event) => { event.stopPropagation(); this.#descend(option); } }, "›") : null)));
     this.#list.hidden = options.length === 0;
     this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
-    this.#point(-1);
+    this.#point(marked);
   }
 
   /** Mark an option; the focus stays in the field. */
