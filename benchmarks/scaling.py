@@ -24,7 +24,7 @@ from .worker import Failed, Worker
 
 _TABLE, _FITS = "Growth", "Exponents: figure ∝ codes^e or bits^e"
 _EVALUATION, _DEDUP = "evaluation", "dedup"
-_NEAR = 16  # codes that differ in one of so many bits, or fewer, are duplicates
+_NEAR = 16  # duplicates differ in at most a sixteenth of their bits
 _CLASSES = 10
 _DIM = 64  # dimensions of the vectors that codes are computed from
 _FITTED = (

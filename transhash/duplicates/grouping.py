@@ -46,7 +46,7 @@ def grouped(
 
 
 def _pairs(codes: NDArray[np.uint8], pairs: NDArray[np.int64], radius: int) -> tuple[list[Group], int]:
-    """Return what `grouped` does for components of two files, (m, 2): most of them, and so together."""
+    """Return the result of `grouped` for components of two files, (m, 2), all at once: most components are such."""
     apart = np.bitwise_count(codes[pairs[:, 0]] ^ codes[pairs[:, 1]]).sum(axis=1, dtype=np.int32)
     near = apart <= radius  # or they are connected by another code of one of the files, which has changed
     distances = np.stack([np.zeros_like(apart), apart], axis=1)

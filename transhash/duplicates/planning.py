@@ -3,7 +3,7 @@
 The bits of the codes are divided into m parts. Each part gets a number of flips, so that the sum of flips + 1 is R
 + 1. If two codes differ in at most R bits, there is a part in which they differ in at most its flips: otherwise
 they would differ in more than R bits (the general pigeonhole principle: Qin, Xiao, Wang and others, ICDE 2018). So
-it is enough to compare, for every part, the codes whose keys differ in at most so many bits. A key is some of the
+it is enough to compare, for every part, the codes whose keys differ in at most its flips. A key consists of some
 bits of the part.
 
 With R + 1 parts and no flips, many parts are compared and keys are short; with few parts, keys are long, but many
@@ -88,7 +88,7 @@ def _by_balance(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def _shares(differing: NDArray[np.uint8], balanced: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Return the share of pairs whose keys differ in at most so many bits, (26 + 1, 26 + 1): key bits, flips.
+    """Return the share of pairs whose keys differ in at most f bits, (26 + 1, 26 + 1), by the length of the key and f.
 
     Keys are typical ones: of bits evenly spread over the most and the least balanced. Rare pairs are missing from the
     sample, so the share is at least that of uniformly random codes.

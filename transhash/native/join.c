@@ -12,7 +12,7 @@
 
 #define QUERIES 512     /* codes of a bucket that are compared with a block of another */
 #define FEW 16          /* queries from which on packing a block pays off, */
-#define SHORT 256       /* if it has so many codes */
+#define SHORT 256       /* if the block has at least this many codes */
 #define PLANE_BYTES 32768 /* size of a block, which stays in the first-level cache */
 #define LINE 64         /* bytes of a cache line */
 #define PREPARED 16     /* bytes for each word of a prepared query */
@@ -96,7 +96,7 @@ static size_t unite_all(Worker *worker, uint32_t code, size_t start, size_t coun
     return known;
 }
 
-/* Return what was remembered about the tree of a code, or NULL. */
+/* Return the record of `remember` for the tree of a code, or NULL. */
 static Others *recall(Worker *worker, uint32_t code)
 {
     Parent *parents = (Parent *)worker->join->parents;
