@@ -88,7 +88,7 @@ def _by_balance(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def _shares(differing: NDArray[np.uint8], balanced: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Return the share of pairs whose keys differ in at most f bits, (26 + 1, 26 + 1), by the length of the key and f.
+    """Return the share of pairs whose keys differ in at most f bits, (26 + 1, 26 + 1), by the length of keys and f.
 
     Keys are typical ones: of bits evenly spread over the most and the least balanced. Rare pairs are missing from the
     sample, so the share is at least that of uniformly random codes.
