@@ -208,6 +208,8 @@ class FaissIndex:
         if not params:
             return None
         parameter = self._kind.search_parameter
+        if parameter and [*params] == [parameter.name] and params[parameter.name] >= parameter.low:
+            return min(params[parameter.name], parameter.high)  # most searches, which are short
         known, least = ((parameter.name,), parameter.low) if parameter else ((), 1)
         checked = check_params(params, known, f"searching type {self._kind.name}", least)
         return min(checked[parameter.name], parameter.high) if parameter and checked else None

@@ -264,7 +264,7 @@ def _check_shapes(
 
 
 def _contiguous(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(codes)
+    return codes if codes.flags.c_contiguous else np.ascontiguousarray(codes)
 
 
 def _empty_matches(queries: int, k: int) -> Nearest:

@@ -10,7 +10,7 @@ NO_ID = -1
 NO_DISTANCE = np.iinfo(np.int32).max
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Nearest:
     """The nearest `k` codes of each query, ordered by (distance, id).
 
@@ -40,7 +40,7 @@ class Nearest:
         return Nearest(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Within:
     """Every code within a radius of each query, ordered by (query, distance, id).
 

@@ -8,6 +8,8 @@ from .arithmetic import described, mixing
 from .records import Codes, ModelRef
 from .truncation import cutting, fitting, is_prefix
 
+_BYTE = np.dtype(np.uint8)
+
 
 def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
     """Return queries as contiguous packed codes (q, bits/8) uint8, after checking that they fit a model.
@@ -21,12 +23,12 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
         queries = fitting(queries, model)
         check_same_model(queries.model, model, "queries", what)
         queries = queries.packed
-    if queries.dtype != np.uint8 or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
+    if queries.dtype != _BYTE or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
         raise MismatchError(
             f"queries are {queries.dtype} of shape {queries.shape}; "
             f"{what} takes uint8 of shape (q, {model.bits // 8})"
         )
-    return np.ascontiguousarray(queries)
+    return queries if queries.flags.c_contiguous else np.ascontiguousarray(queries)
 
 
 def check_query_model(queries: ModelRef, model: ModelRef, what: str) -> None:

@@ -20,7 +20,10 @@ _TAKEN = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+_BYTE = np.dtype(np.uint8)
+
+
+@dataclass(eq=False, slots=True)
 class Queries:
     """Encoded queries.
 
@@ -44,6 +47,22 @@ class Queries:
         return cls(packed_queries(codes, model, "the index"), names, skipped, values)
 
 
+def is_packed(queries: Any, model: ModelRef) -> bool:
+    """Return whether queries are an array that can be searched for as it is: contiguous packed codes of a width."""
+    return (
+        type(queries) is np.ndarray
+        and queries.ndim == 2
+        and queries.dtype == _BYTE
+        and queries.shape[1] << 3 == model.bits
+        and queries.flags.c_contiguous
+    )
+
+
+def positions(count: int) -> list[str]:
+    """Return the names of queries that have none: their positions, from 0."""
+    return ["0"] if count == 1 else [*map(str, range(count))]
+
+
 def coded_queries(queries: Any, model: ModelRef, order: str | None) -> Queries | None:
     """Return queries that are codes, packed codes (q, bits/8) uint8 or the path of a codes file; None for images.
 
@@ -54,7 +73,7 @@ def coded_queries(queries: Any, model: ModelRef, order: str | None) -> Queries |
         if order:
             raise MismatchError("packed codes cannot be re-ranked: search with images")
         packed = packed_queries(_not_grey(queries, model), model, "the index")
-        return Queries(packed, list(map(str, range(len(packed)))))
+        return Queries(packed, positions(len(packed)))
     if queries is None or isinstance(queries, int | float | complex | dict | set):
         raise TypeError(f"queries must be {_TAKEN}, not {type(queries).__name__}")
     file = _codes_file(queries)

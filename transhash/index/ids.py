@@ -1,6 +1,7 @@
 """The ids of an index's rows: each is used only once, and stays with its row."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,16 @@ class RowIds:
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the ids of rows, of any shape; -1 for -1."""
+        if self._are_rows:
+            return rows
         if len(self.starts) == 1:
-            return np.where(rows < 0, rows, rows + self.firsts[0]) if self.firsts[0] else rows
+            return np.where(rows < 0, rows, rows + self.firsts[0])
         run = np.searchsorted(self.starts, rows, side="right") - 1
         return np.where(rows < 0, UNKNOWN, self.firsts[run] + rows - self.starts[run])
+
+    @cached_property
+    def _are_rows(self) -> bool:
+        return len(self.starts) == 1 and not self.firsts[0]
 
     def rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that have the given ids (m,). Raises SelectionError for an id that no row has."""

@@ -184,11 +184,12 @@ class Index(Collection):
         return row_id(image)
 
     def _lookup(self) -> Lookup:
-        return partial(_rows, self.local.ids, self.local.records)
+        local = self.local
+        return partial(_rows, local.ids, local.records)
 
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
         local = self.local
-        return local.search(packed, min(k, len(local)), params, None if where is None else filters.mask(local, where))
+        return local.search(packed, k, params, None if where is None else filters.mask(local, where))
 
     def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
         local = self.local

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -49,7 +50,7 @@ class Match:
 Lookup = Callable[[NDArray[np.int64]], list[Row]]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Matches:
     """The matches of each query, nearest first; equal distances are ordered by id.
 
@@ -94,11 +95,12 @@ class Matches:
         There are at most `k` for each query, and none beyond a `radius`.
         """
         if isinstance(found, Nearest):
-            ids, distances, scores = found.ids[:, :k], found.distances[:, :k], getattr(found, "scores", None)
-            scores = None if scores is None else scores[:, :k]
+            ids, distances, scores = found.ids, found.distances, getattr(found, "scores", None)
+            if k is not None and ids.shape[1] > k:
+                ids, distances, scores = ids[:, :k], distances[:, :k], None if scores is None else scores[:, :k]
             if radius is None and _full(ids):
-                offsets = np.arange(0, ids.size + 1, ids.shape[1])
                 flat = None if scores is None else scores.ravel()
+                offsets = _ends(len(ids), ids.shape[1])
                 return cls(queries, offsets, ids.ravel(), distances.ravel(), lookup, flat, skipped, verdicts, radius)
             chosen = ids != NO_ID
             if radius is not None:
@@ -244,6 +246,18 @@ def _full(ids: NDArray[np.int64]) -> bool:
     if len(ids) == 1:  # the most common case, without the cost of numpy's functions
         return ids.size > 0 and ids.item(-1) != NO_ID
     return ids.size > 0 and bool((ids[:, -1] != NO_ID).all())
+
+
+def _ends(queries: int, k: int) -> NDArray[np.int64]:
+    """Return the offsets (q + 1,) of matches of which each query has `k`."""
+    return _end(k) if queries == 1 else np.arange(0, queries * k + 1, k)
+
+
+@lru_cache(maxsize=16)
+def _end(k: int) -> NDArray[np.int64]:
+    offsets = np.array((0, k))
+    offsets.flags.writeable = False  # all answers of one query share it
+    return offsets
 
 
 def _caption(match: Match) -> str:

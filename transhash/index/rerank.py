@@ -36,7 +36,7 @@ _BYTES = unpack(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64)  # t
 Scores = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class ScoredNearest(Nearest):
     """The matches of each query, ordered by (score, highest first; distance; id).
 
