@@ -21,8 +21,10 @@ from transhash.hashers.transhash import TransHasher
 from transhash.sources import decode
 
 from . import suites
+from .token_merging import MergingBlocks
 
 _SHIPPED = Path(photographs.__file__).with_name("photos")
+_MERGED = (4, 12)  # tokens that token merging takes away in each block
 
 Batch = NDArray[np.uint8]
 Encode = Callable[[Batch], Batch]
@@ -66,6 +68,11 @@ def methods(model: str, hasher: TransHasher, folder: Path, compiled: bool) -> It
         assert isinstance(twin, TransHasher)
         twin.net.compile()
         yield "torch.compile, float32", twin.encode
+    for r in _MERGED:
+        merging = load_hasher(model)
+        assert isinstance(merging, TransHasher)
+        merging.net.backbone.blocks = MergingBlocks(merging.net.backbone.blocks, r)
+        yield f"torch, float32, token merging, r = {r}", merging.encode
     plain = export_hasher(model, folder / "fp32.onnx")
     yield "ONNX Runtime, float32", _on_onnxruntime(plain)
     quantize_dynamic(plain, folder / "dynamic.onnx")
