@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
+
+from . import forking
 
 settings.register_profile(
     "busy machine", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
@@ -37,7 +40,19 @@ Th = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).parent.parent
 sys.path.append(str(REPOSITORY))  # for benchmarks, which are not installed; the installed packages come first
 
-SLOW = {"start", "command", "benchmarks", "begin", "peak", "milvus", "postgres", "cluster", "ray_folder", "chromium"}
+SLOW = {
+    "forks",
+    "start",
+    "command",
+    "benchmarks",
+    "begin",
+    "peak",
+    "milvus",
+    "postgres",
+    "cluster",
+    "ray_folder",
+    "chromium",
+}
 """Fixtures that start processes."""
 
 
@@ -58,6 +73,28 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     gc.unfreeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start the process that forks before the tests start threads, with the imports that they have in common."""
+    global _forks
+    if any("forks" in getattr(item, "fixturenames", ()) for item in session.items):
+        for name in ("faiss", "h5py", "transhash_cli.running", *(["timm"] if "torch" in sys.modules else [])):
+            import_module(name)
+        gc.freeze()
+        _forks = forking.Server()
+
+
+_forks: forking.Server | None = None
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[forking.Server]:
+    """Start Python code as a process of its own that has its imports already."""
+    assert _forks
+    yield _forks
+    _forks.stop()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
@@ -159,6 +196,20 @@ def start(command: list[str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in running:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def launch(forks: forking.Server) -> Iterator[Callable[..., forking.Process]]:
+    """Start `th` as `start` does, but forked from a process that has its imports."""
+    running: list[forking.Process] = []
+
+    def run(*arguments: object) -> forking.Process:
+        running.append(forks.start(forking.TH, *arguments, pipes=["stderr"], group=True))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Signals at chosen points: `th` sends them to itself, so that tests do not depend on timing."""
 
-import signal
 import subprocess
-import sys
+
+from .forking import Server
 
 # Runs `th` with one function replaced by one that raises a signal at a chosen call.
 DRIVER = """
@@ -35,14 +35,7 @@ main()
 
 
 def run_until(
-    moment: tuple[str, str, int], number: int, *arguments: object, target: str = "group"
+    forks: Server, moment: tuple[str, str, int], number: int, *arguments: object, target: str = "group"
 ) -> subprocess.CompletedProcess[str]:
     """Run `th` in its own process group and send the group a signal at (module, function, number of calls before)."""
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, *map(str, moment), target, str(int(number)), *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=600,
-        process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
-    )
+    return forks.run(DRIVER, *moment, target, int(number), *arguments, group=True)

@@ -122,12 +122,12 @@ def test_merge(th, pictures, encoded, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_merge_stopped_in_the_middle(encoded, tmp_path, how):
+def test_merge_stopped_in_the_middle(forks, encoded, tmp_path, how):
     output = tmp_path / "all.h5"
     write_codes(output, Codes(np.zeros((1, 8), np.uint8), Records([b"old"]), ModelRef("m", "d", 64)))
     before = output.read_bytes()
     moment = ("transhash.codes.writer", "CodesWriter.extend", 2)
-    done = run_until(moment, how, "codes", "merge", *[encoded] * 3, "-o", output)
+    done = run_until(forks, moment, how, "codes", "merge", *[encoded] * 3, "-o", output)
     assert done.returncode == (-9 if how == signal.SIGKILL else 130)
     assert output.read_bytes() == before
     if how == signal.SIGINT:

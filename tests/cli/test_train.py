@@ -50,7 +50,7 @@ def test_options_beside_a_preset(th_inside, pictures, tmp_path):
     assert hasher.architecture.backbone == "test_vit"
 
 
-def test_interrupt_and_restart(start, left, th_inside, pictures, tmp_path, monkeypatch):
+def test_interrupt_and_restart(launch, left, th_inside, pictures, tmp_path, monkeypatch):
     """Ctrl-C leaves no hasher, but a run that can be resumed; --restart starts over and leaves only a log.
 
     The second signal goes to every process, as services are stopped: the processes that decode leave it to the one
@@ -78,7 +78,7 @@ def test_interrupt_and_restart(start, left, th_inside, pictures, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "step", interrupted)
         check_interrupted(th_inside(*command, code=130).stderr)
-    process = start(*command, "--workers", 2)
+    process = launch(*command, "--workers", 2)
     while process.poll() is None and logged(folder) <= steps[-1]:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)

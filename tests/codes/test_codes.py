@@ -141,7 +141,7 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_leaves_the_old_file(tmp_path):
+def test_kill_leaves_the_old_file(forks, tmp_path):
     path = tmp_path / "c.h5"
     write_codes(path, some_codes([b"old"]))
     code = f"""
@@ -152,7 +152,7 @@ with CodesWriter.create(Path({str(path)!r}), ModelRef("m", "d", 64)) as writer:
     writer.append(np.zeros((1000, 8), np.uint8), [b"new"] * 1000)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert forks.run(code).returncode == -signal.SIGKILL
     assert list(read_codes(path).records.paths) == [b"old"]
 
 

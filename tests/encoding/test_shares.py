@@ -33,7 +33,7 @@ def share(file):
         return opened.header.share
 
 
-def test_shares_in_parallel_with_one_killed(start, th, pictures, tmp_path):
+def test_shares_in_parallel_with_one_killed(launch, th, pictures, tmp_path):
     """As under Slurm: the same command with different numbers; one is killed and restarted."""
     photos = tmp_path / "photos"
     for number in range(1500):
@@ -41,7 +41,7 @@ def test_shares_in_parallel_with_one_killed(start, th, pictures, tmp_path):
         (photos / str(number % 7) / f"{number}.png").symlink_to(pictures / "cross" / f"{number % 8}.png")
     (photos / "broken.png").touch()
     command = ["encode", photos, "--model", "phash", "--shard"]
-    running = [start(*command, f"{rank}/3", "-o", tmp_path / f"codes.{rank}.h5") for rank in range(3)]
+    running = [launch(*command, f"{rank}/3", "-o", tmp_path / f"codes.{rank}.h5") for rank in range(3)]
     while not list(tmp_path.glob("codes.1.h5.parts/0*.h5")) and running[1].poll() is None:
         time.sleep(0.01)
     running[1].send_signal(signal.SIGKILL)

@@ -45,11 +45,11 @@ def check_resumes(source, output):
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_signal_to_every_process(photos, tmp_path, number, processes):
+def test_a_signal_to_every_process(forks, photos, tmp_path, number, processes):
     """As terminals and services send it: no image is skipped because a process that helps got the signal, too."""
     output = tmp_path / "c.h5"
     done = run_until(
-        (*PROGRESS, 3), number, "encode", photos, "--model", "phash", "--processes", processes, "-o", output
+        forks, (*PROGRESS, 3), number, "encode", photos, "--model", "phash", "--processes", processes, "-o", output
     )
     assert done.returncode == 130
     assert done.stderr.splitlines()[-1].startswith("Error: interrupted")
@@ -58,10 +58,10 @@ def test_a_signal_to_every_process(photos, tmp_path, number, processes):
     assert check_resumes(photos, output) == 96  # the three batches of 32 that were done
 
 
-def test_a_signal_to_every_process_that_reads_an_array(tmp_path):
+def test_a_signal_to_every_process_that_reads_an_array(forks, tmp_path):
     array, output = tmp_path / "a.npy", tmp_path / "c.h5"
     np.save(array, np.random.default_rng(0).integers(0, 256, (500, 8, 8, 3), np.uint8))
-    done = run_until((*PROGRESS, 2), signal.SIGTERM, "encode", array, "--model", "phash", "-o", output)
+    done = run_until(forks, (*PROGRESS, 2), signal.SIGTERM, "encode", array, "--model", "phash", "-o", output)
     assert done.returncode == 130
     assert check_resumes(array, output) == 64
 
@@ -77,9 +77,9 @@ def test_a_signal_to_every_process_that_reads_an_array(tmp_path):
         ("transhash_cli.encode_report", "Terminal.summary", signal.SIGTERM),
     ],
 )
-def test_a_signal_at_any_moment(photos, tmp_path, module, function, number):
+def test_a_signal_at_any_moment(forks, photos, tmp_path, module, function, number):
     output = tmp_path / "c.h5"
-    done = run_until((module, function, 1), number, "encode", photos, "--model", "phash", "-o", output)
+    done = run_until(forks, (module, function, 1), number, "encode", photos, "--model", "phash", "-o", output)
     written = function in ("merge", "Terminal.summary")
     assert output.exists() == written
     if function == "merge":  # the file is complete: the run ends as if the signal had come after it
@@ -91,7 +91,7 @@ def test_a_signal_at_any_moment(photos, tmp_path, module, function, number):
     check_resumes(photos, output)
 
 
-def test_killed_again_and_again(photos, pictures, tmp_path):
+def test_killed_again_and_again(forks, photos, pictures, tmp_path):
     """After kill -9 and signals, the old output is unchanged, and the final file equals that of one run."""
     output = tmp_path / "c.h5"
     encode_to_file(pictures, output, "phash")
@@ -104,21 +104,21 @@ def test_killed_again_and_again(photos, pictures, tmp_path):
         ((*COMMIT, 1), signal.SIGKILL),
         (("transhash.encoding.unfinished", "UnfinishedRun.open", 1), signal.SIGKILL),
     ):
-        done = run_until(moment, number, *command)
+        done = run_until(forks, moment, number, *command)
         assert done.returncode == (-number if number == signal.SIGKILL else 130)
         assert output.read_bytes() == before
         if number != signal.SIGKILL:
             assert done.stderr.splitlines()[-1].startswith("Error: interrupted")
-    assert run_until((*PROGRESS, 10**9), signal.SIGKILL, *command).returncode == 0  # which is never
+    assert run_until(forks, (*PROGRESS, 10**9), signal.SIGKILL, *command).returncode == 0  # which is never
     encode_to_file(photos, tmp_path / "whole.h5", "phash")
     assert contents(output) == contents(tmp_path / "whole.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.h5", "photos", "whole.h5"]
 
 
-def test_ctrl_c_while_the_processes_start(photos, tmp_path):
+def test_ctrl_c_while_the_processes_start(forks, photos, tmp_path):
     output = tmp_path / "c.h5"
     done = run_until(
-        (*SUBMIT, 2), signal.SIGINT, "encode", photos, "--model", "phash", "--processes", 2, "-o", output
+        forks, (*SUBMIT, 2), signal.SIGINT, "encode", photos, "--model", "phash", "--processes", 2, "-o", output
     )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -263,9 +261,9 @@ while len(sizes) < 10:
 
 
 @pytest.mark.slow
-def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
+def test_readers_beside_a_writer_see_the_old_or_the_new(forks, folder):
     """The path of a row determines its id, so an index read from two states would be detected."""
-    readers = [subprocess.Popen([sys.executable, "-c", READER, folder], stderr=subprocess.PIPE) for _ in range(2)]
+    readers = [forks.start(READER, folder, pipes=["stderr"]) for _ in range(2)]
     number = 50
     while any(reader.poll() is None for reader in readers):
         with LocalIndex.edit(folder) as index:
@@ -276,7 +274,7 @@ def test_readers_beside_a_writer_see_the_old_or_the_new(folder):
         time.sleep(0.01)
     for reader in readers:
         errors = reader.communicate()[1]
-        assert not errors, errors.decode()
+        assert not errors, errors
         assert reader.returncode == 0
 
 
@@ -301,20 +299,17 @@ while True:
 
 
 @pytest.mark.slow
-def test_no_edit_is_lost_among_several_writers(folder):
-    running = [
-        subprocess.Popen([sys.executable, "-c", ADDER, folder, f"new {number}"], stderr=subprocess.PIPE)
-        for number in range(4)
-    ]
+def test_no_edit_is_lost_among_several_writers(forks, folder):
+    running = [forks.start(ADDER, folder, f"new {number}", pipes=["stderr"]) for number in range(4)]
     for process in running:
-        assert process.communicate()[1] == b""
+        assert process.communicate()[1] == ""
     index = LocalIndex.open(folder)
     assert sorted(map(index.path, range(50, 54))) == [f"/photos/new {number}" for number in range(4)]
     assert len(list(folder.glob("[!.]*"))) == 2
 
 
 @pytest.mark.slow
-def test_kill_during_an_edit_leaves_the_old_index(folder):
+def test_kill_during_an_edit_leaves_the_old_index(forks, folder):
     code = f"""
 import os, signal
 from transhash.index.local import LocalIndex
@@ -323,7 +318,7 @@ manifest.files.replacing = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 with LocalIndex.edit({str(folder)!r}) as index:
     index.remove(filters.ids(index, [7]))
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert forks.run(code).returncode == -9
     assert len(LocalIndex.open(folder)) == 50
     with LocalIndex.edit(folder) as index:
         index.add(numbered(60, 61))

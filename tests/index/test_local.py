@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,7 +135,7 @@ def test_a_failed_save_leaves_the_old_index(folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_kill_during_save_leaves_the_old_index(folder):
+def test_kill_during_save_leaves_the_old_index(forks, folder):
     code = f"""
 import os, signal
 from transhash.index.local import LocalIndex
@@ -145,7 +143,7 @@ from transhash.index import manifest
 manifest.files.replacing = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 LocalIndex.open({str(folder)!r}).save({str(folder)!r})
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert forks.run(code).returncode == -9
     assert len(list(folder.glob("[!.]*"))) == 3
     assert len(LocalIndex.open(folder)) == 50
     LocalIndex.build(some_codes(7)).save(folder)
@@ -153,7 +151,7 @@ LocalIndex.open({str(folder)!r}).save({str(folder)!r})
 
 
 @pytest.mark.slow
-def test_one_writer_at_a_time(tmp_path):
+def test_one_writer_at_a_time(forks, tmp_path):
     """Of five concurrent writers, at least one succeeds, the others report an error, and the index stays intact."""
     LocalIndex.build(some_codes(), "exact").save(tmp_path / "first")
     code = f"""
@@ -166,7 +164,7 @@ try:
 except TransHashError as error:
     sys.exit(str(error))
 """
-    running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(5)]
+    running = [forks.start(code, pipes=["stderr"]) for _ in range(5)]
     ended = [(process.communicate()[1], process.returncode) for process in running]
     assert 0 in [returned for _, returned in ended]
     assert all("another process is writing it" in errors for errors, returned in ended if returned)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -326,7 +324,7 @@ MERGED = ["write_rows", "manifest.describe", "manifest.files.replacing"]
         *(("index.compact()", stage) for stage in MERGED),
     ],
 )
-def test_a_kill_leaves_the_old_state(folder, edit, stage, tmp_path):
+def test_a_kill_leaves_the_old_state(forks, folder, edit, stage, tmp_path):
     write_codes(tmp_path / "new.h5", numbered(60, 62))
     before, files = states(folder)
     code = f"""
@@ -341,7 +339,7 @@ setattr(target, name, lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
 index, codes = transhash.open({str(folder)!r}), {str(tmp_path / "new.h5")!r}
 {edit}
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert forks.run(code).returncode == -9
     now, left = states(folder)
     assert now == before
     assert files.items() <= left.items()

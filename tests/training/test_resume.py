@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -167,7 +165,7 @@ from transhash.training import loop
 from transhash.training.learner import Learner
 from transhash_cli.main import main
 
-step, last = Learner.step, 0
+step = Learner.step
 loop._SAVE_EVERY = 0
 
 
@@ -179,20 +177,18 @@ def killed(self, number, batches):
 
 Learner.step = killed
 sys.argv[0] = "th"
-for last in (0, 1, 7):
-    process = os.fork()  # each run is a process, but torch is imported once
-    if not process:
-        main()
-    assert os.waitpid(process, 0)[1] == signal.SIGKILL
+last = int(sys.argv.pop(1))
+main()
 """
 
 
-def test_killed_at_any_moment(pictures, tmp_path):
+def test_killed_at_any_moment(forks, pictures, tmp_path):
     """Killed again and again, before and after it saved the run, the command completes with an identical file."""
     command = ["train", pictures, "-o", tmp_path / "killed.safetensors", "--backbone", "test_vit", "--image-size", 32]
     command += ["--patch-size", 16, "--stride", 16, "--groups", 2, "--depth", 2, "--bits", 16, "--epochs", 6]
     command += ["--batch-size", 8, "--validation", 0, "--precision", "fp32"]
-    subprocess.run([sys.executable, "-c", KILLED, *map(str, command)], check=True, timeout=600)
+    for last in (0, 1, 7):
+        assert forks.run(KILLED, last, *command).returncode == -signal.SIGKILL
     assert (tmp_path / "killed.run" / CHECKPOINT).exists()
     assert len((tmp_path / "killed.run" / "log.csv").read_text().splitlines()) == 8
     run = TINY, TrainConfig(epochs=6, batch_size=8, validation=0, precision="fp32")

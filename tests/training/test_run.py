@@ -2,8 +2,6 @@
 
 import io
 import os
-import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -187,13 +185,12 @@ transhash.train(sys.argv[1], None, tiny, transhash.TrainConfig(epochs=100000), w
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_workers_end_when_their_parent_is_killed(pictures):
-    process = subprocess.Popen([sys.executable, "-c", ORPHANS, pictures], stdout=subprocess.PIPE, text=True)
+def test_workers_end_when_their_parent_is_killed(forks, pictures):
+    process = forks.start(ORPHANS, pictures, pipes=["stdout"])
     workers = [int(number) for number in process.stdout.readline().split()]
     assert len(workers) >= 2
     assert [is_running(worker) for worker in workers].count(True) >= 2
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.close()
     deadline = time.monotonic() + 100  # they end at once; a busy machine may take its time
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
