@@ -4,17 +4,25 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from transhash import backends, hamming, native, results
+from transhash import backends, hamming, native, read_codes, results
 from transhash.backends import Backend
 
 from .scan import clustered
 
 _BATCH = 256
+_NEIGHBOURS = 10
+_GROW = "A codes file: measure real codes, grown to each number, instead of artificial ones."
+
+Rows = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Codes and queries."""
 
 Found = results.Nearest | results.Within
 Search = Callable[[Backend, NDArray[np.uint8]], Found]
@@ -28,6 +36,7 @@ Search = Callable[[Backend, NDArray[np.uint8]], Found]
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each runs both types once.")
 @click.option("--singles", default=100, show_default=True, help="Queries searched one at a time, in each round.")
 @click.option("--data", type=click.Choice(["clustered", "uniform"]), multiple=True, default=("clustered", "uniform"))
+@click.option("--grow", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=_GROW)
 def command(
     counts: tuple[int, ...],
     bits: tuple[int, ...],
@@ -36,6 +45,7 @@ def command(
     rounds: int,
     singles: int,
     data: tuple[str, ...],
+    file: Path | None,
 ) -> None:
     """Time single queries and a batch with the types flat and mih, over clustered and uniformly random codes.
 
@@ -44,15 +54,33 @@ def command(
     print(f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, {rounds} rounds; median (min to max)\n")
     print("| codes | bits | data | search | queries | flat, ms | mih, ms | flat / mih | build, s | bytes per code |")
     print("|---:|---:|---|---|---:|---:|---:|---:|---:|---:|")
-    for count in counts:
-        for width in bits:
-            for name in data:
-                codes, queries = (clustered if name == "clustered" else _uniform)(count, width, _BATCH)
-                flat, mih, built = _build(codes)
-                searches: list[Search] = [*map(Nearest, ks), *map(Within, radii)]
-                for search in searches:
-                    what = f"| {count:,} | {width} | {name} | {search} "
-                    _compare(what, built, (flat, mih), search, queries, rounds, singles)
+    made: list[tuple[str, Callable[[], Rows]]] = [
+        (name, partial(clustered if name == "clustered" else _uniform, count, width, _BATCH))
+        for count, width, name in product(counts, bits, data)
+    ]
+    if file:
+        made = [("grown", partial(_grown, read_codes(file).packed, count)) for count in counts]
+    searches: list[Search] = [*map(Nearest, ks), *map(Within, radii)]
+    for name, make in made:
+        codes, queries = make()
+        flat, mih, built = _build(codes)
+        for search in searches:
+            what = f"| {len(codes):,} | {8 * codes.shape[1]} | {name} | {search} "
+            _compare(what, built, (flat, mih), search, queries, rounds, singles)
+
+
+def _grown(real: NDArray[np.uint8], count: int) -> Rows:
+    """Return `count` codes, and real codes that are not among them as queries.
+
+    The first are real, the others made of real ones by flipping the bits in which two neighbours differ.
+    """
+    rng = np.random.default_rng(0)
+    real = real[rng.permutation(len(real))]
+    queries, real = real[:_BATCH], real[_BATCH:]
+    near = hamming.top_k(real, real, _NEIGHBOURS).ids
+    rows, pairs = rng.integers(len(real), size=(2, count - len(real)))
+    others = near[pairs, rng.integers(_NEIGHBOURS, size=len(pairs))]
+    return np.concatenate([real, real[rows] ^ real[pairs] ^ real[others]]), queries
 
 
 def _uniform(count: int, bits: int, queries: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
