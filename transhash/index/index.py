@@ -189,7 +189,7 @@ class Index(Collection):
 
     def _nearest(self, packed: NDArray[np.uint8], k: int, params: Params, where: Filter | None) -> Nearest:
         local = self.local
-        return local.search(packed, k, params, None if where is None else filters.mask(local, where))
+        return local.nearest(packed, k, params, None if where is None else filters.mask(local, where))
 
     def _within(self, packed: NDArray[np.uint8], radius: int, params: Params, where: Filter | None) -> Within:
         local = self.local

@@ -200,7 +200,13 @@ class LocalIndex:
             raise BackendError(f"k={k}: must be at least 1")
         if allowed is not None:
             self._check_mask(allowed)
-        found = self.backend.search(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
+        return self.nearest(packed_queries(queries, self.model, "the index"), k, params or {}, allowed)
+
+    def nearest(
+        self, packed: NDArray[np.uint8], k: int, params: Params, allowed: NDArray[np.bool_] | None
+    ) -> Nearest:
+        """Do what `search` does, with arguments that have been checked."""
+        found = self.backend.search(packed, k, params, allowed)
         ids = self.ids.of(found.ids)
         return found if ids is found.ids else Nearest(ids, found.distances)
 
