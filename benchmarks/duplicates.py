@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from transhash import Index, encode, hamming, load_hasher
 from transhash.sources import decode
 
-_NEAR = 10  # bits
+_NEAR = 10  # distance in bits up to which a copy counts as near
 
 
 @click.command("duplicates")

@@ -19,7 +19,7 @@ from .scan import clustered
 
 _BATCH = 256
 _SINGLES = 256  # queries searched one at a time, in each round, at most
-_COMPARISONS = 1 << 24  # of codes, in the single queries of a round
+_COMPARISONS = 1 << 24  # comparisons of codes in the single queries of a round
 _DOUBLING = 2
 
 Search = Callable[[NDArray[np.uint8]], object]

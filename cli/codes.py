@@ -73,7 +73,7 @@ def verify(files: tuple[Path, ...]) -> None:
 @codes.command()
 @click.argument("files", nargs=-1, required=True, type=options.EXISTING_FILE)
 @_CODES
-@click.option("--partial", is_flag=True, help="Join shares (th encode --shard) although some are missing.")
+@click.option("--partial", is_flag=True, help="Join shares (th encode --shard) even if some are missing.")
 def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
     """Join codes FILES of one model into one, in the order given.
 
@@ -96,7 +96,7 @@ def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
 @_FILE
 @_CODES
 @click.option("--bits", type=click.IntRange(8, 1024), required=True, help="Bits to keep, a multiple of 8.")
-@click.option("--force", is_flag=True, help="Cut codes of a model that was not trained for this length, too.")
+@click.option("--force", is_flag=True, help="Also truncate codes of a model that was not trained for this length.")
 def truncate(file: Path, output: Path, bits: int, force: bool) -> None:
     """Keep the first bits of the codes in a FILE made by a hasher of nested codes (th train --nested).
 
@@ -124,7 +124,7 @@ def truncate(file: Path, output: Path, bits: int, force: bool) -> None:
     help="File to write: .csv, .npy, .parquet, .db or .ndjson.",
 )
 @click.option(
-    "--for", "database", type=click.Choice(_DATABASES), help="Database that is to load .ndjson or .parquet."
+    "--for", "database", type=click.Choice(_DATABASES), help="Database that will load the .ndjson or .parquet file."
 )
 def export(file: Path, output: Path, database: str | None) -> None:
     """Write a codes FILE as CSV, a NumPy array, Parquet, SQLite or NDJSON, by the name of the output.
@@ -155,7 +155,9 @@ def export(file: Path, output: Path, database: str | None) -> None:
 @click.option("--model", help="What made the codes: phash, a hasher, or any other name.")
 @click.option("--root", type=options.EXISTING_FOLDER, help="Folder that the paths are relative to.")
 @click.option(
-    "--bits", type=click.IntRange(8, 1024), help="Width of a code in a .npy, where its type leaves it open."
+    "--bits",
+    type=click.IntRange(8, 1024),
+    help="Length of a code in bits, if the type of a .npy file leaves it open.",
 )
 @click.option("--list", "names", type=options.EXISTING_FILE, help="Paths and labels of a .npy, as for th encode.")
 def import_codes(
@@ -175,7 +177,7 @@ def import_codes(
     """
     _check_format(file)
     if file.suffix.lower() != ".npy" and (bits or names):
-        raise click.UsageError("--bits and --list belong to a .npy")
+        raise click.UsageError("--bits and --list apply only to .npy files")
     import transhash
 
     with render.rows() as show:
@@ -185,7 +187,7 @@ def import_codes(
 
 def _check_format(path: Path, formats: tuple[str, ...] = _FORMATS) -> None:
     if path.suffix.lower() not in formats:
-        raise click.UsageError(f"{path}: no format for such a name; choose one that ends in {', '.join(formats)}")
+        raise click.UsageError(f"{path}: unknown format; choose a name that ends in {', '.join(formats)}")
 
 
 def _document(found: "Description") -> dict[str, Any]:

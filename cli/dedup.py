@@ -22,8 +22,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--radius",
     type=click.IntRange(0, 1024),
-    help="Bits in which near-duplicates differ. Default: for copy, what no two unrelated images are expected to be "
-    "within; a sixteenth of a code for phash; 0 for other models.",
+    help="Bits in which near-duplicates may differ. Default: for copy, the largest radius within which no pair of "
+    "unrelated images is expected; for phash, a sixteenth of a code; for other models, 0.",
 )
 @click.option("--suggest", is_flag=True, help="Suggest a radius from the distances between the images, and stop.")
 @click.option(
@@ -37,7 +37,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--reference", multiple=True, type=_FOLDER, help="Folder whose images are always kept.")
 @click.option("-o", "--output", type=options.Output(), help="File to write the clusters to: .csv or .jsonl.")
 @click.option("--report", "page", type=options.Output(), help="Also draw the clusters as a page on which to choose.")
-@click.option("--spare", is_flag=True, help="Print the paths of the images that could go, and nothing else.")
+@click.option("--spare", is_flag=True, help="Print the paths of the images that could be removed, and nothing else.")
 @click.option("-0", "--null", is_flag=True, help="With --spare, end paths in NUL bytes, as xargs -0 takes them.")
 @options.JSON
 def dedup(
@@ -127,7 +127,9 @@ def _suggest(images: Path, as_json: bool) -> None:
         [radius, near, f"{chance:.3g}"]
         for radius, (near, chance) in enumerate(zip(found.near, found.chance_pairs, strict=True))
     ]
-    render.table(("radius", f"images of {found.sample} with another within it", "pairs expected by chance"), rows)
+    render.table(
+        ("radius", f"images of {found.sample} with another within the radius", "pairs expected by chance"), rows
+    )
     render.line(f"suggested: --radius {found.radius}")
 
 
@@ -135,8 +137,8 @@ def _notes(found: "Duplicates") -> None:
     """Print the summary and what the files on disk say to stderr."""
     for paths, what in (
         (found.changed, "changed since encoding: encode again, with --sync"),
-        (found.missing, "not there any more"),
-        (found.unverified, "may have changed, as no size and time were stored: encode and build again"),
+        (found.missing, "no longer exists"),
+        (found.unverified, "may have changed, because its size and time were not stored: encode and build again"),
     ):
         if paths:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
@@ -159,7 +161,7 @@ def _notes(found: "Duplicates") -> None:
     size = f", {render.size(totals['spare_bytes'])}" if totals["spare_bytes"] else ""
     render.note(
         f"{render.counted(len(found), 'cluster')} of {render.counted(totals['images'], 'image')} "
-        f"within {render.counted(found.radius, 'bit')}: {totals['spare']:,} could go{size}"
+        f"within {render.counted(found.radius, 'bit')}: {totals['spare']:,} could be removed{size}"
     )
 
 

@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace a codes file of another folder or of another hasher.")
 @click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted run.")
 @click.option("--embeddings", is_flag=True, help="Keep the float embeddings, too: 2 bytes per number.")
-@click.option("--bf16", is_flag=True, help="Compute in bfloat16: faster, but one bit in some hundred differs.")
+@click.option("--bf16", is_flag=True, help="Compute in bfloat16: faster, but about 1 bit in several hundred differs.")
 @click.option(
     "--fast",
     is_flag=True,
-    help="Compute with 8-bit integers on the processor, with OpenVINO: more than twice as fast, but one bit in fifty "
-    "differs. These codes do not mix with others; queries of their index compute in the same way.",
+    help="Compute with 8-bit integers on the processor, with OpenVINO: more than twice as fast, but about one bit "
+    "in fifty differs. These codes do not mix with others; queries of their index compute in the same way.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),
     default=32,
     show_default=True,
-    help="Images that the hasher sees at once.",
+    help="Images that the hasher processes at once.",
 )
 @click.option(
     "--processes",
@@ -70,16 +70,16 @@ if TYPE_CHECKING:
     type=click.Choice(("local", "ray")),
     default="local",
     show_default=True,
-    help="Where they run: this machine, or the Ray cluster that RAY_ADDRESS names.",
+    help="Where the processes run: this machine, or the Ray cluster that RAY_ADDRESS names.",
 )
 @click.option(
     "--shard",
     type=options.ShareOfImages(),
     metavar="I/N",
-    help="Encode one of N shares of the images, I from 0 to N - 1, each into its own file; then th codes merge.",
+    help="Encode only share I of N, from 0 to N - 1, into a file of its own; th codes merge joins the shares.",
 )
 @click.option("--dry-run", is_flag=True, help="Count the images and show the first ones; encode nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no remarks, only errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors, without progress and notes.")
 @options.LOG_JSON
 def encode(
     images: tuple[str, ...],

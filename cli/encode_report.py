@@ -32,7 +32,7 @@ class Terminal:
         """Close the bar; after Ctrl-C, say how to resume."""
         self._stack.close()
         if kind is KeyboardInterrupt and self._bar is not None:
-            render.note("stopped; what is done is kept, and the same command resumes from there")
+            render.note("stopped; finished work is kept, and the same command resumes from there")
 
     def resumed(self, images: int) -> None:
         """Say what is encoded, and how many images an interrupted run had done."""
@@ -69,7 +69,7 @@ class Terminal:
             from transhash.encoding.summary import named_counts
 
             others = render.counted(summary.ignored.total(), "other file")
-            render.note(f"passed over {others}: {named_counts(summary.ignored)}")
+            render.note(f"ignored {others}: {named_counts(summary.ignored)}")
         if summary.changed or summary.vanished:
             done = "encoded again or dropped" if summary.sync else "their rows are kept; --sync updates them"
             changed = render.counted(summary.changed, "image")

@@ -16,12 +16,12 @@ def main() -> None:
     code = _INTERRUPTED
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        atexit.register(_ignore_signals)  # the first that is registered runs last
+        atexit.register(_ignore_signals)  # registered first, so it runs last
         streams.prepare()
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before the libraries that use OpenMP are loaded
         ended = supervision.run_in_child(sys.argv[1:])
         if ended is None:
-            gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time of `th --help`
+            gc.disable()  # imports create no garbage; collecting would take a tenth of the time of `th --help`
             from .running import run
 
             gc.enable()

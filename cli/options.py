@@ -127,7 +127,7 @@ EMBEDDER = click.option(
     "--embedder",
     type=EXISTING_FILE,
     help="Use an ONNX model that turns images into embeddings, such as SSCD, CLIP or DINOv3. The TOML file beside it "
-    "(model.toml for model.onnx), or the options --embedder-…, say what it takes and gives.",
+    "(model.toml for model.onnx), or the options --embedder-…, describe its input and output.",
 )
 NPROBE = click.option(
     "--nprobe", type=click.IntRange(1, 1 << 24), help="Type ivf: number of lists that a search visits."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transhash.index.matches import Match, Matches
 
 _COLUMNS = ("rank", "score", "distance", "verdict", "label", "path")
-_DIGITS = 4  # of a score
+_DIGITS = 4  # decimals of a score
 _STDIN = "-"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORDERS = ("asymmetric", "embeddings")
@@ -34,7 +34,7 @@ _ORDERS = ("asymmetric", "embeddings")
 @click.option(
     "-k",
     type=click.IntRange(1, 1_000_000),
-    help="How many matches, however far. [default: 10; for models with verdicts, without unrelated ones]",
+    help="Number of matches, at any distance. [default: 10, without unrelated images if the model has verdicts]",
 )
 @click.option("--radius", type=click.IntRange(0, 1024), help="All matches within this many bits; with -k, at most k.")
 @options.NPROBE
@@ -65,7 +65,7 @@ _ORDERS = ("asymmetric", "embeddings")
     help="Codes file with the embeddings of the images in the INDEX, for --rerank embeddings.",
 )
 @options.DEVICE
-@click.option("--mmap", is_flag=True, help="Map the INDEX instead of reading it: it may be larger than memory.")
+@click.option("--mmap", is_flag=True, help="Memory-map the INDEX, which may be larger than memory.")
 @click.option("--model", help="File of the hasher, if it has moved, or its location on the hub.")
 @options.JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -174,7 +174,7 @@ def _read(queries: tuple[str, ...]) -> list[str | BinaryIO]:
 
 
 def _to_device(index: "Collection", device: str) -> None:
-    """Search on a GPU if that is possible; else on the CPU, with a remark if the user named the device."""
+    """Search on a GPU if possible; otherwise on the CPU, with a note if the user named the device."""
     from transhash import Index
     from transhash.errors import BackendError
 

@@ -14,7 +14,7 @@ from . import options, render
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen at. One that other machines reach requires --token-file.",
+    help="Address to listen on. One that other machines can reach requires --token-file.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=7700, show_default=True, help="0: any free port.")
 @click.option(
@@ -30,7 +30,7 @@ from . import options, render
     help="Another site whose pages may read the answers, such as https://photos.example.org.",
 )
 @click.option("--model", help="File of the hasher, if it has moved, or its location on the hub.")
-@click.option("--allow-trash", is_flag=True, help="Let clients move image files to the trash of the system.")
+@click.option("--allow-trash", is_flag=True, help="Let clients move image files to the system's trash.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
 def serve(
     locations: tuple[Path | str, ...],
@@ -52,8 +52,8 @@ def serve(
         th serve photos.index --host 0.0.0.0 --token-file token.txt
 
     Only this machine is served unless --host says otherwise. Nothing is deleted unless --allow-trash is given. An
-    index that is replaced on disk is served as soon as it was verified. Ctrl-C or SIGTERM ends the server once it has
-    answered what was asked. Needs: pip install 'transhash[serve]'.
+    index that is replaced on disk is served as soon as it has been verified. On Ctrl-C or SIGTERM, the server
+    answers the open requests and exits. Needs: pip install 'transhash[serve]'.
     """
     import transhash
 

@@ -11,5 +11,5 @@ def find(images: Path, names: Path | None) -> ImageList:
     """List the images of any source, and print their number."""
     listed = list_images(images, names)
     ignored = passed_over(listed)
-    render.note(f"{len(listed.images)} images in {images}{f'; passed over: {ignored}' if ignored else ''}")
+    render.note(f"{len(listed.images)} images in {images}{f'; ignored: {ignored}' if ignored else ''}")
     return listed

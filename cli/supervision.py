@@ -47,7 +47,7 @@ def run_in_child(arguments: list[str]) -> tuple[int, str] | None:
             signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if -code in _SIGNALS:  # a further one came when it had said that it was interrupted
+        if -code in _SIGNALS:  # another signal came after it had reported the interruption
             return _INTERRUPTED, ""
         return (code, "") if code >= 0 else (1, _reason(-code, native))
 
@@ -70,4 +70,4 @@ def _reason(number: int, native: IO[bytes]) -> str:
     checks = [line for line in lines if "Check failed" in line] or lines[-1:]
     said = f": {' '.join(checks[0].split())[:_LONGEST]}" if checks else ""
     name = signal.Signals(number).name
-    return f"Ray ended this process ({name}){said}; what is done is kept, and the same command resumes"
+    return f"Ray ended this process ({name}){said}; finished work is kept, and the same command resumes"

@@ -15,11 +15,12 @@ _FACTORY = {
     "multihash": r"BHash(?P<nhash>\d{1,9})x(?P<b>\d{1,9})",
 }
 _QUICKLY_SCANNED = 64 << 20  # bytes of codes: one core compares them with a query in about 10 ms
-_SHORT = 256  # bits, up to which the nearest codes are often near enough for the tables of type mih
+_SHORT = 256  # bits; in longer codes, the nearest ones are rarely near enough for the tables of type mih
 _RECALL = 95
-_FEW = 1 << 20  # codes, up to which a scan takes less than a millisecond
-_WORTHWHILE = 1 / 10  # of the cost of a scan: then batches, which a scan compares faster, are still about as fast
-_MIH = "every search is exact; by a sample, one for 10 neighbours costs about 1/{:.0f} of comparing all codes"
+_FEW = 1 << 20  # codes that are scanned in less than a millisecond
+# Highest cost of mih, relative to a scan: batches, which a scan compares faster, then take about as long.
+_WORTHWHILE = 1 / 10
+_MIH = "every search is exact; a sample suggests that 10 neighbours cost about 1/{:.0f} of comparing all codes"
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,13 @@ def chosen(count: int, bits: int, recall: int | None, share: Callable[[], float]
         if (cost := share()) <= _WORTHWHILE:
             return Choice("mih", {}, _MIH.format(1 / cost))
     if quick:
-        return Choice("flat", {}, f"{count} codes of {bits} bits are compared in milliseconds, every search is exact")
+        reason = f"{count} codes of {bits} bits are compared in milliseconds, and every search is exact"
+        return Choice("flat", {}, reason)
     if recall == 100:
         return Choice("flat", {}, "every search is exact")
     return Choice(
         "ivf",
         {},
-        f"{count} codes of {bits} bits take long to compare one by one; measure and set its recall with: "
+        f"comparing {count} codes of {bits} bits one by one takes long; measure and set the recall with: "
         f"th index tune INDEX --recall {recall / 100:g}",
     )

@@ -71,7 +71,7 @@ class Groups:
         kth = np.where(reached.any(axis=1), distances[np.arange(queries), reached.argmax(axis=1)], NO_DISTANCE)
         counts[distances > kth[:, None]] = 0
         each, total = counts.ravel(), int(counts.sum())
-        ranks = np.arange(total) - np.repeat(np.cumsum(each) - each, each)  # of each row in its node
+        ranks = np.arange(total) - np.repeat(np.cumsum(each) - each, each)  # position of each row in its node
         rows = self.rows[np.repeat(self.starts[nodes].ravel(), each) + ranks]
         owners = np.repeat(np.arange(queries), counts.sum(axis=1))
         ranked = Within.sort(queries, owners, rows, np.repeat(distances.ravel(), each))
@@ -104,7 +104,7 @@ class DistinctCodes:
         self._codes: NDArray[np.uint8] | None = codes  # until they are sorted
         self._distinct = distinct
         self._known: NDArray[np.bytes_] = np.empty(0, "S1")  # ascending codes
-        self._node_of: NDArray[np.int64] = np.empty(0, np.int64)  # the node of each
+        self._node_of: NDArray[np.int64] = np.empty(0, np.int64)  # the node of each code
 
     def _sort(self) -> None:
         if self._codes is not None:

@@ -19,7 +19,7 @@ from . import library as faiss
 from .kind import Bucketed, Mask, stored_codes
 from .layout import FLAT, HASH, MULTI_HASH, IndexFileCursor, IndexFileHeader
 
-_MOST_BITS = 24  # that select a bucket; all of their values can still be enumerated
+_MOST_BITS = 24  # bits of a bucket's key; all of their values can still be enumerated
 
 
 class _Hashing(Bucketed):
@@ -92,7 +92,7 @@ class _Hashing(Bucketed):
 
     def _refuse_filter(self, allowed: Mask | None) -> None:
         if allowed is not None:
-            self._refuse("search under a filter", "FAISS takes none for it", "flat, ivf, mih, hnsw")
+            self._refuse("search under a filter", "FAISS does not support that", "flat, ivf, mih, hnsw")
 
 
 class Hash(_Hashing):

@@ -21,7 +21,7 @@ _EF = 64
 _LEAST_EF = 16  # FAISS's default; a search for k keeps k + SPARE candidates anyway
 _EF_CONSTRUCTION = 100
 _M = 16
-_MOST_LINKS = 256  # per node and level: more only take memory
+_MOST_LINKS = 256  # links per node and level: more only take memory
 _MOST_EF = 1 << 20
 
 
@@ -216,7 +216,8 @@ def check_graph(index: Any) -> None:
     A node of level l has slots for links on levels 0 to l; every link must lead to a node on the same level.
     """
     hnsw, count = index.hnsw, int(index.ntotal)
-    places = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)  # up to each level, exclusive
+    # The number of links of a node below each level.
+    places = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
     levels = faiss.vector_to_array(hnsw.levels).astype(np.int64)  # of each node, from 1
     starts = faiss.vector_to_array(hnsw.offsets).astype(np.int64)  # of the places of each node
     links = _view(hnsw.neighbors)

@@ -110,7 +110,7 @@ class Ivf(Bucketed):
             if len(ids) and (ids.min() < 0 or ids.max() >= len(self)):
                 raise ValueError("an id outside the index")
             seen[ids] = True
-        if not seen.all():  # the lists hold n ids, so one that is missing means one that is there twice
+        if not seen.all():  # the lists hold n ids, so a missing id means that another occurs twice
             raise ValueError("an id is in the lists twice")
 
     @property

@@ -111,7 +111,7 @@ class Kind(ABC):
 
     def remove(self, keep: NDArray[np.bool_]) -> None:
         """Drop the codes where `keep` (n,) is false."""
-        self._refuse("remove codes", "FAISS cannot take them out", "flat, ivf, mih")
+        self._refuse("remove codes", "FAISS does not support that", "flat, ivf, mih")
 
     @abstractmethod
     def reconstruct(self, start: int, stop: int) -> NDArray[np.uint8]:

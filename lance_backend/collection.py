@@ -22,7 +22,7 @@ from transhash.system.progress import Progress, silent
 from .location import Location
 from .store import PARAMS, Contents, NewRows, Store
 
-_TIES = 100  # at least, for which there is room behind the wanted rows
+_TIES = 100  # rows fetched beyond those wanted, at least, so that most ties are among them
 SCANNED = 1_000_000  # rows that are read in less time than the index takes for a query; measured
 
 
@@ -171,7 +171,7 @@ class LanceCollection(contract.Server):
         ids, codes = self._store.codes()
         progress(len(codes), len(codes))
         if len(np.unique(ids)) != len(ids):
-            yield f"{self.location}: {len(ids) - len(np.unique(ids))} rows with ids of others"
+            yield f"{self.location}: {len(ids) - len(np.unique(ids))} rows whose ids occur more than once"
         if len(ids) and not 0 <= ids[0] <= ids[-1] < contents.next_id:
             yield f"{self.location}: ids that were never used; next_id is {contents.next_id}"
         if contents.type == "ivf" and not self._store.indexed():

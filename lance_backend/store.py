@@ -30,7 +30,7 @@ PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}
 NewRows = tuple[NDArray[np.int64], Codes]
 """Ids (n,) and the rows that get them."""
 
-KEY = "transhash"  # of the metadata of the column id, JSON
+KEY = "transhash"  # key in the metadata of the column `id`; the value is JSON
 _ROWS = 1 << 16  # read at a time
 
 # The child process that checks a codes file is forked, and does not use LanceDB.
@@ -74,7 +74,7 @@ class Contents:
         """Read what `dump` wrote. Raises BackendError for a table of others, or of another version."""
         if text is None:
             raise BackendError(
-                f"{location}: not a collection of TransHash, so it stays as it is; choose another name"
+                f"{location}: not a collection of TransHash, so it was not changed; choose another name"
             )
         try:
             version = msgspec.json.decode(text, type=_Version).format

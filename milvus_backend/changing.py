@@ -31,7 +31,7 @@ def opened(path: Path) -> Iterator[CodesFile]:
     with kinds.open_rows(path) as file:
         if not file.header.digest:
             raise CodesError(
-                f"{path}: of version 0, without a checksum to know it by; write it anew: th codes merge {path} -o NEW"
+                f"{path}: format version 0 has no checksum to identify it; rewrite it: th codes merge {path} -o NEW"
             )
         yield file
 

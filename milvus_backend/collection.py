@@ -162,7 +162,7 @@ class MilvusCollection(contract.Server):
     def add(
         self, codes: CodesInput | Sequence[CodesInput], *, replace: bool = False, progress: Progress = silent
     ) -> Added:
-        """Add the rows of codes, file by file: a stopped one is resumed, and one that is in is passed over."""
+        """Add the rows of codes, file by file: an interrupted file is resumed, one already added is skipped."""
         done = []
         for part in kinds.codes_inputs(codes):
             with kinds.as_file(part) as file:
@@ -182,7 +182,7 @@ class MilvusCollection(contract.Server):
 
     @checked
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
-        """Read every row; yield a line for a load that has not ended, and for each faulty row."""
+        """Read every row; yield a line for an unfinished load, and for each faulty row."""
         self._ledger.refresh()
         pending = self._ledger.state.pending
         if pending:
@@ -191,14 +191,14 @@ class MilvusCollection(contract.Server):
         for page in self._server.pages(expressions.EVERYTHING, ["id", "code", "path", "labels"]):
             for row in page:
                 if not before < row["id"] < self._ledger.state.next_id:
-                    yield f"{self.location}: id {row['id']} is there twice, or was never used"
+                    yield f"{self.location}: id {row['id']} occurs twice, or was never assigned"
                 if len(row["code"][0]) * 8 != self.model.bits:
                     yield f"{self.location}: id {row['id']}: a code of {len(row['code'][0]) * 8} bits"
                 before = row["id"]
             done += len(page)
             progress(done, total)
         if done != total:
-            yield f"{self.location}: {done} rows could be read of {total}"
+            yield f"{self.location}: only {done} of {total} rows could be read"
 
     def info(self) -> dict[str, int | str]:
         """Describe the collection, and the server."""

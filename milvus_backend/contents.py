@@ -8,13 +8,13 @@ from typing import Any, Self
 from transhash.codes import ModelRef
 from transhash.errors import BackendError
 
-PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}  # of each type of index
+PARAMS = {"flat": (), "ivf": ("nlist", "nprobe")}  # parameters of each index type
 
 FORMAT = "transhash-collection"
 VERSION = 0
-STATE = "transhash.state"  # the property
+STATE = "transhash.state"  # name of the property that holds the state
 
-_LOADS = 64  # that are remembered
+_LOADS = 64  # number of loads that are remembered
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Contents:
     @classmethod
     def read(cls, description: str, where: str) -> Self:
         """Read what `dump` wrote. Raises BackendError for a collection that is not ours, or of another version."""
-        foreign = BackendError(f"{where}: not a collection of TransHash, so it stays as it is; choose another name")
+        foreign = BackendError(f"{where}: not a collection of TransHash, so it was not changed; choose another name")
         try:
             document = json.loads(description)
         except (ValueError, RecursionError):

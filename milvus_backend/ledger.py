@@ -43,7 +43,7 @@ class Ledger:
         pending = self.state.pending
         if pending:
             command = pending.kind if pending.kind in ("build", "sync") else "add"
-            other = "" if command == "build" else ", or th index sync with what the collection shall hold"
+            other = "" if command == "build" else ", or th index sync with what the collection should hold"
             raise BackendError(
                 f"{self.server.location}: th index {command} of {pending.name} is under way or was stopped; "
                 f"run it again{other}"

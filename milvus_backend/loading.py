@@ -21,7 +21,7 @@ from .server import PAGE, Server
 
 MAX_TEXT = 65_535  # bytes of a path or label, at most
 _ROUNDS = 3  # attempts to send the missing rows
-_BYTES = 1 << 23  # of a request, approximately
+_BYTES = 1 << 23  # approximate size of a request
 
 
 def texts(codes: Codes) -> list[str]:
@@ -100,7 +100,7 @@ def _requests(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _checked(text: str) -> str:
     if len(text) * 4 > MAX_TEXT and len(text.encode()) > MAX_TEXT:
-        raise CodesError(f"{text[:80]}…: {len(text.encode())} bytes; Milvus stores at most {MAX_TEXT}, shorten it")
+        raise CodesError(f"{text[:80]}…: {len(text.encode())} bytes; Milvus stores at most {MAX_TEXT}; shorten it")
     return text
 
 

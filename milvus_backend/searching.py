@@ -18,7 +18,7 @@ from .server import Server
 
 MOST_HITS = 1 << 14  # hits that Milvus returns for a query, at most
 _TIES = 100  # hits requested beyond those that are wanted, at least
-_HITS = 1 << 20  # of all queries in one request
+_HITS = 1 << 20  # hits of all queries in one request
 
 Hits = tuple[NDArray[np.int64], NDArray[np.int32]]
 

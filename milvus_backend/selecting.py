@@ -11,7 +11,7 @@ from transhash.index.filters import Filter, matcher
 from . import expressions
 from .server import PAGE, Server
 
-MAX_IDS = 1_000_000  # in a condition
+MAX_IDS = 1_000_000  # ids in one condition
 
 
 def condition(server: Server, where: Filter | None, root: bytes) -> str:

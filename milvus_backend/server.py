@@ -13,7 +13,7 @@ from transhash.errors import BackendError
 from .location import Location
 
 PATIENCE = 60.0  # seconds that an answer may take, unless MILVUS_TIMEOUT says otherwise
-PAGE = 10_000  # rows in an answer
+PAGE = 10_000  # rows per response
 
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}

@@ -20,12 +20,12 @@ SEARCH = {"flat": (), "ivf": ("nprobe",), "hnsw": ("ef",)}
 PARAMS = {"flat": (), "ivf": ("nlist", "nprobe"), "hnsw": ("M", "ef_construction", "ef")}
 """The parameters of an index of each type."""
 
-_LOCK = 0x7472616E73686173  # of builds, as an advisory lock: "transhas"
+_LOCK = 0x7472616E73686173  # key of the advisory lock on builds: "transhas" in ASCII
 _OLDEST = (0, 8)  # pgvector that has iterative scans
-_OLDEST_SERVER = 140_000  # that has split_part from the end
+_OLDEST_SERVER = 140_000  # the first version whose split_part counts from the end
 _USUAL_LISTS = 2000
 _MOST_LISTS = 1 << 15
-_SAMPLES = 50  # per list, from which pgvector trains the lists, but 10,000 at least
+_SAMPLES = 50  # rows per list from which pgvector trains the lists, but at least 10,000
 _HNSW = {"M": (16, 2, 100), "ef_construction": (64, 4, 1000), "ef": (100, 1, 1000)}  # default, lowest, highest
 _EQUAL = 5  # times M: HNSW links more copies of one code to nothing but each other; measured, see docs/postgres.md
 _FIELDS = "format, model, digest, bits, preprocessing, type, params, root, next_id, source, most_equal"
@@ -149,7 +149,7 @@ def prepare(cursor: Cursor, location: Location) -> Tables:
     vector = _pgvector(cursor) or _install(cursor, location)
     if tuple(map(int, vector[1].split(".")[:2])) < _OLDEST:
         raise BackendError(
-            f"{location}: pgvector {vector[1]} is too old; ALTER EXTENSION vector UPDATE (0.8 or later)"
+            f"{location}: pgvector {vector[1]} is too old; run ALTER EXTENSION vector UPDATE (0.8 or later)"
         )
     there = find(cursor, location)
     if there:
@@ -183,7 +183,7 @@ def read(cursor: Cursor, tables: Tables, location: Location, lock: bool = False)
 
     With `lock`, other writers wait until the transaction ends. Raises BackendError for an unknown version.
     """
-    # the fields are constants of this module, and no name from outside
+    # the fields are constants of this module, not names from outside
     statement = sql.SQL(
         "SELECT {fields} FROM {catalog} "
         "WHERE name = %s AND to_regclass(format('%%I.%%I', %s::text, name)) IS NOT NULL{lock}"
@@ -217,7 +217,7 @@ def create(cursor: Cursor, tables: Tables, contents: Contents, location: Locatio
         )
     except (errors.DuplicateTable, errors.DuplicateObject):
         raise BackendError(
-            f"{location}: exists, and is not a collection of TransHash, so it stays as it is; choose another name"
+            f"{location}: exists, and is not a collection of TransHash, so it was not changed; choose another name"
         ) from None
     cursor.execute(  # in place of the row of a table that was dropped
         sql.SQL(
@@ -308,7 +308,7 @@ def faults(cursor: Cursor, tables: Tables, contents: Contents) -> list[str]:
     )
     unknown, twice, wide, empty, _ = cursor.fetchone() or (0, 0, 0, 0, 0)
     found += [f"{unknown} rows with ids that were never used; next_id is {contents.next_id}"] if unknown else []
-    found += [f"{twice} rows with ids of others"] if twice else []
+    found += [f"{twice} rows whose ids occur more than once"] if twice else []
     found += [f"{wide} codes of another width than {contents.model.bits} bits"] if wide else []
     found += [f"{empty} rows without path or labels"] if empty else []
     cursor.execute(
@@ -353,6 +353,6 @@ def _check_server(cursor: Cursor, location: Location) -> None:
     cursor.execute("SELECT current_setting('server_encoding'), current_setting('server_version_num')::int")
     encoding, version = cursor.fetchone() or ("", 0)
     if encoding != "UTF8":
-        raise BackendError(f"{location}: a database in {encoding}; create one with ENCODING 'UTF8'")
+        raise BackendError(f"{location}: the database has the encoding {encoding}; create one with ENCODING 'UTF8'")
     if version < _OLDEST_SERVER:
         raise BackendError(f"{location}: PostgreSQL {version // 10_000} is too old; 14 or later is needed")

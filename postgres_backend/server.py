@@ -18,7 +18,7 @@ from .location import Location
 
 _REFUSED = "refuses the credentials; libpq takes them from PGUSER and PGPASSWORD, ~/.pgpass or a service file"
 _REFUSALS = ("authentication failed", "no password supplied")  # before there is a session, errors have no code
-_LOCK_WAIT = "60s"  # for another writer, unless the role or the database says otherwise
+_LOCK_WAIT = "60s"  # time to wait for another writer, unless the role or the database sets another
 _PAGE = 10_000  # rows fetched at a time
 _WAIT_FOR_LOCKS = "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'"
 _SAID = 300  # characters of what the server says

@@ -26,7 +26,7 @@ _REPEATED, _NEXT, _ROW = (np.uint32(bits) for bits in (1 << 31, 1 << 30, MOST_RO
 _MOST_KEY_BITS = 28
 _LEAST_KEY_BITS = 8  # so there are at most as many tables as bytes in a code
 _CROWDED = 1.1  # mean square of the rows in a bucket, relative to that of uniformly random codes
-_TRIAL = 1 / 24  # part of the budget that is spent in any case, unless codes seem to be uniformly random
+_TRIAL = 1 / 24  # part of the budget that is always spent, unless codes seem to be uniformly random
 _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
 # The cost of comparing one word of 64 bits, in cache misses of a search by tables: for a single query by one thread,

@@ -181,7 +181,7 @@ def test_codes_of_another_method(th, tmp_path):
         (["merge", "c.h5"], 2, "--output"),
         (["merge", "c.h5", "other.h5", "-o", "out.h5"], 1, "c.h5 was made by"),
         (["merge", "c.h5", "-o", "note.txt"], 1, "not a codes file"),
-        (["export", "c.h5", "-o", "c.txt"], 2, "one that ends in .csv, .npy, .parquet, .db, .ndjson"),
+        (["export", "c.h5", "-o", "c.txt"], 2, "a name that ends in .csv, .npy, .parquet, .db, .ndjson"),
         (
             ["export", "c.h5", "-o", "c.ndjson"],
             1,
@@ -190,14 +190,14 @@ def test_codes_of_another_method(th, tmp_path):
         (["export", "c.h5", "-o", "c.csv", "--for", "vespa"], 1, "this format has no variants"),
         (["export", "c.h5", "-o", "mine.csv"], 1, "not an earlier export"),
         (["export", "note.txt", "-o", "out.csv"], 1, "not a codes file"),
-        (["import", "note.txt", "-o", "out.h5"], 2, "one that ends in .csv, .npy, .parquet"),
+        (["import", "note.txt", "-o", "out.h5"], 2, "a name that ends in .csv, .npy, .parquet"),
         (["import", "mine.csv", "-o", "out.h5", "--model", "m"], 1, "mine.csv: line 1"),
         (["import", "c.npy", "-o", "out.h5"], 1, "--model NAME"),
         (["import", "c.npy", "-o", "out.h5", "--model", "none.safetensors"], 1, "no such hasher"),
         (["import", "c.npy", "-o", "out.h5", "--model", "phash", "--bits", "32"], 1, "not codes of 32 bits"),
         (["import", "c.npy", "-o", "note.txt", "--model", "m"], 1, "not a codes file"),
         (["import", "c.npy", "-o", "out.h5", "--model", "m", "--list", "list.txt"], 1, "list has 1 path;"),
-        (["import", "mine.csv", "-o", "out.h5", "--model", "m", "--bits", "8"], 2, "belong to a .npy"),
+        (["import", "mine.csv", "-o", "out.h5", "--model", "m", "--bits", "8"], 2, "apply only to .npy files"),
     ],
 )
 def test_misuse_gives_one_line(th, encoded, tmp_path, arguments, code, message):

@@ -22,7 +22,7 @@ def photos(th, pictures, tmp_path_factory):
     return root
 
 
-SUMMARY = "1 cluster of 3 images within 6 bits: 2 could go, "
+SUMMARY = "1 cluster of 3 images within 6 bits: 2 could be removed, "
 
 
 @pytest.mark.slow

@@ -173,7 +173,7 @@ def test_what_is_not_an_image_by_its_name_is_counted(here, pictures, tmp_path):
     for name in ("a.raw", "b.raw", "notes.txt"):
         (tmp_path / "photos" / name).touch()
     done = here("encode", "photos", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
-    assert "passed over 3 other files: 2 .raw, 1 .txt\n" in done.stderr
+    assert "ignored 3 other files: 2 .raw, 1 .txt\n" in done.stderr
 
 
 @pytest.mark.slow
@@ -248,9 +248,9 @@ def test_hidden_files_are_counted_or_included(here, pictures, tmp_path):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(pictures / "cross" / "0.png", photos / name)
     run = ["encode", "photos", "--model", "phash", "-o"]
-    assert "passed over 4 other files: 4 hidden\n" in here(*run, "c.h5", cwd=tmp_path).stderr
+    assert "ignored 4 other files: 4 hidden\n" in here(*run, "c.h5", cwd=tmp_path).stderr
     assert list(read_codes(tmp_path / "c.h5").records.paths) == [b"a.png"]
-    assert "passed over" not in here(*run, "all.h5", "--include-hidden", cwd=tmp_path).stderr
+    assert "ignored" not in here(*run, "all.h5", "--include-hidden", cwd=tmp_path).stderr
     paths = set(read_codes(tmp_path / "all.h5").records.paths)
     assert paths == {b"a.png", b"._a.png", b".thumbs/a.png", b"@eaDir/a.png", b".b/c.png"}
 

@@ -174,7 +174,9 @@ def test_wrong_usage_is_one_line(th, work, arguments, code, message):
 def test_unsupported_operations(th, work):
     th("index", "build", "circle.h5", "-o", "h", "--type", "hnsw", cwd=work)
     done = th("index", "remove", "h", "--id", 1, cwd=work, code=1)
-    assert "index type hnsw cannot remove codes: FAISS cannot take them out; types that can: flat, ivf" in done.stderr
+    assert (
+        "index type hnsw cannot remove codes: FAISS does not support that; types that can: flat, ivf" in done.stderr
+    )
 
 
 def test_compact(th_inside, work):

@@ -49,7 +49,7 @@ def test_an_abort_is_one_line(pictures, tmp_path):
     lines = errors.splitlines()
     assert lines[-1] == (
         "Error: Ray ended this process (SIGABRT): [2026] core_worker.cc:1: Check failed: it is gone; "
-        "what is done is kept, and the same command resumes"
+        "finished work is kept, and the same command resumes"
     )
     assert not [line for line in lines if "StackTrace" in line]
     _, errors = start(tmp_path, pictures, ABORTS, "--log-json").communicate(timeout=600)

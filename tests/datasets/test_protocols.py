@@ -107,7 +107,7 @@ def test_one_image_too_many_is_named(tmp_path):
     with pytest.raises(SourceError, match=r"2 classes of 10 to 11 images \('dog' has 11\)"):
         protocols.draw(REST, tmp_path)
     (tmp_path / "stray.png").touch()
-    with pytest.raises(SourceError, match=r"'stray.png' is in no folder of a class"):
+    with pytest.raises(SourceError, match=r"'stray.png' is not in the folder of a class"):
         protocols.draw(REST, tmp_path)
 
 

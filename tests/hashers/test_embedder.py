@@ -438,7 +438,7 @@ def test_settings_that_exclude_each_other(embedder, pictures, tmp_path):
     ):
         with pytest.raises(TrainingError, match=message):
             transhash.fit(pictures, embedder=embedder, **options)
-    with pytest.raises(TrainingError, match="settings of an embedder without one"):
+    with pytest.raises(TrainingError, match="settings of an embedder, but no embedder"):
         transhash.fit(pictures, embedder_config=EmbedderConfig())
     with pytest.raises(TrainingError, match=r"crovca of 72 bits needs .* 24 images, 64 values: choose 24 bits or"):
         transhash.fit(pictures, architecture=Architecture(bits=72, groups=0), embedder=embedder)

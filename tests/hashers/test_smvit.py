@@ -240,7 +240,7 @@ def test_dropped_patches_leave_the_others_in_their_order(part):
 
 
 def test_too_few_patches_left_for_the_groups():
-    with pytest.raises(ModelError, match="4 groups of the 2 patches left: drop fewer"):
+    with pytest.raises(ModelError, match="4 groups, but only 2 patches remain; drop fewer patches"):
         build(tiny(groups=4)).drop_patches(0.9)
 
 

@@ -144,7 +144,7 @@ def test_foreign_tables_are_not_changed(tmp_path):
         lancedb.connect(tmp_path / "db").create_table("theirs", [{"x": 1}])
     codes = written(tmp_path / "c.h5", random_codes(3))
     for attempt in (transhash.open, lambda place: transhash.build_index(codes, place)):
-        with pytest.raises(BackendError, match="not a collection of TransHash, so it stays as it is"):
+        with pytest.raises(BackendError, match="not a collection of TransHash, so it was not changed"):
             attempt(f"lance://{tmp_path}/db/theirs")
     place = f"lance://{tmp_path}/db/ours"
     made = transhash.build_index(codes, place)

@@ -156,7 +156,7 @@ def test_foreign_tables_are_not_changed(milvus, tmp_path):
     other.insert("foreign", [{"id": 1, "v": bytes(8)}])
     codes = written(tmp_path / "c.h5", np.zeros((3, 8), np.uint8))
     for attempt in (lambda: build(milvus, codes, "foreign"), lambda: transhash.open(milvus.location("foreign"))):
-        with pytest.raises(BackendError, match="not a collection of TransHash, so it stays as it is"):
+        with pytest.raises(BackendError, match="not a collection of TransHash, so it was not changed"):
             attempt()
     assert other.describe_collection("foreign")["description"] == "theirs"
     with pytest.raises(BackendError, match="no such collection"):

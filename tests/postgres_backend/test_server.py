@@ -218,7 +218,7 @@ def test_invalid_table_names(postgres, name):
 def test_foreign_tables_are_not_changed(postgres, tmp_path):
     postgres.run("CREATE TABLE theirs (id int)")
     codes = written(tmp_path / "c.h5", np.zeros((3, 8), np.uint8))
-    with pytest.raises(BackendError, match="exists, and is not a collection of TransHash, so it stays as it is"):
+    with pytest.raises(BackendError, match="exists, and is not a collection of TransHash, so it was not changed"):
         build(postgres, codes, "theirs")
     assert postgres.run("SELECT count(*) FROM theirs") == [(0,)]
     with pytest.raises(BackendError, match="no such collection"):
@@ -468,7 +468,7 @@ def test_pgvector_and_tables_in_other_schemas(postgres, database, tmp_path, monk
     assert transhash.open(chosen).sync(file).added == 0
     with pytest.raises(BackendError, match="no such collection"):
         transhash.open(location)
-    with pytest.raises(BackendError, match="a database in LATIN1; create one with ENCODING 'UTF8'"):
+    with pytest.raises(BackendError, match="the database has the encoding LATIN1; create one with ENCODING 'UTF8'"):
         transhash.build_index(file, database("latin"))
 
 

@@ -95,7 +95,7 @@ def test_the_packages_are_named_if_they_are_missing(place, monkeypatch):
 
     monkeypatch.setattr(run, "find_spec", lambda name: None if name == "starlette" else object())
     with pytest.raises(
-        transhash.TransHashError, match=r"needs starlette; get it with: pip install 'transhash\[serve\]'"
+        transhash.TransHashError, match=r"needs starlette; install it with: pip install 'transhash\[serve\]'"
     ):
         transhash.serve(place)
 

@@ -225,7 +225,7 @@ def test_search_reranks_uploads_by_outputs(hasher_file, tmp_path):
         ({"id": 1, "rerank": "magic"}, 400, "Invalid enum value 'magic'"),
         ({"id": 1, "labels": ["cows"]}, 404, "no label 'cows' in the index; available: 'cats', 'dogs'"),
         ({"id": 1, "globs": ["*"] * 65}, 400, "length <= 64"),
-        ({"id": 1, "index": "cows"}, 404, "no index 'cows' here; there are: 'photos'"),
+        ({"id": 1, "index": "cows"}, 404, "no index 'cows'; available: 'photos'"),
         ({"id": 1, "depth": 2}, 400, "unknown field `depth`"),
     ],
 )

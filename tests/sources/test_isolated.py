@@ -95,7 +95,7 @@ def test_names_are_bytes(arrays, tmp_path):
 def test_a_package_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(isolated, "find_spec", lambda name: None)
     with pytest.raises(
-        SourceError, match=r"a.parquet: needs pyarrow; get it with: pip install 'transhash\[parquet\]'"
+        SourceError, match=r"a.parquet: needs pyarrow; install it with: pip install 'transhash\[parquet\]'"
     ):
         IsolatedSource("parquet", [tmp_path / "a.parquet"])
     IsolatedSource("npy", [tmp_path / "a.npy"])

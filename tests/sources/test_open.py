@@ -73,7 +73,7 @@ def test_every_kind(where, how, root, paths, place, monkeypatch):
     [
         ([], {}, "no images: pass a folder"),
         (["nowhere"], {}, "nowhere: no such file or folder"),
-        (["notes.md"], {}, r"notes.md: neither an image nor one of .tar .* a list goes with --list"),
+        (["notes.md"], {}, r"notes.md: by its name, neither an image nor one of .tar .*; pass a list with --list"),
         (["pipe.tar"], {}, "pipe.tar: not a regular file"),
         (["photos", "mixed"], {}, "photos: a folder among 2 paths"),
         (["loose.PNG", "array.npy"], {}, "loose.PNG and array.npy: different kinds"),

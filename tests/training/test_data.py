@@ -184,7 +184,7 @@ def test_a_class_that_cannot_be_read_at_all_ends_the_run(broken, hasher, workers
     batches = loader(labelled(broken, hasher), PairedBatches(np.array([0] * 4 + [1] * 4), config), workers)
     with pytest.raises(TrainingError) as caught:
         list(batches)
-    assert re.fullmatch(r"'b/\d.png' and others of its class cannot be read \(.*\); take them out", str(caught.value))
+    assert re.fullmatch(r"'b/\d.png' and others of its class cannot be read \(.*\); remove them", str(caught.value))
 
 
 @pytest.mark.parametrize("policy", ["nonsense", "rand-m9,5", "3augment"])

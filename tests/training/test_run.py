@@ -63,7 +63,7 @@ def test_a_local_stream_has_four_bits(pictures, bits, groups, nested, loss, mess
 def test_crops_are_not_larger_than_the_resized_image(pictures):
     with pytest.raises(TrainingError, match="resize 24: must be at least the image size, 32"):
         transhash.train(pictures, None, TINY, TrainConfig(resize=24))
-    with pytest.raises(TrainingError, match="resize and crop exclude each other"):
+    with pytest.raises(TrainingError, match="resize and crop cannot be combined"):
         TrainConfig(resize=40, crop=0.3)
 
 
@@ -151,7 +151,7 @@ def test_wrong_types_are_named(trained, argument):
         (lambda p, h: transhash.train(p / "none"), SourceError, "none"),
         (lambda p, h: transhash.train(p, weights=p / "cross" / "0.png"), ModelError, "no weights for this backbone"),
         (lambda p, h: transhash.train(p, weights=p), ModelError, "no weights for this backbone"),
-        (lambda p, h: transhash.train(p, pretrained=True, weights=h), TrainingError, "exclude each other"),
+        (lambda p, h: transhash.train(p, pretrained=True, weights=h), TrainingError, "cannot be combined"),
         (lambda p, h: transhash.train(p, architecture=Architecture(backbone="resnet50")), ModelError, "not a plain"),
         (lambda p, h: transhash.train(p, architecture=Architecture(backbone="x")), ModelError, "no such model"),
         (lambda p, h: transhash.train(p, p / "cross" / "0.png"), OutputError, "exists and is not a hasher"),

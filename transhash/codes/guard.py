@@ -26,12 +26,13 @@ if sys.platform != "win32":
     import resource
 
 PATIENCE = 10.0  # seconds to wait for a silent child
-_RATE = 20e6  # bytes of the file for which a second is added to that
-_STEP = 1.0  # seconds that each message adds, up to that total
+_RATE = 20e6  # bytes of the file that add a second to the limit
+_STEP = 1.0  # seconds that each message adds, up to the limit
 _ROOM = 1 << 30  # bytes that a child may allocate, besides four times the file's size
 
 Task = Callable[[Progress], Any]
-_FORKS = hasattr(os, "fork") and sys.platform != "darwin"  # whose libraries crash the children of threaded processes
+# On macOS, libraries crash the forked children of threaded processes.
+_FORKS = hasattr(os, "fork") and sys.platform != "darwin"
 
 
 def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _ROOM) -> Any:
@@ -148,7 +149,7 @@ def _serve(task: Task, path: Path, size: int, patience: float, room: int, pipe: 
         os.write(pipe, json.dumps((kind, value)).encode() + b"\n")
 
     try:
-        gc.disable()  # what the parent has thrown away is not this process's to close
+        gc.disable()  # objects that the parent dropped must not be closed here
         _be_quiet()
         _leave_no_core()
         memory.limit_growth(room + 4 * size)

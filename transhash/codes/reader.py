@@ -386,4 +386,4 @@ def _check_memory(needed: int, path: Path) -> None:
     """Raise CodesError if the machine has less memory than a file asks for: a small one can ask for much."""
     there = memory.installed()
     if there is not None and needed > there:
-        raise CodesError(f"{path}: needs {needed >> 30} GiB of memory, this machine has {there >> 30}; split it")
+        raise CodesError(f"{path}: needs {needed >> 30} GiB of memory, but this machine has {there >> 30}; split it")

@@ -17,7 +17,7 @@ from .strings import StringTable
 
 NO_LABEL = -1
 UNKNOWN = -1  # size or time of an image file
-MAX_LABELS = 1024  # of one image
+MAX_LABELS = 1024  # labels per image
 MAX_NAMES = 1 << 26  # bytes of all label names
 MAX_SKIPPED = 1 << 22  # skipped images
 MAX_SKIPPED_BYTES = 1 << 29  # bytes of the paths and reasons of skipped images

@@ -7,7 +7,8 @@ character of the last private plane, U+10FF00 + byte, and comes back the same.
 import os
 import re
 
-_ESCAPES = 0x10FF00  # of the last private plane: a byte that is no UTF-8, or NUL, or is that of a character of these
+# Characters of the last private plane stand for NUL, bytes that are not UTF-8, and the bytes of such characters.
+_ESCAPES = 0x10FF00
 _ESCAPED = re.compile("[\U0010ff00-\U0010ffff]")
 _PLAIN = re.compile(r"[\x01-\x7f]*")
 _SURROGATES = range(0xD800, 0xE000)
@@ -43,7 +44,7 @@ def is_plain(text: str) -> bool:
     """Return whether text is stored as it is, so that a database compares it as it reads."""
     try:
         return "\0" not in text and not _ESCAPED.search(text) and os.fsencode(text).decode() == text
-    except UnicodeError:  # half a character may be the beginning of a whole one, which is stored otherwise
+    except UnicodeError:  # part of a character may be the start of a whole one, which is stored differently
         return False
 
 

@@ -109,10 +109,10 @@ class CodesWriter:
         """
         check_replaceable(path)
         if labels > MAX_LABELS:
-            raise CodesError(f"{path}: an image has {labels} labels, a codes file holds {MAX_LABELS}; take some away")
+            raise CodesError(f"{path}: an image has {labels} labels, a codes file holds {MAX_LABELS}; remove some")
         if embeddings > MAX_WIDTH:
             raise CodesError(
-                f"{path}: embeddings of {embeddings} numbers, a codes file holds {MAX_WIDTH}; leave them"
+                f"{path}: embeddings of {embeddings} numbers, a codes file holds {MAX_WIDTH}; leave them out"
             )
         model = replace(model, name=_utf8(model.name).decode(), digest=_utf8(model.digest).decode())
         try:

@@ -65,12 +65,12 @@ PROTOCOLS = {
             "cifar10-transductive", 1000, 5000, 54_000, 10, 54_000, "cifar10, learning from the database too", "rest"
         ),
         Protocol("nuswide21", 2100, 10_500, 193_734, 21, 5000, "the 21 largest classes; all but the queries"),
-        Protocol("nuswide81", 5000, 10_000, 168_692, 81, 5000, "all 81 classes; several labels an image"),
+        Protocol("nuswide81", 5000, 10_000, 168_692, 81, 5000, "all 81 classes; several labels per image"),
         Protocol("imagenet100", 5000, 13_000, 128_503, 100, 1000, "100 classes; queries from the validation images"),
         Protocol(
-            "imagenet100-10k", 5000, 10_000, 128_503, 100, 1000, "imagenet100, with 100 training images a class"
+            "imagenet100-10k", 5000, 10_000, 128_503, 100, 1000, "imagenet100, with 100 training images per class"
         ),
-        Protocol("coco", 5000, 10_000, 117_218, 80, 5000, "COCO 2014; several labels an image"),
+        Protocol("coco", 5000, 10_000, 117_218, 80, 5000, "COCO 2014; several labels per image"),
         Protocol("mirflickr", 1000, 4000, None, None, None, "MIRFLICKR-25K; its database differs between papers"),
     )
 }
@@ -312,7 +312,7 @@ def _by_class(root: str | Path) -> dict[str, list[Item]]:
         parent = os.path.basename(os.path.dirname(image.path)).decode("utf-8", "backslashreplace")
         if not parent:
             name = display(image.path)
-            raise SourceError(f"{root}: {name!r} is in no folder of a class; move it into one")
+            raise SourceError(f"{root}: {name!r} is not in the folder of a class; move it into one")
         pooled.setdefault(parent, []).append(Item(image.path, (parent,)))
     if not pooled:
         raise SourceError(f"{root}: no images in it; looked for {' '.join(SUFFIXES)}")

@@ -18,7 +18,7 @@ from .prepared import Demo
 
 _RUN = "copies"
 _SHOWN = 3  # matches of an example
-_COLUMNS = 2  # of the picture
+_COLUMNS = 2  # columns of the picture
 _SIDE = 160  # pixels of a thumbnail in the report
 _FOUND, _MISSED = "#1a8250", "#c93a30"
 _QUERY, _OTHER = "#2a6fdb", "#d5d5d2"

@@ -59,7 +59,7 @@ def _stars(codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int) ->
         pool, free = codes[waiting], np.ones(len(waiting), np.bool_)
         batch = max(1, _HITS // len(waiting))
         left, start = len(waiting), 0
-        while start < len(waiting) and 2 * left >= len(waiting):  # then the others are worth dropping
+        while start < len(waiting) and 2 * left >= len(waiting):  # then it pays to drop the others
             stop = start + _WINDOW * batch
             centres = start + np.flatnonzero(free[start:stop])[:batch]
             neighbours = _neighbours(pool[centres], pool, radius)

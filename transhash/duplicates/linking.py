@@ -17,7 +17,7 @@ from ..native import join
 from ..system.progress import Progress, silent
 from .planning import planned
 
-_LARGE = 8  # a tree with a part of the codes at least 1 / this is not compared with itself
+_LARGE = 8  # codes in a tree that holds at least 1 / _LARGE of all codes are not compared with each other
 _QUERIES = 1 << 9  # rows of a tile of pairs
 _CODES = 1 << 13  # columns of a tile of pairs, which all fit into memory
 _EDGES = 1 << 22  # pairs collected before they are merged

@@ -23,9 +23,9 @@ _SAMPLE = 1 << 14  # codes of which the bits are counted
 _PAIRS = 1 << 17  # pairs of codes of which the distances are measured
 
 # Nanoseconds on one core of a Xeon with AVX-512. Only their ratios matter.
-_SORT = 40.0  # per code, and
-_SORT_WORD = 15.0  # per word of it
-_QUERY = 4.5  # per code and bucket that it is compared with
+_SORT = 40.0  # to sort, per code
+_SORT_WORD = 15.0  # to sort, per word of a code
+_QUERY = 4.5  # per code and bucket it is compared with
 _BUCKET = 12.0  # per pair of buckets
 _WORD = 0.1  # per pair of codes of 64 bits
 _FURTHER_WORD = 0.025  # per pair of codes and 64 further bits, because most codes are too far in the first

@@ -13,7 +13,7 @@ from .batch import EncodedBatch, encode_prepared
 BATCH_SIZE = 32
 MAX_BATCH = 4096  # images, or processes
 ENGINES = ("local", "ray")
-_MOST_THREADS = 16  # of a process; more would wait for the lock of its interpreter
+_MOST_THREADS = 16  # threads per process; more would wait for the interpreter's lock
 _AHEAD = 3  # batches in progress per process
 
 

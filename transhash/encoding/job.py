@@ -18,7 +18,7 @@ from .target import Target, existing_target
 from .unfinished import RunSettings
 
 _SHARE = re.compile(r"(\d{1,9})/(\d{1,9})")
-_MAX_SHARES = 999_999  # that a codes file can name
+_MAX_SHARES = 999_999  # the largest number of shares that a codes file can record
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from ..codes import UNKNOWN, Codes, Records, StringTable, label_ids
 from ..hashers.base import Hasher
 from .batch import EncodedBatch
 
-_ITEMS = 1 << 13  # commit at the latest after this many items
-_SECONDS = 2.0  # or after this time
+# Batches are committed once they hold _ITEMS items, or _SECONDS after the last commit.
+_ITEMS = 1 << 13
+_SECONDS = 2.0
 
 
 class PendingBatches:

@@ -30,7 +30,7 @@ from ..sources.base import Item, Skipped
 from ..system.files import display
 from .batch import BatchEncoder, EncodedBatch
 
-_CORES = 4  # per worker, without GPUs and without a number of workers
+_CORES = 4  # cores per worker if there are no GPUs and no number of workers is given
 _GPU_UNITS = 10_000  # Ray counts GPUs in units of 1/10,000
 _TRIES = 3  # attempts to encode the same images, or to start a worker
 _PATIENCE = 600.0  # seconds to wait for a worker while nothing else happens
@@ -48,7 +48,7 @@ def ray_pool(hasher: Hasher, size: int | None = None) -> Iterator["RayPool"]:
     Raises ClusterError if Ray is not installed, or the cluster cannot be reached.
     """
     if find_spec("ray") is None:
-        raise ClusterError("Ray is not installed; get it with: pip install 'transhash[ray]'")
+        raise ClusterError("Ray is not installed; install it with: pip install 'transhash[ray]'")
     import ray
 
     ours = not ray.is_initialized()

@@ -117,7 +117,7 @@ def encode_to_file(
         force: replace a codes file at `output` although it was made of another folder or with another hasher.
         restart: start over instead of resuming an interrupted run.
         shard: encode one of N shares of the images only, as ``"I/N"`` or (I, N) with I from 0 to N - 1.
-        bf16: compute in bfloat16: faster, but one bit in some hundred comes out differently.
+        bf16: compute in bfloat16: faster, but about one bit in several hundred differs.
         fast: compute with 8-bit integers, as in `load_hasher`. By default as in the file that is extended.
         bits: length of the codes, for a hasher that was trained for several. By default that of the file to extend,
             else the hasher's default length.
@@ -136,7 +136,7 @@ def encode_to_file(
 
     Raises SourceError if no image could be read; OutputError if `output` may not be replaced; CodesError if it cannot
     be extended, or holds an unfinished run of another kind; ModelError if the hasher cannot be loaded, or an encoding
-    process dies; ClusterError if the Ray cluster fails; KeyboardInterrupt, once what is done is kept, on Ctrl-C or
+    process dies; ClusterError if the Ray cluster fails; KeyboardInterrupt, once finished work is kept, on Ctrl-C or
     SIGTERM.
     """
     check_range(1, MAX_BATCH, batch_size=batch_size, processes=processes)

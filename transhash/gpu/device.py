@@ -79,7 +79,7 @@ def searching(device: torch.device) -> Iterator[None]:
             yield
     except torch.OutOfMemoryError:
         raise BackendError(
-            f"{device}: out of memory while searching; ask for fewer queries at a time, a smaller k or radius"
+            f"{device}: out of memory while searching; use fewer queries at a time, or a smaller k or radius"
         ) from None
     except RuntimeError as error:
         if "C compiler" not in str(error):

@@ -57,7 +57,7 @@ def load_hasher(
         model: the name, the path or the location on the hub.
         expected_images: number of images to encode, if known. For a few, a hasher that does not need torch is
             preferred, because it loads much faster.
-        bf16: compute in bfloat16: faster, but about one bit in a few hundred differs.
+        bf16: compute in bfloat16: faster, but about one bit in several hundred differs.
         fast: compute with 8-bit integers on OpenVINO, on the processor: much faster, but about one bit in fifty
             differs. Its codes are marked, and do not mix with others.
         bits: length of the codes, one that the hasher was trained for; by default the longest.

@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 
 MAX_PATCHES = 1 << 12  # attention takes memory proportional to their square
 
-_ROWS = 64  # of the hidden layer, which fit into a core's cache while GELU makes many passes over them
+_ROWS = 64  # rows of the hidden layer: they fit into a core's cache while GELU makes many passes over them
 # erf(x) = x P(x²) / Q(x²) for |x| <= 4, to within 5e-7: the coefficients of Eigen, highest power first
 _FARTHEST = np.float32(4)
 _P = np.array(

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from ..errors import ModelError
 
-MAX_BYTES = (1 << 31) - 1  # of an ONNX file, and of the data files that become part of it
+MAX_BYTES = (1 << 31) - 1  # size of an ONNX file, including the data files that become part of it
 
 _STANDARD = ("", "ai.onnx")
 _DOMAINS = (*_STANDARD, "ai.onnx.ml", "com.microsoft")  # the operators of ONNX Runtime

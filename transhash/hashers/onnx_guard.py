@@ -21,7 +21,7 @@ from ..system import memory
 from ..system.child_process import end_with
 from .embedder_config import EmbedderConfig
 
-_SECONDS = 120  # of processor time, and one more for every _RATE bytes
+_SECONDS = 120  # seconds of processor time, plus one for every _RATE bytes
 _RATE = 10_000_000
 _MEMORY = 1 << 32  # bytes, besides ten times the size of the file
 _PATIENCE = 10  # times the seconds may pass while the machine is busy
@@ -42,7 +42,7 @@ def examine(data: bytes, folder: Path | None, config: EmbedderConfig) -> tuple[b
     Raises ModelError, with the reason only, if the packages are missing or the model is not usable.
     """
     if find_spec("onnx") is None or find_spec("onnxruntime") is None:
-        raise ModelError("needs ONNX Runtime; get it with: pip install 'transhash[onnx]'")
+        raise ModelError("needs ONNX Runtime; install it with: pip install 'transhash[onnx]'")
     request = {
         "parent": os.getpid(),
         "folder": None if folder is None else os.path.realpath(folder),

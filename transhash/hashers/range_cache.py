@@ -8,7 +8,7 @@ import msgspec
 from ..system import files
 from .quantized import Ranges
 
-_VERSION = 1  # of the photographs and of the way in which the ranges are found
+_VERSION = 1  # changes with the photographs and with the way the ranges are computed
 
 
 def read(digest: str) -> Ranges | None:

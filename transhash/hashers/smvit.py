@@ -98,7 +98,7 @@ class SMViT(nn.Module):
         """
         left = max(1, int(self.backbone.patch_embed.num_patches * (1 - part)))
         if left < self.groups:
-            raise ModelError(f"{self.groups} groups of the {left} patches left: drop fewer")
+            raise ModelError(f"{self.groups} groups, but only {left} patches remain; drop fewer patches")
         self.backbone.patch_drop = PatchDropout(part, self.prefix, ordered=True)
 
     @torch.no_grad()

@@ -215,7 +215,7 @@ class Collection(ABC):
         plain = radius is None and where is None and hasher is None
         plain = plain and rerank is None and candidates is None and embeddings is None
         if plain and type(k) is int and k > 0 and is_packed(queries, self.model):
-            # The shortest searches: the general way below would take longer than they do.
+            # A short cut: for the shortest searches, the general code below would take longer than the search.
             found = self._nearest(queries, k, checked_params(params), None)
             return Matches.of(found, self._lookup(), positions(len(queries)), (), k, self.verdicts)
         return self._search(queries, k, radius, where, params, hasher, rerank, candidates, embeddings)

@@ -36,10 +36,12 @@ from .manifest import Manifest
 from .rows import Added, Changes
 from .survivors import Survivors
 
-_LEAST = 1 << 16  # rows of an index, below which every change rewrites it
-_SHARE = 10  # an index of n rows is rewritten once n / 10 rows have been added or removed,
-_MOST = 1 << 20  # or that many,
-_MOST_BYTES = 1 << 25  # or codes of that many bytes were added
+# An index of n rows is rewritten on every change if n < _LEAST; otherwise, once n / _SHARE or _MOST rows have been
+# added or removed, or codes of _MOST_BYTES bytes have been added.
+_LEAST = 1 << 16
+_SHARE = 10
+_MOST = 1 << 20
+_MOST_BYTES = 1 << 25
 _LOOKED_UP = 1 << 14  # new rows whose paths are looked up one by one
 
 Blocks = Iterable[tuple[int, Records]]
@@ -48,8 +50,6 @@ Blocks = Iterable[tuple[int, Records]]
 @contextmanager
 def edit(folder: Path) -> Iterator["FolderEdit | None"]:
     """Open an index folder to change it; yield None if its type can only be changed in memory.
-
-    No other process can change it meanwhile.
 
     No other process can change it meanwhile.
 

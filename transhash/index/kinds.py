@@ -139,9 +139,9 @@ def check_same_contents(folder: Path, model: ModelRef, root: bytes) -> None:
     what = ""
     if stored.model_digest != model.digest:
         made = ModelRef(stored.model, stored.model_digest, stored.bits)
-        what = f"by {described(made)}, and these are by {described(model)}"
+        what = f"by {described(made)}, but the new ones are by {described(model)}"
     elif there is not None and there != root:
-        what = f"of {_named(there)}, and these are of {_named(root)}"
+        what = f"of {_named(there)}, but the new ones are of {_named(root)}"
     if what:
         raise IndexFolderError(
             f"{display(folder)}: holds {stored.count} codes {what}; replace it with --force (force=True), "

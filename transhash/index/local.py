@@ -31,8 +31,8 @@ from .rows import Changes
 
 RECORDS = patch.RECORDS
 BACKEND = "backend"
-_SPAN = 1 << 28  # bytes of codes that are read from the backend at a time,
-_GAP = 1 << 14  # and the largest gap, in rows, between two that are read together
+_SPAN = 1 << 28  # bytes of codes that are read from the backend at a time
+_GAP = 1 << 14  # largest gap, in rows, between codes that are read together
 
 Params = Mapping[str, int]
 

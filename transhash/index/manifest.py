@@ -25,7 +25,7 @@ VERSION = 2  # version 1 has no changes
 NAME = "manifest.json"
 
 _LOCK = ".lock"
-MAX_ID = (1 << 63) - 1  # of the next row, so all ids are smaller
+MAX_ID = (1 << 63) - 1  # largest id of the next row, so all ids are smaller
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 

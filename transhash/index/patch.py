@@ -21,7 +21,7 @@ from .manifest import Manifest
 from .survivors import Survivors
 
 RECORDS = "records.h5"
-IDS = "ids.safetensors"  # in a data folder without changes missing if the ids are 0 to n - 1
+IDS = "ids.safetensors"  # missing in a data folder without changes if the ids are 0 to n - 1
 _CODES, _REMOVED, _CHANGED = "codes.npy", "removed.npy", "changed.npy"
 
 

@@ -116,7 +116,7 @@ def _hasher(hasher: Hasher | str | Path | None, images: int | None, model: Model
         except ModelError as error:
             if hasher is not None or os.path.exists(name) or name in names():
                 raise
-            hint = "the index's hasher is not there; pass its file: --model FILE, or hasher="
+            hint = "the index's hasher was not found; pass its file: --model FILE, or hasher="
             raise ModelError(f"{display(name)}: {hint}") from error
     check_query_model(found.ref, model, "the index")
     if order and not isinstance(found, _NEEDED[order]):

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .local import LocalIndex
 
 _HELD = 1 << 28  # bytes of embeddings in memory at a time
-_BYTES = unpack(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64)  # the signs in each byte, (256, 8)
+# The signs of the bits of each byte value, (256, 8).
+_BYTES = unpack(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64)
 
 Scores = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from . import _scan, threads
 MOST_CODES = (1 << 32) - 1
 MOST_KEY_BITS = 26
 
-_TASKS = 64  # per thread: some take longer than others
+_TASKS = 64  # tasks per thread: some take longer than others
 _BUDGET = 1 << 28  # comparisons per call: less than a tenth of a second, after which Ctrl-C is noticed
 
 

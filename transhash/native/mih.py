@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from . import _scan, run, threads
 
-MANY = 8  # queries; from here on, threads divide them
+MANY = 8  # with at least this many queries, threads divide them
 
 Tables = tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
 """Codes, and the bits, offsets and rows of their tables, as `transhash.multi_index.Tables` has them."""

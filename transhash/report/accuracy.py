@@ -8,7 +8,7 @@ from .sections import Section
 
 _BITS = 64  # preferred length of the codes that the sentences describe
 _FIRST = {"P@1": "The first answer is right less often", "P@10": "The first ten answers are right less often"}
-_SAME = 1.02  # up to this factor, sizes count as equal
+_SAME = 1.02  # sizes within this factor count as equal
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from .records import Curve, Example, Measurement, Picture, Record, Run, TableRow
 from .thumbnails import thumbnail
 
 _RUN = "eval"
-_MATCHES = 10  # of an example query
+_MATCHES = 10  # matches shown for an example query
 _SIDE = 96  # pixels of a thumbnail
 _QUANTILES = 100
 _STEPS = 50

@@ -1,6 +1,6 @@
 """Gather concurrent requests, and work on them together in one thread; or one by one in a few threads.
 
-Both refuse what they cannot take soon: a queue without a bound only turns too many requests into too late answers.
+Both refuse tasks that would wait long: an unbounded queue only turns too many requests into late answers.
 """
 
 import threading
@@ -26,8 +26,8 @@ class BusyError(ServingError):
 class Batcher(Generic[Task, Answer]):
     """Hands tasks to a function, as many at a time as are waiting.
 
-    A task that comes alone is worked on at once. While tasks come together, the next batch waits for others, at most
-    `GATHER` seconds.
+    A task that arrives alone starts at once. While tasks arrive together, the next batch waits for others, for at
+    most `GATHER` seconds.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Batcher(Generic[Task, Answer]):
         try:
             with self._monitor.timed(self._name):
                 answers = self._work([task for task, _ in wanted])
-        except Exception as error:  # whatever it is, the requests must not wait for ever
+        except Exception as error:  # on any error, the requests must not wait forever
             answers = [error] * len(wanted)
         for (_, future), answer in zip(wanted, answers, strict=True):
             if isinstance(answer, Exception):
@@ -113,7 +113,7 @@ class Batcher(Generic[Task, Answer]):
 
 
 class BoundedPool:
-    """A few threads, and a bound on what waits for them."""
+    """A few threads, and a bound on the calls that wait for them."""
 
     def __init__(self, name: str, threads: int, waiting: int) -> None:
         """Start up to `threads` threads; at most `waiting` calls wait for one."""
@@ -134,5 +134,5 @@ class BoundedPool:
         return future
 
     def close(self) -> None:
-        """Drop what is waiting; what has begun ends in its own time."""
+        """Drop the waiting calls; calls that have started run to their end."""
         self._pool.shutdown(wait=False, cancel_futures=True)

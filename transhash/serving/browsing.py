@@ -1,4 +1,4 @@
-"""Look through an index without a query: images in order or at random, labels, folders."""
+"""Browse an index without a query: images in order or at random, labels, folders."""
 
 import os
 from bisect import bisect_left
@@ -17,7 +17,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Browsed:
-    """Images of a page: their ids, how many there are at all, and where the next page starts if there is one."""
+    """A page of images: their ids, the total number, and where the next page starts, if there is one."""
 
     ids: Ids
     total: int
@@ -40,9 +40,9 @@ def browse(snapshot: Snapshot, where: Filter | None, seed: int | None, limit: in
 
 
 def shuffled(places: Ids, count: int, seed: int) -> Ids:
-    """Return where places 0 to `count` - 1 go in a random order; all orders of a seed fit together.
+    """Map places in a shuffled order of `count` items to items: equal seeds give the same permutation.
 
-    A Feistel network permutes the next larger power of four, and goes on as long as a place lies behind the end.
+    A Feistel network permutes the range up to the next power of four; values beyond the end are permuted again.
     """
     half = max(1, (max(1, count - 1).bit_length() + 1) // 2)
     keys = np.random.default_rng(seed).integers(1, 1 << 31, _ROUNDS).tolist()
@@ -64,7 +64,7 @@ def _permuted(values: Ids, half: int, keys: list[int]) -> Ids:
 
 
 def labels(snapshot: Snapshot, prefix: str, limit: int) -> tuple[list[tuple[str, int]], int]:
-    """Return the labels that start with `prefix`, in any case, and the number of images of each; and how many fit."""
+    """Return labels that start with `prefix`, ignoring case, with their image counts; and how many match."""
     folded = prefix.casefold()
     found = [label for label in snapshot.label_counts if label[0].casefold().startswith(folded)]
     return found[:limit], len(found)
@@ -73,7 +73,7 @@ def labels(snapshot: Snapshot, prefix: str, limit: int) -> tuple[list[tuple[str,
 def folders(snapshot: Snapshot, prefix: str, limit: int) -> tuple[list[tuple[str, int]], int]:
     """Return folders of images whose path starts with `prefix`, one level deeper than its last slash.
 
-    Each comes with the number of images below it; and how many folders there are.
+    Each comes with the number of images below it. Also return how many folders there are.
     """
     start = os.fsencode(prefix)
     depth = start.count(b"/") + 1

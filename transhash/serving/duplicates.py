@@ -1,4 +1,4 @@
-"""Near-duplicates of the served indexes: found in the background, remembered, and told page by page."""
+"""Near-duplicates of the served indexes: found in the background, cached, and returned page by page."""
 
 import threading
 from collections import OrderedDict
@@ -27,7 +27,7 @@ _REMEMBERED = 4
 
 @dataclass(frozen=True)
 class Rules:
-    """What `transhash.dedup` looks for and keeps: see there. `radius` is None for that of the model."""
+    """The arguments of `transhash.dedup`; `radius` is None for the default of the model."""
 
     radius: int | None = None
     keep: str = KEEP[0]
@@ -44,7 +44,7 @@ class DuplicateSearch:
         done: codes compared so far.
         total: codes to compare; 0 before that is known.
         found: the clusters, whose ids are positions: see `ids`.
-        stale: whether files were moved since, so that roles and sizes are those of before.
+        stale: whether files have been moved since, so that roles and sizes may be out of date.
     """
 
     def __init__(self, snapshot: Snapshot, folder: ImageFolder) -> None:
@@ -62,7 +62,7 @@ class DuplicateSearch:
         return self.snapshot.local.ids
 
     def clusters_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions of the clusters that rows (m,) are in, (m,) int64, -1 for none; once it is done."""
+        """Wait for the search; return the position of the cluster of each row (m,), (m,) int64, or -1."""
         members, numbers = self._members
         places = np.minimum(np.searchsorted(members, rows), max(0, len(members) - 1))
         if not len(members):
@@ -84,17 +84,17 @@ class DuplicateSearch:
 
 
 class DuplicateSearches:
-    """Runs one search at a time, and remembers the last ones."""
+    """Runs one search at a time, and keeps the latest ones."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start without searches."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="transhash-duplicates")
         self._lock = threading.Lock()
         self._searches: OrderedDict[Any, DuplicateSearch] = OrderedDict()
         self._stopping = False
 
     def of(self, served: ServedIndex, rules: Rules, stale: bool = False) -> DuplicateSearch:
-        """Return the search of an index; start it if it was not asked for before, or is stale and that will not do.
+        """Return the search of an index; start it if there is none, or if it is stale and `stale` is false.
 
         Raises QueryError for a bad radius, BackendError for an index on a server, BusyError if others are waiting.
         """
@@ -117,9 +117,9 @@ class DuplicateSearches:
         return search
 
     def forget(self, name: str) -> None:
-        """Let the searches of an index begin again when they are next asked for: its files have changed.
+        """Mark the searches of an index as stale, because its files have changed: the next request repeats them.
 
-        A review that is under way goes on with the clusters of before.
+        A review in progress continues with the earlier clusters.
         """
         with self._lock:
             for key, search in self._searches.items():
@@ -165,14 +165,14 @@ class DuplicateSearches:
 
 
 def _is_good(search: DuplicateSearch, stale: bool) -> bool:
-    """Return whether a search can be used: it has not failed, and is not stale unless that will do."""
+    """Return whether a search can be used: it has not failed, and is not stale unless `stale` is true."""
     if search.found.done() and (search.found.cancelled() or search.found.exception()):
         return False
     return stale or not search.stale
 
 
 def spare_ids(search: DuplicateSearch, found: Duplicates) -> list[int]:
-    """Return the ids of all images that are not needed."""
+    """Return the ids of all spare images."""
     rows = [
         row
         for cluster in found

@@ -21,7 +21,7 @@ from ..system.files import display
 from .batching import Batcher, BoundedPool
 from .monitor import Monitor
 
-MAX_BYTES = 1 << 25  # of an image file
+MAX_BYTES = 1 << 25  # largest image file
 _WAITING = 256  # images that wait to be decoded
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -47,7 +47,7 @@ class QueryEncoder:
     def __init__(
         self, model: str | Path, pool: BoundedPool, monitor: Monitor, stored: bool = False, fast: bool = False
     ) -> None:
-        """Take the name or the file of a hasher, the threads that decode, and how to load it.
+        """Take the name or the file of a hasher, the number of decoding threads, and how to load it.
 
         `stored` says whether an index stored the name, `fast` whether to compute with 8-bit integers.
         """
@@ -72,7 +72,7 @@ class QueryEncoder:
                 except ModelError as error:
                     if Path(self._name).exists() or str(self._name) in names():
                         raise
-                    hint = "the index's hasher is not there; start the server with its file: --model FILE"
+                    hint = "the index's hasher was not found; start the server with its file: --model FILE"
                     raise ModelError(f"{display(str(self._name))}: {hint}") from error
             return self._hasher
 
@@ -84,7 +84,7 @@ class QueryEncoder:
         read.
         """
         if len(image) > MAX_BYTES:
-            raise ImageError(f"{len(image):,} bytes: an image may have {MAX_BYTES:,}")
+            raise ImageError(f"{len(image):,} bytes: an image may have at most {MAX_BYTES:,}")
         answer: Future[Encoded] = Future()
 
         def decoded(done: "Future[Pixels]") -> None:
@@ -110,7 +110,7 @@ class QueryEncoder:
         return answer
 
     def close(self) -> None:
-        """Finish what is waiting and end the thread."""
+        """Encode the waiting images, and end the thread."""
         self.queue.close()
 
     def _prepare(self, image: bytes, model: ModelRef, outputs: bool) -> Pixels:

@@ -1,4 +1,4 @@
-"""The engine of the service: indexes by name, and queries that are answered together. It knows nothing of HTTP."""
+"""The engine of the service: indexes by name, and queries that are answered together. It does not depend on HTTP."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ from .queries import Page, Query
 from .served import ServedIndex
 from .thumbnails import Thumbnails
 
-_WATCH = 0.5  # seconds between two looks at the index folders
+_WATCH = 0.5  # seconds between checks of the index folders
 _WAITING = 256  # calls that wait for a thread
 _REVIEWS = 16
 
@@ -40,7 +40,7 @@ class Engine:
     queries on.
 
     Attributes:
-        indexes: what is served, by name; the first is the default.
+        indexes: the served indexes by name; the first is the default.
         monitor: receives measurements.
         thumbnails: small pictures of their images.
         duplicates: searches for duplicates in them.
@@ -73,7 +73,8 @@ class Engine:
         self._watcher = threading.Thread(target=self._watch, name="transhash-watch", daemon=True)
         self._pool = BoundedPool("decode", min(8, os.cpu_count() or 1), _WAITING)
         self._others = BoundedPool("work", 4, _WAITING)
-        self._reviews = BoundedPool("review", 1, _REVIEWS)  # one at a time: two could each leave the other's copy
+        # One review at a time: each of two could rely on a copy that the other removes.
+        self._reviews = BoundedPool("review", 1, _REVIEWS)
         self.thumbnails = Thumbnails(self.monitor)
         self.duplicates = DuplicateSearches()
         self._model = model
@@ -105,7 +106,7 @@ class Engine:
         if name is None:
             return next(iter(self.indexes.values()))
         if name not in self.indexes:
-            raise SelectionError(f"no index {name!r} here; there are: {', '.join(map(repr, self.indexes))}")
+            raise SelectionError(f"no index {name!r}; available: {', '.join(map(repr, self.indexes))}")
         return self.indexes[name]
 
     def search(self, query: Query, index: str | None = None) -> "Future[Page]":
@@ -123,7 +124,8 @@ class Engine:
 
     def encoder(self, model: ModelRef) -> QueryEncoder:
         """Return the encoder of images for indexes of a model. Raises ServingError after `close`."""
-        key = str(self._model or model.name), model.digest  # the file of a name may be replaced by another hasher
+        # With the digest, because the file may be replaced by another hasher of the same name.
+        key = str(self._model or model.name), model.digest
         with self._encoding:
             if self._stopped.is_set():
                 raise ServingError("the service is stopping")
@@ -157,7 +159,7 @@ class Engine:
             served.refresh()
 
     def close(self) -> None:
-        """Answer what is waiting, and end the threads."""
+        """Answer the waiting queries, and end the threads."""
         with self._encoding:
             self._stopped.set()
         if self._watcher.ident is not None:

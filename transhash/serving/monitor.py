@@ -1,4 +1,4 @@
-"""What an engine tells about its work, for metrics."""
+"""The measurements that an engine reports, for metrics."""
 
 import time
 from collections.abc import Iterator

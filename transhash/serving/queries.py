@@ -13,7 +13,7 @@ from ..errors import ServingError
 from ..index.filters import Filter
 
 MAX_K = 1000
-MAX_MATCHES = 10_000  # of all pages of one search
+MAX_MATCHES = 10_000  # matches on all pages of one search
 MAX_RADIUS = 1024
 
 _SEVERAL = 64  # patterns or labels
@@ -25,11 +25,11 @@ Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class QueryError(ServingError):
-    """A query that no index can answer: it is not well-formed."""
+    """A malformed query, which no index can answer."""
 
 
 class Passed(msgspec.Struct, frozen=True, array_like=True):
-    """How far the pages have come: how many matches there were, and the last of them."""
+    """The matches on earlier pages: their number, and the last of them."""
 
     count: Annotated[int, msgspec.Meta(ge=0, le=MAX_MATCHES)] = 0
     distance: Annotated[int, msgspec.Meta(ge=-1, lt=1 << 31)] = -1
@@ -38,17 +38,17 @@ class Passed(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What is looked for.
+    """A query for one page of matches.
 
     Attributes:
         id: an image of the index, which is left out of the matches; None for another query.
         packed: the code, (bits/8,) uint8; None if `id` is given.
         outputs: the real-valued outputs of the query image (bits,), to re-rank by; None without re-ranking.
-        k: matches of a page.
+        k: matches per page.
         radius: only matches within this many bits; None for any distance.
         where: only images that pass this filter.
-        candidates: with `outputs`, how many of the nearest codes are put into another order.
-        passed: what the pages before this one held.
+        candidates: with `outputs`, number of nearest codes to re-rank.
+        passed: the matches on earlier pages.
     """
 
     id: int | None = None
@@ -132,7 +132,7 @@ def cursor_of(index: str, query: Query) -> str:
 def of_cursor(text: str, k: int | None = None) -> tuple[str, Query]:
     """Return the index and the query that a cursor holds, with another `k` if one is given.
 
-    A client can write any cursor; the query is one that it could have asked without. Raises QueryError for a
+    A client can forge a cursor, but only for a query that it could also send directly. Raises QueryError for a
     text that is not a cursor.
     """
     try:

@@ -1,7 +1,7 @@
 """The images chosen for removal: checked against the disk, exported as a list, or moved to the system's trash.
 
 Nothing may be listed or moved that could be the last copy: an image may go only if another file of its cluster, which
-was not chosen, is on the disk as it was encoded. The client names the exceptions.
+was not chosen, is on the disk as it was encoded. The client must name any exceptions.
 """
 
 import os
@@ -36,7 +36,7 @@ _LAST = "no other intact copy of it would stay"
 
 
 class ConflictError(ServingError):
-    """The files on the disk do not allow what was asked for."""
+    """The files on disk do not allow the requested change."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Going:
 
 @dataclass(frozen=True)
 class Judged:
-    """What may go and what must stay, and the bytes that removing the former frees."""
+    """The images that may go, those that must stay, and the bytes that removing the former frees."""
 
     going: list[Going]
     refused: list[Failed]
@@ -87,7 +87,7 @@ class Moved:
 
 @dataclass
 class _Look:
-    """What a judgement needs to know of the files: the paths that are to go, and the real folders of paths."""
+    """The facts about the files that a decision needs: the paths to be removed, and the real folders of paths."""
 
     leaving: set[bytes]
     real: dict[bytes, bytes] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class _Look:
         self.entries = {self.entry(path) for path in self.leaving}
 
     def entry(self, path: bytes) -> bytes:
-        """Return `entry_of` a path, asking the disk once for each folder."""
+        """Return `entry_of` a path, resolving each folder only once."""
         folder, name = os.path.split(path)
         if folder not in self.real:
             self.real[folder] = os.path.dirname(entry_of(path))
@@ -125,7 +125,7 @@ class Review:
         """Take the clusters, the folders that are protected, and the ids of the chosen images.
 
         The images in `last` may go even if no copy stays. Raises SelectionError for an id that is not in the index,
-        QueryError if `last` holds others than `remove`.
+        QueryError if `last` contains ids that are not in `remove`.
         """
         if not set(last) <= set(remove):
             raise QueryError("last_copies: must be among the ids in remove")
@@ -139,7 +139,7 @@ class Review:
         clusters = [found[number].ids for number in np.unique(numbers[numbers >= 0]).tolist()]
         self._rows = np.unique(np.concatenate([chosen, *clusters]))
         groups = search.clusters_of(self._rows)
-        self._group = np.where(groups < 0, -1 - self._rows, groups)  # an image in no cluster is alone
+        self._group = np.where(groups < 0, -1 - self._rows, groups)  # an image in no cluster forms a group of its own
         snapshot = search.snapshot
         mask = np.zeros(len(snapshot), np.bool_)
         mask[self._rows] = True
@@ -225,7 +225,7 @@ def listing(judged: Judged, null: bool) -> bytes:
     """Return the full paths, one per line or, with `null`, each followed by a NUL byte.
 
     Raises ConflictError if an image must stay; QueryError without `null` for a path that contains a line break: a
-    reader would take it for two.
+    reader would take it for two paths.
     """
     if judged.refused:
         first, many = judged.refused[0], len(judged.refused)

@@ -40,7 +40,7 @@ def serve(
     Args:
         locations: index folders or collections on a server, one or several.
         images: the folder of the images; by default the one that was encoded.
-        host: the address to listen at. Any other than 127.0.0.1, ::1 and localhost needs a token.
+        host: the address to listen on. Any other than 127.0.0.1, ::1 and localhost needs a token.
         port: the port; 0 for any free one.
         token_file: file whose first line is the token that clients must send, at least 16 characters.
         origins: other sites whose pages may read the answers, such as ``https://photos.example.org``.
@@ -124,4 +124,4 @@ def _address(host: str, port: int) -> str:
 def _check_installed() -> None:
     missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
     if missing:
-        raise ServingError(f"serving needs {', '.join(missing)}; get it with: pip install 'transhash[serve]'")
+        raise ServingError(f"serving needs {', '.join(missing)}; install it with: pip install 'transhash[serve]'")

@@ -18,7 +18,7 @@ Outcome = Page | Exception
 
 @dataclass(frozen=True, eq=False)
 class _Ranked:
-    """The rows of one query that belong to its page, and how many there are at all."""
+    """The rows of one query that belong to its page, and the total number."""
 
     ids: NDArray[np.int64]
     distances: NDArray[np.int32]
@@ -28,7 +28,7 @@ class _Ranked:
 
 
 def answer(snapshot: Snapshot, queries: Sequence[Query]) -> list[Outcome]:
-    """Return the page of each query, or the error that it ends with.
+    """Return for each query its page or its error.
 
     Queries with the same filter and length are scanned for together. A query never fails because of another one.
     """
@@ -76,7 +76,7 @@ def _with_code(
 
 
 def _wanted(query: Query) -> int:
-    """Return how many of the nearest rows a page needs: those of earlier pages, too, and one that tells of more."""
+    """Return how many nearest rows a page needs: including earlier pages, and one that tells of more."""
     if query.outputs is not None:
         return query.candidates
     return query.passed.count + query.k + 1 + (query.id is not None)

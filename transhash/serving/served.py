@@ -21,7 +21,7 @@ class ServedIndex:
     Attributes:
         name: what clients call it.
         location: an index folder, or a collection on a server.
-        fault: why the index on disk is not the one that is served; empty if it is.
+        fault: why the index on disk is not the one that is served; empty if it is served.
     """
 
     def __init__(self, name: str, location: str | Path, images: Path | None, monitor: Monitor) -> None:
@@ -37,7 +37,7 @@ class ServedIndex:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The state that is being served; take it once for all that must fit together."""
+        """The state that is being served; read it once per operation, because it may be replaced at any time."""
         return self._state[0]
 
     @property
@@ -81,7 +81,7 @@ class ServedIndex:
         self.queue.close()
 
     def _opened(self) -> tuple[Snapshot, ImageFolder]:
-        """Open and verify the index. It may be replaced meanwhile: what was opened is what is named."""
+        """Open and verify the index. If it is replaced meanwhile, the result names the state that was opened."""
         while True:
             generation = self._generation()
             collection = open_index(self.location)

@@ -37,7 +37,7 @@ class Shown:
 
 
 def _held(records: Records) -> Records:
-    """Return records with their paths in memory if these are not too long: reading one from a file takes 100 µs."""
+    """Return records with their paths in memory if they fit: reading one from a file takes 100 µs."""
     paths = records.paths
     if not isinstance(paths, StringTable) or paths.nbytes > _PATHS:
         return records
@@ -74,7 +74,7 @@ class Snapshot:
 
     @property
     def is_local(self) -> bool:
-        """Whether the index is in a folder, so that codes and all paths are at hand."""
+        """Whether the index is in a folder, so that codes and all paths are available."""
         return self._local is not None
 
     @property
@@ -151,7 +151,7 @@ class Snapshot:
 
     @cached_property
     def words(self) -> list[tuple[int, str]]:
-        """What distances mean: what the model says of copies, or else `words.distance_words`."""
+        """The meaning of distances: verdicts if the model has them, otherwise `words.distance_words`."""
         if rarity := rarity_of(self.model):
             verdicts = Verdicts.of(rarity, len(self))
             return [(verdicts.copy, "copy"), (verdicts.likely, "likely"), (self.model.bits, "unrelated")]

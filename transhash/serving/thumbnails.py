@@ -23,7 +23,7 @@ _WAITING = 512
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG file, and a tag that changes with it; no data if the client has the one with the tag."""
+    """A JPEG file and its entity tag; without data if the client already has the file with this tag."""
 
     tag: str
     data: bytes | None
@@ -33,7 +33,7 @@ class Thumbnails:
     """Makes thumbnails in a few threads of their own."""
 
     def __init__(self, monitor: Monitor) -> None:
-        """Start without any."""
+        """Start with an empty cache."""
         self._monitor = monitor
         self._pool = BoundedPool("thumbnail", min(4, os.cpu_count() or 1), _WAITING)
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class Thumbnails:
     def get(self, folder: ImageFolder, path: bytes, size: int, known: str = "") -> "Future[Picture]":
         """Return the thumbnail of an image that fits into a square of `size` pixels, one of `SIZES`.
 
-        Without its data if its tag is among those in `known`, a header If-None-Match.
+        The data are left out if the tag is among those in `known`, an If-None-Match header.
 
         The future raises SelectionError if the file is not there, ImageError if it cannot be read. Raises BusyError
         if too many thumbnails are waiting.
@@ -93,5 +93,5 @@ def file_tag(found: os.stat_result, size: int = 0) -> str:
 
 
 def is_known(tag: str, known: str) -> bool:
-    """Return whether a tag is among those of a header If-None-Match."""
+    """Return whether a tag is among those in an If-None-Match header."""
     return any(one.strip().removeprefix("W/") in (tag, "*") for one in known.split(",")) if known else False

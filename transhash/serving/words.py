@@ -1,18 +1,18 @@
-"""What a distance means, in words: how seldom unrelated images come that close by chance."""
+"""The meaning of a distance in words: how rarely unrelated images come that close by chance."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..duplicates import expected_pairs
 
-_CHANCES = (("copy", 1e-9), ("likely", 1e-6), ("similar", 1e-3))  # of a pair of unrelated images
+_CHANCES = (("copy", 1e-9), ("likely", 1e-6), ("similar", 1e-3))  # probability for a pair of unrelated images
 _PAIRS = 1 << 15
 
 
 def distance_words(codes: NDArray[np.uint8], bits: int, seed: int = 0) -> list[tuple[int, str]]:
     """Return words with the largest distance that each stands for, ascending; the last one stands for all others.
 
-    A word is left out if none of the distances deserves it. The chances are those that random pairs of `codes`
+    A word is left out if no distance qualifies for it. The chances are those that random pairs of `codes`
     (m, bits/8) suggest, by the distribution that `transhash.suggest_radius` fits to them.
     """
     words: list[tuple[int, str]] = []

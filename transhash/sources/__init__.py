@@ -137,7 +137,7 @@ def _check_options(
     """Raise SourceError for options that do not apply to the images."""
     in_folder = source is None and len(places) == 1 and os.path.isdir(places[0])
     if null and names is None:
-        raise SourceError("NUL bytes separate the paths of a list: pass a list")
+        raise SourceError("NUL bytes end the paths in a list: pass a list")
     if (include or exclude) and (names is not None or not in_folder):
         raise SourceError("patterns select the files of a folder: pass a folder, without a list")
     if names is not None and (places or source) and not in_folder:
@@ -195,7 +195,7 @@ def _check_file(place: str | Path, count: int) -> None:
     if _kind(place) in ("", "list"):
         known = " ".join(_KINDS)
         raise SourceError(
-            f"{place}: neither an image nor one of {known} by its name; a list goes with --list (names=)"
+            f"{place}: by its name, neither an image nor one of {known}; pass a list with --list (names=)"
         )
 
 

@@ -23,7 +23,7 @@ def reserved(size: int) -> Iterator[None]:
     """
     global _used
     if size > TOTAL:
-        raise ImageError(f"takes too much memory to decode: {size / 2**30:.1f} GiB, of at most {TOTAL / 2**30:.1f}")
+        raise ImageError(f"takes too much memory to decode: {size / 2**30:.1f} GiB, at most {TOTAL / 2**30:.1f}")
     with _changed:
         _changed.wait_for(lambda: _used + size <= TOTAL)
         _used += size

@@ -46,7 +46,8 @@ class IsolatedSource(Described):
         Raises SourceError if a package that it needs is not installed.
         """
         if reader in _EXTRAS and find_spec(_EXTRAS[reader]) is None:
-            raise SourceError(f"{paths[0]}: needs {_EXTRAS[reader]}; get it with: pip install 'transhash[{reader}]'")
+            install = f"pip install 'transhash[{reader}]'"
+            raise SourceError(f"{paths[0]}: needs {_EXTRAS[reader]}; install it with: {install}")
         self.root, self._names = below(paths)
         self.description = f"images in {together(paths, f'{reader} files')}"
         self._reader = reader

@@ -3,7 +3,7 @@
 import os
 import re
 
-MAX_LABELS = 1024  # of an image, in a codes file
+MAX_LABELS = 1024  # labels per image in a codes file
 MAX_LABEL = 1 << 12  # bytes of a label
 
 _LIKE_AN_ESCAPE = re.compile(rb"\\(?=x(?:5c|[89a-f][0-9a-f]))")
@@ -32,7 +32,7 @@ def labels_of(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [] if value is None else [value]
     labels = tuple(dict.fromkeys(name for name in map(_text, values) if name))
     if len(labels) > MAX_LABELS:
-        raise ValueError(f"{len(labels)} labels: an image has no more than {MAX_LABELS}")
+        raise ValueError(f"{len(labels)} labels: at most {MAX_LABELS} per image are allowed")
     return labels
 
 
@@ -45,5 +45,5 @@ def _text(value: object) -> str:
         raise ValueError(f"a {type(value).__name__} as label; expected a name, an integer, or a list of them")
     text = label(value.strip())
     if len(text.encode()) > MAX_LABEL:
-        raise ValueError(f"a label of {len(value)} bytes: it has no more than {MAX_LABEL}")
+        raise ValueError(f"a label of {len(value)} bytes: at most {MAX_LABEL} are allowed")
     return text

@@ -21,7 +21,7 @@ from .labels import folder_labels, labels_of
 CLASSES = "classes.txt"  # file beside a list that names its columns
 STDIN = "-"
 
-_HEADER = "path"  # of the first column
+_HEADER = "path"  # name of the first column
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BITS = frozenset((b"0", b"1"))
 _LONGEST = 1 << 16  # bytes of a line

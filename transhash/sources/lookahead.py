@@ -65,7 +65,7 @@ def load_item(item: Item | Skipped, root: bytes, preprocess: Callable[[Image.Ima
     if isinstance(item, Skipped):
         return item
     if len(item.path) > MAX_PATH:
-        return Skipped(item.path, f"path too long: {len(item.path):,} bytes, of which {MAX_PATH:,} are kept")
+        return Skipped(item.path, f"path too long: {len(item.path):,} bytes, at most {MAX_PATH:,} are allowed")
     try:
         pixels = decode.prepare(root, item, preprocess)
     except ImageError as error:

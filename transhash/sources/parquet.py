@@ -16,8 +16,8 @@ _IMAGES = ("image", "img")
 _PATHS = ("path", "file_name")
 _LABELS = ("label", "labels")
 _MAX_PATH = 1 << 15
-_MAX_ROWS = 64  # rows read at a time; fewer if they exceed
-_AT_ONCE = 1 << 26  # this number of bytes
+_MAX_ROWS = 64  # rows read at a time
+_AT_ONCE = 1 << 26  # bytes read at a time, unless a single row is larger
 _BUFFER = 1 << 20
 
 
@@ -56,7 +56,7 @@ def _item(name: bytes, number: int, data: bytes | None, path: bytes | None, labe
     if data is None and not path:
         return Skipped(row, "no image: null")
     if len(data or b"") > MAX_ENCODED:
-        return Skipped(row, f"too large: {len(data or b'')} bytes, of which {MAX_ENCODED} are read")
+        return Skipped(row, f"too large: {len(data or b'')} bytes, at most {MAX_ENCODED} are allowed")
     if path and len(path) > _MAX_PATH:
         return Skipped(row, f"path too long: {len(path)} bytes")
     try:

@@ -143,14 +143,14 @@ class _Sample:
             return self._add_labels(member, kind, stream)
         needed = member.size + len(member.name) + _OVERHEAD
         if needed > self._room:
-            return f"too large: {member.size} bytes in a sample, of which {MAX_ENCODED} are read"
+            return f"too large: {member.size} bytes in a sample, at most {MAX_ENCODED} are allowed"
         self._room -= needed
         self._images.append((_row(self._archive, member.name), stream.read(member)))
         return ""
 
     def _add_labels(self, member: Member, kind: bytes, stream: TarStream) -> str:
         if member.size > _MAX_LABELS:
-            return f"too large: {member.size} bytes of labels, of which {_MAX_LABELS} are read"
+            return f"too large: {member.size} bytes of labels, at most {_MAX_LABELS} are allowed"
         data = stream.read(member)
         try:
             self._labels[kind] = labels_of(data if kind == b"cls" else _field(data))

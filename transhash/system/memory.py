@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 
 if sys.platform != "win32":
-    import resource  # here: a forked child that imports waits for ever for a module that another thread was importing
+    import resource  # not in a function: in a forked child, it could wait forever for another thread
 
 
 def installed() -> int | None:

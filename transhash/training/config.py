@@ -86,7 +86,7 @@ class TrainConfig:
     patch_drop: float = setting(
         0.0, "Fraction of each image's patches that a step leaves out, at random, to save time.", low=0.0, high=0.95
     )
-    precision: str = setting("auto", "Arithmetic; auto is bf16 where the machine has it, else fp32.", of=PRECISIONS)
+    precision: str = setting("auto", "Arithmetic; auto is bf16 if the machine supports it, else fp32.", of=PRECISIONS)
     resize: int | None = setting(
         None,
         "Side to which images are resized before a random square of the image size is cut out, instead of --crop; "
@@ -122,7 +122,7 @@ class TrainConfig:
         if self.minutes and self.schedule != "constant":
             raise TrainingError(f"minutes: schedule {self.schedule} must run to its end; choose constant")
         if self.resize is not None and self.crop != _CROP:
-            raise TrainingError("resize and crop exclude each other; leave one of them out")
+            raise TrainingError("resize and crop cannot be combined; leave one of them out")
         if self.loss in UNLABELLED:
             self._check_unlabelled()
         if self.cutmix and self.loss not in SHARING:

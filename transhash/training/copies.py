@@ -71,7 +71,7 @@ class EditedImages(Dataset[Sample]):
                 skipped.append((item.path, str(error)))
                 place = int(rng.integers(len(self)))
         first, reason = skipped[0] if skipped else (item.path, "unreadable")
-        raise TrainingError(f"{display(first)!r} and others cannot be read ({reason}); take them out")
+        raise TrainingError(f"{display(first)!r} and others cannot be read ({reason}); remove them")
 
 
 class TwinBatches(Sampler[list[Draw]]):

@@ -149,7 +149,7 @@ class LabelledImages(Dataset[Sample]):
             labels[self.labels[place]] = 1
             return Sample(self._augmented(picture, rng), labels, skipped)
         first = display(skipped[0][0])
-        raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); take them out")
+        raise TrainingError(f"{first!r} and others of its class cannot be read ({skipped[0][1]}); remove them")
 
     def _augmented(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:
         """Augment an image to pixels (3, H, W); draw again if timm asks Pillow to posterize to 0 bits."""

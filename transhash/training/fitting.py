@@ -66,7 +66,7 @@ def projected(
     prepare = _with_view(extractor, config.seed) if config.method == "crovca" else extractor.preprocess
     features = _features(sample, prepare, extractor, on_batch)
     if len(features) < 2:
-        raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, better thousands")
+        raise TrainingError(f"{len(features)} images could be read; a fit needs two or more, preferably thousands")
     if not np.isfinite(features).all():
         raise TrainingError(f"{name}: computes a feature that is not a finite number, so it is damaged; give another")
     if (features == features[0]).all():

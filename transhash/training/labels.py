@@ -32,7 +32,7 @@ def check_count(source: ImageList) -> None:
     if len(source.images) < _FEWEST:
         raise TrainingError(
             f"{display(source.root)}: {len(source.images)} images; training for copies takes at least {_FEWEST}, "
-            "and better thousands"
+            "and preferably thousands"
         )
 
 

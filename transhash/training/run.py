@@ -141,7 +141,7 @@ def fit(
         check_embedder_settings(architecture, pretrained, weights)
     source = _source(images)
     if len(source.images) < 2:
-        raise TrainingError(f"{len(source.images)} images; a fit needs at least two, and better thousands")
+        raise TrainingError(f"{len(source.images)} images; a fit needs at least two, and preferably thousands")
     hasher: TransHasher | EmbedderHasher
     if embedder is None:
         from . import unsupervised
@@ -234,7 +234,7 @@ def _output(output: str | Path | None) -> Path | None:
 def _check_start(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
     """Raise TrainingError or ModelError if a run obviously cannot start from these weights."""
     if pretrained and weights is not None:
-        raise TrainingError("pretrained and weights exclude each other")
+        raise TrainingError("pretrained and weights cannot be combined; choose one")
     if weights is not None:
         header.check_weights(weights)
     check_backbone(architecture.backbone)
@@ -245,7 +245,7 @@ def _check_backbone(
 ) -> None:
     """Raise TrainingError or ModelError if a fit obviously cannot start from this backbone."""
     if embedder_config is not None:
-        raise TrainingError("settings of an embedder without one: pass --embedder FILE (embedder=)")
+        raise TrainingError("settings of an embedder, but no embedder: pass --embedder FILE (embedder=)")
     if not (pretrained or weights):
         raise TrainingError(
             "random weights give codes without meaning: pass --pretrained (pretrained=True), "
@@ -278,8 +278,8 @@ def _check_sizes(architecture: Architecture, config: TrainConfig) -> None:
         if narrowest < _FEWEST_BITS:
             most = bits // (2 * _FEWEST_BITS)
             raise TrainingError(
-                f"{architecture.groups} groups of {bits} bits: a local stream of {narrowest} bits does not converge, "
-                f"it needs {_FEWEST_BITS}; choose {most} groups or fewer"
+                f"{architecture.groups} groups of {bits} bits: a local stream of {narrowest} bits does not converge; "
+                f"it needs {_FEWEST_BITS}: choose {most} groups or fewer"
             )
     if config.resize and config.resize < architecture.image_size:
         raise TrainingError(f"resize {config.resize}: must be at least the image size, {architecture.image_size}")

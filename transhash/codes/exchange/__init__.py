@@ -124,7 +124,7 @@ def import_table(
 def _form(path: Path, formats: Mapping[str, Any] = _FORMATS) -> Any:
     """Return the module for a file's suffix."""
     if path.suffix.lower() not in formats:
-        raise CodesError(f"{path}: no format for such a name; choose one that ends in {', '.join(formats)}")
+        raise CodesError(f"{path}: unknown format; choose a name that ends in {', '.join(formats)}")
     return formats[path.suffix.lower()]
 
 

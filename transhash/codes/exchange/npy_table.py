@@ -18,7 +18,8 @@ from ..reader import CodesFile
 from ..strings import STRINGS
 from .table import CodesTable, RowBlock, check_path
 
-_PROBLEMS = {"mmap length": "cut off", "Python objects": "holds Python objects"}  # by a phrase in NumPy's message
+# Keys are phrases in NumPy's messages.
+_PROBLEMS = {"mmap length": "cut off", "Python objects": "holds Python objects"}
 PathAndLabels = tuple[bytes, tuple[str, ...]]
 
 

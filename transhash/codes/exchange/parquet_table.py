@@ -231,7 +231,7 @@ def _origin(metadata: bytes | None, bits: int) -> tuple[ModelRef | None, bytes |
         return None, None
     said = msgspec.convert(json.loads(metadata), _Metadata)
     if said.bits != bits:
-        raise ValueError(f"codes of {bits} bits, said to have {said.bits}")
+        raise ValueError(f"codes of {bits} bits, but the metadata say {said.bits}")
     model = ModelRef(said.model, said.model_digest, bits, said.preprocessing)
     return model, said.root.encode("utf-8", "surrogateescape")
 

@@ -1,4 +1,4 @@
-"""The application: routes and what stands before them."""
+"""The ASGI application: routes, with access control and error handling in front of them."""
 
 import asyncio
 from functools import partial
@@ -15,11 +15,11 @@ from .guard import ROUTE, Guard
 from .routes import ROUTES, Route
 from .service import Service
 
-ANSWER_SECONDS = 60.0  # after which a request ends without an answer, unless its route says otherwise
+ANSWER_SECONDS = 60.0  # time limit of a request, unless its route sets another
 
 
 async def _handle(service: Service, route: Route, request: Request) -> Response:
-    """Let the handler of a route answer in time; the guard counts the request under its path."""
+    """Run the handler of a route with a time limit; the guard counts the request under its path."""
     request.scope[ROUTE] = route.path
     async with asyncio.timeout(route.seconds or ANSWER_SECONDS):
         return await route.handler(service, request)

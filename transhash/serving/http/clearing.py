@@ -1,4 +1,4 @@
-"""Handlers for near-duplicates: find them, and check, list or move away what was chosen."""
+"""Handlers for near-duplicates: find them; check, list or move the images chosen for removal."""
 
 import asyncio
 import os
@@ -41,11 +41,11 @@ _LIMIT = 20
 _MOST = 200
 _DESCRIBED = 200  # images of a cluster whose files are opened
 _SHOWN = 1000  # images that a check describes
-_PATIENCE = 1.0  # seconds, after which a client is told how far the search has come
+_PATIENCE = 1.0  # seconds to wait for a search before its progress is returned instead
 
 
 async def duplicates(service: Service, request: Request) -> Response:
-    """Return clusters of near-duplicates, or how far the search for them has come."""
+    """Return clusters of near-duplicates, or the progress of the search for them."""
     served = service.index(request)
     start = reading.place(request)
     limit = reading.whole(request, "limit", _LIMIT, 1, _MOST)
@@ -62,7 +62,7 @@ async def duplicates(service: Service, request: Request) -> Response:
 
 
 async def clusters_of(service: Service, request: Request) -> Response:
-    """Return the clusters that hold some images."""
+    """Return the clusters that contain given images."""
     wanted = await reading.document(request, ClustersRequest)
     served = service.engine.index(wanted.index)
     rules = await service.work(_rules, served, wanted.radius, wanted.keep, wanted.prefer, wanted.reference)
@@ -99,7 +99,7 @@ async def review_choice(service: Service, request: Request) -> Response:
 
 
 async def _waiting(search: DuplicateSearch) -> Response | None:
-    """Wait for a search, and return how far it has come if it takes long."""
+    """Wait for a search; if it takes long, return its progress."""
     await asyncio.wait([asyncio.wrap_future(search.found)], timeout=_PATIENCE)
     if search.found.done():
         return None
@@ -111,7 +111,7 @@ def _reviewed(search: DuplicateSearch, rules: Rules, wanted: ReviewRequest) -> r
 
 
 def _checked(search: DuplicateSearch, rules: Rules, wanted: ReviewRequest) -> Response:
-    """Look at the files, and return what may go, or a list of it."""
+    """Check the files, and return the images that may be removed, or a list of them."""
     reviewed = _reviewed(search, rules, wanted)
     judged = reviewed.judge()
     if wanted.action == "check":
@@ -203,7 +203,7 @@ def _larger(cluster: Cluster) -> int:
 
 
 def _clusters_of(name: str, search: DuplicateSearch, ids: Sequence[int]) -> ClustersAnswer:
-    """Return the clusters of the ids that are in any, each once; ids that the index does not hold are in none."""
+    """Return the clusters that contain any of the ids, each once; ids that are not in the index are ignored."""
     found = search.found.result()
     known = search.ids.of(np.arange(len(search.ids)))
     rows = np.flatnonzero(np.isin(known, np.array(ids, np.int64)))

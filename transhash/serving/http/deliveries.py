@@ -1,4 +1,4 @@
-"""Bring the answers of other threads into the event loop."""
+"""Pass answers from other threads to the event loop."""
 
 import asyncio
 import threading
@@ -11,12 +11,12 @@ class Deliveries:
     """Wakes the loop once for all answers of a batch; `asyncio.wrap_future` does it for each, which costs more."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start without pending answers."""
         self._lock = threading.Lock()
         self._arrived: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
 
     def awaited(self, future: "Future[Any]") -> "asyncio.Future[Any]":
-        """Return what the running loop can wait for instead of `future`."""
+        """Return a future of the running loop that completes with `future`."""
         loop = asyncio.get_running_loop()
         waiting = loop.create_future()
         future.add_done_callback(lambda done: self._arrive(loop, waiting, done))
@@ -33,7 +33,7 @@ class Deliveries:
         with self._lock:
             arrived, self._arrived = self._arrived, deque()
         for waiting, done in arrived:
-            if waiting.done():  # nobody waits any more
+            if waiting.done():  # nobody is waiting any longer
                 continue
             if done.cancelled():
                 waiting.cancel()

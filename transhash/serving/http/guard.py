@@ -1,4 +1,4 @@
-"""What stands before every handler: who may ask, and from where."""
+"""Access control in front of every handler: who may send requests, and from where."""
 
 import time
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import problems
 from .service import Service
 
-ROUTE = "transhash.route"  # key of a scope: the path of the route as the table has it
+ROUTE = "transhash.route"  # key in the ASGI scope: the path of the route as in the table of routes
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 PAGE_POLICY = (
@@ -87,7 +87,7 @@ class Guard:
 def _refused(status: HTTPStatus, detail: str) -> ASGIApp:
     extra = {
         HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
-        HTTPStatus.BAD_REQUEST: {"Connection": "close"},  # a proxy may see the next request elsewhere
+        HTTPStatus.BAD_REQUEST: {"Connection": "close"},  # a proxy may disagree on where the next request starts
     }
     return problems.response(status, detail, extra.get(status, {}))
 

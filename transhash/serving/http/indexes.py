@@ -1,4 +1,4 @@
-"""Handlers that tell what is served, and in which state the server is."""
+"""Handlers that report what is served, and the state of the server."""
 
 import os
 from importlib.metadata import version
@@ -25,12 +25,12 @@ async def indexes(service: Service, request: Request) -> Response:
 
 
 async def health(service: Service, request: Request) -> Response:
-    """Tell that the process answers."""
+    """Report that the process is alive."""
     return answer(Health("ok"))
 
 
 async def readiness(service: Service, request: Request) -> Response:
-    """Tell whether requests are answered, and by which states of the indexes."""
+    """Report whether the server is ready, and which state of each index it serves."""
     served = service.engine.indexes.values()
     states = [IndexState(index.name, index.snapshot.generation, index.fault or None) for index in served]
     status = "stopping" if service.stopping else "stale" if any(state.fault for state in states) else "ready"

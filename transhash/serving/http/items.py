@@ -1,4 +1,4 @@
-"""Handlers that look through an index without a query."""
+"""Handlers for browsing an index without a query."""
 
 import os
 from typing import BinaryIO
@@ -36,7 +36,7 @@ async def items(service: Service, request: Request) -> Response:
 
 
 async def item(service: Service, request: Request) -> Response:
-    """Tell all about one image."""
+    """Describe one image."""
     served = service.index(request)
     return answer(await service.work(_item, served, reading.id_of(request)))
 

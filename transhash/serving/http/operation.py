@@ -1,4 +1,4 @@
-"""Handlers for browsers that sign in, and for those who operate the server."""
+"""Handlers for browsers that sign in, and for operators of the server."""
 
 from http import HTTPStatus
 
@@ -28,12 +28,12 @@ async def sign_in(service: Service, request: Request) -> Response:
 
 
 async def session(service: Service, request: Request) -> Response:
-    """Tell whether a token is needed, and whether the request shows it."""
+    """Report whether a token is required, and whether the request carries it."""
     return answer(Session(bool(service.token), service.admits(request)))
 
 
 async def sign_out(service: Service, request: Request) -> Response:
-    """Take the cookie back."""
+    """Delete the cookie."""
     response = Response(status_code=HTTPStatus.NO_CONTENT)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response

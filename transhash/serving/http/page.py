@@ -1,4 +1,4 @@
-"""Handlers of the page: static files that come with the package."""
+"""Handlers for the page: static files that come with the package."""
 
 from functools import cache
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Read what a request carries: parameters, a JSON body, or an image; within limits, and never onto the disk."""
+"""Read the parameters, JSON body or image of a request, within limits and without writing to disk."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -17,12 +17,12 @@ from .problems import Problem, bad_request
 
 MAX_JSON = 1 << 20  # bytes
 MAX_REVIEW = 1 << 25  # bytes of the ids of a review
-BODY_SECONDS = 30.0  # that a body may take to arrive
+BODY_SECONDS = 30.0  # time for a request body to arrive
 
 _MAX_PLACE = 1 << 48
 _ENVELOPE = 1 << 16  # bytes of a multipart body besides the image
 _SEVERAL = 64
-_HELD = 1 << 29  # bytes of all uploads at a time
+_HELD = 1 << 29  # bytes of all uploads in memory at a time
 
 Body = TypeVar("Body")
 T = TypeVar("T")

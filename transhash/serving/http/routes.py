@@ -17,7 +17,7 @@ Handler = Callable[[Service, Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A query parameter: its name, its JSON schema, and what it is for."""
+    """A query parameter: its name, JSON schema and description."""
 
     name: str
     schema: dict[str, Any]
@@ -54,7 +54,7 @@ class Route:
 
 
 _INDEX = Parameter("index", {"type": "string"}, "Name of the index; by default the first.")
-_PREFIX = Parameter("prefix", {"type": "string"}, "What the names start with.")
+_PREFIX = Parameter("prefix", {"type": "string"}, "Prefix of the names.")
 _CURSOR = Parameter("cursor", {"type": "string"}, "The cursor of an earlier answer, for the next page.")
 _MANY = {"type": "array", "items": {"type": "string"}}
 
@@ -69,7 +69,9 @@ def _choice(name: str, values: tuple[str, ...], description: str) -> Parameter:
     return Parameter(name, {"type": "string", "enum": list(values), "default": values[0]}, description)
 
 
-_BLANK = _choice("blank", ("false", "true"), "Whether an image that cannot be shown is a pixel, not an error.")
+_BLANK = _choice(
+    "blank", ("false", "true"), "Return a transparent pixel, not an error, for an image that cannot be shown."
+)
 
 _ROUTES_OF_ITEMS = (
     Route(
@@ -88,7 +90,7 @@ _ROUTES_OF_ITEMS = (
             _CURSOR,
         ),
     ),
-    Route("GET", "/v1/items/{id}", items.item, "Tell all about an image.", {200: schemas.Item}, parameters=(_INDEX,)),
+    Route("GET", "/v1/items/{id}", items.item, "Describe an image.", {200: schemas.Item}, parameters=(_INDEX,)),
     *(
         Route("GET", path, handler, summary, {200: kind}, parameters=(_INDEX, _PREFIX, _limit(1000, 50)))
         for path, handler, summary, kind in (
@@ -132,12 +134,14 @@ _ROUTES_OF_DUPLICATES = (
         parameters=(
             _INDEX,
             Parameter(
-                "radius", {"type": "integer", "minimum": 0, "maximum": MAX_RADIUS}, "Bits between near-duplicates."
+                "radius",
+                {"type": "integer", "minimum": 0, "maximum": MAX_RADIUS},
+                "Bits in which near-duplicates may differ.",
             ),
             _choice("keep", KEEP, "Which image of a cluster is kept."),
             Parameter("prefer", _MANY, "Folders whose images are kept rather than others."),
             Parameter("reference", _MANY, "Folders whose images are always kept."),
-            _choice("fresh", ("false", "true"), "Whether to look at the files again."),
+            _choice("fresh", ("false", "true"), "Whether to check the files again."),
             _limit(200, 20),
             _CURSOR,
         ),
@@ -146,7 +150,7 @@ _ROUTES_OF_DUPLICATES = (
         "POST",
         "/v1/clusters",
         clearing.clusters_of,
-        "Find the clusters of near-duplicates that hold some images.",
+        "Find the clusters of near-duplicates that contain given images.",
         {200: schemas.ClustersAnswer, 202: schemas.Progress},
         body=schemas.ClustersRequest,
     ),
@@ -154,7 +158,7 @@ _ROUTES_OF_DUPLICATES = (
         "POST",
         "/v1/review",
         clearing.review_choice,
-        "Check what was chosen to be removed, list it, or move it to the trash.",
+        "Check the images chosen for removal, list them, or move them to the trash.",
         {200: (schemas.Checked, schemas.Removal, schemas.Trashed), 202: schemas.Progress},
         body=schemas.ReviewRequest,
         seconds=300,
@@ -166,7 +170,7 @@ _ROUTES_OF_OPERATION = (
         "GET",
         "/v1/session",
         operation.session,
-        "Tell whether a token is needed, and whether the request shows it.",
+        "Report whether a token is required, and whether the request carries it.",
         {200: schemas.Session},
         is_open=True,
     ),
@@ -179,13 +183,15 @@ _ROUTES_OF_OPERATION = (
         body=schemas.SessionRequest,
         is_open=True,
     ),
-    Route("DELETE", "/v1/session", operation.sign_out, "Take the cookie back.", {204: None}, is_open=True),
-    Route("GET", "/healthz", indexes.health, "Tell that the process answers.", {200: schemas.Health}, is_open=True),
+    Route("DELETE", "/v1/session", operation.sign_out, "Delete the cookie.", {204: None}, is_open=True),
+    Route(
+        "GET", "/healthz", indexes.health, "Report that the process is alive.", {200: schemas.Health}, is_open=True
+    ),
     Route(
         "GET",
         "/readyz",
         indexes.readiness,
-        "Tell whether requests are answered.",
+        "Report whether the server is ready.",
         {200: schemas.Readiness, 503: schemas.Readiness},
         is_open=True,
     ),

@@ -100,13 +100,13 @@ class ProblemDocument(msgspec.Struct):
 
 
 class Health(msgspec.Struct):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"]
 
 
 class IndexState(msgspec.Struct):
-    """Which state of an index is served, and why a newer one is not."""
+    """The state of an index that is served, and why a newer one is not."""
 
     name: str
     generation: str
@@ -166,7 +166,7 @@ class Items(msgspec.Struct):
 
 
 class FileInfo(msgspec.Struct):
-    """The file of an image now."""
+    """The current state of an image's file."""
 
     bytes: int | None
     modified: float | None
@@ -176,7 +176,7 @@ class FileInfo(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    """All that is known about an image."""
+    """Everything that is known about an image."""
 
     index: str
     id: int
@@ -187,7 +187,7 @@ class Item(msgspec.Struct):
 
 
 class Progress(msgspec.Struct):
-    """How far the search for duplicates has come."""
+    """The progress of the search for duplicates."""
 
     done: int
     total: int
@@ -219,7 +219,7 @@ class ClusterInfo(msgspec.Struct):
 
 
 class Totals(msgspec.Struct):
-    """What all clusters hold together."""
+    """Sums over all clusters."""
 
     clusters: int
     images: int
@@ -250,7 +250,7 @@ Folder = Annotated[list[Text], msgspec.Meta(max_length=64)]
 
 
 class ClustersRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Images whose clusters are asked for, and the rules by which they are found."""
+    """Images whose clusters are requested, and the rules by which the clusters are found."""
 
     ids: Annotated[Ids, msgspec.Meta(min_length=1, max_length=10_000)]
     index: str | None = None
@@ -269,7 +269,7 @@ class ClustersAnswer(msgspec.Struct):
 
 
 class ReviewRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What was chosen to be removed, and the rules by which its clusters are found."""
+    """The images chosen for removal, and the rules by which their clusters are found."""
 
     remove: Annotated[Ids, msgspec.Meta(min_length=1, max_length=4_000_000)]
     index: str | None = None
@@ -291,7 +291,7 @@ class Removal(msgspec.Struct):
 
 
 class GoingImage(msgspec.Struct):
-    """An image that may go, and a copy that stays; null for a last copy."""
+    """An image that may be removed, and a copy that stays; null for a last copy."""
 
     id: int
     path: str
@@ -301,7 +301,7 @@ class GoingImage(msgspec.Struct):
 
 
 class FailedImage(msgspec.Struct):
-    """An image whose file must stay, or stayed, where it is."""
+    """An image whose file must not be moved, or was not moved."""
 
     id: int
     path: str
@@ -309,7 +309,7 @@ class FailedImage(msgspec.Struct):
 
 
 class Checked(msgspec.Struct):
-    """What may be removed as the files are now; `going` holds at most 1,000 of the `images`."""
+    """The images that may be removed, given the current files; `going` holds at most 1,000 of the `images`."""
 
     images: int
     bytes: int
@@ -327,7 +327,7 @@ class TrashedImage(msgspec.Struct):
 
 
 class Trashed(msgspec.Struct):
-    """What was moved to the trash."""
+    """The images that were moved to the trash."""
 
     trashed: list[TrashedImage]
     failed: list[FailedImage]
@@ -335,7 +335,7 @@ class Trashed(msgspec.Struct):
 
 
 class Session(msgspec.Struct):
-    """Whether clients must show a token, and whether this one does."""
+    """Whether clients must send a token, and whether this one did."""
 
     needed: bool
     admitted: bool

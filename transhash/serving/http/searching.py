@@ -76,7 +76,7 @@ async def _of_document(service: Service, wanted: SearchRequest) -> tuple[ServedI
 def _base(wanted: SearchRequest) -> Query:
     """Return what all kinds of queries share."""
     if wanted.radius is not None and wanted.rerank:
-        raise bad_request("a radius and re-ranking exclude each other: candidates are the nearest codes")
+        raise bad_request("a radius and re-ranking cannot be combined: re-ranking reorders the nearest codes")
     if wanted.radius is not None and not 0 <= wanted.radius <= MAX_RADIUS:
         raise bad_request(f"radius={wanted.radius}: must be from 0 to {MAX_RADIUS}")
     where = Filter(wanted.globs, wanted.labels) if wanted.globs or wanted.labels else None

@@ -1,4 +1,4 @@
-"""Run the application with uvicorn until it is asked to stop; then finish what was begun."""
+"""Run the application with uvicorn until it is asked to stop; then finish the open requests."""
 
 import asyncio
 import os
@@ -16,16 +16,16 @@ from ...errors import ServingError
 from .app import create_app
 from .service import Service
 
-_HEAD_SECONDS = 15.0  # that a client may take to send the head of a request
-_IDLE_SECONDS = 15  # that a connection may be silent after an answer
-_SEND_SECONDS = 60.0  # that a client may stop listening
-_DRAIN_SECONDS = 30  # for what has begun when the server stops
+_HEAD_SECONDS = 15.0  # time for a client to send the headers of a request
+_IDLE_SECONDS = 15  # time that a connection may stay idle after a response
+_SEND_SECONDS = 60.0  # time that a client may stop reading a response
+_DRAIN_SECONDS = 30  # time to finish open requests when the server stops
 _CONNECTIONS = 1024
 _BACKLOG = 256
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises ServingError if the address is not to be had."""
+    """Return a listening socket. Raises ServingError if the address is not available."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -36,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM comes, then answer what has been asked, for at most 30 seconds."""
+    """Serve until SIGINT or SIGTERM arrives, then answer open requests, for at most 30 seconds."""
     create_server(service, on_ready).run(sockets=[listening])
 
 
@@ -60,7 +60,7 @@ def create_server(service: Service, on_ready: Callable[[], None] = lambda: None)
 
 
 class _Server(uvicorn.Server):
-    """Tells when it is ready, and returns after a signal instead of raising it again."""
+    """Calls `on_ready` once it accepts connections, and returns after a signal instead of raising it again."""
 
     def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -68,13 +68,13 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
         await super().startup(sockets)
         self._on_ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on a signal; on a second one without finishing."""
+        """Finish open requests and stop on a signal; stop at once on a second one."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -92,21 +92,21 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose client does not finish the head of a request, or stops listening."""
+    """Closes a connection whose client does not finish the headers of a request, or stops reading."""
 
     _clock: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock, and let answers be sent at once."""
+        """Start the clock, and send responses without delay."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        # asyncio does so only for sockets that were made with a protocol number. Without it, the body of an answer
-        # waits 40 ms until the client has acknowledged the head.
+        # asyncio sets this only for sockets created with a protocol number. Without it, the body of a response waits
+        # 40 ms until the client has acknowledged the headers.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._clock = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Stop the clock when the head is complete, and start it with the next one."""
+        """Stop the clock when the headers are complete, and start it with the next request."""
         super().data_received(data)
         begun = self.conn.their_state is not h11.IDLE
         if begun and self._clock is not None:
@@ -116,12 +116,12 @@ class _Protocol(H11Protocol):
             self._clock = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
     def pause_writing(self) -> None:
-        """Start a clock when the client has stopped to listen."""
+        """Start a clock when the client stops reading."""
         super().pause_writing()
         self._stalled = self.loop.call_later(_SEND_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop it when the client goes on."""
+        """Stop it when the client reads again."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()

@@ -1,4 +1,4 @@
-"""What the handlers of requests share."""
+"""The state that all request handlers share."""
 
 import hashlib
 import hmac
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 @dataclass
 class Service:
-    """An engine, and what its clients may do.
+    """An engine, and the permissions of its clients.
 
     Attributes:
         engine: answers the queries.
         metrics: counts what happens.
-        token: what clients must show; empty if nothing.
+        token: the token that clients must send; empty if none is required.
         origins: other sites whose pages may read the answers.
         allow_trash: whether clients may move files to the trash.
         hosts: the names under which the server is reached; any if empty.
         deliveries: the answers on their way into the event loop.
         uploads: the images that are in memory.
         interface: the OpenAPI document.
-        stopping: whether the server finishes what it has begun.
+        stopping: whether the server is finishing its open requests.
     """
 
     engine: Engine
@@ -55,7 +55,7 @@ class Service:
         return self.engine.index(request.query_params.get("index"))
 
     def admits(self, request: HTTPConnection) -> bool:
-        """Return whether a request shows the token, in its header or as the cookie of a session."""
+        """Return whether a request carries the token, in a header or as a session cookie."""
         if not self.token:
             return True
         kind, _, shown = request.headers.get("authorization", "").partition(" ")
@@ -65,12 +65,12 @@ class Service:
         )
 
     def is_token(self, text: str) -> bool:
-        """Compare a text with the token, in a time that does not depend on either."""
+        """Compare a text with the token in constant time."""
         return hmac.compare_digest(_digest(text), _digest(self.token))
 
     @cached_property
     def session(self) -> str:
-        """What the cookie of a session holds: not the token, and another text after a restart."""
+        """The value of the session cookie: not the token itself, and different after a restart."""
         return hmac.digest(self.token.encode(), secrets.token_bytes(32), "sha256").hex()
 
     async def work(self, function: Callable[..., T], *args: Any) -> T:
@@ -83,7 +83,7 @@ class Service:
             answer: T = await self.deliveries.awaited(future)
             return answer
         finally:
-            future.cancel()  # if it was not answered in time, it need not be
+            future.cancel()  # after a timeout, nobody needs the answer
 
 
 def _digest(text: str) -> bytes:
