@@ -66,7 +66,7 @@ def test_no_command_prints_a_password(th, tmp_path, arguments):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(IndexFolderError, match="not an index folder"):
+    with pytest.raises(IndexFolderError, match="no such index folder"):
         transhash.open(tmp_path / "none")
 
 

@@ -108,7 +108,7 @@ def test_a_damaged_index_leaves_the_old_one_serving(tmp_path):
         assert 'transhash_index_stale{index="photos"} 1.0' in server.client.get("/metrics").text
         shutil.rmtree(place)
         server.engine.refresh()
-        assert "not an index folder" in server.get("/readyz")["indexes"][0]["fault"]
+        assert "no such index folder" in server.get("/readyz")["indexes"][0]["fault"]
         assert server.search(id=0) == before
         transhash.build_index(toys(7), place)
         server.engine.refresh()

@@ -69,10 +69,10 @@ def test_every_shape_is_images_or_refused(path, shape):
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((2, 5, 5)), "float64"),
-        (np.zeros(5, np.uint8), "not "),
-        (np.zeros((2, 0, 5), np.uint8), "not "),
-        (np.zeros((2, 4, 5, 4), np.uint8), "not "),
+        (np.zeros((2, 5, 5)), "(2, 5, 5) float64: pixels must be uint8"),
+        (np.zeros(5, np.uint8), "not (n, H, W), (n, H, W, 3) or (n, 3, H, W) uint8"),
+        (np.zeros((2, 0, 5), np.uint8), "not (n, H, W), (n, H, W, 3) or (n, 3, H, W) uint8"),
+        (np.zeros((2, 4, 5, 4), np.uint8), "not (n, H, W), (n, H, W, 3) or (n, 3, H, W) uint8"),
     ],
 )
 def test_arrays_that_are_not_images(path, array, reason):
@@ -80,7 +80,6 @@ def test_arrays_that_are_not_images(path, array, reason):
     (only,) = source
     assert only.path == os.fsencode(path.name)
     assert reason in only.reason
-    assert "(n, H, W), (n, H, W, 3) or (n, 3, H, W) uint8" in only.reason
 
 
 def test_nothing_is_unpickled(tmp_path):

@@ -141,7 +141,8 @@ def read(folder: Path) -> Manifest:
             raise IndexFolderError(f"{path}: larger than a manifest can be; build the index again")
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        raise IndexFolderError(f"{folder}: not an index folder; make one with: th index build") from None
+        what = "not an index folder" if folder.exists() else "no such index folder"
+        raise IndexFolderError(f"{folder}: {what}; build one with: th index build (transhash.build_index)") from None
     except (ValueError, RecursionError) as error:
         raise IndexFolderError(f"{path}: damaged ({error}); build the index again") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:

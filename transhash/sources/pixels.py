@@ -24,6 +24,8 @@ def batch_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]
         raise ValueError(
             f"{_described(shape, dtype)}: transpose a picture to (H, W, 3), or pass a batch as (n, H, W, 3)"
         )
+    if dtype != np.uint8:
+        raise ValueError(f"{_described(shape, dtype)}: pixels must be uint8, from 0 to 255; convert them")
     batch = (1, *shape) if len(shape) == 2 or (len(shape) == 3 and shape[2] == _CHANNELS) else shape
     check(batch, dtype)
     return batch
