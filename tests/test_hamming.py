@@ -41,6 +41,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(native, "_READ_FOR", 2)
 
 
+@pytest.fixture
+def large_groups(monkeypatch):
+    monkeypatch.setattr(native, "_READ_FOR", 64)
+
+
 @pytest.mark.slow
 @given(collections())
 def test_distances(pair):
@@ -209,6 +214,7 @@ def divided(count):
     return queries, codes, centroids, members, mask, expected
 
 
+@pytest.mark.usefixtures("large_groups")
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("count", [1, 2, 70])
 def test_probed_lists_in_threads(threads, count, monkeypatch):
@@ -225,29 +231,59 @@ def test_probed_lists_in_threads(threads, count, monkeypatch):
 
 
 @cache
-def clustered(width, count):
+def clustered(width, count, asked):
     """Queries, codes around centres, a mask, and all distances."""
     rng = np.random.default_rng(width)
     centres = rng.integers(0, 256, (20, width), dtype=np.uint8)
     noise = rng.integers(0, 256, (2, count, width), dtype=np.uint8)
     codes = centres[rng.integers(0, 20, count)] ^ (noise[0] & noise[1] & rng.integers(0, 256, (count, width)))
     codes = codes.astype(np.uint8)
-    queries = codes[:20] ^ 1
-    return queries, codes, rng.random(count) < 0.5, oracle(queries, codes)
+    queries = codes[:asked] ^ 1
+    distances = np.concatenate([oracle(queries[place : place + 1], codes) for place in range(asked)])
+    return queries, codes, rng.random(count) < 0.5, distances
 
 
-@pytest.mark.parametrize("width", [8, 12, 32, 128])
-@pytest.mark.parametrize("k", [10, 700])
-def test_many_queries_over_clustered_codes(width, k):
-    """As many codes and queries as make the scan compare parts of codes first, and adapt their length."""
+@pytest.mark.usefixtures("large_groups")
+@pytest.mark.parametrize("width", [8, 12, 16, 32, 128])
+@pytest.mark.parametrize(("asked", "k"), [(20, 10), (20, 700), (50, 1), (50, 700)])
+def test_many_queries_over_clustered_codes(width, asked, k):
+    """As many codes and queries as make the scan compare parts of codes first, or single bits of many codes."""
     count = 6000 if hamming.isa else 800  # numpy's blocks are the small ones of these tests
-    queries, codes, allowed, distances = clustered(width, count)
+    queries, codes, allowed, distances = clustered(width, count, asked)
     for mask in (None, allowed):
         rows = np.arange(count) if mask is None else np.flatnonzero(mask)
         order = rows[np.argsort(distances[:, rows], axis=1, kind="stable")[:, :k]]
         found = hamming.top_k(queries, codes, k, mask)
         np.testing.assert_array_equal(found.ids, order)
         np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
+
+
+@cache
+def near_queries(width, rows):
+    """Queries, codes of which a third are near one of them, a mask, and all distances."""
+    rng = np.random.default_rng(width + rows)
+    queries, codes = (rng.integers(0, 256, (count, width), dtype=np.uint8) for count in (50, rows))
+    codes[: rows // 3] = queries[rng.integers(0, 50, rows // 3)] ^ (rng.random((rows // 3, width)) < 0.2)
+    return queries, codes, rng.random(rows) < 0.5, oracle(queries, codes)
+
+
+@pytest.mark.parametrize("rows", [127, 256, 513, 1100])
+@pytest.mark.parametrize("width", [1, 8, 9, 17, 32, 100])
+def test_many_queries_within_a_radius(width, rows, isa):
+    """Numbers of codes around those that are compared together; limits are odd and even."""
+    if not isa and rows > 256:
+        pytest.skip("numpy's blocks are the small ones of these tests")
+    queries, codes, allowed, distances = near_queries(width, rows)
+    for radius in (0, 1, width * 3, width * 8):
+        for mask in (None, allowed):
+            near = distances <= radius if mask is None else (distances <= radius) & mask
+            found = hamming.within(queries, codes, radius, mask)
+            np.testing.assert_array_equal(np.diff(found.offsets), near.sum(axis=1))
+            for query in range(0, len(queries), 4):
+                ids = np.flatnonzero(near[query])
+                ids = ids[np.argsort(distances[query, ids], kind="stable")]
+                np.testing.assert_array_equal(found.row(query)[0], ids)
+                np.testing.assert_array_equal(found.row(query)[1], distances[query, ids])
 
 
 @pytest.mark.parametrize("ascending", [True, False])

@@ -34,7 +34,7 @@ _HITS = 1 << 22  # booleans in a table of queries and rows
 
 # The limits on the number of queries that are scanned together (`_groups`).
 _CANDIDATE = 8  # bytes of a candidate: id and distance
-_CACHE = 1 << 22  # bytes of candidates that fit in the second-level cache
+_CACHE = 1 << 23  # bytes of candidates: written in order, they need not fit into the second-level cache
 _READ_FOR = 64  # queries per pass over the codes, even if their candidates exceed the cache
 _MEMORY = 1 << 27  # maximum bytes of candidates per thread
 
@@ -286,7 +286,8 @@ def _groups(queries: int, k: int, shares: int) -> list[slice]:
     """Divide queries into at least `shares` groups, small enough for the limits above."""
     size = _CANDIDATE * (2 * k + 256)
     most = max(1, min(_MEMORY // size, max(_CACHE // size, _READ_FOR)))
-    return _slices(queries, max(1, min(most, -(-queries // shares))))
+    count = max(1, min(queries, shares), -(-queries // most))
+    return _slices(queries, max(1, -(-queries // count)))
 
 
 def _slices(count: int, step: int) -> list[slice]:

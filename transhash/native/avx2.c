@@ -277,6 +277,39 @@ TARGET static size_t below_packed(const void *packed, size_t words, size_t n, co
     return count;
 }
 
+/* Codes in slices. */
+#define SLICED_QUERIES 24 /* from which on they pay off */
+typedef uint64_t Slice __attribute__((vector_size(32), may_alias));
+
+INLINE Slice majority(Slice a, Slice b, Slice c) { return (a & b) | ((a ^ b) & c); }
+INLINE Slice odd(Slice a, Slice b, Slice c) { return a ^ b ^ c; }
+INLINE int none(Slice a) { return _mm256_testz_si256((__m256i)a, (__m256i)a); }
+INLINE unsigned row_of(Slice a, unsigned row) { return (unsigned)_mm256_movemask_pd((__m256d)(a << (63 - row))); }
+
+#include "sliced.h"
+
+TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
+{
+    size_t place = 0;
+    for (; width % 32 == 0 && place + 4 <= n; place += 4) {
+        for (size_t byte = 0; byte < width; byte += 32) {
+            const uint8_t *from = codes + place * width + byte;
+            uint64_t *to = planes + byte / 8 * stride + place;
+            __m256i a = _mm256_loadu_si256((const __m256i *)from);
+            __m256i b = _mm256_loadu_si256((const __m256i *)(from + width));
+            __m256i c = _mm256_loadu_si256((const __m256i *)(from + 2 * width));
+            __m256i d = _mm256_loadu_si256((const __m256i *)(from + 3 * width));
+            __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b); /* words 0 and 2, 1 and 3 */
+            __m256i last_even = _mm256_unpacklo_epi64(c, d), last_odd = _mm256_unpackhi_epi64(c, d);
+            _mm256_storeu_si256((__m256i *)to, _mm256_permute2x128_si256(even, last_even, 0x20));
+            _mm256_storeu_si256((__m256i *)(to + stride), _mm256_permute2x128_si256(odd, last_odd, 0x20));
+            _mm256_storeu_si256((__m256i *)(to + 2 * stride), _mm256_permute2x128_si256(even, last_even, 0x31));
+            _mm256_storeu_si256((__m256i *)(to + 3 * stride), _mm256_permute2x128_si256(odd, last_odd, 0x31));
+        }
+    }
+    transpose_any(codes + place * width, width, n - place, planes + place, stride);
+}
+
 TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_t stride, size_t words, size_t count,
                            size_t n, uint32_t limit, uint32_t *pairs)
 {
@@ -310,5 +343,6 @@ TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_
     return found;
 }
 
-const Kernel avx2_kernel = {"avx2", supported, distances, below, below_rows, whole, pack, prepare, below_packed, 2, cross, transpose_any};
+const Kernel avx2_kernel = {"avx2",  supported,    distances, below,    below_rows, whole,        pack,
+                            prepare, below_packed, 2,         &slicing, cross,      transpose};
 #endif

@@ -332,6 +332,29 @@ TARGET static size_t below_packed(const void *packed, size_t words, size_t n, co
     return count;
 }
 
+/* Codes in slices. */
+#define SLICED_QUERIES 48 /* from which on they pay off */
+typedef uint64_t Slice __attribute__((vector_size(64), may_alias));
+
+INLINE Slice majority(Slice a, Slice b, Slice c)
+{
+    return (Slice)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0xe8);
+}
+
+INLINE Slice odd(Slice a, Slice b, Slice c)
+{
+    return (Slice)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x96);
+}
+
+INLINE int none(Slice a) { return !_mm512_test_epi64_mask((__m512i)a, (__m512i)a); }
+
+INLINE unsigned row_of(Slice a, unsigned row)
+{
+    return _mm512_test_epi64_mask((__m512i)a, _mm512_set1_epi64((long long)((uint64_t)1 << row)));
+}
+
+#include "sliced.h"
+
 /* With few vectors of the others, known to the compiler, they stay in registers while all codes are compared. */
 INLINE size_t all_cross(const uint64_t *planes, const uint64_t *others, size_t stride, size_t words, size_t head,
                         size_t count, size_t n, size_t vectors, uint32_t limit, uint32_t *pairs)
@@ -379,6 +402,6 @@ TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_
 #undef CALL
 }
 
-const Kernel avx512_kernel = {"avx512", supported, distances,    below, below_rows, whole,
-                              pack,     prepare,   below_packed, 1,     cross,      transpose};
+const Kernel avx512_kernel = {"avx512", supported,    distances, below,    below_rows, whole,    pack,
+                              prepare,  below_packed, 1,         &slicing, cross,      transpose};
 #endif

@@ -20,6 +20,27 @@ typedef struct {
     uint8_t patience; /* quiet calls before it is shortened */
 } Head;
 
+/* Comparison of many queries with a fixed number of codes, bit by bit (sliced.h). */
+typedef struct {
+    size_t codes;
+    size_t queries; /* from this many on, slicing pays off */
+
+    /* Write SLICES(words) slices, of one bit per code, for n of these codes in planes of that stride, a whole number of
+       cache lines from `sliced` on. If `mask` is not NULL, leave out codes whose bit in it, lowest bit first, is not
+       set. */
+    void (*slice)(const uint64_t *planes, size_t words, size_t n, const uint8_t *mask, void *sliced);
+
+    /* Write CHOICES bytes for each word of a query. */
+    void (*choose)(const uint64_t *query, size_t words, uint8_t *choices);
+
+    /* `below` for the codes in `sliced`. */
+    size_t (*below)(const void *sliced, size_t words, const uint8_t *choices, uint32_t limit, const uint64_t *planes,
+                    const uint64_t *query, uint16_t *places, uint16_t *distances);
+} Slicing;
+
+#define SLICES(words) (1 + 256 * (words))
+#define CHOICES 64
+
 /* Codes are stored in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several
    codes. An array of 64-bit codes is already a plane; it need not be aligned. */
 typedef struct {
@@ -49,6 +70,8 @@ typedef struct {
     size_t (*below_packed)(const void *packed, size_t words, size_t n, const void *prepared, uint32_t limit,
                            const uint8_t *mask, Head *head, uint16_t *places, uint16_t *distances);
     size_t spread;
+
+    const Slicing *slicing; /* may be NULL */
 
     /* Compare `count` codes in planes with n others, at most CROSSED, and write the pairs nearer than `limit`, at most
        all: position among the former << 16 | position among the latter. Return their number. May be NULL. */

@@ -58,5 +58,5 @@ static size_t below(const uint64_t *planes, size_t stride, size_t words, size_t 
     return count + tail;
 }
 
-const Kernel neon_kernel = {"neon", always, distances, below, NULL, NULL, NULL, NULL, NULL, 1, NULL, transpose_any};
+const Kernel neon_kernel = {"neon", always, distances, below, NULL, NULL, NULL, NULL, NULL, 1, NULL, NULL, transpose_any};
 #endif

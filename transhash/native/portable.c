@@ -56,4 +56,4 @@ void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *plane
     }
 }
 
-const Kernel portable_kernel = {"portable", always, distances, below, NULL, NULL, NULL, NULL, NULL, 1, NULL, transpose_any};
+const Kernel portable_kernel = {"portable", always, distances, below, NULL, NULL, NULL, NULL, NULL, 1, NULL, NULL, transpose_any};

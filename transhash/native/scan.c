@@ -9,7 +9,7 @@
    be among the k nearest. The limit falls as candidates are found, so that nearly all codes are rejected without a
    branch per code. Everything here runs once per block or once per candidate. */
 
-#define PLANE_BYTES 32768 /* size of a block of codes, which stays in the first-level cache */
+#define PLANE_BYTES 32768 /* size of a block of codes, which stays in the first-level cache; slices have two of them */
 #define LINE 64           /* bytes of a cache line */
 #define AHEAD 4096        /* bytes prefetched before they are needed */
 #if defined(__GNUC__)
@@ -18,6 +18,8 @@
 #define PREFETCH(address) ((void)(address))
 #endif
 #define FEW 4             /* from this many queries on, arranging codes in planes pays off */
+#define NARROW 6          /* bytes per code from which on slicing pays off */
+#define WIDE 32           /* bytes per code above which slicing pays off for more queries */
 #define PREPARED 16       /* bytes for each word of a prepared query */
 #define FIRST_ROWS 64     /* size of the first block: without a limit yet, all its codes are candidates */
 #define ID_BITS 48        /* a key is distance << ID_BITS | id */
@@ -201,106 +203,200 @@ typedef struct {
     size_t words, stride;
     uint64_t *queries; /* padded with zeros to whole words */
     uint8_t *prepared; /* by the kernel, PREPARED bytes for each word */
-    char *memory; /* for both blocks, of PLANE_BYTES each; allocated when the first is needed */
-    uint64_t *planes;
-    void *packed;
+    uint8_t *choices; /* by the kernel, CHOICES bytes for each word */
+    char *memory, *slices; /* for blocks; allocated when the first is needed */
     Head *heads; /* of each query */
     uint16_t *places;
     uint16_t *distances;
 } Buffers;
 
-static int allocate_blocks(Buffers *buffers)
+/* How the codes of a block are laid out for comparison (kernel.h). */
+enum form { ROWS, PLANES, PACKED, SLICED };
+
+/* Consecutive codes of a segment. */
+typedef struct {
+    const Segment *segment;
+    size_t start, n;
+    enum form form;
+    const uint8_t *codes, *mask;
+    const uint64_t *planes;
+    size_t stride;
+    void *arranged; /* packed or sliced */
+} Block;
+
+/* Return `memory` from the next cache line on, allocating `bytes` if it is NULL; NULL if memory is exhausted. */
+static char *lines(char **memory, size_t bytes)
 {
-    if (buffers->memory)
+    if (!*memory)
+        *memory = malloc(bytes + LINE);
+    return *memory ? aligned(*memory) : NULL;
+}
+
+/* Return the number of codes of a segment that are compared at a time with so many queries in slices, or 0. Slices of
+   wide codes do not stay in a near cache, and narrow codes would mostly be padding. In inverted lists, limits are so
+   low that the first parts of the codes suffice. */
+static size_t slice_rows(const Scan *scan, const Segment *segment, size_t queries)
+{
+    const Slicing *slicing = scan->kernel->slicing;
+    size_t times = scan->width > WIDE ? scan->width / WIDE : 1;
+    int pays_off = slicing && queries >= times * slicing->queries && scan->width >= NARROW && !segment->ids;
+    return pays_off ? slicing->codes : 0;
+}
+
+static enum form form_of(const Scan *scan, const Block *block, size_t queries)
+{
+    const Kernel *kernel = scan->kernel;
+    size_t sliced = slice_rows(scan, block->segment, queries);
+    if (sliced && 2 * block->n >= sliced)
+        return SLICED;
+    if (kernel->pack && queries >= FEW)
+        return PACKED;
+    return queries == 1 && !block->mask && kernel->whole && kernel->whole(scan->width) ? ROWS : PLANES;
+}
+
+/* Lay out the codes of a block for the comparison with a number of queries. */
+static int arrange(const Scan *scan, Buffers *buffers, Block *block, size_t queries)
+{
+    const Kernel *kernel = scan->kernel;
+    const Segment *segment = block->segment;
+    size_t words = buffers->words;
+    block->codes = segment->codes + block->start * scan->width;
+    block->mask = scan->allowed && !segment->ids ? scan->allowed + (segment->base + block->start) / 8 : NULL;
+    block->form = form_of(scan, block, queries);
+    block->stride = block->form == SLICED ? kernel->slicing->codes : buffers->stride;
+    block->planes = (const uint64_t *)block->codes;
+    /* Codes of 8 bytes already are a plane; a copy only aligns them, or makes it whole. */
+    int in_place = block->form == ROWS ||
+                   (scan->width == 8 && (block->form == PACKED || (block->form == PLANES && queries < FEW)));
+    if (in_place && block->form != PACKED)
         return 0;
-    buffers->memory = malloc(2 * PLANE_BYTES + LINE);
-    if (!buffers->memory)
+    char *memory = lines(&buffers->memory, 2 * PLANE_BYTES);
+    if (!memory)
         return -1;
-    buffers->planes = aligned(buffers->memory);
-    buffers->packed = (char *)buffers->planes + PLANE_BYTES;
+    if (!in_place) {
+        block->planes = (uint64_t *)memory;
+        kernel->transpose(block->codes, scan->width, block->n, (uint64_t *)memory, block->stride);
+    }
+    if (block->form == PACKED) {
+        block->arranged = memory + PLANE_BYTES;
+        kernel->pack(block->planes, block->stride, words, block->n, block->arranged);
+    } else if (block->form == SLICED) {
+        block->arranged = lines(&buffers->slices, SLICES(words) * kernel->slicing->codes / 8);
+        if (!block->arranged)
+            return -1;
+        kernel->slicing->slice(block->planes, words, block->n, block->mask, block->arranged);
+    }
     return 0;
 }
 
-/* Compare the queries of the pairs from `first` to `end` with `n` codes of a segment, from `start` on. */
-static int compare(const Scan *scan, const Work *work, Buffers *buffers, size_t first, size_t end, size_t start,
-                   size_t n)
+/* Write the codes of a block that are nearer to a query than a limit, and return their number. */
+static size_t find_near(const Scan *scan, const Buffers *buffers, const Block *block, size_t query, uint32_t limit)
 {
     const Kernel *kernel = scan->kernel;
-    const Segment *segment = &scan->segments[scan->pairs[first].segment];
-    const uint8_t *codes = segment->codes + start * scan->width;
-    const uint64_t *block = (const uint64_t *)codes;
-    const uint8_t *mask = scan->allowed && !segment->ids ? scan->allowed + (segment->base + start) / 8 : NULL;
-    int packed = kernel->pack && end - first >= FEW;
-    int in_rows = end - first == 1 && !mask && kernel->whole && kernel->whole(scan->width);
-    /* Codes of 8 bytes are already a plane; a copy only aligns them. */
-    int copied = !in_rows && (scan->width != 8 || (end - first >= FEW && !packed));
-    if ((copied || packed) && allocate_blocks(buffers))
-        return -1;
-    if (copied) {
-        kernel->transpose(codes, scan->width, n, buffers->planes, buffers->stride);
-        block = buffers->planes;
+    size_t words = buffers->words;
+    const uint64_t *asked = buffers->queries + query * words;
+    uint16_t *places = buffers->places, *distances = buffers->distances;
+    switch (block->form) {
+    case SLICED:
+        return kernel->slicing->below(block->arranged, words, buffers->choices + query * words * CHOICES, limit,
+                                      block->planes, asked, places, distances);
+    case PACKED:
+        return kernel->below_packed(block->arranged, words, block->n, buffers->prepared + query * words * PREPARED,
+                                    limit, block->mask, &buffers->heads[query], places, distances);
+    case ROWS:
+        return kernel->below_rows(block->codes, scan->width, block->n, asked, limit, places, distances);
+    default:
+        return kernel->below(block->planes, block->stride, words, block->n, asked, limit, block->mask, places,
+                             distances);
     }
-    if (packed)
-        kernel->pack(block, buffers->stride, buffers->words, n, buffers->packed);
+}
+
+/* Compare the queries of the pairs from `first` to `end` with a block. */
+static int compare(const Scan *scan, const Work *work, Buffers *buffers, size_t first, size_t end, Block *block)
+{
+    const Segment *segment = block->segment;
+    if (arrange(scan, buffers, block, end - first))
+        return -1;
     for (size_t pair = first; pair < end; pair++) {
-        size_t query = scan->pairs[pair].query, count;
-        const uint64_t *words = buffers->queries + query * buffers->words;
+        size_t query = scan->pairs[pair].query;
         uint32_t limit = work->limits[query];
-        if (work->action == NEAREST && segment->ascending && segment->ids[start] > work->candidates[query].highest)
+        if (work->action == NEAREST && segment->ascending &&
+            segment->ids[block->start] > work->candidates[query].highest)
             limit--; /* from here on, all ids are too high to enter at distance limit - 1 */
-        if (packed)
-            count = kernel->below_packed(buffers->packed, buffers->words, n,
-                                         buffers->prepared + query * buffers->words * PREPARED, limit, mask,
-                                         &buffers->heads[query], buffers->places, buffers->distances);
-        else if (in_rows)
-            count = kernel->below_rows(codes, scan->width, n, words, limit, buffers->places, buffers->distances);
-        else
-            count = kernel->below(block, buffers->stride, buffers->words, n, words, limit, mask, buffers->places,
-                                  buffers->distances);
+        if (block->form == SLICED) /* a line of the next block, which all queries together read ahead */
+            PREFETCH(block->codes + block->n * scan->width + (pair - first) * LINE);
+        size_t count = find_near(scan, buffers, block, query, limit);
         if (count && work->action == NEAREST)
-            collect(scan, work, segment, start, query, count, buffers->places, buffers->distances);
+            collect(scan, work, segment, block->start, query, count, buffers->places, buffers->distances);
         else if (count)
-            take(scan, work, segment, start, query, count, buffers->places, buffers->distances);
+            take(scan, work, segment, block->start, query, count, buffers->places, buffers->distances);
     }
     return 0;
+}
+
+static int allocate(const Scan *scan, Buffers *buffers)
+{
+    const Kernel *kernel = scan->kernel;
+    size_t words = buffers->words, sliced = 0;
+    if (scan->pair_count && slice_rows(scan, &scan->segments[scan->pairs->segment], scan->pair_count))
+        sliced = CHOICES;
+    buffers->queries = calloc(scan->query_count * words + 1, sizeof *buffers->queries);
+    buffers->prepared = malloc(scan->query_count * words * PREPARED + 1);
+    buffers->choices = malloc(scan->query_count * words * sliced + 1);
+    buffers->heads = calloc(scan->query_count + 1, sizeof *buffers->heads);
+    buffers->places = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers->places);
+    buffers->distances = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers->distances);
+    if (!buffers->queries || !buffers->prepared || !buffers->choices || !buffers->heads || !buffers->places ||
+        !buffers->distances)
+        return -1;
+    for (size_t query = 0; query < scan->query_count; query++) {
+        uint64_t *asked = buffers->queries + query * words;
+        memcpy(asked, scan->queries + query * scan->width, scan->width);
+        if (kernel->pack && scan->pair_count >= FEW)
+            kernel->prepare(asked, words, buffers->prepared + query * words * PREPARED);
+        if (sliced)
+            kernel->slicing->choose(asked, words, buffers->choices + query * words * CHOICES);
+    }
+    return 0;
+}
+
+/* Compare the queries of the pairs from `first` to `end` with all codes of their segment. */
+static int compare_all(const Scan *scan, const Work *work, Buffers *buffers, size_t first, size_t end)
+{
+    const Segment *segment = &scan->segments[scan->pairs[first].segment];
+    size_t sliced = slice_rows(scan, segment, end - first), whole = sliced ? sliced : buffers->stride;
+    /* Without a limit, blocks grow from 64 rows by factors of 4, so that one is known before most codes are
+       compared. */
+    int unlimited = work->action == NEAREST && work->limits[scan->pairs[first].query] == work->unlimited;
+    size_t most = unlimited && whole > FIRST_ROWS ? FIRST_ROWS : whole;
+    int failed = 0;
+    for (size_t start = 0, n; !failed && start < segment->rows; start += n) {
+        n = segment->rows - start < most ? (size_t)(segment->rows - start) : most;
+        failed = compare(scan, work, buffers, first, end, &(Block){.segment = segment, .start = start, .n = n});
+        most = 4 * most < whole ? 4 * most : whole;
+    }
+    return failed;
 }
 
 /* Compare every query with the segments of its pairs. */
 static int run(const Scan *scan, const Work *work)
 {
     const Kernel *kernel = scan->kernel;
-    size_t words = (scan->width + 7) / 8, rows = rows_of(8 * words * (kernel->pack ? kernel->spread : 1));
-    Buffers buffers = {.words = words, .stride = rows};
-    buffers.queries = calloc(scan->query_count * words + 1, sizeof *buffers.queries);
-    buffers.prepared = malloc(scan->query_count * words * PREPARED + 1);
-    buffers.heads = calloc(scan->query_count + 1, sizeof *buffers.heads);
-    buffers.places = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers.places);
-    buffers.distances = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers.distances);
-    int failed = !buffers.queries || !buffers.prepared || !buffers.heads || !buffers.places || !buffers.distances;
-    for (size_t query = 0; !failed && query < scan->query_count; query++) {
-        memcpy(buffers.queries + query * words, scan->queries + query * scan->width, scan->width);
-        if (kernel->pack && scan->pair_count >= FEW)
-            kernel->prepare(buffers.queries + query * words, words, buffers.prepared + query * words * PREPARED);
-    }
+    size_t words = (scan->width + 7) / 8;
+    Buffers buffers = {.words = words, .stride = rows_of(8 * words * (kernel->pack ? kernel->spread : 1))};
+    int failed = allocate(scan, &buffers);
     for (size_t first = 0, end; !failed && first < scan->pair_count; first = end) {
-        const Segment *segment = &scan->segments[scan->pairs[first].segment];
         for (end = first + 1; end < scan->pair_count && scan->pairs[end].segment == scan->pairs[first].segment;)
             end++;
         if (end < scan->pair_count)
             fetch(&scan->segments[scan->pairs[end].segment], scan->width);
-        /* Without a limit, blocks grow from 64 rows by factors of 4, so that one is known before most codes are
-           compared. */
-        int unlimited = work->action == NEAREST && work->limits[scan->pairs[first].query] == work->unlimited;
-        size_t most = unlimited && rows > FIRST_ROWS ? FIRST_ROWS : rows;
-        for (size_t start = 0, n; !failed && start < segment->rows;
-             start += n, most = 4 * most < rows ? 4 * most : rows) {
-            n = segment->rows - start < most ? (size_t)(segment->rows - start) : most;
-            failed = compare(scan, work, &buffers, first, end, start, n);
-        }
+        failed = compare_all(scan, work, &buffers, first, end);
     }
     free(buffers.memory);
+    free(buffers.slices);
     free(buffers.queries);
     free(buffers.prepared);
+    free(buffers.choices);
     free(buffers.heads);
     free(buffers.places);
     free(buffers.distances);
