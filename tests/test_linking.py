@@ -96,8 +96,8 @@ def test_thousands_of_codes_around_few_centres(isa, width, radius):
     """Several blocks, packed ones, and trees of which nearly all codes are left out."""
     rng = np.random.default_rng(width)
     centres = rng.integers(0, 256, (3, width), dtype=np.uint8)
-    noise = rng.random((4500, 8 * width)) < rng.choice([0.02, 0.06, 0.5], (4500, 1), p=[0.6, 0.3, 0.1])
-    codes = centres[rng.integers(0, 3, 4500)] ^ np.packbits(noise, axis=1)
+    noise = rng.random((3000, 8 * width)) < rng.choice([0.02, 0.06, 0.5], (3000, 1), p=[0.6, 0.3, 0.1])
+    codes = centres[rng.integers(0, 3, 3000)] ^ np.packbits(noise, axis=1)
     expected = connected_components(distances(codes) <= radius)[1]
     with patch.object(hamming, "isa", isa):
         assert same(duplicates.components(codes, radius), expected)

@@ -21,7 +21,7 @@ def few(monkeypatch):
 
 def small_collections():
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 4, (80, 3), dtype=np.uint8)
+    codes = rng.integers(0, 4, (40, 3), dtype=np.uint8)
     yield codes, np.concatenate([codes[:1], rng.integers(0, 256, (1, 3), dtype=np.uint8)])
 
 
@@ -33,6 +33,7 @@ class TestFlat(BackendContract):
 class TestIvf(BackendContract):
     backend = TritonIndex
     type = "ivf"
+    params = {"nlist": 3}
     search_params = {"nprobe": 1 << 20}
     refuses = {"mmap"}
 

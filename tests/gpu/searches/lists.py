@@ -24,7 +24,7 @@ def indexes(draw):
     values = draw(st.sampled_from([1, 2, 256]))
     queries, codes, centroids = (
         rng.integers(0, values, (draw(st.integers(*span)), width), dtype=np.uint8)
-        for span in ((0, 3), (1, 120), (1, 6))
+        for span in ((0, 3), (1, 60), (1, 4))
     )
     lists = rng.integers(0, len(centroids), len(codes))
     part = draw(st.sampled_from([None, 0.3]))
@@ -46,7 +46,7 @@ def candidates(queries, centroids, lists, nprobe, allowed):
 
 
 @settings(deadline=None, max_examples=8)
-@given(indexes(), st.integers(1, 8), st.integers(1, 130))
+@given(indexes(), st.integers(1, 6), st.integers(1, 70))
 def test_top_k_of_the_probed_lists(index, nprobe, k):
     queries, codes, centroids, lists, allowed = index
     found = lists_of(codes, centroids, lists).top_k(queries, k, nprobe, allowed)
@@ -59,7 +59,7 @@ def test_top_k_of_the_probed_lists(index, nprobe, k):
 
 
 @settings(deadline=None, max_examples=8)
-@given(indexes(), st.integers(1, 8), st.integers(0, 50))
+@given(indexes(), st.integers(1, 6), st.integers(0, 50))
 def test_within_the_probed_lists(index, nprobe, radius):
     queries, codes, centroids, lists, allowed = index
     found = lists_of(codes, centroids, lists).within(queries, radius, nprobe, allowed)
