@@ -31,8 +31,8 @@ from .retrieval import Retrieval
 from .runs import Results, as_settings
 
 _TABLE = "Accuracy"
-_CELLS = 1 << 22  # scores in memory at once
-_ABOVE = 3.0  # added to the scores of candidates, in [-1, 1]; all other rows score their negative distance
+_SCORES_AT_ONCE = 1 << 22  # scores in memory at once
+_CANDIDATE_BONUS = 3.0  # added to the scores of candidates, in [-1, 1]; all other rows score their negative distance
 
 Scores = NDArray[np.floating]
 
@@ -164,7 +164,7 @@ class Pair:
     @property
     def blocks(self) -> Iterator[slice]:
         """Blocks of queries whose scores fit into memory."""
-        size = max(1, _CELLS // len(self.database))
+        size = max(1, _SCORES_AT_ONCE // len(self.database))
         return (slice(start, start + size) for start in range(0, len(self.queries), size))
 
     def by_scores(self, score: Callable[[slice], Scores]) -> Iterator[Levels]:
@@ -268,7 +268,7 @@ def _candidates(pair: Pair, count: int) -> Ranking:
             Nearest(found.ids[block], found.distances[block]), pair.query_vectors[block], pair.vectors
         )
         scores = -hamming.distances(pair.queries.packed[block], pair.database.packed).astype(np.float64)
-        np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
+        np.put_along_axis(scores, ranked.ids, ranked.scores + _CANDIDATE_BONUS, axis=1)
         return scores
 
     return Ranking(pair.bits / 8 + 2 * pair.vectors.shape[1], pair.by_scores(score))

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from transhash import hamming
 from transhash.errors import BackendError
 
-_ROOM = 4 << 30  # bytes of GPU memory left free for the bandwidth measurement and the searches
+_RESERVED_BYTES = 4 << 30  # bytes of GPU memory left free for the bandwidth measurement and the searches
 _COPIED = 1 << 30
 _FAISS_K = 2048  # FAISS returns at most this many neighbours on a GPU
-_LONGEST = 10.0  # seconds after which one measurement is not repeated
+_REPEAT_LIMIT = 10.0  # seconds after which one measurement is not repeated
 _COLUMNS = ("type", "codes", "bits", "queries", "k", "ms", "G codes/s", "ms / reading once", "recall")
 
 Packed = NDArray[np.uint8]
@@ -202,7 +202,7 @@ def _median(call: Callable[[], object], rounds: int) -> float:
     """Return the median seconds of a call, which must wait for the device; the first call is a warm-up."""
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) <= rounds and (len(times) < 2 or time.perf_counter() - began < _LONGEST):
+    while len(times) <= rounds and (len(times) < 2 or time.perf_counter() - began < _REPEAT_LIMIT):
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
@@ -213,7 +213,7 @@ def _fitting(device: torch.device, bits: int) -> int:
     """Return the number of codes that fit into device memory."""
     if device.type != "cuda":
         return 1 << 12  # Triton's interpreter, for a functional test only
-    return (torch.cuda.mem_get_info(device)[0] - _ROOM) // (-(-bits // 32) * 4)
+    return (torch.cuda.mem_get_info(device)[0] - _RESERVED_BYTES) // (-(-bits // 32) * 4)
 
 
 def _random(count: int, bits: int, seed: int = 0) -> Packed:

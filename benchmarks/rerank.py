@@ -31,7 +31,7 @@ _CANDIDATES = (100, 1000)
 _K = 10
 _TIMED = 100
 _WARM_UP = 3
-_ABOVE = 3.0  # added to the scores of candidates, in [-1, 1]; all other rows score their negative distance
+_CANDIDATE_BONUS = 3.0  # added to the scores of candidates, in [-1, 1]; all other rows score their negative distance
 
 Scores = NDArray[np.floating]
 Rank = Callable[[slice, Nearest], rerank.ScoredNearest]
@@ -100,7 +100,7 @@ def _orders(query_set: Codes, stored: Codes, outputs: NDArray[np.float32]) -> It
     def candidates_first(rank: Rank, found: Nearest, block: slice) -> Scores:
         ranked = rank(block, Nearest(found.ids[block], found.distances[block]))
         scores = -hamming.distances(query_set.packed[block], stored.packed).astype(np.float64)
-        np.put_along_axis(scores, ranked.ids, ranked.scores + _ABOVE, axis=1)
+        np.put_along_axis(scores, ranked.ids, ranked.scores + _CANDIDATE_BONUS, axis=1)
         return scores
 
     yield "Hamming distance", [hamming_levels(query_set, stored)]

@@ -121,7 +121,7 @@ def measure(results: Results, chosen: Scaling, count: int, bits: int) -> None:
             continue
         params = {"bits": bits}
         records.append(TableRow(results.run.id, _TABLE, name, method, methods.find(method).family, params, values))
-    for method, values in _others(chosen, collection, folder):
+    for method, values in _other_figures(chosen, collection, folder):
         records.append(TableRow(results.run.id, _TABLE, name, method, "codes", {"bits": bits}, values))
     results.write(records)
     results.remove(folder)
@@ -162,7 +162,9 @@ def _searched(chosen: Scaling, method: str, collection: Collection, folder: Path
     }
 
 
-def _others(chosen: Scaling, collection: Collection, folder: Path) -> Iterator[tuple[str, dict[str, Measurement]]]:
+def _other_figures(
+    chosen: Scaling, collection: Collection, folder: Path
+) -> Iterator[tuple[str, dict[str, Measurement]]]:
     """Yield the figures of whatever is not a search: by name."""
     yield _EVALUATION, {"s": spread(_evaluations(chosen, collection))}
     codes, began = np.array(collection.codes), time.perf_counter()

@@ -26,7 +26,7 @@ from .runs import Results, as_settings
 from .worker import Failed, Worker
 
 _TABLE = "Search"
-_ENOUGH = 0.999  # stop increasing the search parameter at this recall
+_SUFFICIENT_RECALL = 0.999  # stop increasing the search parameter at this recall
 _SLACK = 1e-5  # tolerance of cosines in float32
 
 
@@ -303,7 +303,7 @@ class Comparison:
             seconds = worker.ask("batch", k=self._chosen.k, value=value, found=str(found))
             ids = np.load(found)
             settings.append(Setting(value, self._truth.recall(ids, method.over), self._truth.of_floats(ids)))
-            if settings[-1].recall >= _ENOUGH or seconds > self._chosen.patience:
+            if settings[-1].recall >= _SUFFICIENT_RECALL or seconds > self._chosen.patience:
                 break
         return settings
 

@@ -64,7 +64,9 @@ def unpack(path: Path, folder: Path) -> PublicSet:
         reason = str(error).removeprefix(f"{path}: ").removesuffix("; encode again")
         raise ResultsError(f"{path}: no Hamming set of ann-benchmarks or VIBE: {reason}") from None
     collection = Collection(folder, count, 8 * -(-width // 8), 0)
-    return PublicSet(path.stem, kind, collection, width, _true(collection, np.load(folder / "distances.npy")))
+    return PublicSet(
+        path.stem, kind, collection, width, _correct_share(collection, np.load(folder / "distances.npy"))
+    )
 
 
 def _read(path: Path, folder: Path, report: Progress) -> tuple[str, int, int]:
@@ -141,7 +143,7 @@ def _copy(source: Any, target: Path, packed: bool, report: Progress) -> None:
     out.flush()
 
 
-def _true(collection: Collection, distances: NDArray[np.float64]) -> float:
+def _correct_share(collection: Collection, distances: NDArray[np.float64]) -> float:
     """Return the share of neighbours that have the stated distance and are as near as in an exact search."""
     ids, codes, queries = np.load(collection.folder / "neighbors.npy"), collection.codes, collection.query_codes
     furthest = hamming.top_k(queries, codes, ids.shape[1]).distances[:, -1]

@@ -25,7 +25,7 @@ from .layout import IVF, IndexFileCursor, IndexFileHeader, ivf_empty
 from .streaming import Advance, List, write_lists
 
 ROWS = 1 << 17  # codes that are read at a time
-_HELD = 1 << 16  # codes of lists that are sorted at a time
+_ROWS_AT_ONCE = 1 << 16  # codes of lists that are sorted at a time
 _BUCKET = 1 << 18  # rows that are put in order at a time
 
 
@@ -118,7 +118,7 @@ def _order(lists: _Lists, ordered: BinaryIO, header: IndexFileHeader) -> None:
     starts = np.arange(0, header.count + _BUCKET, _BUCKET).clip(max=header.count)
     ends = starts[:-1].copy()
     with TemporaryFile() as buckets:
-        for rows in _held(lists, row):
+        for rows in _batches(lists, row):
             numbers = rows["id"] // _BUCKET
             order = np.argsort(numbers, kind="stable")
             places, firsts, counts = np.unique(numbers[order], return_index=True, return_counts=True)
@@ -137,14 +137,14 @@ def _order(lists: _Lists, ordered: BinaryIO, header: IndexFileHeader) -> None:
     ordered.flush()
 
 
-def _held(lists: _Lists, row: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+def _batches(lists: _Lists, row: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Yield the ids and codes of lists, several lists at a time."""
     held: list[NDArray[Any]] = []
     for place, size in enumerate(lists.sizes.tolist()):
         rows = np.empty(size, row)
         rows["id"], rows["code"] = lists.ids(place), lists.codes(place)
         held.append(rows)
-        if sum(map(len, held)) >= _HELD or place + 1 == len(lists.sizes):
+        if sum(map(len, held)) >= _ROWS_AT_ONCE or place + 1 == len(lists.sizes):
             yield np.concatenate(held)
             held.clear()
 

@@ -44,7 +44,7 @@ class Searcher:
         wide = min(MOST_HITS, k + max(k, _TIES))
         found = [
             self._first(query, hits, k, wide)
-            for query, hits in self._asked(queries, self.condition, wide, self.params)
+            for query, hits in self._searched(queries, self.condition, wide, self.params)
         ]
         width = max((len(ids) for ids, _ in found), default=0)
         ids = np.full((len(queries), width), NO_ID, np.int64)
@@ -57,7 +57,7 @@ class Searcher:
         """Return every row at distance <= radius of queries (q, bits/8)."""
         owners, ids, distances = [], [], []
         params = self._ring(0, radius)
-        for row, (query, hits) in enumerate(self._asked(queries, self.condition, MOST_HITS, params)):
+        for row, (query, hits) in enumerate(self._searched(queries, self.condition, MOST_HITS, params)):
             parts = [hits] if len(hits[0]) < MOST_HITS else self._ranges(query, params, 0, self.stop())
             for own, far in parts:
                 owners.append(np.full(len(own), row))
@@ -83,7 +83,7 @@ class Searcher:
     def _ranges(self, query: NDArray[np.uint8], params: dict[str, int], start: int, stop: int) -> Iterator[Hits]:
         """Yield all hits of a query by ascending ranges of ids."""
         inside = expressions.all_of([self.condition, expressions.between(start, stop)])
-        ((_, hits),) = self._asked(query[None], inside, MOST_HITS, params)
+        ((_, hits),) = self._searched(query[None], inside, MOST_HITS, params)
         if len(hits[0]) < MOST_HITS:
             yield hits
             return
@@ -95,7 +95,7 @@ class Searcher:
         """Return search parameters for distances from low to high; Milvus excludes the outer bound."""
         return {**self.params, "radius": high + 1, "range_filter": low or -1}
 
-    def _asked(
+    def _searched(
         self, queries: NDArray[np.uint8], condition: str, limit: int, params: dict[str, int]
     ) -> Iterator[tuple[NDArray[np.uint8], Hits]]:
         """Yield queries with their hits, ordered by (distance, id), several queries per request."""

@@ -69,7 +69,7 @@ def _ids(server: Server, numbers: Sequence[int]) -> str:
     wanted = sorted(set(numbers))
     if len(wanted) > MAX_IDS:
         raise SelectionError(f"{len(wanted):,} ids: pass at most {MAX_IDS:,}")
-    found = (server.query(expressions.one_of("id", some), ["id"]) for some in _some(wanted))
+    found = (server.query(expressions.one_of("id", some), ["id"]) for some in _chunks(wanted))
     selection.check_ids(wanted, (row["id"] for rows in found for row in rows))
     return expressions.one_of("id", wanted)
 
@@ -78,13 +78,13 @@ def _paths(server: Server, names: Sequence[str], root: bytes) -> str:
     """Return a condition for paths relative to the working directory or else to the folder that was encoded."""
     wanted = selection.ways(names, root)
     there: dict[bytes, list[int]] = {}
-    for some in _some(sorted({texts.text(way) for own in wanted.values() for way in own})):
+    for some in _chunks(sorted({texts.text(way) for own in wanted.values() for way in own})):
         for row in server.query(expressions.one_of("path", some), ["id", "path"]):
             there.setdefault(texts.path(row["path"]), []).append(row["id"])
     return expressions.one_of("id", selection.chosen(wanted, there, _example(server, root)))
 
 
-def _some(values: list[Any]) -> Iterable[list[Any]]:
+def _chunks(values: list[Any]) -> Iterable[list[Any]]:
     return (values[start : start + PAGE] for start in range(0, len(values), PAGE))
 
 

@@ -18,7 +18,7 @@ PAGE = 10_000  # rows per response
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _CHAIN = 8  # causes of an error that are examined
-_SAID = 300  # characters of the server's message
+_MESSAGE_LENGTH = 300  # characters of the server's message
 _ERRORS = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
 
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it also prints the errors that it raises
@@ -102,7 +102,7 @@ class Server:
                 "rows that it acknowledged are kept, run the command again when it is back"
             )
         else:
-            what = f"says: {said[:_SAID]}"
+            what = f"says: {said[:_MESSAGE_LENGTH]}"
         for secret in filter(None, (self._token, self._token.partition(":")[2])):
             what = what.replace(secret, "…")
         return BackendError(f"{self.location}: the server {what}")

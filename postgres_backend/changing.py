@@ -26,7 +26,7 @@ from .server import Cursor, Server
 
 _STAGED = sql.Identifier("pg_temp", "transhash_staged")
 _COLUMNS = sql.SQL("id, code, path, labels, size, mtime")
-_SAME = sql.SQL("r.path = n.path AND r.code = n.code AND r.labels = n.labels")
+_SAME_ROW = sql.SQL("r.path = n.path AND r.code = n.code AND r.labels = n.labels")
 _LONGEST_LABEL = 2000  # bytes that fit into a GIN index
 
 
@@ -98,7 +98,7 @@ def sync(cursor: Cursor, tables: Tables, contents: Contents, file: CodesFile, re
                    (SELECT count(*) FROM (SELECT path FROM gone INTERSECT SELECT path FROM come) paths)
             """,
             staged=_STAGED,
-            same=_SAME,
+            same=_SAME_ROW,
             columns=_COLUMNS,
             first=sql.Literal(contents.next_id),
         )

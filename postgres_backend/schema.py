@@ -27,7 +27,9 @@ _USUAL_LISTS = 2000
 _MOST_LISTS = 1 << 15
 _SAMPLES = 50  # rows per list from which pgvector trains the lists, but at least 10,000
 _HNSW = {"M": (16, 2, 100), "ef_construction": (64, 4, 1000), "ef": (100, 1, 1000)}  # default, lowest, highest
-_EQUAL = 5  # times M: HNSW links more copies of one code to nothing but each other; measured, see docs/postgres.md
+_EQUAL_PER_LINK = (
+    5  # times M: HNSW links more copies of one code to nothing but each other; measured, see docs/postgres.md
+)
 _FIELDS = "format, model, digest, bits, preprocessing, type, params, root, next_id, source, most_equal"
 
 
@@ -85,7 +87,7 @@ class Contents:
     @property
     def exact(self) -> str:
         """The reason why searches compare every row although there is an index; empty if they use it."""
-        if self.type == "hnsw" and self.most_equal > _EQUAL * self.params["M"]:
+        if self.type == "hnsw" and self.most_equal > _EQUAL_PER_LINK * self.params["M"]:
             return f"{self.most_equal} images share one code, among which HNSW would miss others: searches are exact"
         return ""
 

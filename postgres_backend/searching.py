@@ -23,9 +23,9 @@ from .selecting import Condition
 from .server import Cursor
 
 SCANNED = 10_000  # rows that are read in less time than an index takes for a query; measured
-_MANY = 4  # queries from which on the codes are read once instead
+_MANY_QUERIES = 4  # queries from which on the codes are read once instead
 _BLOCK = 1 << 16  # codes compared at a time
-_MOST = 1000  # ef_search of pgvector
+_MOST_EF = 1000  # ef_search of pgvector
 _SETTINGS = {"ivf": ("ivfflat", "probes", "relaxed_order"), "hnsw": ("hnsw", "ef_search", "strict_order")}
 
 _COMPARED: LiteralString = """
@@ -59,7 +59,7 @@ class Searcher:
             found = [self._indexed(Bits(query.tobytes()), k) for query in queries]
             if all(len(ids) == k for ids, _ in found):  # a scan of HNSW ends after hnsw.max_scan_tuples
                 return scanning.padded(found)
-        if len(queries) >= _MANY:
+        if len(queries) >= _MANY_QUERIES:
             return scanning.nearest(self._codes(queries.shape[1]), queries, k)
         found = []
         for query in queries:
@@ -70,7 +70,7 @@ class Searcher:
 
     def within(self, queries: NDArray[np.uint8], radius: int) -> Within:
         """Return every row at distance <= radius of queries (q, bits/8)."""
-        if len(queries) >= _MANY:
+        if len(queries) >= _MANY_QUERIES:
             return scanning.within(self._codes(queries.shape[1]), queries, radius)
         owners, ids, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
         for row, query in enumerate(queries):
@@ -102,7 +102,7 @@ class Searcher:
         """Set search parameters for the rest of the transaction; scans continue until they find k rows."""
         extension, name, iterative = _SETTINGS[kind]
         settings = {
-            f"{extension}.{name}": str(min(max(value, k), _MOST) if kind == "hnsw" else value),
+            f"{extension}.{name}": str(min(max(value, k), _MOST_EF) if kind == "hnsw" else value),
             f"{extension}.iterative_scan": iterative,
         }
         for setting, text in settings.items():

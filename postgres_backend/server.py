@@ -21,7 +21,7 @@ _REFUSALS = ("authentication failed", "no password supplied")  # before there is
 _LOCK_WAIT = "60s"  # time to wait for another writer, unless the role or the database sets another
 _PAGE = 10_000  # rows fetched at a time
 _WAIT_FOR_LOCKS = "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'"
-_SAID = 300  # characters of what the server says
+_MESSAGE_LENGTH = 300  # characters of what the server says
 _HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.LockNotAvailable, "another process is changing the collection; run the command again"),
     (errors.QueryCanceled, "stopped the statement; nothing was changed"),
@@ -97,7 +97,7 @@ class Server:
         try:
             connection = psycopg.connect(self.location.conninfo, prepare_threshold=None, client_encoding="utf8")
         except psycopg.OperationalError as error:
-            said = _said(error).removeprefix("connection failed: ").removeprefix("connection is bad: ")
+            said = _message(error).removeprefix("connection failed: ").removeprefix("connection is bad: ")
             if any(phrase in said for phrase in _REFUSALS):
                 raise BackendError(f"{self.location}: the server {_REFUSED} ({said})") from None
             raise BackendError(f"{self.location}: cannot connect ({said})") from None
@@ -106,16 +106,16 @@ class Server:
 
     def _failure(self, error: psycopg.Error) -> BackendError:
         """Return an error of one line, without credentials."""
-        said = _said(error)
+        said = _message(error)
         found = next((hint for kinds, hint in _HINTS if isinstance(error, kinds)), "")
         if not found and isinstance(error, psycopg.OperationalError) and error.diag.message_primary is None:
             found = "does not answer; what was not committed is undone: run the command again when it is back"
         return BackendError(f"{self.location}: the server {f'{found} ({said})' if found else f'says: {said}'}")
 
 
-def _said(error: psycopg.Error) -> str:
+def _message(error: psycopg.Error) -> str:
     """Return the message of the server or libpq on one line."""
-    return " ".join((error.diag.message_primary or str(error)).split())[:_SAID]
+    return " ".join((error.diag.message_primary or str(error)).split())[:_MESSAGE_LENGTH]
 
 
 def _close(idle: deque[Connection]) -> None:

@@ -25,8 +25,8 @@ FILES = ("offsets.npy", "rows.npy")
 _REPEATED, _NEXT, _ROW = (np.uint32(bits) for bits in (1 << 31, 1 << 30, MOST_ROWS - 1))
 _MOST_KEY_BITS = 28
 _LEAST_KEY_BITS = 8  # so there are at most as many tables as bytes in a code
-_CROWDED = 1.1  # mean square of the rows in a bucket, relative to that of uniformly random codes
-_TRIAL = 1 / 24  # part of the budget that is always spent, unless codes seem to be uniformly random
+_CROWDED_RATIO = 1.1  # mean square of the rows in a bucket, relative to that of uniformly random codes
+_TRIAL_SHARE = 1 / 24  # part of the budget that is always spent, unless codes seem to be uniformly random
 _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
 # The cost of comparing one word of 64 bits, in cache misses of a search by tables: for a single query by one thread,
@@ -58,7 +58,7 @@ class Tables:
         for size in (1 << self.bits.astype(np.int64)).tolist():
             rows = np.diff(self.offsets[start : start + size + 1]).astype(np.float64)
             mean = rows.mean()
-            if np.square(rows).mean() > _CROWDED * (mean + mean**2):
+            if np.square(rows).mean() > _CROWDED_RATIO * (mean + mean**2):
                 return True
             start += size + 1
         return False
@@ -137,7 +137,7 @@ def top_k(
     k, budget = min(k, count), _budget(len(queries), codes)
     if not hamming.isa or not 1 <= k <= budget or _is_useless(tables, k, count, budget):
         return hamming.top_k(queries, codes, k, allowed)
-    costs = (budget, budget * _TRIAL if tables.crowded else 0)
+    costs = (budget, budget * _TRIAL_SHARE if tables.crowded else 0)
     ids, distances, found = mih.nearest(_arrays(codes, tables), queries, k, allowed, count, costs, hamming.isa)
     if found.all():
         return Nearest(ids, distances)

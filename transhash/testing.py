@@ -426,7 +426,7 @@ class CollectionContract:
     def _shared(self) -> tuple["_Made", dict[int, _Image]]:
         """Return a collection that no test changes, and its rows."""
         cls = type(self)
-        images = [*_images(400), *_strange()]
+        images = [*_images(400), *_special_names()]
         if "_made" not in vars(cls) or cls._made is None:
             cls._made = _Made(self, images)
         return cls._made, dict(enumerate(images))
@@ -514,7 +514,7 @@ def _images(count: int = 400) -> list[_Image]:
     ]
 
 
-def _strange() -> list[_Image]:
+def _special_names() -> list[_Image]:
     """Return images whose paths and labels contain characters that are special in some programs."""
     labels = [name.decode("utf-8", "ignore")[:200] for name in _STRANGE]
     return [

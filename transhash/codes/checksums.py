@@ -31,7 +31,9 @@ class Streams:
 
     def update_strings(self, *tables: StringTable) -> None:
         """Append the lengths and the bytes of tables in memory, which are two streams per table."""
-        self.update(*(piece for table in tables for piece in (_little(table.lengths, "<u8"), _bytes(table.blob))))
+        self.update(
+            *(piece for table in tables for piece in (_little_endian(table.lengths, "<u8"), _bytes(table.blob)))
+        )
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the streams' digests."""
@@ -133,13 +135,13 @@ def _row_streams(block: Codes, names: LabelSums) -> Sequence[Any]:
     there = labels != NO_LABEL
     return (
         _bytes(block.packed),
-        _little(paths.lengths, "<u8"),
+        _little_endian(paths.lengths, "<u8"),
         _bytes(paths.blob),
-        _little(there.sum(axis=1), "<u4"),
+        _little_endian(there.sum(axis=1), "<u4"),
         _bytes(names.of(labels[there])),
-        b"" if block.embeddings is None else _little(block.embeddings, "<f2"),
-        unknown if records.sizes is None else _little(records.sizes, "<i8"),
-        unknown if records.mtimes is None else _little(records.mtimes, "<i8"),
+        b"" if block.embeddings is None else _little_endian(block.embeddings, "<f2"),
+        unknown if records.sizes is None else _little_endian(records.sizes, "<i8"),
+        unknown if records.mtimes is None else _little_endian(records.mtimes, "<i8"),
     )
 
 
@@ -147,5 +149,5 @@ def _bytes(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values)
 
 
-def _little(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+def _little_endian(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     return np.ascontiguousarray(values, dtype=dtype)

@@ -28,14 +28,14 @@ if sys.platform != "win32":
 PATIENCE = 10.0  # seconds to wait for a silent child
 _RATE = 20e6  # bytes of the file that add a second to the limit
 _STEP = 1.0  # seconds that each message adds, up to the limit
-_ROOM = 1 << 30  # bytes that a child may allocate, besides four times the file's size
+_EXTRA_MEMORY = 1 << 30  # bytes that a child may allocate, besides four times the file's size
 
 Task = Callable[[Progress], Any]
 # On macOS, libraries crash the forked children of threaded processes.
 _FORKS = hasattr(os, "fork") and sys.platform != "darwin"
 
 
-def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _ROOM) -> Any:
+def guarded(task: Task, path: Path, on_rows: Progress = silent, room: int = _EXTRA_MEMORY) -> Any:
     """Run a task that reads a file in a child process, and return its result.
 
     The child uses no lock that another thread could hold at the moment of the fork: h5py and numpy, or pyarrow
@@ -151,7 +151,7 @@ def _serve(task: Task, path: Path, size: int, patience: float, room: int, pipe: 
     try:
         gc.disable()  # objects that the parent dropped must not be closed here
         _be_quiet()
-        _leave_no_core()
+        _disable_core_dumps()
         memory.limit_growth(room + 4 * size)
         say("answer", task(lambda done, total: say("rows", (done, total))))
     except CodesError as error:
@@ -176,6 +176,6 @@ def _be_quiet() -> None:
         os.dup2(nowhere, handle)
 
 
-def _leave_no_core() -> None:
+def _disable_core_dumps() -> None:
     if sys.platform != "win32":
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

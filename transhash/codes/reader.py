@@ -277,7 +277,7 @@ def open_codes(
     Raises CodesError if there is no such file, or it is no codes file, damaged, or of an unknown version.
     """
     path = Path(path)
-    _send_ahead(path, embeddings, trusted, on_rows)
+    _check_in_child(path, embeddings, trusted, on_rows)
     with hdf5.opened(path) as file:
         found = CodesFile(file, path)
     try:
@@ -299,7 +299,7 @@ def read_codes(path: str | Path, *, embeddings: bool = False, trusted: bool = Fa
     Raises CodesError if there is no such file, or it is no codes file, damaged, or of an unknown version.
     """
     path = Path(path)
-    _send_ahead(path, embeddings, trusted)
+    _check_in_child(path, embeddings, trusted)
     with hdf5.opened(path) as file:
         return CodesFile(file, path).whole(embeddings=embeddings)
 
@@ -346,7 +346,7 @@ def check_replaceable(path: Path, share: str = "") -> None:
         raise OutputError(f"{path}: holds share {held}; give share {share} an output of its own")
 
 
-def _send_ahead(path: Path, embeddings: bool, trusted: bool, on_rows: Progress = silent) -> None:
+def _check_in_child(path: Path, embeddings: bool, trusted: bool, on_rows: Progress = silent) -> None:
     """Let a child process read a file that may be damaged."""
     hdf5.check_file(path)
     if not trusted:

@@ -173,7 +173,7 @@ class Records:
         one, two = (part if part.root == layout.root else part.rootless() for part in (self, other))
         labels = [layout.labels(part.labels, part.label_names, len(part)) for part in (self, other)]
         return Records(
-            StringTable.joined([_taken(part.paths, slice(None)) for part in (one, two)]),
+            StringTable.joined([_taken_paths(part.paths, slice(None)) for part in (one, two)]),
             layout.root,
             np.concatenate(labels) if layout.width else None,
             layout.names,
@@ -191,14 +191,14 @@ class Records:
         _check_rows(which, len(self))
         return replace(
             self,
-            paths=_taken(self.paths, which),
+            paths=_taken_paths(self.paths, which),
             labels=None if self.labels is None else self.labels[which],
             sizes=None if self.sizes is None else self.sizes[which],
             mtimes=None if self.mtimes is None else self.mtimes[which],
         )
 
 
-def _taken(paths: Sequence[bytes], which: Rows) -> StringTable:
+def _taken_paths(paths: Sequence[bytes], which: Rows) -> StringTable:
     if isinstance(paths, StringTable):
         return paths.take(which)
     return StringTable.of(paths[which]) if isinstance(which, slice) else StringTable.of(paths).take(which)

@@ -30,7 +30,7 @@ def compare(demo: Demo, seconds: float) -> tuple[list[Record], list[TableRow]]:
     ]
     table = [record for record in records if isinstance(record, TableRow) and SCORE in record.values]
     size = database.model.bits // 8
-    for method, family, levels in _others(demo, queries, database, size):
+    for method, family, levels in _other_methods(demo, queries, database, size):
         values = {BYTES: Measurement(size), SCORE: Measurement(float(average_precision(levels).mean()))}
         table.append(replace(table[0], method=method, family=family, params={}, values=values))
     return [*records, *table[2:]], table
@@ -46,7 +46,7 @@ def _described(record: Record, seconds: float) -> Record:
     )
 
 
-def _others(demo: Demo, queries: Codes, database: Codes, size: int) -> Iterator[tuple[str, str, Levels]]:
+def _other_methods(demo: Demo, queries: Codes, database: Codes, size: int) -> Iterator[tuple[str, str, Levels]]:
     """Yield other methods of `size` bytes per image: name, family and ranking."""
     assert queries.embeddings is not None
     assert database.embeddings is not None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .. import hamming
 from .linking import bounds
 
-_HITS = 1 << 22  # pairs of a centre and another image in memory at a time
+_PAIRS_AT_ONCE = 1 << 22  # pairs of a centre and another image in memory at a time
 _WINDOW = 16  # images that are looked at for each centre of a batch; most are in a cluster already
 _SMALL = 64  # images, up to which computing all distances takes less time than preparing a search
 
@@ -37,7 +37,7 @@ def grouped(
     groups, chained = _pairs(codes, by_component[starts[sizes == 2, None] + np.arange(2)], radius)
     for start, size in zip(starts[sizes > 2].tolist(), sizes[sizes > 2].tolist(), strict=True):
         first = True
-        for group, distances in _stars(codes, by_component[start : start + size], radius):
+        for group, distances in _greedy_groups(codes, by_component[start : start + size], radius):
             chained += 0 if first else len(group)
             first = False
             if len(group) > 1:
@@ -53,11 +53,11 @@ def _pairs(codes: NDArray[np.uint8], pairs: NDArray[np.int64], radius: int) -> t
     return list(zip(pairs[near], distances[near], strict=True)), int(np.count_nonzero(~near))
 
 
-def _stars(codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int) -> Iterator[Group]:
+def _greedy_groups(codes: NDArray[np.uint8], waiting: NDArray[np.int64], radius: int) -> Iterator[Group]:
     """Yield the first of the waiting positions with all others within the radius, then repeat with the rest."""
     while len(waiting):
         pool, free = codes[waiting], np.ones(len(waiting), np.bool_)
-        batch = max(1, _HITS // len(waiting))
+        batch = max(1, _PAIRS_AT_ONCE // len(waiting))
         left, start = len(waiting), 0
         while start < len(waiting) and 2 * left >= len(waiting):  # then it pays to drop the others
             stop = start + _WINDOW * batch

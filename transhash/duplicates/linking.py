@@ -17,11 +17,11 @@ from ..native import join
 from ..system.progress import Progress, silent
 from .planning import planned
 
-_LARGE = 8  # codes in a tree that holds at least 1 / _LARGE of all codes are not compared with each other
+_LARGE_TREE = 8  # codes in a tree that holds at least 1 / _LARGE_TREE of all codes are not compared with each other
 _QUERIES = 1 << 9  # rows of a tile of pairs
 _CODES = 1 << 13  # columns of a tile of pairs, which all fit into memory
-_EDGES = 1 << 22  # pairs collected before they are merged
-_GROUP = 1 << 9  # average number of codes that share a part: large enough to need few calls
+_PAIRS_HELD = 1 << 22  # pairs collected before they are merged
+_CODES_PER_GROUP = 1 << 9  # average number of codes that share a part: large enough to need few calls
 
 Rows = NDArray[np.int64]
 
@@ -91,7 +91,7 @@ def _largest(parents: NDArray[np.uint32]) -> NDArray[np.bool_] | None:
         return None
     roots = _roots(parents)
     sizes = np.bincount(roots)
-    return roots == sizes.argmax() if _LARGE * sizes.max() > len(parents) else None
+    return roots == sizes.argmax() if _LARGE_TREE * sizes.max() > len(parents) else None
 
 
 def connected_in_groups(codes: NDArray[np.uint8], radius: int, on_rows: Progress = silent) -> Rows:
@@ -103,7 +103,7 @@ def connected_in_groups(codes: NDArray[np.uint8], radius: int, on_rows: Progress
         linked = labels[pairs]
         waiting.append(linked[:, linked[0] != linked[1]])
         held += waiting[-1].shape[1]
-        if held > max(_EDGES, len(codes)):
+        if held > max(_PAIRS_HELD, len(codes)):
             labels, waiting, held = _merged(labels, waiting), [], 0
     return _merged(labels, waiting)
 
@@ -138,7 +138,7 @@ def _pairs(codes: NDArray[np.uint8], radius: int, on_rows: Progress) -> Iterator
 def _parts(bits: int, radius: int, count: int) -> list[tuple[int, int]]:
     """Return bit ranges (first, end), in one of which near codes are equal; an empty range compares all codes."""
     step = bits // (radius + 1)
-    width = min(step, (count // _GROUP).bit_length())
+    width = min(step, (count // _CODES_PER_GROUP).bit_length())
     if radius + 1 >= 1 << width:
         return [(0, 0)]
     return [(part * step, part * step + width) for part in range(radius + 1)]

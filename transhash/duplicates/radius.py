@@ -16,7 +16,9 @@ from .opening import Images, opened
 _SAMPLE = 1 << 11  # images whose nearest neighbour is searched
 _PAIRS = 1 << 16  # random pairs from which the distribution of distances is estimated
 _MOST_CHANCE_PAIRS = 0.5
-_ENOUGH = 100  # images; of fewer, copies are too large a share of the pairs to estimate the distances of others
+_FEWEST_IMAGES = (
+    100  # images; of fewer, copies are too large a share of the pairs to estimate the distances of others
+)
 _RAREST = 1e-6  # share of the pairs of unrelated images within the default radius, in a small collection
 
 
@@ -87,7 +89,7 @@ def chance_pairs(packed: NDArray[np.uint8], radius: int) -> float:
 
     It is 0 for fewer than 100 codes (n, bits/8) uint8.
     """
-    if len(packed) < _ENOUGH:
+    if len(packed) < _FEWEST_IMAGES:
         return 0.0
     bits = packed.shape[1] * 8
     apart = _distances(packed, np.random.default_rng(0))

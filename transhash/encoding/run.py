@@ -73,7 +73,7 @@ def encode(
         pending.add(batch)
     codes = pending.take()
     if not len(codes):
-        raise _nothing_read(source, len(codes.skipped), next(iter(codes.skipped), None))
+        raise _nothing_read_error(source, len(codes.skipped), next(iter(codes.skipped), None))
     return codes
 
 
@@ -234,7 +234,7 @@ class _Run:
         keep = existing.kept(sync=job.sync) if existing else None
         if not unfinished.rows and (keep is None or not keep.any()):
             unfinished.discard()
-            raise _nothing_read(job.source, unfinished.skips, unfinished.first_skip)
+            raise _nothing_read_error(job.source, unfinished.skips, unfinished.first_skip)
         unfinished.join(keep, job.share, job.origins, self._interrupt)
         summary = self.summary
         summary.rows = unfinished.rows + _count(keep)
@@ -268,7 +268,7 @@ def _without(output: Path, source: ImageSource) -> Iterator[Item | Skipped]:
             yield item
 
 
-def _nothing_read(source: ImageSource, skips: int, first: tuple[bytes, str] | None) -> SourceError:
+def _nothing_read_error(source: ImageSource, skips: int, first: tuple[bytes, str] | None) -> SourceError:
     """Return the error for a source of which no image could be read."""
     if first:
         path, reason = repr(display(first[0])), first[1]

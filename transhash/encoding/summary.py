@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .batch import EncodedBatch
 
 _STUCK = 0.01  # a bit is stuck if it differs in less than this share of the codes
-_ENOUGH = 100  # fewest codes for which stuck bits are counted
+_FEWEST_CODES = 100  # fewest codes for which stuck bits are counted
 _NAMED = 5  # counts that a message names
 
 
@@ -69,7 +69,7 @@ class EncodingSummary:
     @property
     def stuck_bits(self) -> int:
         """Number of bits that are equal in more than 99 of 100 codes; 0 for fewer than 100 codes."""
-        if self.encoded < _ENOUGH:
+        if self.encoded < _FEWEST_CODES:
             return 0
         share = self.ones / self.encoded
         return int(((share < _STUCK) | (share > 1 - _STUCK)).sum())

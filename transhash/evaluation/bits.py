@@ -51,7 +51,7 @@ def diagnose(codes: NDArray[np.uint8]) -> BitDiagnostics:
         balance=balance,
         mean_correlation=float(correlation.mean()),
         max_correlation=float(correlation.max()),
-        mean_entropy=float((_surprise(balance) + _surprise(1 - balance)).mean()),
+        mean_entropy=float((_entropy_terms(balance) + _entropy_terms(1 - balance)).mean()),
         constant_bits=int(((ones == 0) | (ones == len(codes))).sum()),
         distinct_codes=len(buckets),
         collisions=float(buckets[buckets > 1].sum() / len(codes)),
@@ -79,7 +79,7 @@ def _correlations(together: NDArray[np.int64], rows: int) -> NDArray[np.float64]
     return np.minimum(correlation[np.triu_indices(len(ones), 1)], 1.0)
 
 
-def _surprise(share: NDArray[np.float64]) -> NDArray[np.float64]:
+def _entropy_terms(share: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return -p · log2(p), 0 for p = 0."""
     return -share * np.log2(share, out=np.zeros(len(share)), where=share > 0)
 

@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise BackendError(f"scanning on a GPU needs Triton, which comes with torch on Linux ({error})") from None
 
-_SPARE = 1 << 30  # bytes of GPU memory reserved for searches
+_RESERVED_BYTES = 1 << 30  # bytes of GPU memory reserved for searches
 
 
 def choose(name: str | None = None) -> torch.device:
@@ -63,7 +63,7 @@ def check_room(device: torch.device, count: int, bytes_each: int, bits: int) -> 
     """Raise BackendError if `count` codes do not fit into the GPU's memory; the message says how many do."""
     if device.type != "cuda":
         return
-    free = max(0, torch.cuda.mem_get_info(device)[0] - _SPARE)
+    free = max(0, torch.cuda.mem_get_info(device)[0] - _RESERVED_BYTES)
     if count * bytes_each > free:
         raise BackendError(
             f"{count} codes of {bits} bits need {count * bytes_each / 2**30:.1f} GiB on {device}; "

@@ -35,7 +35,7 @@ GROUP = "transhash.hashers"  # entry points; each names a class, a function with
 DEFAULT = "copy"
 HUB = "hf://"  # locations on the Hugging Face Hub
 _BF16, _FAST = "--bf16 (bf16=True)", "--fast (fast=True)"
-_FEW = 8  # for at most this many images, encoding with numpy takes less time than loading torch
+_FEW_IMAGES = 8  # for at most this many images, encoding with numpy takes less time than loading torch
 
 
 @checked
@@ -88,7 +88,7 @@ def load_hasher(
         from .fast_hasher import FastHasher
 
         return _shortened(FastHasher.load(path), name, bits)
-    if expected_images is not None and expected_images <= _FEW and not bf16:
+    if expected_images is not None and expected_images <= _FEW_IMAGES and not bf16:
         from .numpy_hasher import NumpyHasher
 
         quick = NumpyHasher.load(path)

@@ -130,7 +130,7 @@ def parse(metadata: Mapping[str, str] | None) -> AnyConfig:
         raise ValueError("not a TransHash hasher")
     if metadata.get("version") != str(VERSION):
         raise ValueError(f"format version {metadata.get('version')}, this TransHash reads {VERSION}")
-    config = json.loads(metadata["config"], parse_constant=_no_number)
+    config = json.loads(metadata["config"], parse_constant=_reject_constant)
     if "embedder" in config:
         check_settings(config, EmbedderHasherConfig)
         fitted = msgspec.convert(config, EmbedderHasherConfig)
@@ -226,5 +226,5 @@ def _ref(path: Path, name: str | None, bits: int, prepared: dict[str, Any]) -> M
     return ModelRef(name, files.sha256(path), bits, json.dumps(prepared))
 
 
-def _no_number(constant: str) -> float:
+def _reject_constant(constant: str) -> float:
     raise ValueError(f"{constant} in the configuration")

@@ -20,7 +20,7 @@ MAX_PATCHES = 1 << 12  # attention takes memory proportional to their square
 
 _ROWS = 64  # rows of the hidden layer: they fit into a core's cache while GELU makes many passes over them
 # erf(x) = x P(x²) / Q(x²) for |x| <= 4, to within 5e-7: the coefficients of Eigen, highest power first
-_FARTHEST = np.float32(4)
+_ERF_LIMIT = np.float32(4)
 _P = np.array(
     (
         -2.72614225801306e-10,
@@ -45,7 +45,7 @@ _Q = np.array(
 )
 
 _BLOCK = r"(norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.(weight|bias)|ls[12]\.gamma"
-_KNOWN = re.compile(
+_KNOWN_TENSORS = re.compile(
     r"backbone\.((cls_token|reg_token|pos_embed)|patch_embed\.proj\.(weight|bias)"
     rf"|blocks\.\d+\.({_BLOCK}))"
     rf"|(global|local)_block\.({_BLOCK})|(global|local)_norm\.(weight|bias)"
@@ -102,7 +102,7 @@ class NumpyViT:
 
         Raises ValueError if there are tensors that a plain transformer does not have.
         """
-        foreign = next((name for name in weights if not _KNOWN.fullmatch(name)), None)
+        foreign = next((name for name in weights if not _KNOWN_TENSORS.fullmatch(name)), None)
         if foreign:
             raise ValueError(f"tensor {foreign}: not part of a plain transformer")
         self.weights = weights
@@ -222,7 +222,7 @@ def _gelu(values: Floats) -> None:
 
 def erf(values: Floats) -> Floats:
     """Compute the error function, to within 5e-7."""
-    bounded = np.clip(values, -_FARTHEST, _FARTHEST)
+    bounded = np.clip(values, -_ERF_LIMIT, _ERF_LIMIT)
     square = np.square(bounded)
     bounded *= _polynomial(_P, square)
     bounded /= _polynomial(_Q, square)

@@ -50,14 +50,14 @@ def examine(data: bytes, folder: Path | None, config: EmbedderConfig) -> tuple[b
         "size": len(data),
         "seconds": (seconds := _SECONDS + len(data) // _RATE),
     }
-    answer, rest = _asked(json.dumps(request).encode() + b"\n" + data, _PATIENCE * seconds)
+    answer, rest = _exchange(json.dumps(request).encode() + b"\n" + data, _PATIENCE * seconds)
     if "reason" in answer:
         raise ModelError(str(answer["reason"]))
     found = msgspec.convert(answer["config"], EmbedderConfig)
     return rest if answer["changed"] else data, str(answer["digest"]), found
 
 
-def _asked(request: bytes, timeout: int) -> tuple[dict[str, Any], bytes]:
+def _exchange(request: bytes, timeout: int) -> tuple[dict[str, Any], bytes]:
     """Start the child, send it a request, and return its answer and the data after that."""
     home = str(Path(__file__).parents[2])
     paths = [home, *filter(None, sys.path)]  # not the working directory, which is not trusted

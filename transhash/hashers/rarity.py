@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import hamming
 
 _THOUSAND, _MILLION, _BILLION = -3.0, -6.0, -9.0  # logarithms of the shares
-_COUNTED = 10  # minimum number of pairs to measure a share from
+_FEWEST_PAIRS = 10  # minimum number of pairs to measure a share from
 _BLOCK = 1 << 24  # distances computed at a time
 
 _Distance = Annotated[int, Meta(ge=-1024, le=1024)]
@@ -55,9 +55,9 @@ class Rarity:
         share, from one pair in 10³ and the rarest share that ten pairs have. Fewer unrelated images are near than the
         line predicts, so it errs towards small distances.
         """
-        counts = _counted(codes)
+        counts = _distance_counts(codes)
         pairs = int(counts.sum())
-        rarest = max(_MILLION, math.log10(_COUNTED / pairs)) if pairs else 0.0
+        rarest = max(_MILLION, math.log10(_FEWEST_PAIRS / pairs)) if pairs else 0.0
         if rarest > _THOUSAND - 0.3:
             return None
         shares = counts.cumsum() / pairs
@@ -67,7 +67,7 @@ class Rarity:
         return cls(codes.shape[1] * 8, far, million, billion)
 
 
-def _counted(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _distance_counts(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Count the pairs of codes at each distance, (bits + 1,)."""
     counts = np.zeros(codes.shape[1] * 8 + 1, np.int64)
     for apart in _blocks(codes):

@@ -15,7 +15,7 @@ WEIGHT_TYPES = ("fp32", "fp16", "int8")
 
 _SCALE = ".scale"
 _LARGEST_SCALE = 1e30  # times 127 is still a float32
-_LARGEST = 127
+_LARGEST_INT8 = 127
 
 Weights = dict[str, NDArray[Any]]
 
@@ -54,8 +54,8 @@ def quantize(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
         The multiples, int8 of the same shape, and the unit of each row, float32 (rows,).
     """
     rows = weight.reshape(len(weight), -1)
-    scale = np.maximum(np.abs(rows).max(axis=1, initial=0) / np.float32(_LARGEST), np.finfo(np.float32).tiny)
-    multiples = np.rint(rows / scale[:, None]).clip(-_LARGEST, _LARGEST)
+    scale = np.maximum(np.abs(rows).max(axis=1, initial=0) / np.float32(_LARGEST_INT8), np.finfo(np.float32).tiny)
+    multiples = np.rint(rows / scale[:, None]).clip(-_LARGEST_INT8, _LARGEST_INT8)
     return multiples.astype(np.int8).reshape(weight.shape), scale.astype(np.float32)
 
 

@@ -40,7 +40,7 @@ CodesInput = Codes | str | Path
 """Codes in memory, or the path of a codes file, which need not fit into memory."""
 
 K = 10
-_LARGEST = (1 << 31) - 1
+_LARGEST_INT32 = (1 << 31) - 1
 
 
 class Collection(ABC):
@@ -337,7 +337,7 @@ def row_id(value: Any) -> int:
     return number
 
 
-def whole(name: str, value: Any, low: int, most: int = _LARGEST) -> int:
+def whole(name: str, value: Any, low: int, most: int = _LARGEST_INT32) -> int:
     """Return an argument as an int, `most` if it is larger.
 
     Raises TypeError if it is not a whole number; BackendError if it is less than `low`.
@@ -364,7 +364,7 @@ def checked_params(params: Any) -> dict[str, int]:
     for name, value in params.items() if mapping else [(None, None)]:
         if not isinstance(name, str):
             raise TypeError("params must map names to integers, such as {'nprobe': 16}")
-        checked[name] = whole(name, value, -_LARGEST)
+        checked[name] = whole(name, value, -_LARGEST_INT32)
     return checked
 
 

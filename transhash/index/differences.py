@@ -121,7 +121,7 @@ def difference(
         for start, codes in wanted:
             _collect(others, entry, start, codes)
             if positions:
-                positions = _nameless(codes.records) and all(map(bytes.isdigit, codes.records.full_paths()))
+                positions = _has_no_files(codes.records) and all(map(bytes.isdigit, codes.records.full_paths()))
         for start, codes in here:
             _collect(own, entry, start, codes)
             if positions and not numbered:
@@ -136,7 +136,7 @@ def difference(
             gone[mine["number"][~stays]] = True
             new[theirs["number"][~known]] = True
             changed += len(np.intersect1d(mine["row"][~stays].astype(_PATH), theirs["row"][~known].astype(_PATH)))
-            _restate(mine[stays], theirs, restated)
+            _append_restated(mine[stays], theirs, restated)
     return Difference(gone, new, changed)
 
 
@@ -160,7 +160,7 @@ def _collect(spill: Spill, entry: np.dtype[Any], start: int, codes: Codes) -> No
     spill.append(entries, paths.view("<u8")[::2])
 
 
-def _nameless(records: Records) -> bool:
+def _has_no_files(records: Records) -> bool:
     """Return whether no row has a file."""
     return records.sizes is None or bool((np.asarray(records.sizes) == UNKNOWN).all())
 
@@ -186,7 +186,7 @@ def _label_digests(records: Records) -> NDArray[np.uint8]:
     return digests[places.reshape(-1)]
 
 
-def _restate(mine: NDArray[Any], theirs: NDArray[Any], restated: Restated) -> None:
+def _append_restated(mine: NDArray[Any], theirs: NDArray[Any], restated: Restated) -> None:
     """Append the rows whose sizes or times differ from those of equal rows of the other side."""
     order = np.argsort(theirs["row"], kind="stable")
     equal = theirs[order[np.searchsorted(theirs["row"], mine["row"], sorter=order)]] if len(mine) else theirs[:0]

@@ -36,11 +36,11 @@ from .manifest import Manifest
 from .rows import Added, Changes
 from .survivors import Survivors
 
-# An index of n rows is rewritten on every change if n < _LEAST; otherwise, once n / _SHARE or _MOST rows have been
-# added or removed, or codes of _MOST_BYTES bytes have been added.
+# An index of n rows is rewritten on every change if n < _LEAST; otherwise, once n / _SHARE or _MOST_CHANGES rows have
+# been added or removed, or codes of _MOST_BYTES bytes have been added.
 _LEAST = 1 << 16
 _SHARE = 10
-_MOST = 1 << 20
+_MOST_CHANGES = 1 << 20
 _MOST_BYTES = 1 << 25
 _LOOKED_UP = 1 << 14  # new rows whose paths are looked up one by one
 
@@ -320,7 +320,7 @@ def _limit(stored: Manifest) -> int:
     """Return how many rows may be added, removed or changed beside the data folder."""
     if stored.stored < _LEAST or lookup.NAME not in stored.files:
         return 0
-    return min(stored.stored // _SHARE, _MOST, 8 * _MOST_BYTES // stored.bits)
+    return min(stored.stored // _SHARE, _MOST_CHANGES, 8 * _MOST_BYTES // stored.bits)
 
 
 def _staying(blocks: Blocks, gone: NDArray[np.int64], restated: Restated | None) -> Iterator[Records]:

@@ -15,7 +15,7 @@ from ..results import Nearest
 
 _RUN = 8  # consecutive codes sampled together, because some types pass over all codes to return one
 _BITS_A_FLIP = 16  # one in this many bits is flipped, so that queries resemble stored codes but differ from them
-_LEAST = 256  # queries that may always be sampled; otherwise at most the number of codes
+_ALWAYS_SAMPLED = 256  # queries that may always be sampled; otherwise at most the number of codes
 _CLOSE = 8  # the result is at most an eighth above the cheapest value
 _SEARCHES, _SHORT = 5, 0.1  # most repeats of a timed search, and the seconds after which it is not repeated
 
@@ -86,7 +86,7 @@ def sample(backend: Backend, count: int, seed: int = 0) -> NDArray[np.uint8]:
 
     Raises BackendError if the index type does not keep its codes.
     """
-    count = min(count, max(_LEAST, len(backend)))
+    count = min(count, max(_ALWAYS_SAMPLED, len(backend)))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, max(1, len(backend) - _RUN + 1), -(-count // _RUN))
     codes = np.concatenate([backend.reconstruct(at, min(at + _RUN, len(backend))) for at in starts.tolist()])

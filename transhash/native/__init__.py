@@ -27,16 +27,16 @@ isas: tuple[str, ...] = tuple(_scan.names()) if _scan else ()
 """The instruction sets that this machine can use, the fastest first."""
 
 _SMALL = 1 << 20  # distances; computing fewer takes less time than starting a second thread
-_MANY = 4  # queries per thread; from here on, threads divide the queries, with fewer the codes
-_ALIGNED = 1 << 12  # rows; codes are cut at multiples of this, so that the mask of a part starts at a byte
+_QUERIES_PER_THREAD = 4  # with at least this many, threads divide the queries; with fewer, the codes
+_ROW_ALIGNMENT = 1 << 12  # rows; codes are cut at multiples of this, so that the mask of a part starts at a byte
 _ID_BITS = 48  # a sort key is distance << 48 | id
-_HITS = 1 << 22  # booleans in a table of queries and rows
+_MASK_CELLS = 1 << 22  # booleans in a table of queries and rows
 
 # The limits on the number of queries that are scanned together (`_groups`).
-_CANDIDATE = 8  # bytes of a candidate: id and distance
+_CANDIDATE_BYTES = 8  # bytes of a candidate: id and distance
 _CACHE = 1 << 23  # bytes of candidates: written in order, they need not fit into the second-level cache
 _READ_FOR = 64  # queries per pass over the codes, even if their candidates exceed the cache
-_MEMORY = 1 << 27  # maximum bytes of candidates per thread
+_BYTES_PER_THREAD = 1 << 27  # maximum bytes of candidates per thread
 
 Part = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """The input of one call: a table of segments, and pairs (m, 2) of a segment and a query, sorted by segment."""
@@ -104,7 +104,7 @@ def top_k_probed(
         _scan.nearest_lists(isa, width, queries, segments.table, centroids, probes, mask, k, ids, distances)
         return Nearest(ids, distances)
     shares = threads()
-    if count < _MANY * shares > _MANY:
+    if count < _QUERIES_PER_THREAD * shares > _QUERIES_PER_THREAD:
         chosen = top_k(queries, centroids, probes, None, isa).ids
         return top_k_lists(queries, segments, chosen, k, allowed, isa)
     (ids, distances), mask = _empty(count, k), _mask(allowed)
@@ -153,7 +153,7 @@ def tally(
     def count(group: slice) -> None:
         _scan.tally(isa, queries.shape[1], queries[group], codes, hits(group), table[group])
 
-    step = max(1, _HITS // max(1, len(codes)))
+    step = max(1, _MASK_CELLS // max(1, len(codes)))
     run([partial(count, group) for group in _slices(len(queries), step)])
     return table
 
@@ -178,7 +178,7 @@ def _nearest(
     """
     mask, shares = _mask(allowed), threads()
     results = _empty(len(queries), k)
-    many = len(queries) >= _MANY * shares
+    many = len(queries) >= _QUERIES_PER_THREAD * shares
     scans, groups = [], []
     for group in _groups(len(queries), k, shares if many else 1):
         parts, whole = parts_of(group, 1 if many else shares), (results[0][group], results[1][group])
@@ -252,7 +252,7 @@ def _rows(codes: NDArray[np.uint8], queries: int, shares: int) -> list[Part]:
     pairs[:, 1] = np.arange(queries)
     if queries * len(codes) < _SMALL:
         shares = 1
-    step = max(1, -(-len(codes) // shares // _ALIGNED)) * _ALIGNED
+    step = max(1, -(-len(codes) // shares // _ROW_ALIGNMENT)) * _ROW_ALIGNMENT
     start, width = _address(codes), codes.shape[1]
     return [
         (np.array([[start + rows.start * width, 0, rows.stop - rows.start, rows.start, 0]], dtype=np.uint64), pairs)
@@ -284,8 +284,8 @@ def _probed(segments: Segments, probes: NDArray[np.int64], shares: int) -> list[
 
 def _groups(queries: int, k: int, shares: int) -> list[slice]:
     """Divide queries into at least `shares` groups, small enough for the limits above."""
-    size = _CANDIDATE * (2 * k + 256)
-    most = max(1, min(_MEMORY // size, max(_CACHE // size, _READ_FOR)))
+    size = _CANDIDATE_BYTES * (2 * k + 256)
+    most = max(1, min(_BYTES_PER_THREAD // size, max(_CACHE // size, _READ_FOR)))
     count = max(1, min(queries, shares), -(-queries // most))
     return _slices(queries, max(1, -(-queries // count)))
 

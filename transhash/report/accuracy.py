@@ -8,7 +8,7 @@ from .sections import Section
 
 _BITS = 64  # preferred length of the codes that the sentences describe
 _FIRST = {"P@1": "The first answer is right less often", "P@10": "The first ten answers are right less often"}
-_SAME = 1.02  # sizes within this factor count as equal
+_EQUAL_SIZE = 1.02  # sizes within this factor count as equal
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def _accuracy(dataset: str, metric: str, rows: list[TableRow]) -> Accuracy | Non
     preferred = [row for row in plain if row.params.get("bits") == _BITS] or plain
     ours = max(preferred, key=lambda row: row.values[metric].value)
     others = [row for row in rows if row.params.get("hasher") in (None, ours.params.get("hasher"))]
-    embeddings = [row for row in others if row.family == "float" and _bytes(row) > _bytes(ours) * _SAME]
+    embeddings = [row for row in others if row.family == "float" and _bytes(row) > _bytes(ours) * _EQUAL_SIZE]
     floats = max(embeddings, key=lambda row: (_bytes(row), row.values[metric].value), default=None)
-    rivals = [row for row in others if row.family != "codes" and _bytes(row) <= _bytes(ours) * _SAME]
+    rivals = [row for row in others if row.family != "codes" and _bytes(row) <= _bytes(ours) * _EQUAL_SIZE]
     widths = [row for row in codes if row.method == ours.method and _bytes(row) != _bytes(ours)]
     return Accuracy(dataset, metric, ours, floats, rivals, sorted(widths, key=_bytes))
 

@@ -109,7 +109,7 @@ def dots(title: str, x: str, rows: Sequence[Dot]) -> Spec:
     first = [row for row in marked if row.which == which[0]]
     order = [row.label for row in sorted(first, key=lambda row: -figures.better(x) * row.value)]
     values = [row.value for row in rows]
-    wide = _wide(values) and not x.startswith(figures.SHARES)
+    wide = _is_logarithmic(values) and not x.startswith(figures.SHARES)
     scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=False, padding=12)
     base = alt.Chart().encode(
         alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=alt.ExprRef("width < 500 ? 130 : 380"))),
@@ -171,7 +171,7 @@ def _styles(points: Sequence[Point]) -> tuple[list[str], list[str], list[str]]:
 
 def _axis(kind: Any, name: str, values: Sequence[float], logarithmic: bool) -> Any:
     field = "x:Q" if kind is alt.X else "y:Q"
-    if (_wide(values) and not name.startswith(figures.SHARES)) or (logarithmic and min(values) > 0):
+    if (_is_logarithmic(values) and not name.startswith(figures.SHARES)) or (logarithmic and min(values) > 0):
         return kind(field, title=name, scale=alt.Scale(type="log", nice=False, padding=12), axis=_ticks(name, values))
     with_zero = 0 <= min(values) < max(values) / 2
     scale = alt.Scale(zero=True) if with_zero else alt.Scale(zero=False, padding=8)
@@ -180,7 +180,7 @@ def _axis(kind: Any, name: str, values: Sequence[float], logarithmic: bool) -> A
 
 def _ticks(name: str, values: Sequence[float]) -> alt.Axis:
     """Place the ticks of a logarithmic axis: powers of two for bytes, else 1, or 1, 2 and 5, times powers of ten."""
-    if not _wide(values):
+    if not _is_logarithmic(values):
         return alt.Axis(format=_format(name), labelOverlap=True, tickCount=6)
     low, high = math.log10(min(values)), math.log10(max(values))
     if name.startswith("bytes"):
@@ -192,7 +192,7 @@ def _ticks(name: str, values: Sequence[float]) -> alt.Axis:
     return alt.Axis(format=_format(name), labelOverlap=True, values=ticks)
 
 
-def _wide(values: Sequence[float]) -> bool:
+def _is_logarithmic(values: Sequence[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG
 
 

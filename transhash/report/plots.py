@@ -16,7 +16,7 @@ _QUERIES = {
     "ms per query p99": "99 in 100 queries",
 }
 _LINES = ("hasher", "candidates", "with")  # parameters that start a new line; others add a point to it
-_MANY = 5  # from this number of methods on, their accuracy gets its own plot
+_MANY_METHODS = 5  # from this number of methods on, their accuracy gets its own plot
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _ranks(rows: Sequence[TableRow]) -> list[Plot]:
             for which, value in ((metric, figure.value), ("", figure.low), ("", figure.high))
             if value is not None
         ]
-        if len(group) >= _MANY:
+        if len(group) >= _MANY_METHODS:
             spec = charts.dots(f"{metric}, {dataset}", metric, dots)
             drawn.append(Plot(f"{metric} of each method", dataset, _note("", metric), spec))
     return drawn

@@ -16,7 +16,7 @@ MAX_K = 1000
 MAX_MATCHES = 10_000  # matches on all pages of one search
 MAX_RADIUS = 1024
 
-_SEVERAL = 64  # patterns or labels
+_MOST_VALUES = 64  # patterns or labels
 _DAMAGED = "cursor: not one of this server; leave it out to start again"
 
 
@@ -141,7 +141,7 @@ def of_cursor(text: str, k: int | None = None) -> tuple[str, Query]:
         outputs = None if cursor.outputs is None else np.frombuffer(cursor.outputs, "<f4")
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
         raise QueryError(_DAMAGED) from error
-    if max(len(cursor.globs), len(cursor.labels)) > _SEVERAL:
+    if max(len(cursor.globs), len(cursor.labels)) > _MOST_VALUES:
         raise QueryError(_DAMAGED)
     if (packed is None) == (cursor.id is None) or (outputs is None) != (cursor.candidates == 0):
         raise QueryError(_DAMAGED)

@@ -13,9 +13,9 @@ from ..system.arguments import check_range, checked
 from ..system.files import display
 
 PORT = 7700
-_LEAST = 16  # characters of a token
-_NEEDED = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
-_NEEDED |= {"prometheus_client": "prometheus-client", "send2trash": "send2trash"}
+_SHORTEST_TOKEN = 16  # characters of a token
+_PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+_PACKAGES |= {"prometheus_client": "prometheus-client", "send2trash": "send2trash"}
 
 
 @checked
@@ -100,9 +100,9 @@ def read_token(path: str | Path) -> str:
             token = file.readline(1 << 12).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ServingError(f"{display(path)}: {getattr(error, 'strerror', None) or 'not text'}") from None
-    if len(token) < _LEAST or not token.isascii() or not token.isprintable() or " " in token:
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise ServingError(
-            f"{display(path)}: a token is {_LEAST} or more ASCII characters on the first line; "
+            f"{display(path)}: a token is {_SHORTEST_TOKEN} or more ASCII characters on the first line; "
             "make one: openssl rand -hex 32"
         )
     return token
@@ -122,6 +122,6 @@ def _address(host: str, port: int) -> str:
 
 
 def _check_installed() -> None:
-    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
+    missing = [package for module, package in _PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise ServingError(f"serving needs {', '.join(missing)}; install it with: pip install 'transhash[serve]'")

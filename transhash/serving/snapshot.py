@@ -36,7 +36,7 @@ class Shown:
     labels: tuple[str, ...]
 
 
-def _held(records: Records) -> Records:
+def _with_paths_in_memory(records: Records) -> Records:
     """Return records with their paths in memory if they fit: reading one from a file takes 100 µs."""
     paths = records.paths
     if not isinstance(paths, StringTable) or paths.nbytes > _PATHS:
@@ -61,7 +61,7 @@ class Snapshot:
         self.model = collection.model
         self._local = collection.local if isinstance(collection, Index) else None
         if self._local is not None:
-            self._local.records = _held(self._local.records)
+            self._local.records = _with_paths_in_memory(self._local.records)
         self._count = len(collection)
         info = self._local.backend.info() if self._local is not None else collection.info()
         self.type = str(info.get("type", ""))

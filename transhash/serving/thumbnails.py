@@ -17,7 +17,7 @@ from .monitor import Monitor
 SIZES = (64, 128, 256, 512, 1024)
 
 _QUALITY = 82
-_HELD = 1 << 26  # bytes of thumbnails in memory
+_CACHE_BYTES = 1 << 26  # bytes of thumbnails in memory
 _WAITING = 512
 
 
@@ -76,7 +76,7 @@ class Thumbnails:
             if key not in self._held:
                 self._held[key] = data
                 self._size += len(data)
-            while self._size > _HELD:
+            while self._size > _CACHE_BYTES:
                 self._size -= len(self._held.popitem(last=False)[1])
 
 

@@ -9,7 +9,7 @@ from .base import MAX_PIXELS
 
 _AT_ONCE = 1 << 24  # bytes
 _CHANNELS = 3
-_FEW = {1: "one channel", 2: "two channels", 4: "four channels"}
+_OTHER_CHANNELS = {1: "one channel", 2: "two channels", 4: "four channels"}
 
 
 def batch_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
@@ -18,8 +18,8 @@ def batch_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]
     Raises ValueError if an array of this shape and type does not hold images, or is ambiguous: (H, W, 4) may be a
     picture with transparency, or H narrow grey ones; (3, H, W) a picture with its channels first, or three grey ones.
     """
-    if dtype == np.uint8 and len(shape) == 3 and shape[2] in _FEW:
-        raise ValueError(f"{_described(shape, dtype)}: {_FEW[shape[2]]}: convert to RGB, (H, W, 3)")
+    if dtype == np.uint8 and len(shape) == 3 and shape[2] in _OTHER_CHANNELS:
+        raise ValueError(f"{_described(shape, dtype)}: {_OTHER_CHANNELS[shape[2]]}: convert to RGB, (H, W, 3)")
     if dtype == np.uint8 and len(shape) == 3 and shape[0] == _CHANNELS != shape[2]:
         raise ValueError(
             f"{_described(shape, dtype)}: transpose a picture to (H, W, 3), or pass a batch as (n, H, W, 3)"

@@ -13,7 +13,7 @@ from ..errors import ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_ESSENTIAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _HELPFUL = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # orientation: EXIF, XMP, or EXIF as text
 _MAX_TEXT = 1 << 18  # bytes of a helpful chunk, unpacked
 _MAX_TEXTS = 1 << 24  # bytes of all of them
@@ -35,7 +35,7 @@ def essential_chunks(file: BinaryIO) -> BinaryIO:
             break
         length, kind = int.from_bytes(head[:4]), head[4:]
         end = at + 12 + length
-        if kind in _NEEDED or not _is_name(kind):  # a damaged file is left to the decoder
+        if kind in _ESSENTIAL or not _is_name(kind):  # a damaged file is left to the decoder
             parts.append((at, end))
         elif kind in _HELPFUL and length <= _MAX_TEXT and helpful < _MAX_TEXTS:
             unpacked = _unpacked(kind, file, length)

@@ -18,12 +18,12 @@ _METADATA = os.path.join("transhash-*.dist-info", "entry_points.txt")
 
 def names(group: str) -> list[str]:
     """Return the names in a group, sorted."""
-    return sorted({*_own(group), *(point.name for point in _installed(group))})
+    return sorted({*_own_entry_points(group), *(point.name for point in _installed(group))})
 
 
 def has(group: str, name: str) -> bool:
     """Return whether an entry point in a group has this name."""
-    return name in _own(group) or any(point.name == name for point in _installed(group))
+    return name in _own_entry_points(group) or any(point.name == name for point in _installed(group))
 
 
 def load(group: str, name: str, kind: str, hint: str, error_type: type[TransHashError] = BackendError) -> Any:
@@ -33,7 +33,7 @@ def load(group: str, name: str, kind: str, hint: str, error_type: type[TransHash
 
     Raises `error_type` if no entry point has that name, or its package cannot be imported.
     """
-    reference = _own(group).get(name)
+    reference = _own_entry_points(group).get(name)
     point = None if reference else next((point for point in _installed(group) if point.name == name), None)
     if not (reference or point):
         raise error_type(f"{kind} {name!r} is not installed; available: {', '.join(names(group))}")
@@ -53,7 +53,7 @@ def _installed(group: str) -> Any:
 
 
 @cache
-def _own(group: str) -> dict[str, str]:
+def _own_entry_points(group: str) -> dict[str, str]:
     """Return the entry points of this package, ``module:attribute`` by name; empty if its metadata are elsewhere."""
     found: dict[str, str] = {}
     section = ""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS, _RANGES = 1 << 15, 1 << 9  # rows of a range, on average, and the most ranges
-_HELD = 1 << 15  # rows held before they are written
+_ROWS_HELD = 1 << 15  # rows held before they are written
 
 
 class Spill:
@@ -43,7 +43,7 @@ class Spill:
         """Append rows (m,) with keys (m,)."""
         self._held.append((rows, keys))
         self._rows += len(rows)
-        if self._rows - self._written >= _HELD:
+        if self._rows - self._written >= _ROWS_HELD:
             self._write()
 
     def _write(self) -> None:

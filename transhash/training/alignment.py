@@ -12,7 +12,7 @@ _EPOCHS = 15
 _FEWEST_STEPS = 135
 _BATCH = 512
 _RATE = 1e-3  # learning rate, which falls to 0
-_SPREAD = 0.07  # weight of the coding rate, chosen on validation images (docs/notebook.md)
+_CODING_RATE_WEIGHT = 0.07  # weight of the coding rate, chosen on validation images (docs/notebook.md)
 _DISTORTION = 0.5  # ε of the coding rate
 
 
@@ -73,7 +73,7 @@ def _cost(outputs: Tensor) -> Tensor:
     alignment = sum(
         F.binary_cross_entropy_with_logits(here, (there > 0).float()) for here, there in ((one, other), (other, one))
     )
-    return alignment / 2 - _SPREAD * (_coding_rate(one) + _coding_rate(other)) / outputs.shape[2]
+    return alignment / 2 - _CODING_RATE_WEIGHT * (_coding_rate(one) + _coding_rate(other)) / outputs.shape[2]
 
 
 def _coding_rate(outputs: Tensor) -> Tensor:

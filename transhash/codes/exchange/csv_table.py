@@ -18,7 +18,7 @@ from ..strings import BLOCK_BYTES, STRINGS
 from .table import CodesTable, RowBlock, check_path
 
 _STATS = ["size", "mtime"]
-_LEAST = (0, -(1 << 63))  # dates before 1970 are negative
+_LOWEST = (0, -(1 << 63))  # dates before 1970 are negative
 _Row = tuple[int, list[str]]  # number of its last line, cells
 _HINT = "use the format of th codes export, or export_codes"
 
@@ -110,7 +110,9 @@ def _blocks(path: Path, rows: Iterator[_Row], bits: int, labels: int, stats: boo
                 codes.append(bytes.fromhex(row[1 + labels]))
                 if len(codes[-1]) * 8 != bits or len(row[1 + labels]) * 4 != bits:
                     raise ValueError(f"a code that does not have {bits} bits")
-                numbers.append([_number(cell, least) for cell, least in zip(row[2 + labels :], _LEAST, strict=False)])
+                numbers.append(
+                    [_number(cell, least) for cell, least in zip(row[2 + labels :], _LOWEST, strict=False)]
+                )
             except ValueError as error:
                 raise CodesError(f"{path}: line {line}: {error}; {_HINT}") from None
         table = np.array(numbers, dtype=np.int64).reshape(len(batch), -1)

@@ -21,8 +21,8 @@ BODY_SECONDS = 30.0  # time for a request body to arrive
 
 _MAX_PLACE = 1 << 48
 _ENVELOPE = 1 << 16  # bytes of a multipart body besides the image
-_SEVERAL = 64
-_HELD = 1 << 29  # bytes of all uploads in memory at a time
+_MOST_VALUES = 64
+_UPLOAD_BYTES = 1 << 29  # bytes of all uploads in memory at a time
 
 Body = TypeVar("Body")
 T = TypeVar("T")
@@ -52,8 +52,8 @@ def place(request: Request) -> int:
 def several(request: Request, name: str) -> list[str]:
     """Return all values of a parameter. Raises Problem if there are too many."""
     values = request.query_params.getlist(name)
-    if len(values) > _SEVERAL:
-        raise bad_request(f"{name}: at most {_SEVERAL} values")
+    if len(values) > _MOST_VALUES:
+        raise bad_request(f"{name}: at most {_MOST_VALUES} values")
     return values
 
 
@@ -96,7 +96,7 @@ def parsed(data: bytes | str, kind: type[Body]) -> Body:
 class Uploads:
     """A bound on the bytes of all uploads that are in memory."""
 
-    def __init__(self, most: int = _HELD) -> None:
+    def __init__(self, most: int = _UPLOAD_BYTES) -> None:
         """Allow `most` bytes."""
         self._most = most
         self.held = 0

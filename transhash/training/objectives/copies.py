@@ -7,7 +7,7 @@ from .base import Objective, widen
 from .targets import folded
 
 _TEMPERATURE = 0.05
-_SPREAD = 0.3  # weight of the term that drives nearest neighbours apart
+_SPREAD_WEIGHT = 0.3  # weight of the term that drives nearest neighbours apart
 _FARTHEST = 0.02  # lower bound of 1 - cosine in the logarithm
 
 
@@ -40,7 +40,7 @@ class Copies(Objective):
         found = (copies.logsumexp(dim=1) - scores.logsumexp(dim=1)).mean()
         nearest = cosines.masked_fill(same, -1).amax(dim=1)
         spread = -(1 - nearest).clamp_min(_FARTHEST).log().mean()
-        return _SPREAD * spread - found
+        return _SPREAD_WEIGHT * spread - found
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return the batch normalisation as a scale and a shift of the outputs."""
