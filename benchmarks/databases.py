@@ -27,7 +27,7 @@ def command(locations: tuple[str, ...], rows: int, bits: int, types: tuple[str, 
     """Measure collections at LOCATIONS beside an index folder.
 
     Each type is built as a collection of its own, with the type at the end of its name: postgresql://localhost/images/bench
-    becomes bench_flat. It must not exist, and stays.
+    becomes bench_flat. It must not exist before, and is kept.
     """
     rng = np.random.default_rng(0)
     packed = rng.integers(0, 256, (rows, bits // 8), dtype=np.uint8)

@@ -82,8 +82,8 @@ def merge(files: tuple[Path, ...], output: Path, partial: bool) -> None:
         th codes merge monday.h5 tuesday.h5 -o week.h5
         th codes merge codes.*.h5 -o codes.h5
 
-    The output may be one of the files. Where they were encoded from different folders, paths become absolute. Shares
-    must all be there. Rows that occur in several files are kept once; a path with two codes is refused.
+    The output may be one of the files. Where they were encoded from different folders, paths become absolute. All
+    shares must be given. Rows that occur in several files are kept once; a path with two codes is refused.
     """
     import transhash
 
@@ -137,8 +137,9 @@ def export(file: Path, output: Path, database: str | None) -> None:
         th codes export codes.h5 -o photos.db
         th codes export codes.h5 -o bulk.ndjson --for elasticsearch
 
-    CSV has ids, paths, labels and codes in hexadecimal; .npy nothing but the packed codes, (n, bits/8) uint8; Parquet
-    all but what was skipped, and needs pyarrow: pip install 'transhash[parquet]'. A .db is for SQLite and sqlite-vec.
+    CSV has ids, paths, labels and codes in hexadecimal; .npy only the packed codes, (n, bits/8) uint8; Parquet
+    everything except the skipped images, and needs pyarrow: pip install 'transhash[parquet]'. A .db is for SQLite and
+    sqlite-vec.
     docs/databases.md has a recipe for each database.
     """
     _check_format(output, _EXPORTS)

@@ -163,7 +163,7 @@ def encode(
 def _checked_output(output: Path | None, *, chosen: bool, extends: bool) -> Path:
     """Return the output, or fail without one; say which model encodes if the user chose none."""
     if output is None:
-        raise click.UsageError("Missing option '-o'; or look first: --dry-run")
+        raise click.UsageError("Missing option '-o'; to count the images only, pass --dry-run")
     if not chosen and not (extends and output.exists()):
         render.note("model: copy, which finds edited copies of photos; for other images by content, see th fit")
     return output

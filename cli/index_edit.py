@@ -127,8 +127,8 @@ def compact(location: Path | str) -> None:
     Example:
         th index compact photos.index
 
-    Changes of a large index are kept beside it, and merged with it when they are a tenth of it. This command merges
-    them now. Searches give the same answers before and after. FAISS opens the index without such changes.
+    Changes of a large index are kept beside it, and merged with it once they reach a tenth of its rows. This command
+    merges them now. Searches give the same answers before and after. FAISS opens the index without such changes.
     """
     import transhash
 

@@ -1,6 +1,6 @@
 """Read the codes of saved indexes of types flat, mih and ivf, and write changed ones, in constant memory.
 
-Files are read, not mapped, so that their pages are not memory of this process.
+Files are read, not mapped, so that their pages do not count as memory of this process.
 """
 
 import os
@@ -151,7 +151,7 @@ def _batches(lists: _Lists, row: np.dtype[Any]) -> Iterator[NDArray[Any]]:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[BinaryIO, IndexFileHeader, IndexFileCursor]]:
-    """Open the file of an index behind its header, after checking its lengths. Raises BackendError."""
+    """Open the file of an index after its header, after checking its lengths. Raises BackendError."""
     path = folder / FILE
     with _blaming(path), path.open("rb") as file:
         IndexFileCursor(file).whole()

@@ -71,7 +71,7 @@ class Contents:
 
     @classmethod
     def read(cls, text: bytes | None, location: Location) -> Self:
-        """Read what `dump` wrote. Raises BackendError for a table of others, or of another version."""
+        """Read what `dump` wrote. Raises BackendError for a table of another program or version."""
         if text is None:
             raise BackendError(
                 f"{location}: not a collection of TransHash, so it was not changed; choose another name"

@@ -92,9 +92,9 @@ def sync(ledger: Ledger, path: Path, report: Progress) -> Changes:
         absent = np.ones(len(keys), np.bool_)
         gone, gone_paths = [np.empty(0, np.int64)], [np.empty(0, keys.dtype)]
         for page in server.pages(expressions.EVERYTHING, ["id", "code", "path", "labels"]):
-            own = np.array([_key(row["path"], row["code"][0], row["labels"]) for row in page], keys.dtype)
-            place = order[np.searchsorted(keys, own, sorter=order).clip(max=len(keys) - 1)]
-            stays = (keys[place] == own) & absent[place]
+            page_keys = np.array([_key(row["path"], row["code"][0], row["labels"]) for row in page], keys.dtype)
+            place = order[np.searchsorted(keys, page_keys, sorter=order).clip(max=len(keys) - 1)]
+            stays = (keys[place] == page_keys) & absent[place]
             absent[place[stays]] = False
             gone.append(np.array([row["id"] for row in page], np.int64)[~stays])
             gone_paths.append(_digests([row["path"] for row, stay in zip(page, stays, strict=True) if not stay]))

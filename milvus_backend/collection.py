@@ -62,7 +62,8 @@ class MilvusCollection(contract.Server):
 
         Credentials are those of the environment: MILVUS_TOKEN, or MILVUS_USER and MILVUS_PASSWORD.
 
-        Raises BackendError if it is not there, not ours or not complete, or the server does not answer.
+        Raises BackendError if it does not exist, is not complete or was not created by TransHash, or the server does
+        not answer.
         """
         server = Server(Location.parse(location), consistency)
         if not server.call("has_collection"):
@@ -132,8 +133,8 @@ class MilvusCollection(contract.Server):
         numbers = checked_ids(ids)
         wanted = np.unique(numbers).tolist()
         for start in range(0, len(wanted), PAGE):
-            some = expressions.one_of("id", wanted[start : start + PAGE])
-            for row in self._server.query(some, ["path", "labels"], consistency_level=self._server.consistency):
+            condition = expressions.one_of("id", wanted[start : start + PAGE])
+            for row in self._server.query(condition, ["path", "labels"], consistency_level=self._server.consistency):
                 found[row["id"]] = Row(
                     os.fsdecode(texts.path(row["path"])), tuple(map(texts.label_name, row["labels"]))
                 )

@@ -39,7 +39,7 @@ class Contents:
 
     @classmethod
     def read(cls, description: str, where: str) -> Self:
-        """Read what `dump` wrote. Raises BackendError for a collection that is not ours, or of another version."""
+        """Read what `dump` wrote. Raises BackendError for one of another program or version."""
         foreign = BackendError(f"{where}: not a collection of TransHash, so it was not changed; choose another name")
         try:
             document = json.loads(description)

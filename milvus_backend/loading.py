@@ -50,9 +50,9 @@ def load(
         if not absent:
             return
         for rows in _rows(file, first, chosen, absent):
-            for some in _requests(rows):
-                server.call("upsert", data=some)
-                done += len(some)
+            for request in _requests(rows):
+                server.call("upsert", data=request)
+                done += len(request)
                 report(done, total)
     if missing := total - server.count(expressions.between(first, first + total)):
         raise BackendError(f"{server.location}: {missing} of {total} rows did not arrive; run the command again")
@@ -82,8 +82,9 @@ def _rows(
             if places is None:
                 block = file.read(ids.start - first, ids.stop - first, embeddings=False)
             else:
-                own = places[ids.start - first : ids.stop - first]
-                block = file.read(int(own[0]), int(own[-1]) + 1, embeddings=False).take(_mask(own))
+                block_places = places[ids.start - first : ids.stop - first]
+                block = file.read(int(block_places[0]), int(block_places[-1]) + 1, embeddings=False)
+                block = block.take(_mask(block_places))
             yield [
                 {"id": id, "code": code.tobytes(), "path": path, "labels": names}
                 for id, code, path, names in zip(ids, block.packed, texts(block), labels(block), strict=True)

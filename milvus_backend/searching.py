@@ -49,8 +49,8 @@ class Searcher:
         width = max((len(ids) for ids, _ in found), default=0)
         ids = np.full((len(queries), width), NO_ID, np.int64)
         distances = np.full((len(queries), width), NO_DISTANCE, np.int32)
-        for row, (own, far) in enumerate(found):
-            ids[row, : len(own)], distances[row, : len(own)] = own, far
+        for row, (found_ids, found_distances) in enumerate(found):
+            ids[row, : len(found_ids)], distances[row, : len(found_ids)] = found_ids, found_distances
         return Nearest(ids, distances)
 
     def within(self, queries: NDArray[np.uint8], radius: int) -> Within:
@@ -59,10 +59,10 @@ class Searcher:
         params = self._ring(0, radius)
         for row, (query, hits) in enumerate(self._searched(queries, self.condition, MOST_HITS, params)):
             parts = [hits] if len(hits[0]) < MOST_HITS else self._ranges(query, params, 0, self.stop())
-            for own, far in parts:
-                owners.append(np.full(len(own), row))
-                ids.append(own)
-                distances.append(far)
+            for part_ids, part_distances in parts:
+                owners.append(np.full(len(part_ids), row))
+                ids.append(part_ids)
+                distances.append(part_distances)
         none = np.empty(0, np.int64)
         return Within.sort(len(queries), *(np.concatenate([none, *part]) for part in (owners, ids, distances)))
 
@@ -74,9 +74,10 @@ class Searcher:
         far = int(distances[-1])
         near = int(np.searchsorted(distances, far))
         tied = ids[near:]
-        for own, _ in self._ranges(query, self._ring(far, far), 0, self.stop()):
-            tied = np.union1d(tied, own)
-            if len(own) and np.searchsorted(tied, own.max()) + 1 >= k - near:  # no other ties have smaller ids
+        for range_ids, _ in self._ranges(query, self._ring(far, far), 0, self.stop()):
+            tied = np.union1d(tied, range_ids)
+            # Once enough ties are known up to the last id of a range, no other ties have smaller ids.
+            if len(range_ids) and np.searchsorted(tied, range_ids.max()) + 1 >= k - near:
                 break
         return np.concatenate([ids[:near], tied[: k - near]]), distances[:k]
 
@@ -101,9 +102,9 @@ class Searcher:
         """Yield queries with their hits, ordered by (distance, id), several queries per request."""
         step = max(1, _HITS // limit)
         for start in range(0, len(queries), step):
-            some = queries[start : start + step]
+            batch = queries[start : start + step]
             for query, hits in zip(
-                some, self.server.search([code.tobytes() for code in some], condition, limit, params), strict=True
+                batch, self.server.search([code.tobytes() for code in batch], condition, limit, params), strict=True
             ):
                 ids, distances = np.array(hits.ids, np.int64), np.array(hits.distances, np.int32)
                 order = np.lexsort((ids, distances))

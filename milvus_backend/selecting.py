@@ -50,10 +50,10 @@ def _globs(server: Server, patterns: Sequence[str], root: bytes) -> str:
                     "such as 'folder/*', which Milvus evaluates itself"
                 )
         found = expressions.one_of("id", ids)
-        some = bool(ids)
+        matches_any = bool(ids)
     else:
-        some = server.count(found) > 0
-    if not some:
+        matches_any = server.count(found) > 0
+    if not matches_any:
         raise selection.no_match(patterns, _example(server, root))
     return found
 
@@ -69,7 +69,7 @@ def _ids(server: Server, numbers: Sequence[int]) -> str:
     wanted = sorted(set(numbers))
     if len(wanted) > MAX_IDS:
         raise SelectionError(f"{len(wanted):,} ids: pass at most {MAX_IDS:,}")
-    found = (server.query(expressions.one_of("id", some), ["id"]) for some in _chunks(wanted))
+    found = (server.query(expressions.one_of("id", chunk), ["id"]) for chunk in _chunks(wanted))
     selection.check_ids(wanted, (row["id"] for rows in found for row in rows))
     return expressions.one_of("id", wanted)
 
@@ -78,8 +78,8 @@ def _paths(server: Server, names: Sequence[str], root: bytes) -> str:
     """Return a condition for paths relative to the working directory or else to the folder that was encoded."""
     wanted = selection.ways(names, root)
     there: dict[bytes, list[int]] = {}
-    for some in _chunks(sorted({texts.text(way) for own in wanted.values() for way in own})):
-        for row in server.query(expressions.one_of("path", some), ["id", "path"]):
+    for chunk in _chunks(sorted({texts.text(way) for ways in wanted.values() for way in ways})):
+        for row in server.query(expressions.one_of("path", chunk), ["id", "path"]):
             there.setdefault(texts.path(row["path"]), []).append(row["id"])
     return expressions.one_of("id", selection.chosen(wanted, there, _example(server, root)))
 

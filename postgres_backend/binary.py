@@ -72,8 +72,8 @@ def rows(
     data, step = heads.tobytes(), heads.itemsize
     known: dict[tuple[bytes, ...], bytes] = {}
     parts: list[bytes] = []
-    for row, (path, own, (size, mtime)) in enumerate(zip(paths, labels, stats, strict=True)):
-        key = tuple(own)
+    for row, (path, row_labels, (size, mtime)) in enumerate(zip(paths, labels, stats, strict=True)):
+        key = tuple(row_labels)
         names = known.get(key)
         if names is None:
             names = known[key] = _array(key)

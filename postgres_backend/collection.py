@@ -47,7 +47,7 @@ class PostgresCollection(contract.Server):
         """Open a collection that `build` made.
 
         Args:
-            location: ``postgresql://[USER@]HOST[:PORT]/DATABASE/NAME``, with libpq's parameters behind a ``?``.
+            location: ``postgresql://[USER@]HOST[:PORT]/DATABASE/NAME``, with libpq's parameters after a ``?``.
 
         Credentials are those that libpq finds: PGPASSWORD, ``~/.pgpass``, a service file, a certificate.
 
@@ -146,7 +146,7 @@ class PostgresCollection(contract.Server):
             return selecting.count(cursor, self._tables, condition), shown
 
     def snapshot(self) -> tuple[NDArray[np.int64], Codes]:
-        """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory, as of one time."""
+        """Return the ids (n,) and codes of all rows, in ascending order of ids, in memory, from one snapshot."""
         statement = "SELECT id, code, path, labels, size, mtime FROM {rows} ORDER BY id"
         with self._server.transaction() as cursor:
             root = self._contents(cursor).root
@@ -184,7 +184,7 @@ class PostgresCollection(contract.Server):
             return changing.sync(cursor, self._tables, contents, file, progress)
 
     def verify(self, *, progress: Progress = silent) -> Iterator[str]:
-        """Read every row and look at the indexes; yield a line for each fault."""
+        """Read every row and check the indexes; yield a line for each fault."""
         with self._server.transaction() as cursor:
             contents = self._contents(cursor)
             faults = schema.faults(cursor, self._tables, contents)

@@ -27,9 +27,8 @@ _USUAL_LISTS = 2000
 _MOST_LISTS = 1 << 15
 _SAMPLES = 50  # rows per list from which pgvector trains the lists, but at least 10,000
 _HNSW = {"M": (16, 2, 100), "ef_construction": (64, 4, 1000), "ef": (100, 1, 1000)}  # default, lowest, highest
-_EQUAL_PER_LINK = (
-    5  # times M: HNSW links more copies of one code to nothing but each other; measured, see docs/postgres.md
-)
+# HNSW links copies of one code only to each other if there are more than 5·M; measured, see docs/postgres.md.
+_EQUAL_PER_LINK = 5
 _FIELDS = "format, model, digest, bits, preprocessing, type, params, root, next_id, source, most_equal"
 
 

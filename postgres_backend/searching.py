@@ -1,7 +1,7 @@
 """Nearest and near rows in the order of (distance, id): through pgvector's index, or by comparing every row.
 
-The index is used for the nearest rows of a whole collection, unless reading this is faster. ``WITH TIES`` makes it
-give all rows that are as far as the k-th, of which those with the lowest ids are meant. With a filter or a radius
+The index is used for the nearest rows of a whole collection, unless reading this is faster. ``WITH TIES``
+returns all rows that tie with the k-th, from which those with the lowest ids are taken. With a filter or a radius
 every row that may be found is compared. Then the distance is cast, so that no index can order by it. Many queries at
 once compare the codes here: they are read once, where PostgreSQL would read the table for each query.
 """
@@ -76,10 +76,10 @@ class Searcher:
         for row, query in enumerate(queries):
             statement = self.tables.fill(_COMPARED + "WHERE distance <= %s", where=self.where.statement)
             self.cursor.execute(statement, [Bits(query.tobytes()), *self.where.values, radius], binary=True)
-            own, far = _columns(self.cursor)
-            owners.append(np.full(len(own), row))
-            ids.append(own)
-            distances.append(far)
+            query_ids, query_distances = _columns(self.cursor)
+            owners.append(np.full(len(query_ids), row))
+            ids.append(query_ids)
+            distances.append(query_distances)
         return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(distances))
 
     def _count(self) -> int:

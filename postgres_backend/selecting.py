@@ -133,7 +133,7 @@ def _labels(cursor: Cursor, tables: Tables, names: Sequence[str]) -> Condition:
 
 def _paths(cursor: Cursor, tables: Tables, root: bytes, names: Sequence[str]) -> Condition:
     wanted = selection.ways(names, root)
-    stored = sorted({texts.text(way) for own in wanted.values() for way in own})
+    stored = sorted({texts.text(way) for ways in wanted.values() for way in ways})
     there: dict[bytes, list[int]] = {}
     for id, path in cursor.execute(tables.fill("SELECT id, path FROM {rows} WHERE path = ANY(%s::text[])"), [stored]):
         there.setdefault(texts.path(path), []).append(id)

@@ -21,7 +21,7 @@ A message is one line that says where the problem is, what is wrong, and how to 
 
 import re
 
-_LONGEST = 200  # characters of another library's message
+_LONGEST = 200  # characters of a message from another library
 # A path has lost one slash; the @ in hf://user/name@revision follows no password.
 _CREDENTIALS = re.compile(r"(?<=[a-zA-Z])(?<!hf)(:/{1,2})[^\s'\"]*@")
 _PASSWORDS = re.compile(r"([?&]\w*(?:password|secret|token)\w*=)[^&\s'\"]*", re.IGNORECASE)

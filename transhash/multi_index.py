@@ -97,11 +97,11 @@ class Tables:
             raise ValueError(f"{FILES[1]}: a row outside the index")
         start = 0
         for table, length in enumerate(lengths.tolist()):
-            own = offsets[start : start + (1 << length) + 1]
+            starts = offsets[start : start + (1 << length) + 1]
             rows_of = others // (len(lengths) - 1) if table else count
-            if own[0] != 0 or own[-1] != rows_of or (own[1:] < own[:-1]).any():
+            if starts[0] != 0 or starts[-1] != rows_of or (starts[1:] < starts[:-1]).any():
                 raise ValueError(f"{FILES[0]}: the buckets do not hold the rows")
-            start += len(own)
+            start += len(starts)
         return cls(lengths, offsets, rows) if mmap else cls(lengths, np.array(offsets), np.array(rows))
 
 
@@ -249,8 +249,8 @@ def _built(codes: NDArray[np.uint8], bits: NDArray[np.uint32]) -> tuple[NDArray[
     offsets, rows = [], [marked[np.lexsort((repeated, keys(codes[order], 0, int(bits[0]))))]]
     ends = np.cumsum(bits).tolist()
     for end, length in zip(ends, bits.tolist(), strict=True):
-        own = keys(codes if end == length else codes[distinct], end - length, end)
-        offsets.append(np.concatenate([[0], np.cumsum(np.bincount(own, minlength=1 << length))]))
+        values = keys(codes if end == length else codes[distinct], end - length, end)
+        offsets.append(np.concatenate([[0], np.cumsum(np.bincount(values, minlength=1 << length))]))
         if end > length:
-            rows.append(distinct[np.argsort(own, kind="stable")])
+            rows.append(distinct[np.argsort(values, kind="stable")])
     return np.concatenate(offsets).astype(np.uint32), np.concatenate(rows).astype(np.uint32)

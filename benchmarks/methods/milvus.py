@@ -1,4 +1,4 @@
-"""The binary indexes of Milvus, on a server of the user, with as many lists as for FAISS, on which Milvus is based.
+"""The binary indexes of Milvus, on the user's server, with as many lists as for FAISS, on which Milvus is based.
 
 Queries are sent through the Milvus client, so times include a round trip.
 """

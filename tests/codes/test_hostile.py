@@ -93,7 +93,7 @@ def test_long_paths_come_in_small_blocks(tmp_path):
 
 def test_paths_that_no_file_system_has_are_refused(tmp_path, monkeypatch):
     codes = Codes(np.zeros((2, 8), np.uint8), Records([b"x", b"x" * 4097]), MODEL)
-    with pytest.raises(CodesError, match="a path of 4,097 bytes: a codes file holds 4,096"):
+    with pytest.raises(CodesError, match="a path of 4,097 bytes: a codes file holds at most 4,096"):
         write_codes(tmp_path / "c.h5", codes)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(writer, "MAX_PATH", 1 << 16)

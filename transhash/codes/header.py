@@ -47,12 +47,12 @@ def check(model: ModelRef, root: bytes, share: str) -> None:
     """Raise ValueError if an attribute is longer than a codes file holds, or `share` is not I/N."""
     check_bits(model.bits)
     if len(root) > MAX_ROOT:
-        raise ValueError(f"a root of {len(root):,} bytes: a codes file holds {MAX_ROOT:,}")
+        raise ValueError(f"a root of {len(root):,} bytes: a codes file holds at most {MAX_ROOT:,}")
     for name, text in (("model", model.name), ("digest", model.digest), ("preprocessing", model.preprocessing)):
         if "\0" in text:
             raise ValueError(f"the {name} contains a null character")
         if len(text) > _MAX_TEXT:
-            raise ValueError(f"a {name} of {len(text):,} characters: a codes file holds {_MAX_TEXT:,}")
+            raise ValueError(f"a {name} of {len(text):,} characters: a codes file holds at most {_MAX_TEXT:,}")
     found = _SHARE.fullmatch(share)
     if share and not (found and int(found[1]) < int(found[2])):
         raise ValueError(f"share {share[:40]!r}: expected I/N with I below N, N at most {MAX_SHARES:,}")
@@ -120,7 +120,7 @@ def root(file: Any) -> bytes:
     """Return the folder that was encoded. Raises ValueError if it is longer than a codes file holds."""
     found = np.asarray(file.attrs["root"], dtype=np.uint8).tobytes()
     if len(found) > MAX_ROOT:
-        raise ValueError(f"a root of {len(found):,} bytes: a codes file holds {MAX_ROOT:,}")
+        raise ValueError(f"a root of {len(found):,} bytes: a codes file holds at most {MAX_ROOT:,}")
     return found
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .records import NO_LABEL, Codes, label_columns
 
-_SIZE = 16  # bytes; a collision is not expected for any number of rows
+_SIZE = 16  # bytes; enough to make a collision practically impossible
 DTYPE = np.dtype(f"S{_SIZE}")
 
 

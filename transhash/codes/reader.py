@@ -195,7 +195,7 @@ class RecordsFile:
         if self._labels is not None:
             self.width = 1 if self._labels.ndim == 1 else int(self._labels.shape[1])
             if not 1 <= self.width <= MAX_LABELS:
-                raise ValueError(f"{self.width} labels a row")
+                raise ValueError(f"{self.width} labels per row")
             names = hdf5.table(file, "label_name")
             if len(names.blob) > MAX_NAMES or len(names) > max(len(names.blob), count * self.width) + 1:
                 raise ValueError(f"{len(names)} label names of {len(names.blob)} bytes")
@@ -216,7 +216,7 @@ class RecordsFile:
         paths = self._paths.take(slice(start, stop))
         longest = int(paths.lengths.max(initial=0))
         if longest > files.MAX_PATH:
-            raise ValueError(f"a path of {longest:,} bytes: a codes file holds {files.MAX_PATH:,}")
+            raise ValueError(f"a path of {longest:,} bytes: a codes file holds at most {files.MAX_PATH:,}")
         return self._of(paths, slice(start, stop))
 
     @property
@@ -240,7 +240,7 @@ class RecordsFile:
                 ) from error
 
     def whole(self) -> Records:
-        """Return all rows: in memory, but for the paths, which are read from the file as they are asked for."""
+        """Return all rows: in memory, except for the paths, which are read from the file on demand."""
         return self._of(self._paths, slice(None))
 
     def _of(self, paths: Any, rows: slice) -> Records:
@@ -288,7 +288,7 @@ def open_codes(
 
 @checked
 def read_codes(path: str | Path, *, embeddings: bool = False, trusted: bool = False) -> Codes:
-    """Read a codes file: codes, labels, sizes and times into memory, paths as they are asked for.
+    """Read a codes file: codes, labels, sizes and times into memory, paths on demand.
 
     Args:
         path: the codes file.
@@ -305,7 +305,7 @@ def read_codes(path: str | Path, *, embeddings: bool = False, trusted: bool = Fa
 
 
 def open_records(path: Path, count: int) -> Records:
-    """Open what `write_records` wrote for `count` rows; paths are read from the file as they are asked for.
+    """Open what `write_records` wrote for `count` rows; paths are read from the file on demand.
 
     No child process goes first, as it does for a codes file: the caller has compared the file's SHA-256.
 

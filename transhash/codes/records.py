@@ -26,7 +26,7 @@ Rows = slice | NDArray[np.bool_]
 
 
 class LazyColumn(ABC):
-    """Sizes or times of rows that are not an array in memory: as much of one as `Records` uses."""
+    """Sizes or times of rows that are not an array in memory, with the operations that `Records` uses."""
 
     dtype = np.dtype(np.int64)
     ndim = 1

@@ -15,7 +15,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def text(path: bytes) -> str:
-    """Return a path as text: as it reads, if it is UTF-8 without NUL. See `path`."""
+    """Return a path as text: unchanged if it is UTF-8 without NUL. See `path`."""
     read = path.decode("utf-8", "surrogateescape")
     return read if _PLAIN.fullmatch(read) else "".join(map(_escaped, read))
 
@@ -31,7 +31,7 @@ def path(stored: str) -> bytes:
 
 
 def label(name: str) -> str:
-    """Return a label as text: as it is, if it is Unicode without NUL. See `label_name`."""
+    """Return a label as text: unchanged if it is Unicode without NUL. See `label_name`."""
     return name if _PLAIN.fullmatch(name) else text(name.encode("utf-8", "backslashreplace"))
 
 
@@ -41,7 +41,7 @@ def label_name(stored: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Return whether text is stored as it is, so that a database compares it as it reads."""
+    """Return whether text is stored unchanged, so that a database can compare it directly."""
     try:
         return "\0" not in text and not _ESCAPED.search(text) and os.fsencode(text).decode() == text
     except UnicodeError:  # part of a character may be the start of a whole one, which is stored differently
@@ -49,7 +49,7 @@ def is_plain(text: str) -> bool:
 
 
 def place(root: bytes, path: bytes) -> bytes:
-    """Return a whole path as patterns see it: relative to the folder that was encoded, if it lies in there."""
+    """Return a whole path as patterns see it: relative to the folder that was encoded, if it is inside it."""
     inside = os.path.join(root, b"") if root else b""
     return path[len(inside) :] if inside and path.startswith(inside) else path
 

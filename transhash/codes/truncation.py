@@ -52,7 +52,7 @@ def truncate_codes(
     Returns the number of rows.
 
     Raises CodesError if the model was not trained for this length, the file is damaged, or something other than a
-    codes file stands at `output`; OutputError if `output` is the file itself, whose longer codes would be lost;
+    codes file exists at `output`; OutputError if `output` is the file itself, whose longer codes would be lost;
     OSError if it cannot be written.
     """
     with open_codes(path) as file:

@@ -91,10 +91,10 @@ class CodesWriter:
     ) -> Iterator[Self]:
         """Write codes of `model` to `path`.
 
-        The file appears, whole, when the block ends; if it ends with an error, what stood there stays.
+        The file appears, whole, when the block ends; if it ends with an error, an existing file stays.
 
         Args:
-            path: the codes file; one that stands there is replaced.
+            path: the codes file; an existing one is replaced.
             model: what makes the codes.
             root: the folder that the paths are relative to.
             labels: maximum number of labels of a row; 0 without labels.
@@ -104,15 +104,17 @@ class CodesWriter:
             origins: what the images were read from, as in `Header`; not kept if that is more than 32 KiB.
             temporary: folder for the unfinished file, in the same file system; that of `path` if not given.
 
-        Raises CodesError if something other than a codes file stands there, or labels or embeddings are wider than
+        Raises CodesError if something other than a codes file exists there, or labels or embeddings are wider than
         a codes file holds; OSError if it cannot be written.
         """
         check_replaceable(path)
         if labels > MAX_LABELS:
-            raise CodesError(f"{path}: an image has {labels} labels, a codes file holds {MAX_LABELS}; remove some")
+            raise CodesError(
+                f"{path}: an image has {labels} labels, a codes file holds at most {MAX_LABELS}; remove some"
+            )
         if embeddings > MAX_WIDTH:
             raise CodesError(
-                f"{path}: embeddings of {embeddings} numbers, a codes file holds {MAX_WIDTH}; leave them out"
+                f"{path}: embeddings of {embeddings} numbers, a codes file holds at most {MAX_WIDTH}; leave them out"
             )
         model = replace(model, name=_utf8(model.name).decode(), digest=_utf8(model.digest).decode())
         try:
@@ -253,7 +255,7 @@ class CodesWriter:
         _check_lengths("label", new, MAX_STRING)
         self._names_bytes += sum(map(len, new))
         if self._names_bytes > MAX_NAMES:
-            raise CodesError(f"label names of {self._names_bytes:,} bytes: a codes file holds {MAX_NAMES:,}")
+            raise CodesError(f"label names of {self._names_bytes:,} bytes: a codes file holds at most {MAX_NAMES:,}")
         self._label_sums.extend(new)
 
     def _write_skipped(self) -> None:
@@ -286,9 +288,9 @@ class CodesWriter:
 
 @checked
 def write_codes(path: str | Path, codes: Codes) -> None:
-    """Write codes to a file, replacing a codes file that stands there.
+    """Write codes to a file, replacing an existing codes file.
 
-    Raises CodesError if something else stands there, OSError if the file cannot be written.
+    Raises CodesError if something else exists there, OSError if the file cannot be written.
     """
     records = codes.records
     check_labels(records)
@@ -344,7 +346,7 @@ def _check_lengths(what: str, strings: Sequence[bytes], most: int) -> None:
     lengths = strings.lengths if isinstance(strings, StringTable) else np.fromiter(map(len, strings), np.int64)
     longest = int(lengths.max(initial=0))
     if longest > most:
-        raise CodesError(f"a {what} of {longest:,} bytes: a codes file holds {most:,}; shorten it")
+        raise CodesError(f"a {what} of {longest:,} bytes: a codes file holds at most {most:,}; shorten it")
 
 
 def _check_shape(what: str, values: NDArray[Any], wanted: tuple[int, ...]) -> None:

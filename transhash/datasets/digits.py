@@ -46,7 +46,7 @@ def split(images: list[tuple[str, int]]) -> Split:
     rng = np.random.default_rng(SEED)
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     for label in sorted({label for _, label in images}):
-        paths = [path for path, own in images if own == label]
+        paths = [path for path, name in images if name == label]
         shuffled = [paths[place] for place in rng.permutation(len(paths))]
         for part, (start, end) in zip(
             parts, ((0, QUERIES), (QUERIES, QUERIES + TRAINING), (QUERIES + TRAINING, None)), strict=True

@@ -195,7 +195,7 @@ def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
     pooled = _by_class(root)
     others = protocol.training + protocol.database if protocol.drawn == "rest" else protocol.database
     size = (protocol.queries + others) // protocol.classes
-    counts = {name: len(own) for name, own in pooled.items()}
+    counts = {name: len(members) for name, members in pooled.items()}
     if len(pooled) != protocol.classes or set(counts.values()) != {size}:
         odd = next((f" ({name!r} has {count})" for name, count in counts.items() if count != size), "")
         raise SourceError(
@@ -206,8 +206,8 @@ def draw(protocol: Protocol, root: str | Path, seed: int = 0) -> Split:
     query: list[Item] = []
     train: list[Item] = []
     rest: list[Item] = []
-    for own in pooled.values():
-        ordered = sorted(own, key=lambda image: hashlib.sha256(f"{seed}/".encode() + image.path).digest())
+    for members in pooled.values():
+        ordered = sorted(members, key=lambda image: hashlib.sha256(f"{seed}/".encode() + image.path).digest())
         query += ordered[:queries]
         train += ordered[queries : queries + training]
         rest += ordered[queries + training :]

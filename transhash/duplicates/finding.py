@@ -183,10 +183,9 @@ def dedup(
     """Find near-duplicates and decide which image of each cluster to keep. Deletes nothing.
 
     The files are checked: rows of the same file (links, hard links, a file listed twice) count once, and a file that
-    is missing, has changed since it was encoded, or whose size and time were not stored, is neither
-    kept nor spare. Every spare image is within `radius` of
-    the kept one, which is a different file. A member of an archive exists if its archive does, which may have been
-    replaced; so a member is never spare, nor is a file because of a member.
+    is missing, has changed since it was encoded, or whose size and time were not stored, is neither kept nor spare.
+    Every spare image is within `radius` of the kept one, which is a different file. A member of an archive exists if
+    its archive does, which may have been replaced; so a member is never spare, nor is a file because of a member.
 
     Args:
         images: an index, codes, or the path of an index folder or a codes file. Ids are positions for codes.

@@ -86,7 +86,7 @@ def _roots(parents: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def _largest(parents: NDArray[np.uint32]) -> NDArray[np.bool_] | None:
-    """Return which codes are in the largest tree, (n,), or None if it is hardly worth knowing."""
+    """Return which codes are in the largest tree, (n,), or None if that tree is small."""
     if 2 * np.count_nonzero(parents == np.arange(len(parents))) > len(parents):
         return None
     roots = _roots(parents)

@@ -75,9 +75,9 @@ def _divided(balanced: NDArray[np.uint32], costs: NDArray[np.float64], parts: in
     flips, more = divmod(radius + 1, parts)
     chosen = []
     for part in range(parts):
-        own, allowed = balanced[part::parts], flips if part >= parts - more else flips - 1
-        length = int(costs[: len(own) + 1, min(allowed, costs.shape[1] - 1)].argmin())
-        chosen.append(Part(own[:length], allowed))
+        dealt, allowed = balanced[part::parts], flips if part >= parts - more else flips - 1
+        length = int(costs[: len(dealt) + 1, min(allowed, costs.shape[1] - 1)].argmin())
+        chosen.append(Part(dealt[:length], allowed))
     return chosen
 
 

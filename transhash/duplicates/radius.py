@@ -16,9 +16,8 @@ from .opening import Images, opened
 _SAMPLE = 1 << 11  # images whose nearest neighbour is searched
 _PAIRS = 1 << 16  # random pairs from which the distribution of distances is estimated
 _MOST_CHANCE_PAIRS = 0.5
-_FEWEST_IMAGES = (
-    100  # images; of fewer, copies are too large a share of the pairs to estimate the distances of others
-)
+# With fewer images, copies are too large a share of the pairs to estimate the distances of unrelated images.
+_FEWEST_IMAGES = 100
 _RAREST = 1e-6  # share of the pairs of unrelated images within the default radius, in a small collection
 
 

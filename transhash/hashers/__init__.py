@@ -253,7 +253,7 @@ def rarity_of(ref: "ModelRef") -> "Rarity | None":
         from . import header
 
         config = header.read(path)
-        found = next((own for own in config.rarity if own.bits == ref.bits), None)
+        found = next((entry for entry in config.rarity if entry.bits == ref.bits), None)
         same = found and config.ref(path).digest == file_digest(ref)
     except (ModelError, OSError):
         return None

@@ -123,7 +123,7 @@ class EmbedderHasher(Named):
     def save(self, path: str | Path) -> None:
         """Write projection, embedder and settings to one safetensors file, atomically.
 
-        Raises ModelError if something other than a hasher stands there, OSError if the file cannot be written.
+        Raises ModelError if something other than a hasher exists there, OSError if the file cannot be written.
         """
         path = Path(path)
         check_replaceable(path)

@@ -75,7 +75,7 @@ def _one_line_errors(location: str, done: str) -> Iterator[None]:
     """Convert the errors of the hub's client to ModelError."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every retry; we report once
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # the client reports every retry; we report once
     disable_progress_bars()
     try:
         yield

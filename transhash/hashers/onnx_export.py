@@ -47,7 +47,7 @@ def export(hasher: TransHasher, output: Path) -> None:
 
 
 def check_replaceable(output: Path) -> None:
-    """Raise OutputError unless `output` ends in .onnx, and nothing else than an exported hasher exists there."""
+    """Raise OutputError unless `output` ends in .onnx, and nothing other than an exported hasher exists there."""
     if output.suffix.lower() != ".onnx":
         raise OutputError(f"{display(output)}: the name must end in .onnx")
     files.check_replaceable(output, _is_export, "a hasher exported to ONNX")

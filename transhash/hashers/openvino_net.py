@@ -20,7 +20,7 @@ Node = Any
 
 
 class OpenVinoViT:
-    """Maps images to features and outputs; an image has the same ones in every batch."""
+    """Maps images to features and outputs, which do not depend on the batch of an image."""
 
     def __init__(
         self, net: NumpyViT, matrices: Mapping[str, Matrix], preprocessing: Preprocessing, side: int

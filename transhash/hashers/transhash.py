@@ -128,7 +128,7 @@ class TransHasher(Named):
         Equal hashers produce equal files with the same digest. `weights` selects how the weights are stored, one of
         `weight_types.WEIGHT_TYPES`; a hasher loaded from fp16 or int8 weights may compute a few bits differently.
 
-        Raises ModelError if something other than a hasher stands there or the weights cannot be stored so, OSError if
+        Raises ModelError if something other than a hasher exists there or the weights cannot be stored so, OSError if
         the file cannot be written.
         """
         path = Path(path)

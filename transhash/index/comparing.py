@@ -28,8 +28,8 @@ def difference(here: Codes, wanted: Codes) -> tuple[NDArray[np.bool_], Codes, Ch
             "the codes are of images in memory, named by position, and the index has other names: sync would "
             "remove every row of the index; name the images (transhash.Records), or call add"
         )
-    own, others = keys.of(here), keys.of(wanted)
-    keep, new = np.isin(own, others), wanted.take(~np.isin(others, own))
+    here_keys, wanted_keys = keys.of(here), keys.of(wanted)
+    keep, new = np.isin(here_keys, wanted_keys), wanted.take(~np.isin(wanted_keys, here_keys))
     gone = here.records.take(~keep)
     changed = len(set(gone.full_paths()) & set(new.records.full_paths()))
     return keep, new, Changes(len(new) - changed, len(gone) - changed, changed)
@@ -40,10 +40,10 @@ def with_stats_of(here: Codes, wanted: Codes) -> Records:
 
     The records themselves are returned if none differ.
     """
-    own, others = keys.of(here), keys.of(wanted)
-    order = np.argsort(others)
-    place = order[np.searchsorted(others, own, sorter=order).clip(max=len(others) - 1)]
-    equal = others[place] == own
+    here_keys, wanted_keys = keys.of(here), keys.of(wanted)
+    order = np.argsort(wanted_keys)
+    place = order[np.searchsorted(wanted_keys, here_keys, sorter=order).clip(max=len(wanted_keys) - 1)]
+    equal = wanted_keys[place] == here_keys
     columns = []
     for old, new in ((here.records.sizes, wanted.records.sizes), (here.records.mtimes, wanted.records.mtimes)):
         old, new = (_known(values, count) for values, count in ((old, len(here)), (new, len(wanted))))

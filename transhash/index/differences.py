@@ -1,4 +1,4 @@
-"""Compare the rows of an index with new ones, in memory that does not grow with their number but by masks.
+"""Compare the rows of an index with new ones. Memory use does not grow with their number, except for masks.
 
 Both sides are divided by the digests of their paths; rows with the same path are then in the same part.
 """
@@ -73,15 +73,15 @@ def same_paths(
     """
     entry = np.dtype([("path", _PATH), ("number", "<i8"), ("part", "<i8")])
     found, again, most = np.zeros(count, np.bool_), np.zeros(total, np.bool_), max(count, total)
-    with Spill(entry, most, 1 << 64) as own, Spill(entry, most, 1 << 64) as others:
+    with Spill(entry, most, 1 << 64) as stored, Spill(entry, most, 1 << 64) as wanted:
         for start, block in here:
-            _collect_paths(own, entry, block, start, 0)
+            _collect_paths(stored, entry, block, start, 0)
         start = 0
         for place, part in enumerate(parts):
             for block in part:
-                _collect_paths(others, entry, block, start, place)
+                _collect_paths(wanted, entry, block, start, place)
                 start += len(block)
-        for mine, theirs in zip(own, others, strict=True):
+        for mine, theirs in zip(stored, wanted, strict=True):
             found[mine["number"][np.isin(mine["path"], theirs["path"])]] = True
             paths, inverse = np.unique(theirs["path"], return_inverse=True)
             last = np.zeros(len(paths), np.int64)
@@ -179,9 +179,9 @@ def _label_digests(records: Records) -> NDArray[np.uint8]:
         distinct, places = np.unique(columns, axis=0, return_inverse=True)
     digests = np.zeros((len(distinct), _LABELS), np.uint8)
     for digest, row in zip(digests, distinct.tolist(), strict=True):
-        own = [names[place] for place in row if place != NO_LABEL]
-        if own:
-            text = b"".join(len(name).to_bytes(4, "big") + name for name in own)
+        row_names = [names[place] for place in row if place != NO_LABEL]
+        if row_names:
+            text = b"".join(len(name).to_bytes(4, "big") + name for name in row_names)
             digest[:] = np.frombuffer(blake2b(text, digest_size=_LABELS).digest(), np.uint8)
     return digests[places.reshape(-1)]
 

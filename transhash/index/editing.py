@@ -1,7 +1,7 @@
-"""Change an index folder in memory that does not grow with the index, but for masks of a byte per row.
+"""Change an index folder. Memory use does not grow with the index, except for masks of one byte per row.
 
-Few changes are kept beside the data folder (`patch`), and cost no more than they are. When there are many, or the
-index is small, a new data folder is written that has them. Either way, replacing the manifest makes the change.
+A few changes are kept beside the data folder (`patch`), so their cost depends only on their number. When there are
+many, or the index is small, a new data folder is written. Either way, replacing the manifest makes the change.
 """
 
 import os
@@ -194,7 +194,7 @@ class FolderEdit:
         if few:
             paths = {path for part in new for block in part.records() for path in block.full_paths()}
             rows = self.find(paths).values()
-            gone = np.unique(np.array([row for own in rows for row in own], np.int64))
+            gone = np.unique(np.array([row for matches in rows for row in matches], np.int64))
         count = len(gone) + int(np.count_nonzero(again))
         if count and not replacing:
             path = self.records.path(int(gone[0])) if len(gone) else _nth_path(new, int(again.argmax()))
@@ -300,8 +300,8 @@ class FolderEdit:
         """Return the stored rows with other sizes and times, as `Patch.changed`."""
         parts = [self._patch.changed]
         for rows in restated or ():
-            own = rows[rows["row"] < self._split]
-            parts.append(np.stack([self._patch.left.places(own["row"]), own["size"], own["mtime"]]))
+            stored = rows[rows["row"] < self._split]
+            parts.append(np.stack([self._patch.left.places(stored["row"]), stored["size"], stored["mtime"]]))
         changed = np.concatenate(parts, axis=1)[:, ::-1]  # the latest first
         return changed[:, np.unique(changed[0], return_index=True)[1]]
 
@@ -334,8 +334,8 @@ def _staying(blocks: Blocks, gone: NDArray[np.int64], restated: Restated | None)
             if part is None:
                 break
             known = np.concatenate([known[known["row"] >= start], part])
-        own = known[slice(*np.searchsorted(known["row"], [start, stop]))]
-        block = _restated(block, own["row"] - start, own["size"], own["mtime"])
+        changes = known[slice(*np.searchsorted(known["row"], [start, stop]))]
+        block = _restated(block, changes["row"] - start, changes["size"], changes["mtime"])
         keep = np.ones(len(block), np.bool_)
         keep[gone[slice(*np.searchsorted(gone, [start, stop]))] - start] = False
         yield block if keep.all() else block.take(keep)

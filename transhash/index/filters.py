@@ -206,11 +206,11 @@ def paths(index: Rows, names: Iterable[str | bytes | os.PathLike[str]]) -> Mask:
     found = np.zeros(len(index), np.bool_)
     missing = []
     for name, ways in wanted.items():
-        own = next((rows[way] for way in ways if way in rows), None)
-        if own is None:
+        matching = next((rows[way] for way in ways if way in rows), None)
+        if matching is None:
             missing.append(display(name))
         else:
-            found[own] = True
+            found[matching] = True
     if missing:
         raise SelectionError(f"not in the index: {selection.listed(missing)}; {_example(index)}")
     return found

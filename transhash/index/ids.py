@@ -70,7 +70,7 @@ class RowIds:
 
     @classmethod
     def given(cls, ids: NDArray[np.int64]) -> "RowIds":
-        """Return ascending ids (count,) of rows; the next is above them."""
+        """Take the ascending ids (count,) of rows; the next id follows the last one."""
         starts = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
         return cls(starts, ids[starts], len(ids), int(ids[-1]) + 1 if len(ids) else 0)
 

@@ -163,8 +163,8 @@ class Index(Collection):
     ) -> Matches:
         """Find the images most like given images in the index, by their stored codes. No image matches itself."""
         local = self.local
-        own = np.array([self._id(image) for image in _several(images)], np.int64)
-        packed, names = local.packed(own), [local.path(id) for id in own.tolist()]
+        ids = np.array([self._id(image) for image in _several(images)], np.int64)
+        packed, names = local.packed(ids), [local.path(id) for id in ids.tolist()]
         best = K if k is None and radius is None else k
         if radius is not None:
             found: Nearest | Within = self._within(packed, whole("radius", radius, 0), checked_params(params), where)
@@ -175,7 +175,7 @@ class Index(Collection):
         if verdicts and k is None and radius is None:
             radius = verdicts.likely
         most = None if best is None else whole("k", best, 1)
-        return Matches.of(found.without(own), self._lookup(), names, (), most, verdicts, radius)
+        return Matches.of(found.without(ids), self._lookup(), names, (), most, verdicts, radius)
 
     def _id(self, image: int | str | Path) -> int:
         """Return the id of an image given by id or path; the first one if several have that path."""

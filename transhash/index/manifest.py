@@ -97,7 +97,7 @@ class Manifest:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Names of the data folders, the last of which no other state of the index has."""
+        """Names of the data folders; the last one is unique to this state of the index."""
         return (self.data, self.changes.data) if self.changes else (self.data,)
 
     def root_bytes(self) -> bytes:

@@ -1,6 +1,6 @@
 """A stored index with changes that are not in it yet: rows that were removed, and others that were added.
 
-Added codes are all compared with a query. Answers of the stored index are taken without its removed rows.
+Added codes are all compared with a query. Removed rows are dropped from the answers of the stored index.
 """
 
 from collections.abc import Mapping

@@ -145,10 +145,11 @@ def by_embeddings(
         step = max(1, _HELD // max(1, queries.itemsize * queries.shape[1] * found.ids.shape[1]))
         parts = []
         for start in range(0, max(1, len(found)), step):
-            own = Nearest(found.ids[start : start + step], found.distances[start : start + step])
-            few = _ids(own)
-            vectors = stored.read(np.searchsorted(ids, few))
-            parts.append(_named(cosine(_numbered(own, few), queries[start : start + step], vectors), few))
+            block = Nearest(found.ids[start : start + step], found.distances[start : start + step])
+            block_ids = _ids(block)
+            vectors = stored.read(np.searchsorted(ids, block_ids))
+            scored = cosine(_numbered(block, block_ids), queries[start : start + step], vectors)
+            parts.append(_named(scored, block_ids))
     return ScoredNearest(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.distances for part in parts]),

@@ -15,11 +15,11 @@ Block = tuple[NDArray[np.int64], NDArray[np.uint8]]
 def nearest(blocks: Iterable[Block], queries: NDArray[np.uint8], k: int) -> Nearest:
     """Return the k nearest rows of queries (q, bits/8) by (distance, id); fewer if there are fewer rows."""
     best = Nearest(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.int32))
-    for own, codes in blocks:
-        if len(own):
-            order = np.argsort(own)
-            found = hamming.top_k(queries, np.ascontiguousarray(codes[order]), min(k, len(own)))
-            nearer = Nearest(own[order][found.ids], found.distances)
+    for block_ids, codes in blocks:
+        if len(block_ids):
+            order = np.argsort(block_ids)
+            found = hamming.top_k(queries, np.ascontiguousarray(codes[order]), min(k, len(block_ids)))
+            nearer = Nearest(block_ids[order][found.ids], found.distances)
             best = merged(best, nearer, k)
     return best
 
@@ -27,11 +27,11 @@ def nearest(blocks: Iterable[Block], queries: NDArray[np.uint8], k: int) -> Near
 def within(blocks: Iterable[Block], queries: NDArray[np.uint8], radius: int) -> Within:
     """Return every row at distance <= radius of queries (q, bits/8), by (distance, id)."""
     owners, ids, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    for own, codes in blocks:
-        if len(own):
+    for block_ids, codes in blocks:
+        if len(block_ids):
             found = hamming.within(queries, np.ascontiguousarray(codes), radius)
             owners.append(np.repeat(np.arange(len(queries)), np.diff(found.offsets)))
-            ids.append(own[found.ids])
+            ids.append(block_ids[found.ids])
             distances.append(found.distances)
     return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(distances))
 
@@ -41,8 +41,8 @@ def padded(found: Sequence[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Near
     width = max((len(ids) for ids, _ in found), default=0)
     ids = np.full((len(found), width), NO_ID, np.int64)
     distances = np.full((len(found), width), NO_DISTANCE, np.int32)
-    for row, (own, far) in enumerate(found):
-        ids[row, : len(own)], distances[row, : len(own)] = own, far
+    for row, (found_ids, found_distances) in enumerate(found):
+        ids[row, : len(found_ids)], distances[row, : len(found_ids)] = found_ids, found_distances
     return Nearest(ids, distances)
 
 

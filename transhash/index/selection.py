@@ -42,10 +42,10 @@ def check_ids(wanted: Sequence[int], known: Iterable[int]) -> None:
 
 def chosen(wanted: Mapping[bytes, Sequence[bytes]], there: Mapping[bytes, Sequence[int]], example: str) -> list[int]:
     """Return the ids of the wanted paths, given those of all `ways`. Raises SelectionError if none is found."""
-    missing = [display(name) for name, own in wanted.items() if not any(way in there for way in own)]
+    missing = [display(name) for name, paths in wanted.items() if not any(way in there for way in paths)]
     if missing:
         raise SelectionError(f"not in the collection: {listed(missing)}; {example}")
-    return sorted({id for own in wanted.values() for id in there[next(way for way in own if way in there)]})
+    return sorted({id for paths in wanted.values() for id in there[next(way for way in paths if way in there)]})
 
 
 def none_passes() -> SelectionError:

@@ -38,7 +38,7 @@ def saved(folder: Path, blocks: Iterable[Records], count: int) -> Iterator[Recor
 
 
 class Stored(LazyColumn):
-    """A column of the file that `saved` wrote, read in slices: the pages of a mapped file would be memory."""
+    """A column of the file that `saved` wrote, read in slices: the pages of a mapped file would count as memory."""
 
     def __init__(self, folder: Path, column: int, count: int) -> None:
         """Take the folder, and 0 for the sizes or 1 for the times of `count` rows."""

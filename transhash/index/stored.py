@@ -72,13 +72,13 @@ def records(
 ) -> Records:
     """Return rows as records; the arguments are those of `codes`."""
     names: dict[str, int] = {}
-    own = [tuple(map(texts.label_name, some)) for some in labels]
-    most = max(map(len, own), default=0)
+    label_names = [tuple(map(texts.label_name, row)) for row in labels]
+    most = max(map(len, label_names), default=0)
     known = [np.array([UNKNOWN if one is None else one for one in values], np.int64) for values in stats or ()]
     return Records(
         [texts.place(root, texts.path(path)) for path in paths],
         root,
-        label_ids(own, most, names) if most else None,
+        label_ids(label_names, most, names) if most else None,
         tuple(names),
         *(None if (values == UNKNOWN).all() else values for values in known),
     )

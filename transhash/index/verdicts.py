@@ -5,7 +5,7 @@ from typing import Self
 
 from ..hashers.rarity import Rarity
 
-_COPY = 1e-3, 1e-6  # unrelated images this near per query, and per pair of unrelated images
+_COPY = 1e-3, 1e-6  # expected unrelated images this near: per query, and per pair of unrelated images
 _LIKELY = 1e-1, 1e-4
 
 UNRELATED = "unrelated"

@@ -1,6 +1,6 @@
 """Self-contained HTML pages with thumbnails: matches of queries, and clusters of near-duplicates.
 
-As in a report (`page`), the content security policy allows only the page's own script, and loading nothing.
+As in a report (`page`), the content security policy allows only the page's own script, and forbids loading anything.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ class Mover:
         self._check_place(image)
         self._check_code(row)
         copies = {copy for copy in image.stays if self._is_intact(copy)}
-        again = self._judged(row)  # as late as possible: decoding took time
+        again = self._judged(row)  # as late as possible, because decoding takes time
         if copies.isdisjoint(again.stays) and not self._review.is_last(row):
             raise SelectionError(_LAST)
         self._check_place(again)

@@ -122,8 +122,8 @@ def _page(query: Query, found: Nearest, place: int, wanted: int) -> _Ranked:
 
 def _described(snapshot: Snapshot, queries: Sequence[Query], ranked: Sequence[_Ranked]) -> list[Outcome]:
     """Look up the paths and labels of all pages at once."""
-    own = [query.id for query in queries if query.id is not None]
-    ids = np.unique(np.concatenate([np.array(own, np.int64), *(rows.ids for rows in ranked)]))
+    queried = [query.id for query in queries if query.id is not None]
+    ids = np.unique(np.concatenate([np.array(queried, np.int64), *(rows.ids for rows in ranked)]))
     shown = dict(zip(ids.tolist(), snapshot.shown(ids), strict=True))
     paths = {id: image.path.decode("utf-8", "surrogateescape") for id, image in shown.items()}
     pages: list[Outcome] = []

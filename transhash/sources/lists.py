@@ -59,8 +59,8 @@ class ListSource(Described):
     else ``0``, ``1`` and so on. In any other list, a line is a path, and labels are those that `FolderSource` would
     give. Blank lines are skipped; repeated paths are kept.
 
-    A list that ends in .csv or .tsv has cells set apart by commas or tabs: the first is the path, each other one that
-    is not empty a label. A first row whose first cell is ``path`` names the columns, and is passed over.
+    A list that ends in .csv or .tsv has cells separated by commas or tabs: the first is the path, and every other
+    non-empty cell is a label. A first row whose first cell is ``path`` names the columns, and is skipped.
 
     With `null`, paths end in NUL bytes instead, as ``find -print0`` writes them, and are not interpreted.
     """

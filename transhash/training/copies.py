@@ -113,9 +113,9 @@ def validate(hasher: TransHasher, held: ImageList, seed: int) -> float:
     views = EditedImages(ImageList(held.root, images), hasher, config)
     edited = (views[Draw(0, place, 1)].pixels.permute(1, 2, 0).numpy() for place in range(len(images)))
     queries = np.concatenate([hasher.encode(np.stack(batch)) for batch in batched(edited, BATCH_SIZE)])
-    own = np.array([readable[item.path] for item in images], np.int32)
+    numbers = np.array([readable[item.path] for item in images], np.int32)
     originals = np.arange(len(found), dtype=np.int32)
-    return float(average_precision(Levels(*counts(queries, found.packed, own, originals))).mean())
+    return float(average_precision(Levels(*counts(queries, found.packed, numbers, originals))).mean())
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

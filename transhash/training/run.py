@@ -257,7 +257,7 @@ def _check_backbone(
 
 
 def check_embedder_settings(architecture: Architecture, pretrained: bool, weights: str | Path | None) -> None:
-    """Raise TrainingError for settings that an embedder leaves no room for."""
+    """Raise TrainingError for settings that do not apply with an embedder."""
     if pretrained or weights is not None:
         raise TrainingError(
             "an embedder has weights of its own: leave out --pretrained and --weights (pretrained=, weights=)"

@@ -1,6 +1,6 @@
 import numpy as np
 def scores(query, gold, base):
-    """query (q,B/8) uint8, gold (q,) index in base, base (n,B/8). µAP over all pairs with ties pessimistic-free (expected), recall without a false pair, recall at 99 %."""
+    """query (q,B/8) uint8, gold (q,) index in base, base (n,B/8). µAP over all pairs with ties counted against us, recall without a false pair, recall at 99 %."""
     d = np.bitwise_count(query[:, None] ^ base[None]).sum(-1).astype(int)
     q = len(query)
     pos = d[np.arange(q), gold]

@@ -97,7 +97,7 @@ def import_table(
         root: the folder that paths are relative to.
         on_rows: called with the number of rows written so far, and the total, 0 if unknown.
 
-    Raises CodesError if a row is damaged, the model has another width, or something other than a codes file stands at
+    Raises CodesError if a row is damaged, the model has another width, or something other than a codes file exists at
     `output`; OSError if it cannot be written.
     """
     output = Path(output)

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), with the sentences that `th` prints."""
+"""Errors as problem documents (RFC 9457), with the messages that `th` prints."""
 
 from concurrent.futures import CancelledError
 from http import HTTPStatus
@@ -43,7 +43,7 @@ _STATUS: tuple[tuple[type[BaseException], HTTPStatus], ...] = (
 
 
 class Problem(Exception):
-    """A request that ends with a status and a sentence."""
+    """An error response: a status and a message."""
 
     def __init__(self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> None:
         """Take the status, the sentence, and further headers of the answer."""
@@ -97,7 +97,7 @@ async def on_error(request: Request, error: Exception) -> Response:
 
 
 async def on_defect(request: Request, error: Exception) -> Response:
-    """Answer with an error that nobody expected; what it is stays in the log."""
+    """Answer with an unexpected error, whose details only the log gets."""
     return response(
         HTTPStatus.INTERNAL_SERVER_ERROR, "a defect of TransHash; the log of the server has the traceback"
     )
