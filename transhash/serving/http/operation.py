@@ -14,7 +14,7 @@ from .service import COOKIE, Service
 
 
 async def sign_in(service: Service, request: Request) -> Response:
-    """Give a browser a cookie that stands for the token."""
+    """Sign a browser in: set a cookie that stands for the token."""
     wanted = await reading.document(request, SessionRequest)
     response = Response(status_code=HTTPStatus.NO_CONTENT)
     if service.token:
