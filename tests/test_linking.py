@@ -1,3 +1,4 @@
+from functools import cache
 from itertools import pairwise
 from unittest.mock import patch
 
@@ -88,17 +89,24 @@ def test_a_join_links_codes_with_near_keys(isa, codes, data):
     assert same(parents, connected_components(near)[1])
 
 
+@cache
+def around_few_centres(width, radius):
+    """More codes than fit into a block, of 32 KiB, and their components by brute force."""
+    count = {8: 4500, 32: 2500, 128: 1500}[width]
+    rng = np.random.default_rng(width)
+    centres = rng.integers(0, 256, (3, width), dtype=np.uint8)
+    noise = rng.random((count, 8 * width)) < rng.choice([0.02, 0.06, 0.5], (count, 1), p=[0.6, 0.3, 0.1])
+    codes = centres[rng.integers(0, 3, count)] ^ np.packbits(noise, axis=1)
+    return codes, connected_components(distances(codes) <= radius)[1]
+
+
 @pytest.mark.slow
 @COMPILED
 @pytest.mark.parametrize("isa", native.isas)
 @pytest.mark.parametrize(("width", "radius"), [(8, 4), (8, 9), (32, 9), (32, 20), (128, 50)])
 def test_thousands_of_codes_around_few_centres(isa, width, radius):
     """Several blocks, packed ones, and trees of which nearly all codes are left out."""
-    rng = np.random.default_rng(width)
-    centres = rng.integers(0, 256, (3, width), dtype=np.uint8)
-    noise = rng.random((3000, 8 * width)) < rng.choice([0.02, 0.06, 0.5], (3000, 1), p=[0.6, 0.3, 0.1])
-    codes = centres[rng.integers(0, 3, 3000)] ^ np.packbits(noise, axis=1)
-    expected = connected_components(distances(codes) <= radius)[1]
+    codes, expected = around_few_centres(width, radius)
     with patch.object(hamming, "isa", isa):
         assert same(duplicates.components(codes, radius), expected)
         with patch.object(planning, "_FEW", 1):
