@@ -43,6 +43,11 @@ class Milvus:
         self._server.start()
         self.uri = f"http://127.0.0.1:{port}"
 
+    @property
+    def pid(self) -> int:
+        """The process of the server."""
+        return int(self._server.server_proc.pid)
+
     def kill(self) -> None:
         """Kill -9."""
         self._server.server_proc.kill()

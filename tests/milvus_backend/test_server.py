@@ -54,9 +54,9 @@ class TestIvf(TestFlat):
 
 
 def test_more_ties_than_milvus_gives(milvus, tmp_path):
-    """Of 34,000 rows with four codes the first by (distance, id) are found, and all within a radius."""
+    """Of 20,000 rows with three codes the first by (distance, id) are found, and all within a radius."""
     rng = np.random.default_rng(0)
-    codes = rng.integers(0, 256, (4, 8), dtype=np.uint8)[rng.integers(0, 4, 34_000)]
+    codes = rng.integers(0, 256, (3, 8), dtype=np.uint8)[rng.integers(0, 3, 20_000)]
     found = build(milvus, written(tmp_path / "ties.h5", codes), "ties")
     for k in (5, 16_383):
         (distances, ids), expected = found.kneighbors(codes[:2], k), hamming.top_k(codes[:2], codes, k)
@@ -68,38 +68,54 @@ def test_more_ties_than_milvus_gives(milvus, tmp_path):
         found.search(codes[:1], 16_384)
 
 
-def test_killed_loaders_and_servers_lose_nothing(milvus, start, tmp_path, monkeypatch):
-    """Kill -9 of the loader, then of the server: the third run has every row, once."""
-    codes = np.random.default_rng(0).integers(0, 256, (40_000, 8), dtype=np.uint8)
+KILLING = """
+import os, signal, sys
+from milvus_backend import loading
+from milvus_backend.server import Server
+from transhash_cli.main import main
+
+call, left, victim = Server.call, 2, int(sys.argv.pop(1))
+loading.PAGE = 2_000
+
+
+def killing(server, method, /, **given):
+    global left
+    if method == "upsert":
+        left -= 1
+        if left < 0:
+            os.kill(victim or os.getpid(), signal.SIGKILL)
+    return call(server, method, **given)
+
+
+Server.call = killing
+main()
+"""
+
+
+def test_killed_loaders_and_servers_lose_nothing(milvus, forks, tmp_path, monkeypatch):
+    """Kill -9 of the loader, then of the server, each after two requests: the third run has every row, once."""
+    monkeypatch.setattr("milvus_backend.loading.PAGE", 2_000)
+    codes = np.random.default_rng(0).integers(0, 256, (10_000, 8), dtype=np.uint8)
     file = written(tmp_path / "many.h5", codes)
-
-    def command():
-        return ["index", "build", file, "-o", milvus.location("killed")]
-
-    loader = start(*command())
-    wait(milvus, "killed", 10_000)
-    loader.send_signal(signal.SIGKILL)
-    loader.wait()
+    command = ["index", "build", file, "-o", milvus.location("killed")]
+    assert forks.run(KILLING, 0, *command).returncode == -signal.SIGKILL
     with pytest.raises(BackendError, match=r"index build of many.h5 is under way or was stopped; run it again"):
         transhash.open(milvus.location("killed"))
-    before = rows(milvus, "killed")
-    monkeypatch.setenv("MILVUS_TIMEOUT", "4")
-    loader = start(*command())
-    wait(milvus, "killed", before + 10_000)
+    assert rows(milvus, "killed") == 4_000
+    loader = forks.run(KILLING, milvus.pid, *command, env={"MILVUS_TIMEOUT": "4"})
     milvus.kill()
-    said = [line for line in loader.stderr.read().splitlines() if "(event_engine)" not in line]  # gRPC, as it ends
-    assert loader.wait() == 1
     milvus.start()
-    monkeypatch.undo()
+    said = [line for line in loader.stderr.splitlines() if "(event_engine)" not in line]  # gRPC, as it ends
+    assert loader.returncode == 1
     assert "Error: milvus://" in said[-1]
     assert "the server does not answer" in said[-1]
     assert [line for line in said[:-1] if not line.endswith("left")] == []  # progress
-    assert before < rows(milvus, "killed") < len(codes)
+    assert 4_000 < rows(milvus, "killed") < len(codes)
     found = build(milvus, file, "killed")
     assert found.location == milvus.location("killed")
     assert list(found.verify()) == []
     assert len(found) == len(codes)
-    sample = np.arange(0, len(codes), 601)
+    sample = np.arange(0, len(codes), 201)
     assert found.search(codes[sample], 1).ids.tolist() == sample.tolist()
     assert [row.path for row in found.rows(sample)] == [f"/pictures/{row % 7}/{row}.png" for row in sample]
 
@@ -114,17 +130,6 @@ def rows(milvus, name):
     found = client(milvus)
     found.load_collection(name)
     return found.query(name, filter="id >= 0", output_fields=["count(*)"], consistency_level="Strong")[0]["count(*)"]
-
-
-def wait(milvus, name, count):
-    """Wait until a collection has `count` rows."""
-    until = time.monotonic() + 240
-    while not client(milvus).has_collection(name) or client(milvus).get_load_state(name)["state"].name != "Loaded":
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    while rows(milvus, name) < count:
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_the_commands_work_as_with_folders(milvus, th, tmp_path):
