@@ -24,6 +24,7 @@
 #define FIRST_ROWS 64     /* size of the first block: without a limit yet, all its codes are candidates */
 #define ID_BITS 48        /* a key is distance << ID_BITS | id */
 #define ID_MASK (((uint64_t)1 << ID_BITS) - 1)
+#define TOGETHER 64       /* candidates between two looks at the limit; less than the spare room for candidates */
 #define SHORT 32          /* keys that are sorted by insertion */
 #define SHARED 4          /* queries per list from which on lists are scanned for all their queries together */
 
@@ -123,48 +124,48 @@ static inline int64_t id_of(const Scan *scan, const Segment *segment, size_t row
     return scan->allowed && !(scan->allowed[id / 8] >> id % 8 & 1) ? -1 : id;
 }
 
-/* Add the `count` codes of a block that a kernel returned to the candidates, and lower the limit where k are nearer.
+/* Lower the limit as far as the candidates allow.
 
    Where ids ascend, a later code at the distance of the k-th best comes after all k, so the limit is that distance.
    Otherwise a code at that distance with a smaller id can still enter: the limit is larger by one, and `highest` is an
    id above which codes at that distance are useless. */
+static void lower(const Work *work, Candidates *candidates, uint32_t *query_limit)
+{
+    uint32_t limit = *query_limit;
+    while (candidates->nearer >= work->k + (work->ordered ? 0 : candidates->levels[limit - 1])) {
+        candidates->nearer -= candidates->levels[--limit];
+        candidates->highest = INT64_MAX;
+    }
+    *query_limit = limit;
+}
+
+/* Add the `count` codes of a block that a kernel returned to the candidates. The limit is lowered after every few of
+   them, not after each: its loop would take longer than the few useless candidates do. */
 static void collect(const Scan *scan, const Work *work, const Segment *segment, size_t start, size_t query,
                     size_t count, const uint16_t *places, const uint16_t *distances)
 {
     Candidates *candidates = &work->candidates[query];
-    uint64_t *keys = candidates->keys;
-    uint32_t *levels = candidates->levels, limit = work->limits[query];
-    size_t size = candidates->size, nearer = candidates->nearer, k = work->k; /* in registers */
-    int64_t highest = candidates->highest;
-    for (size_t place = 0; place < count; place++) {
-        uint32_t distance = distances[place];
-        if (distance >= limit)
-            continue;
-        int64_t id = id_of(scan, segment, start + places[place]);
-        if (id < 0 || (id > highest && distance + 1 == limit))
-            continue;
-        if (size == work->room) {
-            candidates->size = size;
-            candidates->nearer = nearer;
-            prune(work, candidates, limit);
-            size = candidates->size;
-            nearer = candidates->nearer;
-            highest = candidates->highest;
-            if (id > highest && distance + 1 == limit)
+    for (size_t from = 0, to; from < count; from = to) {
+        to = count - from < TOGETHER ? count : from + TOGETHER;
+        if (candidates->size + TOGETHER > work->room)
+            prune(work, candidates, work->limits[query]);
+        uint64_t *begin = candidates->keys + candidates->size, *end = begin;
+        uint32_t *levels = candidates->levels, limit = work->limits[query];
+        int64_t highest = candidates->highest;
+        for (size_t place = from; place < to; place++) {
+            uint32_t distance = distances[place];
+            if (distance >= limit)
                 continue;
+            int64_t id = id_of(scan, segment, start + places[place]);
+            if (id < 0 || (id > highest && distance + 1 == limit))
+                continue;
+            *end++ = (uint64_t)distance << ID_BITS | (uint64_t)id;
+            levels[distance]++;
         }
-        keys[size++] = (uint64_t)distance << ID_BITS | (uint64_t)id;
-        levels[distance]++;
-        nearer++;
-        while (nearer >= k + (work->ordered ? 0 : levels[limit - 1])) {
-            nearer -= levels[--limit];
-            highest = INT64_MAX;
-        }
+        candidates->size += (size_t)(end - begin);
+        candidates->nearer += (size_t)(end - begin);
+        lower(work, candidates, &work->limits[query]);
     }
-    candidates->size = size;
-    candidates->nearer = nearer;
-    candidates->highest = highest;
-    work->limits[query] = limit;
 }
 
 /* Count the codes that a kernel returned, or write their ids. */
@@ -344,10 +345,7 @@ static int allocate(const Scan *scan, Buffers *buffers)
     buffers->prepared = malloc(scan->query_count * words * PREPARED + 1);
     buffers->choices = malloc(scan->query_count * words * sliced + 1);
     buffers->heads = calloc(scan->query_count + 1, sizeof *buffers->heads);
-    buffers->places = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers->places);
-    buffers->distances = malloc((BLOCK_ROWS + SLACK) * sizeof *buffers->distances);
-    if (!buffers->queries || !buffers->prepared || !buffers->choices || !buffers->heads || !buffers->places ||
-        !buffers->distances)
+    if (!buffers->queries || !buffers->prepared || !buffers->choices || !buffers->heads)
         return -1;
     for (size_t query = 0; query < scan->query_count; query++) {
         uint64_t *asked = buffers->queries + query * words;
@@ -383,7 +381,10 @@ static int run(const Scan *scan, const Work *work)
 {
     const Kernel *kernel = scan->kernel;
     size_t words = (scan->width + 7) / 8;
+    uint16_t places[BLOCK_ROWS + SLACK], distances[BLOCK_ROWS + SLACK];
     Buffers buffers = {.words = words, .stride = rows_of(8 * words * (kernel->pack ? kernel->spread : 1))};
+    buffers.places = places;
+    buffers.distances = distances;
     int failed = allocate(scan, &buffers);
     for (size_t first = 0, end; !failed && first < scan->pair_count; first = end) {
         for (end = first + 1; end < scan->pair_count && scan->pairs[end].segment == scan->pairs[first].segment;)
@@ -398,8 +399,6 @@ static int run(const Scan *scan, const Work *work)
     free(buffers.prepared);
     free(buffers.choices);
     free(buffers.heads);
-    free(buffers.places);
-    free(buffers.distances);
     return failed ? -1 : 0;
 }
 
