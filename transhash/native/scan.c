@@ -92,12 +92,15 @@ static void sort(uint64_t *keys, size_t count, uint64_t *spare)
 /* Drop candidates that are not among the k best, and some of those that tie with the k-th. */
 static void drop(const Work *work, Candidates *candidates, uint32_t limit)
 {
-    size_t kept = 0, ties = work->ordered ? work->k - candidates->nearer : 0;
-    for (size_t place = 0; place < candidates->size; place++) {
-        uint64_t key = candidates->keys[place];
+    uint64_t *keys = candidates->keys;
+    size_t size = candidates->size, kept = 0, ties = work->ordered ? work->k - candidates->nearer : 0;
+    for (size_t place = 0; place < size; place++) {
+        uint64_t key = keys[place];
         uint32_t distance = (uint32_t)(key >> ID_BITS);
-        if (distance < limit || (distance == limit && ties && ties--))
-            candidates->keys[kept++] = key;
+        size_t tie = (distance == limit) & (ties > 0);
+        keys[kept] = key; /* no branch could be predicted here */
+        kept += (distance < limit) + tie;
+        ties -= tie;
     }
     candidates->size = kept;
 }
