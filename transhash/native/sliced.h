@@ -99,11 +99,12 @@ SUM(sum_32, sum_16, 16, 4)
    highest sum has a carry; mostly all are after some of the words. */
 INLINE Slice nearer(const Slice *sliced, size_t words, size_t weights, const uint8_t *choices, uint32_t limit)
 {
+    static const uint64_t filled[] = {0, UINT64_MAX}; /* loaded, because the adders keep all other ports busy */
     uint32_t begin = ((uint32_t)2 << weights) - limit;
     Slice near = *sliced++, sums[WEIGHTS];
     choices += begin % 2 * words * CARRIES;
     for (size_t weight = 0; weight < weights; weight++)
-        sums[weight] = (Slice){0} - (uint64_t)(begin >> (weight + 1) & 1);
+        sums[weight] = (Slice){0} + filled[begin >> (weight + 1) & 1];
     for (size_t word = 0; word < words; word++, sliced += 8 * CARRIES, choices += CARRIES) {
         Slice carry = sum_32(sums, sliced, choices);
         for (size_t weight = IN_WORD; weight < weights; weight++) {
