@@ -19,7 +19,7 @@ _TH = "from transhash_cli.main import main; main()"
 @click.option("--model", "models", multiple=True, default=("copy",), show_default=True, help="Hasher; repeatable.")
 @click.option("--rounds", default=10, show_default=True, help="Rounds; in each, every command runs once.")
 def command(models: tuple[str, ...], rounds: int) -> None:
-    """Time commands in alternation, beside a Python that does nothing; the first round is not counted."""
+    """Time commands and a Python that does nothing in alternation; the first round is not counted."""
     photos = sorted(Path(photographs.__file__).with_name("photos").glob("*.jpg"))
     with tempfile.TemporaryDirectory() as folder:
         commands = {"python -c pass": [sys.executable, "-c", "pass"], "th --help": _th("--help")}

@@ -1,4 +1,4 @@
-"""Images per second of decoding alone: `th encode` with a hasher that does nothing, beside other decoders."""
+"""Images per second of decoding alone: `th encode` with a hasher that does nothing, compared with other decoders."""
 
 import os
 import tempfile

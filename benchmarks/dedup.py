@@ -1,4 +1,4 @@
-"""Find the connected components of near codes, as `th dedup` does, beside other ways to find them."""
+"""Find the connected components of near codes, as `th dedup` does, compared with other methods."""
 
 import statistics
 import time

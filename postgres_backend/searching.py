@@ -25,7 +25,7 @@ from .server import Cursor
 SCANNED = 10_000  # rows that are read in less time than an index takes for a query; measured
 _MANY_QUERIES = 4  # queries from which on the codes are read once instead
 _BLOCK = 1 << 16  # codes compared at a time
-_MOST_EF = 1000  # ef_search of pgvector
+_MOST_EF = 1000  # the largest ef_search that pgvector accepts
 _SETTINGS = {"ivf": ("ivfflat", "probes", "relaxed_order"), "hnsw": ("hnsw", "ef_search", "strict_order")}
 
 _COMPARED: LiteralString = """

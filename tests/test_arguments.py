@@ -313,6 +313,6 @@ def test_no_matches() -> None:
 
 
 def test_a_missing_query_is_an_index_error() -> None:
-    with pytest.raises(IndexError, match="query 4: there are 4, numbered from 0"):
+    with pytest.raises(IndexError, match="query 4 does not exist: 4 in all, numbered from 0"):
         matches()[4]
     assert matches()[-1] == matches()[3]

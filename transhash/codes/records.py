@@ -315,7 +315,7 @@ def _check_row(row: int, count: int) -> None:
     if not isinstance(row, int | np.integer) or isinstance(row, bool):
         raise TypeError(f"row must be an integer, not {type(row).__name__}")
     if not -count <= row < count:
-        raise PositionError(f"row {row}: there are {count}, numbered from 0")
+        raise PositionError(f"row {row} does not exist: {count} in all, numbered from 0")
 
 
 def _joined_stats(

@@ -16,7 +16,7 @@ class Preview:
         images: number of images.
         first: the first images.
         labels: number of images with each label.
-        skipped: files that cannot be read, as far as this is known without reading them.
+        skipped: files that cannot be read, if that is known without reading them.
     """
 
     images: int = 0

@@ -33,7 +33,7 @@ def choose(name: str | None = None) -> torch.device:
     if not torch.cuda.is_available():
         raise BackendError(f"device {device}: torch {torch.__version__} finds no CUDA GPU")
     if (device.index or 0) >= torch.cuda.device_count():
-        raise BackendError(f"device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+        raise BackendError(f"device {device}: number of GPUs: {torch.cuda.device_count()}, counted from cuda:0")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 

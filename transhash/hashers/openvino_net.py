@@ -51,7 +51,7 @@ class OpenVinoViT:
         return np.concatenate(features), np.concatenate(outputs)
 
     def _computed(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """Compute some images in one thread."""
+        """Compute a part of the images in one thread."""
         request = self._idle.get()
         try:
             request.infer([np.ascontiguousarray(images)])
@@ -166,7 +166,7 @@ class _Graph:
         return result if bias is None else ops.add(result, _constant(bias))
 
     def _product(self, rounded: Node, name: str, rows: slice) -> Node:
-        """Multiply rounded values by some rows of an 8-bit matrix."""
+        """Multiply rounded values by selected rows of an 8-bit matrix."""
         matrix = self._matrices[name]
         weight = ops.multiply(ops.convert(_constant(matrix.values[rows]), "f32"), _constant(matrix.scale[rows, None]))
         result = ops.matmul(rounded, weight, False, True)

@@ -104,7 +104,7 @@ class FolderEdit:
         return joined_records(found, self._patch.left, self._patch.changed, self._patch.records)
 
     def find(self, paths: set[bytes]) -> dict[bytes, list[int]]:
-        """Return the rows that have some full paths."""
+        """Return the rows with the given full paths."""
         found: dict[bytes, list[int]] = {}
         if lookup.NAME not in self._stored.files:
             return filters.rows_of(self.records, paths)

@@ -44,7 +44,7 @@ class Rows(Protocol):
         """The folder that paths are relative to."""
 
     def find(self, paths: set[bytes]) -> dict[bytes, list[int]]:
-        """Return the rows that have some full paths."""
+        """Return the rows with the given full paths."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -253,7 +253,7 @@ def both(one: Mask | None, other: Mask | None) -> Mask | None:
 
 
 def rows_of(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int]]:
-    """Return the rows that have some full paths, by reading all paths."""
+    """Return the rows with the given full paths, by reading all paths."""
     rows: dict[bytes, list[int]] = {}
     for row, path in enumerate(records.full_paths()):
         if path in wanted:
@@ -263,7 +263,7 @@ def rows_of(records: Records, wanted: Collection[bytes]) -> dict[bytes, list[int
 
 def _pattern(patterns: Sequence[str]) -> re.Pattern[bytes]:
     """Return a regular expression that matches any of the patterns, or None without patterns."""
-    latin = [os.fsencode(pattern).decode("latin-1") for pattern in patterns]  # bytes as letters, one by one
+    latin = [os.fsencode(pattern).decode("latin-1") for pattern in patterns]  # one character for each byte
     return re.compile("|".join(map(translate, latin) if latin else ["(?!)"]).encode("latin-1"))
 
 

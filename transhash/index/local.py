@@ -176,7 +176,7 @@ class LocalIndex:
         return self.records.root
 
     def find(self, paths: set[bytes]) -> dict[bytes, list[int]]:
-        """Return the rows that have some full paths."""
+        """Return the rows with the given full paths."""
         return filters.rows_of(self.records, paths)
 
     def search(

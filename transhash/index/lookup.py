@@ -51,7 +51,7 @@ def saved(folder: Path, blocks: Iterable[Records], count: int) -> Iterator[Recor
 
 
 def candidates(path: Path, records: Records, count: int) -> NDArray[np.int64]:
-    """Return the rows, of `count`, that may have the path of one of some records, ascending.
+    """Return the rows, of `count`, that may have the path of one of the given records, ascending.
 
     Raises IndexFolderError if the file is not a lookup of that number of rows.
     """

@@ -229,7 +229,7 @@ class Matches:
     def _place(self, query: int) -> int:
         """Return the position of a query; negative ones count from the end."""
         if not -len(self) <= query < len(self):
-            raise PositionError(f"query {query}: there are {len(self)}, numbered from 0")
+            raise PositionError(f"query {query} does not exist: {len(self)} in all, numbered from 0")
         return query % len(self)
 
     def _look_up(self, place: int) -> None:

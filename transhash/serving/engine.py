@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Answers queries about some indexes from any thread.
+    """Answers queries about one or more indexes from any thread.
 
         with Engine(["photos.index"]) as engine:
             page = engine.search(Query(id=7)).result()

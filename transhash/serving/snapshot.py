@@ -25,7 +25,7 @@ from .words import distance_words
 
 _PATHS = 1 << 30  # bytes of paths that are kept in memory
 _MASKS = 8  # filters whose rows are remembered
-_STRETCHES, _STRETCH = 64, 64  # of codes, from which the distances of unrelated images are estimated
+_STRETCHES, _STRETCH = 64, 64  # number of codes from which the distances of unrelated images are estimated
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Snapshot:
         return distance_words(self._sample(), self.model.bits)
 
     def _sample(self) -> NDArray[np.uint8]:
-        """Return the codes of some images, from a few places of the index."""
+        """Return the codes of a sample of images, from a few places of the index."""
         if self._local is None:
             return np.empty((0, self.model.bits // 8), np.uint8)
         starts = np.linspace(0, max(0, self._count - _STRETCH), _STRETCHES).astype(int)

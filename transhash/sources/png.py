@@ -15,7 +15,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _ESSENTIAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _HELPFUL = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # orientation: EXIF, XMP, or EXIF as text
-_MAX_TEXT = 1 << 18  # bytes of a helpful chunk, unpacked
+_MAX_TEXT = 1 << 18  # bytes of a useful chunk, unpacked
 _MAX_TEXTS = 1 << 24  # bytes of all of them
 _MAX_CHUNKS = 1 << 20
 

@@ -28,7 +28,7 @@ _MOST_EXPANDED = 1 << 14  # maximum bytes of codes per byte of the file
 
 
 def write(file: CodesFile, target: Path, on_rows: Progress, words: bool = False) -> None:
-    """Write the columns path, labels, code, embedding, size and mtime, as far as the file has them.
+    """Write the columns path, labels, code, embedding, size and mtime: those that the file has.
 
     With `words`, also write id, the position in the file, and word0, word1, …: the code as unsigned 64-bit integers,
     padded with zeros.
@@ -185,7 +185,7 @@ def _is_text(block: Codes) -> bool:
 
 
 def _columns(pa: Any, block: Codes, text: bool) -> list[Any]:
-    """Return the columns of some rows, in the order of the schema."""
+    """Return rows as columns, in the order of the schema."""
     records, count = block.records, len(block)
     paths = pa.array(list(records.paths), pa.binary())
     codes = np.ascontiguousarray(block.packed)

@@ -66,7 +66,7 @@ def id_of(request: Request) -> int:
 
 
 def known(request: Request, name: str, values: tuple[str, ...]) -> str:
-    """Return a parameter that is one of some values, by default the first. Raises Problem for another."""
+    """Return a parameter that must be one of `values`, by default the first. Raises Problem for another."""
     text = request.query_params.get(name, values[0])
     if text not in values:
         raise bad_request(f"{name}: choose one of {', '.join(values)}")

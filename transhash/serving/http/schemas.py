@@ -261,7 +261,7 @@ class ClustersRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ClustersAnswer(msgspec.Struct):
-    """The clusters of some images."""
+    """The clusters of the requested images."""
 
     index: str
     generation: str
