@@ -32,7 +32,7 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
 
 
 def check_query_model(queries: ModelRef, model: ModelRef, what: str) -> None:
-    """Raise MismatchError unless codes of the model of `queries`, truncated if needed, can be searched for in `what`."""
+    """Raise MismatchError unless codes of `queries`, truncated if needed, can be searched for in `what`."""
     if not is_prefix(model, queries):
         check_same_model(queries, model, "queries", what)
 

@@ -41,7 +41,7 @@ class Queries:
 
     @classmethod
     def of(cls, codes: Codes, model: ModelRef, values: NDArray[np.floating[Any]] | None = None) -> "Queries":
-        """Return codes as queries for codes of `model`, truncated if needed. Raises MismatchError for another model."""
+        """Return codes as queries for `model`, truncated if needed. Raises MismatchError for another model."""
         names = [codes.records.path(row) for row in range(len(codes))]
         skipped = [(os.fsdecode(path), reason) for path, reason in codes.skipped]
         return cls(packed_queries(codes, model, "the index"), names, skipped, values)
