@@ -217,6 +217,18 @@ def launch(forks: forking.Server) -> Iterator[Callable[..., forking.Process]]:
         process.close()
 
 
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * int(sys.argv.pop(1)),) * 2)  # Python ignores SIGXFSZ
+"""
+
+
+@pytest.fixture(scope="session")
+def full_disk(forks: forking.Server) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `th` where files have at most a number of KiB, which stands in for a full disk."""
+    return lambda blocks, *arguments: forks.run(FULL + forking.TH, blocks, *arguments)
+
+
 @pytest.fixture(scope="session")
 def left() -> Callable[[int], bool]:
     """Return whether a process of a group still runs after a timeout."""

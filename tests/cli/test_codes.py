@@ -235,7 +235,7 @@ def test_without_pyarrow(encoded, tmp_path):
     ("name", "blocks"),
     [("c.csv", 0), ("c.csv", 40), ("c.npy", 40), ("c.parquet", 40), ("c.h5", 0), ("c.h5", 40), ("merged.h5", 40)],
 )
-def test_full_disk_leaves_nothing(command, large, tmp_path, name, blocks):
+def test_full_disk_leaves_nothing(full_disk, large, tmp_path, name, blocks):
     """A limit on file size stands in for a full disk."""
     target = tmp_path / "out" / name
     target.parent.mkdir()
@@ -244,10 +244,7 @@ def test_full_disk_leaves_nothing(command, large, tmp_path, name, blocks):
         arguments = ["import", tmp_path / "c.npy", "--model", "m"]
     else:
         arguments = ["merge" if name == "merged.h5" else "export", large]
-    shell = f'ulimit -f {blocks}; trap "" XFSZ; export PYTHONDONTWRITEBYTECODE=1; exec "$@"'  # else half a .pyc stays
-    done = subprocess.run(
-        ["bash", "-c", shell, "-", *command, "codes", *arguments, "-o", target], capture_output=True, text=True
-    )
+    done = full_disk(blocks, "codes", *arguments, "-o", target)
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("Error: ")

@@ -22,7 +22,7 @@ EPOCHS = 3
 def short():
     """A training of 3 epochs of a lighter network, which ranks better than a perceptual hash."""
     patch = pytest.MonkeyPatch()
-    quick = {"epochs 25": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 8 --groups 0"}
+    quick = {"epochs 25": f"epochs {EPOCHS}", "--stride 4 --groups 4": "--stride 16 --groups 0"}
     training = prepared._TRAINING
     for slow, fast in quick.items():
         training = training.replace(slow, fast)
@@ -167,14 +167,21 @@ def test_the_index_says_what_it_holds(run, monkeypatch):
     assert (info["codes"], info["bits"]) == (597, 64)
 
 
-def test_an_interrupted_demo_resumes(run, tmp_path):
+@pytest.fixture(scope="module")
+def folder(short, tmp_path_factory):
+    """The folder of a demo that has not begun."""
+    folder = tmp_path_factory.mktemp("prepared") / "d"
+    assert not prepared.prepare(folder).resumed
+    return folder
+
+
+def test_an_interrupted_demo_resumes(run, folder):
     """A trained hasher is kept, but not that of a demo with other settings."""
-    demo = prepared.prepare(tmp_path / "d")
-    assert not demo.resumed
+    demo = prepared.prepare(folder)
+    assert demo.resumed
     assert demo.digit_commands()[0][0] == "train"
-    assert prepared.prepare(tmp_path / "d").resumed
     demo.hasher.write_bytes((run[0] / "th-demo" / "hasher.safetensors").read_bytes())
-    demo = prepared.prepare(tmp_path / "d")
+    demo = prepared.prepare(folder)
     assert [command[0] for command in demo.digit_commands()] == [
         "encode",
         "encode",
@@ -185,15 +192,15 @@ def test_an_interrupted_demo_resumes(run, tmp_path):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepared, "_TRAINING", "--epochs 4")
-        assert not prepared.prepare(tmp_path / "d").resumed
+        assert not prepared.prepare(folder).resumed
     assert not demo.hasher.exists()
 
 
-def test_a_completed_demo_starts_again_and_other_folders_are_left_alone(short, tmp_path):
-    demo = prepared.prepare(tmp_path / "d")
+def test_a_completed_demo_starts_again_and_other_folders_are_left_alone(folder, tmp_path):
+    demo = prepared.prepare(folder)
     demo.report.write_text("<!doctype html>\n<!-- a report of TransHash -->\n")
     (demo.folder / "stale").touch()
-    assert not prepared.prepare(tmp_path / "d").resumed
+    assert not prepared.prepare(folder).resumed
     assert not (demo.folder / "stale").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "mine.txt").write_text("keep")

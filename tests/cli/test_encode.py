@@ -348,7 +348,7 @@ def test_misuse_gives_one_line(here, pictures, tmp_path, arguments, code, messag
 
 
 @pytest.mark.parametrize(("what", "blocks"), [("codes", 0), ("codes", 2), ("codes", 40), ("index", 0), ("index", 8)])
-def test_full_disk_leaves_nothing(command, here, pictures, tmp_path, what, blocks):
+def test_full_disk_leaves_nothing(full_disk, pictures, tmp_path, what, blocks):
     """A limit on file size stands in for a full disk: every command says so in a line and leaves nothing behind."""
     if what == "codes":
         arguments = ["encode", pictures, "-o", tmp_path / "out" / "c.h5", "--model", "phash"]
@@ -358,8 +358,7 @@ def test_full_disk_leaves_nothing(command, here, pictures, tmp_path, what, block
         write_codes(tmp_path / "codes.h5", Codes(rows, records, ModelRef("m", "d", 64)))
         arguments = ["index", "build", tmp_path / "codes.h5", "-o", tmp_path / "out" / "i"]
     (tmp_path / "out").mkdir()
-    shell = f'ulimit -f {blocks}; trap "" XFSZ; export PYTHONDONTWRITEBYTECODE=1; exec "$@"'  # else half a .pyc stays
-    done = subprocess.run(["bash", "-c", shell, "-", *command, *arguments], capture_output=True, text=True)
+    done = full_disk(blocks, *arguments)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert "File too large" in done.stderr.splitlines()[-1]

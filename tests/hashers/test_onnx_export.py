@@ -24,7 +24,9 @@ from transhash.models import COPY
 
 pytestmark = pytest.mark.slow
 
-TINY = Architecture(bits=64, backbone="test_vit", image_size=32, patch_size=8, stride=6, groups=2, nested=(32,))
+TINY = Architecture(
+    bits=64, backbone="test_vit", image_size=32, patch_size=8, stride=6, groups=2, depth=2, nested=(32,)
+)
 
 
 def run(path, images):
