@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def pixels(count, side=32):
 @pytest.mark.parametrize("place", range(7))
 def test_outputs_are_close_to_those_of_torch(place):
     torch.manual_seed(place)
-    net = list(nets())[place].eval()
+    net = next(islice(nets(), place, None)).eval()
     side = 28 if 3 <= place < 6 else 32
     with torch.no_grad():
         for name, parameter in net.named_parameters():  # no scale, bias or register is 0 or 1
@@ -246,9 +247,9 @@ def test_the_number_of_threads_changes_no_bit(pictures):
             check=True,
             timeout=300,
         ).stdout
-        for threads in (1, 2, 3)
+        for threads in (2, 3)
     }
-    assert len(found) == 1
+    assert found == {transhash.encode(pictures, fast=True, batch_size=16).packed.tobytes().hex() + "\n"}  # in one
 
 
 @pytest.mark.slow
