@@ -68,6 +68,10 @@ def dedup(
     """
     if spare + as_json + (output is not None) > 1:
         raise click.UsageError("--spare, --json and -o cannot be combined; choose one")
+    if null and not spare:
+        raise click.UsageError("-0 applies to --spare")
+    if suggest and (radius is not None or spare or output or page):
+        raise click.UsageError("--suggest only looks for a radius: it takes no --radius, --spare, -o or --report")
     if output:
         _check_replaceable(output)
     if page:
@@ -131,6 +135,11 @@ def _suggest(images: Path, as_json: bool) -> None:
         ("radius", f"images of {found.sample} with another within the radius", "pairs expected by chance"), rows
     )
     render.line(f"suggested: --radius {found.radius}")
+    if (expected := found.chance_pairs[found.radius]) >= 1:
+        render.note(
+            f"warning: about {expected:,.0f} pairs of unrelated images are expected even there: "
+            "these codes do not tell the images apart"
+        )
 
 
 def _notes(found: "Duplicates") -> None:

@@ -26,7 +26,7 @@ from . import options, render
 @click.option("--sample", type=click.IntRange(8, 100_000), default=256, show_default=True, help="How many queries.")
 @options.JSON
 def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int, as_json: bool) -> None:
-    """Find the cheapest search parameter of an INDEX that reaches a recall, and make it the default.
+    """Find the lowest value of an INDEX's search parameter that reaches a recall, and make it the default.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def tune(folder: Path, recall: float, k: int, queries: Path | None, sample: int,
         th index tune photos.index --recall 0.99 -k 100 --queries queries.h5
 
     Approximate searches are compared with exact ones: a match counts if it is as near as the k-th true neighbour. The
-    cheapest value that reaches the recall is stored in the INDEX; options of th query override it.
+    lowest value that reaches the recall is stored in the INDEX; options of th query override it.
     """
     import transhash
 

@@ -108,3 +108,24 @@ def test_names_with_line_breaks_and_suggestions(th, photos):
     assert "dup\\n \\xff.png: the name contains a line break; separate paths by NUL bytes with -0" in done.stderr
     assert "suggested: --radius" in th("dedup", "i", "--suggest", cwd=photos).stdout
     assert json.loads(th("dedup", "c.h5", "--suggest", "--json", cwd=photos).stdout)["sample"] == 5
+
+
+def test_no_radius_separates_equal_codes(th, tmp_path):
+    for number in range(120):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    th("encode", ".", "-o", "c.h5", "--model", "phash", cwd=tmp_path)
+    done = th("dedup", "c.h5", "--suggest", cwd=tmp_path)
+    assert done.stdout.endswith("suggested: --radius 0\n")
+    assert "these codes do not tell the images apart" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["-0"], "-0 applies to --spare"),
+        (["--suggest", "--radius", "3"], "--suggest only looks for a radius"),
+        (["--suggest", "--spare"], "--suggest only looks for a radius"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(th, photos, options, why):
+    assert why in th("dedup", "c.h5", *options, cwd=photos, code=2).stderr

@@ -87,7 +87,8 @@ class Duplicates(Sequence[Cluster]):
     Attributes:
         clusters: the clusters, each of at least two images.
         radius: largest Hamming distance of near-duplicates, in bits.
-        chained: number of images that are connected to a cluster's first image only through others, so not in it.
+        chained: number of images that are not spare although others connect them to an image that is kept: no image
+            that is kept is within the radius of them.
         changed: paths of files that have changed since they were encoded; encode them again.
         missing: paths of files that no longer exist.
         unverified: paths of files of which it is unknown whether they have changed, because their sizes and times at

@@ -27,8 +27,8 @@ def grouped(
         order: the positions of all files.
         radius: bits.
 
-    Returns the groups of at least two files, and how many files are connected to the first centre of their component
-    only through others.
+    Returns the groups of at least two files, and how many files are the centre of a group, or alone, although others
+    connect them to the first centre of their component.
     """
     ordered = np.array(order, np.int64)
     by_component = ordered[np.argsort(linked[ordered], kind="stable")]
@@ -38,7 +38,7 @@ def grouped(
     for start, size in zip(starts[sizes > 2].tolist(), sizes[sizes > 2].tolist(), strict=True):
         first = True
         for group, distances in _greedy_groups(codes, by_component[start : start + size], radius):
-            chained += 0 if first else len(group)
+            chained += not first
             first = False
             if len(group) > 1:
                 groups.append((group, distances))

@@ -27,7 +27,7 @@ class Suggestion:
 
     Attributes:
         radius: bits; the largest radius at which less than one pair of unrelated images is expected, at most an
-            eighth of the code.
+            eighth of the code. It is 0 if even there more are expected: then the codes do not tell images apart.
         near: how many images of the sample have another image within 0, 1, … bits.
         chance_pairs: pairs of unrelated images expected within 0, 1, … bits in the whole collection.
         sample: images in the sample.

@@ -172,6 +172,6 @@ def tune(
     queries: CodesInput | None = None,
     sample: int = 256,
 ) -> Tuning:
-    """Find the cheapest search parameter of an index that reaches a recall, and store it; see `Index.tune`."""
+    """Find the lowest value of an index's search parameter that reaches a recall, and store it; see `Index.tune`."""
     opened = location if isinstance(location, Collection) else open(location)
     return opened.tune(recall, k, queries=queries, sample=sample)

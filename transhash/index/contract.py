@@ -164,7 +164,7 @@ class Collection(ABC):
         queries: CodesInput | None = None,
         sample: int = 256,
     ) -> Tuning:
-        """Find the cheapest search parameter that reaches a recall, and make it the default of searches.
+        """Find the lowest value of the search parameter that reaches a recall, and make it the default of searches.
 
         Args:
             recall: share of the true neighbors to find, above 0, at most 1.
@@ -293,7 +293,12 @@ class Collection(ABC):
         Raises what `search` raises.
         """
         number = whole("n_neighbors", n_neighbors, 1)
-        return self.search(X, number, where=where, params=params).padded()
+        found = self.search(X, number, where=where, params=params)
+        distances, ids = found.padded()
+        if not len(found):  # as many columns as other answers have, so that answers can be concatenated
+            width = min(number, len(self))
+            distances, ids = distances.reshape(0, width), ids.reshape(0, width)
+        return distances, ids
 
     def __repr__(self) -> str:
         """Return one line: where it is, how many codes of how many bits, and the model."""

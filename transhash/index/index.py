@@ -349,7 +349,7 @@ class Index(Collection):
     def tune(
         self, recall: float = 0.95, k: int = K, *, queries: CodesInput | None = None, sample: int = 256
     ) -> tuning.Tuning:
-        """Find the cheapest search parameter that reaches a recall, and make it the default of searches."""
+        """Find the lowest value of the search parameter that reaches a recall, and make it the default."""
         wanted = None if queries is None else kinds.in_memory(kinds.codes_input(queries))
         k, sample, share = whole("k", k, 1), whole("sample", sample, 1), tuning.checked_recall(recall)
         with self._editing() as index:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +150,12 @@ class Matches:
         """Yield the matches of each query."""
         return (self[query] for query in range(len(self)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy the matches with their paths and labels, without the index."""
+        rows = _Known(dict(zip(self.ids.tolist(), self.lookup(self.ids), strict=True)))
+        parts = self.queries, self.offsets, self.ids, self.distances, rows
+        return Matches, (*parts, self.scores, self.skipped, self.verdicts, self.radius)
+
     def __repr__(self) -> str:
         """Return one line: the numbers of queries and matches."""
         queries, found = len(self), len(self.ids)
@@ -239,6 +245,16 @@ class Matches:
         found = self.ids[start : self.offsets[max(place + 1, last)]]
         ids, _ = np.unique(found, return_counts=True)  # without counts, numpy would load numpy.ma
         self._rows.update(zip(ids.tolist(), self.lookup(ids), strict=True))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A lookup of rows that have been looked up before."""
+
+    rows: dict[int, Row]
+
+    def __call__(self, ids: NDArray[np.int64]) -> list[Row]:
+        return [self.rows[id] for id in ids.tolist()]
 
 
 def _full(ids: NDArray[np.int64]) -> bool:

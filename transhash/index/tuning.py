@@ -1,4 +1,4 @@
-"""Tuning: the cheapest search parameter that reaches a recall, compared with the index's own exact search."""
+"""Tuning: the lowest value of the search parameter that reaches a recall, beside the index's own exact search."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,7 +16,7 @@ from ..results import Nearest
 _RUN = 8  # consecutive codes sampled together, because some types pass over all codes to return one
 _BITS_A_FLIP = 16  # one in this many bits is flipped, so that queries resemble stored codes but differ from them
 _ALWAYS_SAMPLED = 256  # queries that may always be sampled; otherwise at most the number of codes
-_CLOSE = 8  # the result is at most an eighth above the cheapest value
+_CLOSE = 8  # the result is at most an eighth above the lowest value
 _SEARCHES, _SHORT = 5, 0.1  # most repeats of a timed search, and the seconds after which it is not repeated
 
 
@@ -42,7 +42,7 @@ class Tuning:
     Attributes:
         parameter: the search parameter that was tuned.
         trials: the values that were tried, ascending; the last and highest is an exact search.
-        chosen: the cheapest trial that reached the recall.
+        chosen: the trial with the lowest value that reached the recall.
     """
 
     parameter: SearchParameter
@@ -104,7 +104,7 @@ def tunable(backend: Backend) -> SearchParameter:
 
 
 def tune(backend: Backend, queries: NDArray[np.uint8], recall: float, k: int) -> Tuning:
-    """Find the cheapest value of the search parameter with which `queries` (q, bits/8) reach `recall` at k.
+    """Find the lowest value of the search parameter with which `queries` (q, bits/8) reach `recall` at k.
 
     Values are doubled until one reaches the recall; then the interval between the last two is bisected until they are
     close. The index is not changed; `Backend.tune` sets the value.
