@@ -87,7 +87,7 @@ def test_bits_are_shared_half_and_half(sizes):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(BITS_AND_GROUPS, st.sampled_from(POOLS))
 def test_networks_of_any_width_have_as_many_outputs(sizes, pool):
     bits, groups = sizes

@@ -165,7 +165,7 @@ def change(index, folder, name, first, second, root):
         ),
     ],
 )
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(first=ROWS.filter(len), edits=EDITS)
 def test_answers_are_those_of_plain_rows(kind, looked_up, first, edits, tmp_path_factory):
     editing._LOOKED_UP = looked_up

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import warnings
 from importlib.util import find_spec
 
@@ -167,13 +165,13 @@ transhash.build_index(sys.argv[1], sys.argv[2], progress=killed)
 """
 
 
-def test_a_killed_loader_leaves_no_table_or_a_whole_one(tmp_path):
+def test_a_killed_loader_leaves_no_table_or_a_whole_one(forks, tmp_path):
     """Killed when the first, half, or all of the rows have been passed to LanceDB."""
     codes = random_codes(40_000)
     file = written(tmp_path / "c.h5", codes)
     for half in range(3):
         place = f"lance://{tmp_path}/db/killed{half}"
-        done = subprocess.run([sys.executable, "-c", LOADER, file, place, str(half)])
+        done = forks.run(LOADER, file, place, half)
         assert done.returncode == -signal.SIGKILL
         made = transhash.build_index(file, place)
         assert len(made) == len(codes)
