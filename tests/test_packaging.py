@@ -22,6 +22,8 @@ def wheel(tmp_path_factory):
     source, out = tmp_path_factory.mktemp("source") / "transhash", tmp_path_factory.mktemp("wheel")
     ignore = shutil.ignore_patterns(".git", "build", "*.egg-info", "th-demo", ".*_cache", ".venv", ".hypothesis")
     shutil.copytree(REPOSITORY, source, ignore=ignore)
+    project = source / "pyproject.toml"
+    project.write_text(project.read_text().replace('"-O3"', '"-O0"'))  # nothing that is compiled here runs
     command = [
         sys.executable,
         "-m",

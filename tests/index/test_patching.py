@@ -159,10 +159,7 @@ def change(index, folder, name, first, second, root):
     ("kind", "looked_up"),
     [
         ("flat", 0),
-        *(
-            pytest.param(kind, 1 << 14, marks=[pytest.mark.slow] if kind != "flat" else [])
-            for kind in ("flat", "ivf", "mih")
-        ),
+        *(pytest.param(kind, 1 << 14, marks=pytest.mark.slow) for kind in ("flat", "ivf", "mih")),
     ],
 )
 @settings(max_examples=10)
