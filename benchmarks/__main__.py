@@ -49,6 +49,8 @@ class _LazyGroup(click.Group):
             return super().invoke(ctx)
         except TransHashError as error:
             raise click.ClickException(str(error)) from None
+        except MemoryError as error:
+            raise click.ClickException(f"out of memory: {error}") from None
 
 
 @click.group(cls=_LazyGroup)

@@ -13,9 +13,11 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
+from PIL import Image
 
 from transhash import export_hasher, load_hasher
 from transhash.demo import photographs
+from transhash.errors import ImageError, ResultsError
 from transhash.hashers.openvino_runtime import core
 from transhash.hashers.transhash import TransHasher
 from transhash.sources import decode
@@ -24,6 +26,7 @@ from . import suites
 from .token_merging import MergingBlocks
 
 _SHIPPED = Path(photographs.__file__).with_name("photos")
+_EXACT = "torch, float32"
 _MERGED = (4, 12)  # tokens that token merging takes away in each block
 
 Batch = NDArray[np.uint8]
@@ -33,32 +36,44 @@ Encode = Callable[[Batch], Batch]
 @click.command("arithmetic")
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", default="copy", show_default=True, help="A hasher.")
-@click.option("--images", default=64, show_default=True, help="Number of photos; every round computes one batch.")
-@click.option("--batch", default=16, show_default=True, help="Images in a batch.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds; in each, every method computes one batch.")
+@click.option(
+    "--images",
+    type=suites.COUNT,
+    default=64,
+    show_default=True,
+    help="Number of photos; every round computes one batch.",
+)
+@click.option("--batch", type=suites.COUNT, default=16, show_default=True, help="Images in a batch.")
+@click.option(
+    "--rounds",
+    type=suites.COUNT,
+    default=5,
+    show_default=True,
+    help="Rounds; in each, every method computes one batch.",
+)
 @click.option("--compile", "compiled", is_flag=True, help="Also torch.compile, which takes a minute to start.")
 def command(photos: Path, model: str, images: int, batch: int, rounds: int, compiled: bool) -> None:
     """Encode JPEG files of PHOTOS, in alternating rounds with one thread; times are those of the processor."""
     torch.set_num_threads(1)
     hasher = load_hasher(model)
-    assert isinstance(hasher, TransHasher)
-    pixels = _pixels(sorted(photos.rglob("*.jp*g")) + sorted(photos.rglob("*.JP*G")), hasher, images)
+    if not isinstance(hasher, TransHasher):
+        raise click.UsageError(f"--model {model}: not a vision transformer, which this benchmark needs")
+    paths = sorted(photos.rglob("*.jp*g")) + sorted(photos.rglob("*.JP*G"))
+    if not paths:
+        raise ResultsError(f"{photos}: no JPEG files")
+    pixels = _pixels(paths, hasher, images)
     with tempfile.TemporaryDirectory() as folder:
         encoders = dict(methods(model, hasher, Path(folder), compiled))
         seconds = measure(encoders, pixels[:batch], rounds)
-        exact = encoders["torch, float32"](pixels)
         print("| method | images/s of processor time | ratio to torch in float32 | bits that differ |")
         print("|---|---:|---:|---:|")
-        for name, found in seconds.items():
-            ratio = median(one / own for one, own in zip(seconds["torch, float32"], found, strict=True))
-            parts = [encoders[name](pixels[place : place + batch]) for place in range(0, len(pixels), batch)]
-            flips = np.unpackbits(exact ^ np.concatenate(parts))
-            print(f"| {name} | {batch / median(found):.1f} | {ratio:.2f} | {flips.mean():.4f} |")
+        for row in rows(encoders, seconds, pixels, batch):
+            print(row)
 
 
 def methods(model: str, hasher: TransHasher, folder: Path, compiled: bool) -> Iterator[tuple[str, Encode]]:
     """Yield names and functions from pixels (n, side, side, 3) to packed codes."""
-    yield "torch, float32", hasher.encode
+    yield _EXACT, hasher.encode
     half = load_hasher(model)
     assert isinstance(half, TransHasher)
     half.bf16 = True  # also where the processor has no instructions for it
@@ -96,6 +111,17 @@ def measure(encoders: dict[str, Encode], batch: Batch, rounds: int) -> dict[str,
     return seconds
 
 
+def rows(encoders: dict[str, Encode], seconds: dict[str, list[float]], pixels: Batch, batch: int) -> Iterator[str]:
+    """Yield a row of the table for each method; `seconds` are those of the first `batch` of `pixels`, or of all."""
+    exact = encoders[_EXACT](pixels)
+    for name, found in seconds.items():
+        speed = min(batch, len(pixels)) / median(found)
+        ratio = median(one / own for one, own in zip(seconds[_EXACT], found, strict=True))
+        parts = [encoders[name](pixels[place : place + batch]) for place in range(0, len(pixels), batch)]
+        flips = np.unpackbits(exact ^ np.concatenate(parts))
+        yield f"| {name} | {speed:.1f} | {ratio:.2f} | {flips.mean():.4f} |"
+
+
 class _Photographs(CalibrationDataReader):  # type: ignore[misc]
     """The photographs that come with the package."""
 
@@ -108,7 +134,14 @@ class _Photographs(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _pixels(paths: list[Path], hasher: TransHasher, count: int) -> Batch:
-    return np.stack([hasher.preprocess(decode.read(path)) for path in paths[:count]])
+    return np.stack([hasher.preprocess(_read(path)) for path in paths[:count]])
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        return decode.read(path)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
 
 
 def _on_onnxruntime(path: Path) -> Encode:

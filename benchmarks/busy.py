@@ -18,6 +18,7 @@ from typing import IO
 
 import click
 
+from . import suites
 from .machine import REPOSITORY
 
 TASKS = ("training", "encoding", "searching")
@@ -29,13 +30,19 @@ _WORKER = "import sys; from benchmarks import busy; busy.work(*sys.argv[1:])"
 
 
 @click.command("busy")
-@click.option("--rounds", default=3, show_default=True, help="Repetitions; the median is reported.")
-@click.option("--images", default=300, show_default=True, help="Number of digits to train on and to encode.")
+@click.option(
+    "--rounds", type=suites.COUNT, default=3, show_default=True, help="Repetitions; the median is reported."
+)
+@click.option(
+    "--images", type=suites.COUNT, default=300, show_default=True, help="Number of digits to train on and to encode."
+)
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Measure only this task; repeatable.")
 def command(rounds: int, images: int, tasks: tuple[str, ...]) -> None:
     """Time training, encoding and searching while one core is busy."""
     cores = os.cpu_count() or 1
-    print(f"{cores} cores, {images} images; {_QUERIES:,} queries among {_CODES:,} codes; median of {rounds} rounds\n")
+    machine = f"{suites.counted(cores, 'core')}, {suites.counted(images, 'image')}"
+    searches = f"{_QUERIES:,} queries among {_CODES:,} codes"
+    print(f"{machine}; {searches}; median of {suites.counted(rounds, 'round')}\n")
     print("| task | waiting threads | idle machine, s | beside a busy core, s | half the cores, s | busy / half |")
     print("|---|---|---:|---:|---:|---:|")
     with TemporaryDirectory() as folder:

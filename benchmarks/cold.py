@@ -12,12 +12,16 @@ import click
 from transhash import build_index, encode
 from transhash.demo import photographs
 
+from . import suites
+
 _TH = "from transhash_cli.main import main; main()"
 
 
 @click.command("cold")
 @click.option("--model", "models", multiple=True, default=("copy",), show_default=True, help="Hasher; repeatable.")
-@click.option("--rounds", default=10, show_default=True, help="Rounds; in each, every command runs once.")
+@click.option(
+    "--rounds", type=suites.COUNT, default=10, show_default=True, help="Rounds; in each, every command runs once."
+)
 def command(models: tuple[str, ...], rounds: int) -> None:
     """Time commands and a Python that does nothing in alternation; the first round is not counted."""
     photos = sorted(Path(photographs.__file__).with_name("photos").glob("*.jpg"))

@@ -49,11 +49,11 @@ HashImages = Callable[[Sequence[Image.Image | Path]], Packed]
     help="Photos other than those of FOLDER, to fit --embedder to.",
 )  # fmt: skip
 @click.option("--fast", is_flag=True, help="Measure the hashers of --model with --fast, too.")
-@click.option("--queries", default=100, show_default=True, help="Number of photos to copy.")
+@click.option("--queries", type=suites.COUNT, default=100, show_default=True, help="Number of photos to copy.")
 @click.option(
     "--distractors", type=click.Path(exists=True, file_okay=False, path_type=Path), help="More images to search."
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the edits.")
+@click.option("--seed", type=suites.SEED, default=0, show_default=True, help="Seed of the edits.")
 def command(
     photos: Path,
     output: Path,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import transhash
 from transhash.codes import Codes, ModelRef, Records, write_codes
 
-from . import machine
+from . import machine, suites
 
 _SINGLE = 30  # queries searched one at a time
 _BATCH = 1000  # queries searched in one call
@@ -20,8 +20,8 @@ _K = 10
 
 @click.command("databases")
 @click.argument("locations", nargs=-1)
-@click.option("--rows", default=1_000_000, show_default=True, help="Random codes in a collection.")
-@click.option("--bits", default=64, show_default=True, help="Of a code.")
+@click.option("--rows", type=suites.COUNT, default=1_000_000, show_default=True, help="Random codes in a collection.")
+@click.option("--bits", type=suites.BITS, default=64, show_default=True, help="Of a code.")
 @click.option("--type", "types", multiple=True, default=("flat",), show_default=True, help="Index types.")
 def command(locations: tuple[str, ...], rows: int, bits: int, types: tuple[str, ...]) -> None:
     """Measure collections at LOCATIONS beside an index folder.

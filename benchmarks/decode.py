@@ -16,10 +16,13 @@ import numpy as np
 from PIL import Image
 
 from transhash import ModelRef, encode_to_file
+from transhash.errors import ImageError, ResultsError
 from transhash.hashers.preprocessing import Preprocessing
 from transhash.sources.base import Item
 from transhash.sources.decode import prepare
 from transhash.sources.folder import FolderSource
+
+from . import suites
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -43,14 +46,27 @@ class _Nothing:
 
 @click.command("decode")
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--side", default=224, show_default=True, help="Side of the network's input in pixels.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds; in each, every method decodes all photos.")
+@click.option(
+    "--side", type=suites.COUNT, default=224, show_default=True, help="Side of the network's input in pixels."
+)
+@click.option(
+    "--rounds",
+    type=suites.COUNT,
+    default=5,
+    show_default=True,
+    help="Rounds; in each, every method decodes all photos.",
+)
 def command(photos: Path, side: int, rounds: int) -> None:
     """Decode and scale the JPEG files of PHOTOS with one thread and with all cores, in alternating rounds."""
     source = FolderSource(photos, include=["*.jp*g", "*.JP*G"])
     paths = [photos / os.fsdecode(item.path) for item in source.entries()]
+    if not paths:
+        raise ResultsError(f"{photos}: no JPEG files")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    print(f"{len(paths)} photos, {side} pixels, {rounds} rounds; medians, in images/s\n")
+    what = (
+        f"{suites.counted(len(paths), 'photo')}, {suites.counted(side, 'pixel')}, {suites.counted(rounds, 'round')}"
+    )
+    print(f"{what}; medians, in images/s\n")
     print("| method | threads | images/s | per second of processor time |")
     print("|---|---:|---:|---:|")
     for threads in sorted({1, cores}):
@@ -120,5 +136,8 @@ def _encoded(source: FolderSource, hasher: Any) -> None:
 
 def _decoded(paths: list[Path], decode: Decode, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(decode, path) for path in paths]:
-            done.result()
+        for path, done in [(path, pool.submit(decode, path)) for path in paths]:
+            try:
+                done.result()
+            except ImageError as error:
+                raise ImageError(f"{path}: {error}") from None

@@ -13,7 +13,9 @@ from scipy.sparse.csgraph import connected_components
 
 from transhash import hamming, native
 from transhash.duplicates import components, linking
+from transhash.report.figures import plain
 
+from . import suites
 from .scan import clustered
 
 _COPIES = 0.1  # share of the uniformly distributed codes of which there is a near copy
@@ -26,22 +28,48 @@ Labels = NDArray[np.int64]
 
 
 @click.command("dedup")
-@click.option("-n", "count", default=2_000_000, show_default=True, help="Codes.")
-@click.option("--bits", multiple=True, default=(64, 256), show_default=True, help="Bits per code; repeatable.")
-@click.option("--radius", "radii", multiple=True, default=(2, 4, 8, 16), show_default=True, help="Bits; repeatable.")
-@click.option("--fewer", default=50_000, show_default=True, help="Codes of the comparison with other ways.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds of the comparison; each runs every way once.")
-@click.option("--data", type=click.Choice(["uniform", "clustered"]), multiple=True, default=("uniform", "clustered"))
+@click.option("-n", "count", type=suites.COUNT, default=2_000_000, show_default=True, help="Codes.")
+@click.option(
+    "--bits", type=suites.BITS, multiple=True, default=(64, 256), show_default=True, help="Bits per code; repeatable."
+)
+@click.option(
+    "--radius",
+    "radii",
+    type=suites.RADIUS,
+    multiple=True,
+    default=(2, 4, 8, 16),
+    show_default=True,
+    help="Bits; repeatable.",
+)
+@click.option(
+    "--fewer", type=suites.COUNT, default=50_000, show_default=True, help="Codes of the comparison with other ways."
+)
+@click.option(
+    "--rounds",
+    type=suites.COUNT,
+    default=3,
+    show_default=True,
+    help="Rounds of the comparison; each runs every way once.",
+)
+@click.option(
+    "--data", type=click.Choice(["uniform", "clustered"]), multiple=True, default=("uniform", "clustered"),
+    show_default=True, help="Artificial codes; repeatable.",
+)  # fmt: skip
 def command(
     count: int, bits: tuple[int, ...], radii: tuple[int, ...], fewer: int, rounds: int, data: tuple[str, ...]
 ) -> None:
     """Time `transhash.duplicates.components` over uniform codes with copies, and over clustered codes.
 
-    Then compare it, with fewer codes, with two other ways to the same components: searches among codes that are
-    equal in one of R + 1 parts, and, up to 100,000 codes, range searches with `faiss.IndexBinaryFlat`.
+    Then, with fewer codes, compare three ways to the same components. "join" is the compiled code that `components`
+    uses. "groups" searches among the codes that are equal in one of R + 1 parts, as `components` does where that is
+    missing. "FAISS" is a range search for every code with `faiss.IndexBinaryFlat`, up to 100,000 codes.
+    The ratios are medians within rounds.
     """
+    suites.check_radii(radii, bits)
     faiss.omp_set_num_threads(native.threads())
-    print(f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}\n")
+    print(
+        f"{suites.counted(native.threads(), 'thread')}, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}\n"
+    )
     cases = [(width, name, radius) for width in bits for name in data for radius in radii]
     print("| codes | bits | data | radius | seconds | processor, s | components | near pairs |")
     print("|---:|---:|---|---:|---:|---:|---:|---:|")
@@ -49,7 +77,7 @@ def command(
         codes = _DATA[name](count, width)
         began, worked = time.perf_counter(), time.process_time()
         found = components(codes, radius)
-        spent = f"{time.perf_counter() - began:.2f} | {time.process_time() - worked:.2f}"
+        spent = f"{plain(time.perf_counter() - began)} | {plain(time.process_time() - worked)}"
         pairs = f"{_near_pairs(codes, radius):.1e}"
         print(f"| {count:,} | {width} | {name} | {radius} | {spent} | {found.max() + 1:,} | {pairs} |", flush=True)
     print("\n| codes | bits | data | radius | join, s | groups, s | FAISS, s | groups / join | FAISS / join |")
@@ -74,8 +102,8 @@ _DATA: dict[str, Callable[[int, int], Codes]] = {
 
 def _near_pairs(codes: Codes, radius: int) -> float:
     """Return the number of pairs within the radius, estimated from the neighbours of a sample."""
-    sample = np.random.default_rng(0).choice(codes, _SAMPLE, replace=False)
-    return (hamming.within(sample, codes, radius).offsets[-1] / _SAMPLE - 1) * len(codes) / 2
+    sample = np.random.default_rng(0).choice(codes, min(_SAMPLE, len(codes)), replace=False)
+    return (hamming.within(sample, codes, radius).offsets[-1] / len(sample) - 1) * len(codes) / 2
 
 
 def _by_faiss(codes: Codes, radius: int) -> Labels:
@@ -99,7 +127,7 @@ def _compared(codes: Codes, radius: int, rounds: int) -> str:
             found.append(way(codes, radius))
             own.append(time.perf_counter() - began)
         assert len({labels.max() for labels in found}) == 1
-    seconds = [f"{statistics.median(own):.2f}" for own in times]
-    ratios = [f"{statistics.median(np.divide(other, times[0])):.1f}" for other in times[1:]]
+    seconds = [plain(statistics.median(own)) for own in times]
+    ratios = [plain(statistics.median(np.divide(other, times[0]))) for other in times[1:]]
     empty = [""] * (3 - len(ways))
     return "".join(f"| {cell} " for cell in [*seconds, *empty, *ratios, *empty]) + "|"

@@ -17,6 +17,8 @@ import transhash
 from transhash.codes import ModelRef
 from transhash.codes.writer import CodesWriter
 
+from . import suites
+
 CHANGES = ("add", "remove", "sync", "compact")
 
 _KIB = 1024
@@ -33,10 +35,24 @@ class Cost:
 
 
 @click.command("edits")
-@click.option("-n", "counts", multiple=True, default=(1_000_000,), show_default=True, help="Rows; repeatable.")
+@click.option(
+    "-n",
+    "counts",
+    type=suites.COUNT,
+    multiple=True,
+    default=(1_000_000,),
+    show_default=True,
+    help="Rows; repeatable.",
+)
 @click.option("--type", "kinds", multiple=True, default=("flat", "ivf"), show_default=True, help="Index type.")
-@click.option("--bits", default=64, show_default=True, help="Bits per code.")
-@click.option("--changed", default=1_000, show_default=True, help="Rows that each change adds, removes or replaces.")
+@click.option("--bits", type=suites.BITS, default=64, show_default=True, help="Bits per code.")
+@click.option(
+    "--changed",
+    type=suites.COUNT,
+    default=1_000,
+    show_default=True,
+    help="Rows that each change adds, removes or replaces.",
+)
 @click.option("--folder", type=click.Path(file_okay=False), help="Keep files here, and use those of an earlier run.")
 @click.option("--child", nargs=3, hidden=True)
 def command(

@@ -10,16 +10,21 @@ from pathlib import Path
 
 import click
 import numpy as np
+from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from transhash import backends, hamming, native, read_codes, results
 from transhash.backends import Backend
+from transhash.errors import ResultsError
 
+from . import suites
 from .scan import clustered
 
 _BATCH = 256
 _NEIGHBOURS = 10
-_GROW = "A codes file: measure real codes, grown to each number, instead of artificial ones."
+_GROW = (
+    "A codes file: measure real codes, grown to each number, instead of artificial ones. Excludes --bits and --data."
+)
 
 Rows = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Codes and queries."""
@@ -29,15 +34,38 @@ Search = Callable[[Backend, NDArray[np.uint8]], Found]
 
 
 @click.command("exact")
-@click.option("-n", "counts", multiple=True, default=(1_000_000,), show_default=True, help="Codes; repeatable.")
-@click.option("--bits", multiple=True, default=(64,), show_default=True, help="Bits per code; repeatable.")
-@click.option("-k", "ks", multiple=True, default=(10,), show_default=True, help="Neighbours; repeatable.")
-@click.option("--radius", "radii", type=int, multiple=True, help="Bits of a radius search; repeatable.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds; each runs both types once.")
-@click.option("--singles", default=100, show_default=True, help="Queries searched one at a time, in each round.")
-@click.option("--data", type=click.Choice(["clustered", "uniform"]), multiple=True, default=("clustered", "uniform"))
+@click.option(
+    "-n",
+    "counts",
+    type=suites.COUNT,
+    multiple=True,
+    default=(1_000_000,),
+    show_default=True,
+    help="Codes; repeatable.",
+)
+@click.option(
+    "--bits", type=suites.BITS, multiple=True, default=(64,), show_default=True, help="Bits per code; repeatable."
+)
+@click.option(
+    "-k", "ks", type=suites.COUNT, multiple=True, default=(10,), show_default=True, help="Neighbours; repeatable."
+)
+@click.option("--radius", "radii", type=suites.RADIUS, multiple=True, help="Bits of a radius search; repeatable.")
+@click.option("--rounds", type=suites.COUNT, default=5, show_default=True, help="Rounds; each runs both types once.")
+@click.option(
+    "--singles",
+    type=suites.COUNT,
+    default=100,
+    show_default=True,
+    help="Queries searched one at a time, in each round.",
+)
+@click.option(
+    "--data", type=click.Choice(["clustered", "uniform"]), multiple=True, default=("clustered", "uniform"),
+    show_default=True, help="Artificial codes; repeatable.",
+)  # fmt: skip
 @click.option("--grow", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=_GROW)
+@click.pass_context
 def command(
+    ctx: click.Context,
     counts: tuple[int, ...],
     bits: tuple[int, ...],
     ks: tuple[int, ...],
@@ -51,15 +79,26 @@ def command(
 
     Builds are those of mih, and bytes per code are its memory, codes included.
     """
-    print(f"{native.threads()} threads, scan: {hamming.isa or 'numpy'}, {rounds} rounds; median (min to max)\n")
+    made: list[tuple[str, Callable[[], Rows]]]
+    suites.check_neighbours(ks, counts)
+    if file:
+        for name in ("bits", "data"):
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"--{name} has no effect with --grow: pass one of them")
+        real = _real(file, counts)
+        suites.check_radii(radii, [8 * real.shape[1]])
+        made = [("grown", partial(_grown, real, count)) for count in counts]
+    else:
+        suites.check_radii(radii, bits)
+        made = [
+            (name, partial(clustered if name == "clustered" else _uniform, count, width, _BATCH))
+            for count, width, name in product(counts, bits, data)
+        ]
+    threads = suites.counted(native.threads(), "thread")
+    scan = f"scan: {hamming.isa or 'numpy'}"
+    print(f"{threads}, {scan}, {suites.counted(rounds, 'round')}; median (min to max)\n")
     print("| codes | bits | data | search | queries | flat, ms | mih, ms | flat / mih | build, s | bytes per code |")
     print("|---:|---:|---|---|---:|---:|---:|---:|---:|---:|")
-    made: list[tuple[str, Callable[[], Rows]]] = [
-        (name, partial(clustered if name == "clustered" else _uniform, count, width, _BATCH))
-        for count, width, name in product(counts, bits, data)
-    ]
-    if file:
-        made = [("grown", partial(_grown, read_codes(file).packed, count)) for count in counts]
     searches: list[Search] = [*map(Nearest, ks), *map(Within, radii)]
     for name, make in made:
         codes, queries = make()
@@ -69,18 +108,42 @@ def command(
             _compare(what, built, (flat, mih), search, queries, rounds, singles)
 
 
+def _real(file: Path, counts: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the codes of a file. Raises ResultsError if they are too few to grow, or too many for `counts`."""
+    real: NDArray[np.uint8] = read_codes(file).packed
+    if len(real) <= _BATCH + _NEIGHBOURS:
+        raise ResultsError(
+            f"{file}: {suites.counted(len(real), 'code')}; --grow needs at least {_BATCH + _NEIGHBOURS + 1}: "
+            f"{_BATCH} queries, and a code with {_NEIGHBOURS} neighbours"
+        )
+    if len(real) - _BATCH > min(counts):
+        raise ResultsError(
+            f"{file}: {len(real):,} codes, of which {_BATCH} are queries; pass -n {len(real) - _BATCH} or more"
+        )
+    return real
+
+
 def _grown(real: NDArray[np.uint8], count: int) -> Rows:
     """Return `count` codes, and real codes that are not among them as queries.
 
-    The first are real, the others made of real ones by flipping the bits in which two neighbours differ.
+    The first are real. Each further one is a random real code, with the bits flipped in which another real code
+    differs from one of its ten nearest neighbours.
     """
     rng = np.random.default_rng(0)
     real = real[rng.permutation(len(real))]
     queries, real = real[:_BATCH], real[_BATCH:]
-    near = hamming.top_k(real, real, _NEIGHBOURS).ids
+    near = _neighbours(real)
     rows, pairs = rng.integers(len(real), size=(2, count - len(real)))
     others = near[pairs, rng.integers(_NEIGHBOURS, size=len(pairs))]
     return np.concatenate([real, real[rows] ^ real[pairs] ^ real[others]]), queries
+
+
+def _neighbours(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the positions of the ten nearest other codes of each code, (n, 10)."""
+    near = hamming.top_k(codes, codes, _NEIGHBOURS + 1).ids
+    others = near != np.arange(len(codes))[:, None]
+    others[others.all(axis=1), -1] = False  # the code itself comes after equal ones, and was not found
+    return near[others].reshape(len(codes), _NEIGHBOURS)
 
 
 def _uniform(count: int, bits: int, queries: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

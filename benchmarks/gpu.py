@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from transhash import hamming
 from transhash.errors import BackendError
 
+from . import suites
+
 _RESERVED_BYTES = 4 << 30  # bytes of GPU memory left free for the bandwidth measurement and the searches
 _COPIED = 1 << 30
 _FAISS_K = 2048  # FAISS returns at most this many neighbours on a GPU
@@ -52,13 +54,44 @@ class Setup:
 
 
 @click.command("gpu")
-@click.option("-n", "count", default=1_000_000_000, show_default=True, help="Codes for one query, or as many as fit.")
-@click.option("--batch-codes", default=100_000_000, show_default=True, help="Codes for a batch, or as many as fit.")
-@click.option("--list-codes", default=10_000_000, show_default=True, help="Codes for type ivf; 0 skips it.")
-@click.option("--queries", default=1024, show_default=True, help="Queries in a batch.")
-@click.option("--bits", multiple=True, default=(64,), show_default=True, help="Bits per code; repeatable.")
-@click.option("-k", "ks", multiple=True, default=(10, 1000), show_default=True, help="Neighbours; repeatable.")
-@click.option("--rounds", default=20, show_default=True, help="Repetitions; the median is reported.")
+@click.option(
+    "-n",
+    "count",
+    type=suites.COUNT,
+    default=1_000_000_000,
+    show_default=True,
+    help="Codes for one query, or as many as fit.",
+)
+@click.option(
+    "--batch-codes",
+    type=suites.COUNT,
+    default=100_000_000,
+    show_default=True,
+    help="Codes for a batch, or as many as fit.",
+)
+@click.option(
+    "--list-codes",
+    type=click.IntRange(min=0),
+    default=10_000_000,
+    show_default=True,
+    help="Codes for type ivf; 0 skips it.",
+)
+@click.option("--queries", type=suites.COUNT, default=1024, show_default=True, help="Queries in a batch.")
+@click.option(
+    "--bits", type=suites.BITS, multiple=True, default=(64,), show_default=True, help="Bits per code; repeatable."
+)
+@click.option(
+    "-k",
+    "ks",
+    type=suites.COUNT,
+    multiple=True,
+    default=(10, 1000),
+    show_default=True,
+    help="Neighbours; repeatable.",
+)
+@click.option(
+    "--rounds", type=suites.COUNT, default=20, show_default=True, help="Repetitions; the median is reported."
+)
 @click.option("--seconds", default=3600.0, show_default=True, help="Time limit, checked after each row.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to append a JSON line per row to.")
 def command(

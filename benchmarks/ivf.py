@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transhash import Codes, Index, ModelRef, hamming
 from transhash.codes import Records
 
+from . import suites
 from .scan import clustered
 
 _BATCH = 256
@@ -26,12 +27,14 @@ Search = Callable[[NDArray[np.uint8]], object]
 
 
 @click.command("ivf")
-@click.option("-n", "count", default=1_000_000, show_default=True, help="Number of codes.")
-@click.option("--bits", default=64, show_default=True, help="Bits per code.")
-@click.option("--nlist", type=int, help="Number of lists [default: that of the type].")
-@click.option("--nprobe", "probes", type=int, multiple=True, help="Repeatable [default: 1, 2, 4, … nlist].")
-@click.option("-k", default=10, show_default=True, help="Neighbours.")
-@click.option("--rounds", default=9, show_default=True, help="Rounds; each runs every method once.")
+@click.option("-n", "count", type=suites.COUNT, default=1_000_000, show_default=True, help="Number of codes.")
+@click.option("--bits", type=suites.BITS, default=64, show_default=True, help="Bits per code.")
+@click.option("--nlist", type=suites.COUNT, help="Number of lists [default: that of the type].")
+@click.option("--nprobe", "probes", type=suites.COUNT, multiple=True, help="Repeatable [default: 1, 2, 4, … nlist].")
+@click.option("-k", type=suites.COUNT, default=10, show_default=True, help="Neighbours.")
+@click.option(
+    "--rounds", type=suites.COUNT, default=9, show_default=True, help="Rounds; each runs every method once."
+)
 def command(count: int, bits: int, nlist: int | None, probes: tuple[int, ...], k: int, rounds: int) -> None:
     """Time single queries and batches on one thread, and the build with all threads.
 
@@ -39,6 +42,7 @@ def command(count: int, bits: int, nlist: int | None, probes: tuple[int, ...], k
     rounds. Ours is the search of the backend, as FAISS's is that of its Python class; `Index.search` also checks its
     arguments and makes the matches.
     """
+    suites.check_neighbours([k], [count])
     codes, queries = clustered(count, bits, _BATCH)
     began = time.perf_counter()
     chosen = {} if nlist is None else {"nlist": nlist}
@@ -47,10 +51,13 @@ def command(count: int, bits: int, nlist: int | None, probes: tuple[int, ...], k
     with TemporaryDirectory() as folder:
         index.local.backend.save(Path(folder))
         theirs = faiss.read_index_binary(str(Path(folder, "index.faiss")))
+    if max(probes, default=0) > theirs.nlist:
+        raise click.UsageError(f"--nprobe {max(probes)}: more than the {suites.counted(theirs.nlist, 'list')}")
     os.environ["OMP_NUM_THREADS"] = "1"
     faiss.omp_set_num_threads(1)
-    print(f"{count:,} clustered codes of {bits} bits, {theirs.nlist:,} lists, built in {built:.1f} s")
-    print(f"k = {k}, {rounds} rounds, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}\n")
+    lists = suites.counted(theirs.nlist, "list")
+    print(f"{suites.counted(count, 'clustered code')} of {bits} bits, {lists}, built in {built:.1f} s")
+    print(f"k = {k}, {suites.counted(rounds, 'round')}, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}\n")
     print(
         "| nprobe | queries | ours, µs per query | FAISS, µs per query | FAISS / ours | Index.search, µs per query |"
     )

@@ -18,11 +18,21 @@ from transhash.codes import ModelRef
 from transhash.encoding.run import encode_to_file
 from transhash.sources import Item
 
+from . import suites
+
 _KIB = 1024
 
 
 @click.command("memory")
-@click.option("-n", "counts", multiple=True, default=(10_000, 1_000_000), show_default=True, help="Rows; repeatable.")
+@click.option(
+    "-n",
+    "counts",
+    type=suites.COUNT,
+    multiple=True,
+    default=(10_000, 1_000_000),
+    show_default=True,
+    help="Rows; repeatable.",
+)
 @click.option("--child", is_flag=True, hidden=True)
 def command(counts: tuple[int, ...], child: bool) -> None:
     """Peak memory of `encode_to_file` with synthetic images and a trivial hasher, in one process per row count."""

@@ -25,6 +25,8 @@ from transhash.index import rerank
 from transhash.index.local import LocalIndex
 from transhash.results import Nearest
 
+from . import suites
+
 _BLOCK = 100  # queries scored at once
 _DEPTHS = (1, 10, 100)
 _CANDIDATES = (100, 1000)
@@ -41,7 +43,9 @@ Rank = Callable[[slice, Nearest], rerank.ScoredNearest]
 @click.argument("database", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("queries", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="Hasher.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random order of the database.")
+@click.option(
+    "--seed", type=suites.SEED, default=0, show_default=True, help="Seed of the random order of the database."
+)
 def command(database: Path, queries: Path, model: Path, seed: int) -> None:
     """Measure mAP and P@N before and after re-ranking, for codes files of th encode --embeddings.
 

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transhash import hamming, native
+from transhash.report.figures import plain
+
+from . import suites
 
 _CENTRES = 2_000
 _HALVINGS = 3  # each bit differs from its centre with probability 1/2³
@@ -20,18 +23,37 @@ _BATCH = 256
 
 
 @click.command("scan")
-@click.option("-n", "count", default=10_000_000, show_default=True, help="Number of codes.")
-@click.option("--bits", multiple=True, default=(64, 128, 256), show_default=True, help="Bits per code; repeatable.")
-@click.option("-k", "ks", multiple=True, default=(10, 1000), show_default=True, help="Neighbours; repeatable.")
-@click.option("--rounds", default=7, show_default=True, help="Rounds; each runs every method once.")
-@click.option("--threads", type=int, help="Threads of every method [default: all cores].")
+@click.option("-n", "count", type=suites.COUNT, default=10_000_000, show_default=True, help="Number of codes.")
+@click.option(
+    "--bits",
+    type=suites.BITS,
+    multiple=True,
+    default=(64, 128, 256),
+    show_default=True,
+    help="Bits per code; repeatable.",
+)
+@click.option(
+    "-k",
+    "ks",
+    type=suites.COUNT,
+    multiple=True,
+    default=(10, 1000),
+    show_default=True,
+    help="Neighbours; repeatable.",
+)
+@click.option(
+    "--rounds", type=suites.COUNT, default=7, show_default=True, help="Rounds; each runs every method once."
+)
+@click.option("--threads", type=suites.COUNT, help="Threads of every method [default: all cores].")
 def command(count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int, threads: int | None) -> None:
     """Time one query and a batch with the compiled scan and with `faiss.IndexBinaryFlat`, over the same codes."""
+    suites.check_neighbours(ks, [count])
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     faiss.omp_set_num_threads(native.threads())
     what = "processor time" if _clock() is time.process_time else "time"
-    print(f"{count:,} clustered codes, {native.threads()} threads, {rounds} rounds; {what}: median (min to max)")
+    numbers = (count, "clustered code"), (native.threads(), "thread"), (rounds, "round")
+    print(f"{', '.join(suites.counted(*number) for number in numbers)}; {what}: median (min to max)")
     print(f"{platform.machine()}, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}: ", end="")
     print(f"{faiss.get_compile_options().strip()}\n")
     print("| bits | queries | k | scan, ms | FAISS, ms | FAISS / scan | G codes/s | of the read bandwidth |")
@@ -76,7 +98,8 @@ def _compare(
         rounds,
     )
     scan, faiss_ms, _ = (
-        f"{1000 * statistics.median(part):.1f} ({1000 * min(part):.1f} to {1000 * max(part):.1f})" for part in times
+        f"{plain(1000 * statistics.median(part))} ({plain(1000 * min(part))} to {plain(1000 * max(part))})"
+        for part in times
     )
     ratio = statistics.median(theirs / ours for ours, theirs in zip(times[0], times[1], strict=True))
     share = statistics.median(reading / ours for ours, reading in zip(times[0], times[2], strict=True))
@@ -91,7 +114,7 @@ def _compare(
 
 def read(codes: NDArray[np.uint8]) -> None:
     """Read all codes once with as many threads as a scan uses: a lower bound on the time of a scan."""
-    words = codes.reshape(-1).view(np.uint64)
+    words = codes.reshape(-1)[: codes.size // 8 * 8].view(np.uint64)
     with ThreadPoolExecutor(native.threads()) as pool:
         list(pool.map(np.bitwise_or.reduce, np.array_split(words, native.threads())))
 

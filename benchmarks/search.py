@@ -98,7 +98,9 @@ class Setting:
 @click.command("search")
 @suites.options("search")
 @suites.codes_option()
-@click.option("-n", "counts", type=int, multiple=True, help="Number of rows; overrides the settings; repeatable.")
+@click.option(
+    "-n", "counts", type=suites.COUNT, multiple=True, help="Number of rows; overrides the settings; repeatable."
+)
 @click.option("--milvus-uri", default="", help="Milvus server to compare with.")
 def command(
     config_path: Path | None,

@@ -25,6 +25,7 @@ from transhash.codes import Records
 from transhash.errors import ResultsError
 from transhash.hashers import Hasher
 
+from . import suites
 from .clients import Load, as_request, load, upload
 
 _PHOTOS = 64
@@ -37,13 +38,19 @@ _HEAD = (
 
 
 @click.command("serve")
-@click.option("--codes", default=1_000_000, show_default=True, help="Images in the index.")
-@click.option("--clients", default=64, show_default=True, help="Concurrent clients.")
+@click.option("--codes", type=suites.COUNT, default=1_000_000, show_default=True, help="Images in the index.")
+@click.option("--clients", type=suites.COUNT, default=64, show_default=True, help="Concurrent clients.")
 @click.option("--backbone", default="vit_small_patch16_224", show_default=True, help="Backbone of the hasher.")
-@click.option("--images", default=256, show_default=True, help="Queries by image per round.")
-@click.option("--ids", default=10_000, show_default=True, help="Queries by id per round.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are reported.")
-@click.option("--soak", default=100_000, show_default=True, help="Queries by id while memory is monitored.")
+@click.option("--images", type=suites.COUNT, default=256, show_default=True, help="Queries by image per round.")
+@click.option("--ids", type=suites.COUNT, default=10_000, show_default=True, help="Queries by id per round.")
+@click.option("--rounds", type=suites.COUNT, default=3, show_default=True, help="Rounds; medians are reported.")
+@click.option(
+    "--soak",
+    type=click.IntRange(min=2),
+    default=100_000,
+    show_default=True,
+    help="Queries by id while memory is monitored.",
+)
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 def command(
     codes: int, clients: int, backbone: str, images: int, ids: int, rounds: int, soak: int, photos: Path | None
@@ -61,7 +68,10 @@ def command(
         _build(folder, codes)
         pictures = _pictures(photos)
         by_image = [upload(picture, '{"k": 10}') for picture in pictures]
-        by_id = [as_request("application/json", b'{"id": %d, "k": 10}' % id) for id in range(0, codes, codes // 100)]
+        by_id = [
+            as_request("application/json", b'{"id": %d, "k": 10}' % id)
+            for id in range(0, codes, max(1, codes // 100))
+        ]
         with _server(folder) as (address, process):
             load(address, by_image[:8], 8, 8, folder)  # loads the hasher
             bare, image_loads, id_loads = [], [], []

@@ -2,12 +2,33 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+from transhash.packing import MAX_BITS, check_bits
+
+
+class _Bits(click.ParamType[int]):
+    """The length of a code."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail if no code has this length."""
+        try:
+            return check_bits(click.INT.convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+BITS = _Bits()
+COUNT = click.IntRange(min=1)
+RADIUS = click.IntRange(0, MAX_BITS)
+SEED = click.IntRange(min=0)
 
 
 def options(suite: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -37,6 +58,23 @@ def codes_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         "--codes", "pairs", type=(_file(), _file()), multiple=True, metavar="DATABASE QUERIES",
         help="Codes files of th encode --embeddings; repeatable.",
     )  # fmt: skip
+
+
+def check_radii(radii: Sequence[int], bits: Sequence[int]) -> None:
+    """Raise UsageError if a radius is larger than the length of a code."""
+    if radii and max(radii) > min(bits):
+        raise click.UsageError(f"--radius {max(radii)}: more than the {min(bits)} bits of a code")
+
+
+def check_neighbours(ks: Sequence[int], counts: Sequence[int]) -> None:
+    """Raise UsageError if more neighbours are to be found than there are codes."""
+    if max(ks) > min(counts):
+        raise click.UsageError(f"-k {max(ks)}: more than the {counted(min(counts), 'code')} of -n")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things as text: "1 round", "12,345 codes"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def show_progress(line: str) -> None:

@@ -63,7 +63,7 @@ class Data:
 @click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 @click.argument("lists", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="See th train.")
-@click.option("--workers", default=0, show_default=True, help="See th train.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="See th train.")
 def command(
     config_path: Path | None,
     small: bool,

@@ -15,6 +15,7 @@ import numpy as np
 
 from transhash import backends, hamming, native
 
+from . import suites
 from .scan import clustered
 
 _QUERIES = 256
@@ -23,8 +24,8 @@ _TYPES = ("flat", "mih", "ivf", "hnsw", "hash", "multihash")
 
 
 @click.command("types")
-@click.option("-n", "count", default=1_000_000, show_default=True, help="Number of codes.")
-@click.option("--bits", default=64, show_default=True, help="Bits per code.")
+@click.option("-n", "count", type=suites.COUNT, default=1_000_000, show_default=True, help="Number of codes.")
+@click.option("--bits", type=suites.BITS, default=64, show_default=True, help="Bits per code.")
 @click.option("--type", "types", multiple=True, default=_TYPES, show_default=True, help="Index type; repeatable.")
 @click.option("--child", hidden=True)
 def command(count: int, bits: int, types: tuple[str, ...], child: str | None) -> None:
@@ -38,7 +39,8 @@ def command(count: int, bits: int, types: tuple[str, ...], child: str | None) ->
         np.save(f"{folder}/queries.npy", queries)
         np.save(f"{folder}/exact.npy", hamming.top_k(queries, codes, _K).distances)
         del codes
-        print(f"{count:,} clustered codes of {bits} bits, {native.threads()} threads, k = {_K}\n")
+        threads = suites.counted(native.threads(), "thread")
+        print(f"{suites.counted(count, 'clustered code')} of {bits} bits, {threads}, k = {_K}\n")
         print(
             "| type | parameters | build, s | memory to build, MiB | bytes per code | memory to search, MiB "
             "| recall@10 | ms per query: median (p95) | queries/s in a batch |"
