@@ -81,7 +81,7 @@ def test_a_soup_mirrors_if_one_member_does(pool, tmp_path):
 @pytest.mark.parametrize("bits", [16, 24])
 def test_runs_of_other_seeds_make_a_soup(pictures, bits, tmp_path):
     """They learn the same codes for the same classes."""
-    source, architecture = list_images(pictures), replace(TINY, bits=bits, depth=None)
+    source, architecture = list_images(pictures), replace(TINY, bits=bits, depth=3)
     config = TrainConfig(
         epochs=12, batch_size=12, lr=2e-3, crop=0.9, jitter=0.0, flip=0.0, validation=0, layer_decay=1
     )
