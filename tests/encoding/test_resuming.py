@@ -59,7 +59,7 @@ def paths(path):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=7, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     count=st.integers(1, 30),
     broken=st.sets(st.integers(0, 29), max_size=5),
