@@ -382,3 +382,18 @@ def test_mismatched_shapes_are_rejected():
             search(codes[:1], codes, np.ones(9, bool))
     with pytest.raises(ValueError, match="different widths"):
         hamming.top_k_lists(np.zeros((1, 8), np.uint8), lists, np.zeros((1, 1), np.int64), 3)
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1, 5003), (8, 4999), (8, 70_001), (9, 4097), (32, 1029), (128, 300)])
+def test_many_codes_are_counted_by_distance_and_label(width, rows, isa):
+    if not isa:
+        rows = min(rows, 600)  # numpy's blocks are the small ones of these tests
+    rng = np.random.default_rng(width + rows)
+    queries, codes = (rng.integers(0, 256, (count, width), dtype=np.uint8) for count in (7, rows))
+    query_labels = np.array([0, 3, 3, -1, 9, -2, 1], np.int32)  # of 9 there is none
+    labels = rng.integers(-1, 5, rows).astype(np.int32)
+    found, relevant = hamming.counts(queries, codes, query_labels, labels)
+    for query, distances in enumerate(oracle(queries, codes)):
+        same = (labels == query_labels[query]) & (labels >= 0)
+        np.testing.assert_array_equal(found[query], np.bincount(distances, minlength=8 * width + 1))
+        np.testing.assert_array_equal(relevant[query], np.bincount(distances[same], minlength=8 * width + 1))

@@ -5,6 +5,8 @@ compiled scan (`transhash.native`) if it was built, and numpy otherwise, with th
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,16 +205,40 @@ def _tallied(
     query_labels: NDArray[np.int32] | NDArray[np.uint8],
     labels: NDArray[np.int32] | NDArray[np.uint8],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = np.zeros((len(queries), 2, queries.shape[1] * 8 + 1), dtype=np.int64)
-    contiguous = _contiguous(queries)
+    """Do what `counts` does with the compiled scan."""
+    queries = _contiguous(queries)
+    found, relevant = np.zeros((2, len(queries), queries.shape[1] * 8 + 1), dtype=np.int64)
+    alike = _by_label(queries, query_labels) if labels.ndim == 1 else []
     for start in range(0, len(codes), _ROWS):
         rows = slice(start, start + _ROWS)
+        block, own = _contiguous(codes[rows]), labels[rows]
+        if labels.ndim > 1:
+            table = native.tally(queries, block, partial(_hits, query_labels, own), isa)
+            found += table.sum(axis=1)
+            relevant += table[:, 1]
+            continue
+        found += native.tally_all(queries, block, isa)
+        order = np.argsort(own, kind="stable")  # so that the codes that share a label with a query are consecutive
+        block, own = block[order], own[order]
+        for label, asked, group in alike:
+            same = slice(*np.searchsorted(own, [label, label + 1]))
+            relevant[asked] += native.tally_all(group, block[same], isa)
+    return found, relevant
 
-        def hits(group: slice, rows: slice = rows) -> NDArray[np.bool_]:
-            return np.stack(list(sharing(query_labels[group], labels[rows])))
 
-        table += native.tally(contiguous, _contiguous(codes[rows]), hits, isa)
-    return table.sum(axis=1), table[:, 1]
+def _by_label(
+    queries: NDArray[np.uint8], labels: NDArray[np.int32] | NDArray[np.uint8]
+) -> list[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]:
+    """Return each label, the queries that have it (m,), and their codes (m, bits/8)."""
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return [
+        (int(labels[asked[0]]), asked, queries[asked]) for asked in groups if len(asked) and labels[asked[0]] >= 0
+    ]
+
+
+def _hits(query_labels: NDArray[Any], labels: NDArray[Any], group: slice) -> NDArray[np.bool_]:
+    return np.stack(list(sharing(query_labels[group], labels)))
 
 
 def sharing(

@@ -138,6 +138,15 @@ def within_lists(
     return Within.sort(len(queries), owners, unsorted.ids, unsorted.distances)
 
 
+def tally_all(queries: NDArray[np.uint8], codes: NDArray[np.uint8], isa: str) -> NDArray[np.int64]:
+    """Count codes at each distance: (q, bits + 1) int64."""
+    table = np.zeros((len(queries), queries.shape[1] * 8 + 1), dtype=np.int64)
+    shares = threads() if len(queries) * len(codes) >= _SMALL else 1
+    groups = _slices(len(queries), max(1, -(-len(queries) // shares)))
+    run([partial(_scan.tally, isa, queries.shape[1], queries[group], codes, None, table[group]) for group in groups])
+    return table
+
+
 def tally(
     queries: NDArray[np.uint8],
     codes: NDArray[np.uint8],

@@ -251,8 +251,11 @@ static PyObject *tally(PyObject *module, PyObject *args)
     const uint8_t *query = failed ? NULL : array(&arrays, queries, -1, 0, &query_bytes);
     const uint8_t *code = query ? array(&arrays, codes, -1, 0, &code_bytes) : NULL;
     Py_ssize_t query_count = code ? query_bytes / width : 0, n = code ? code_bytes / width : 0;
-    const uint8_t *hit = code ? array(&arrays, hits, query_count * n, 0, NULL) : NULL;
-    int64_t *cells = hit ? array(&arrays, table, query_count * 2 * (8 * width + 1) * 8, 1, NULL) : NULL;
+    const uint8_t *hit = code && hits != Py_None ? array(&arrays, hits, query_count * n, 0, NULL) : NULL;
+    Py_ssize_t tables = hits == Py_None ? 1 : 2;
+    int64_t *cells = NULL;
+    if (code && (hit || hits == Py_None))
+        cells = array(&arrays, table, query_count * tables * (8 * width + 1) * 8, 1, NULL);
     failed = failed || !cells;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS

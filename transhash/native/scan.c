@@ -24,6 +24,7 @@
 #define FIRST_ROWS 64     /* size of the first block: without a limit yet, all its codes are candidates */
 #define ID_BITS 48        /* a key is distance << ID_BITS | id */
 #define ID_MASK (((uint64_t)1 << ID_BITS) - 1)
+#define COUNTERS 4        /* arrays in which distances are counted */
 #define TOGETHER 64       /* candidates between two looks at the limit; less than the spare room for candidates */
 #define SHORT 32          /* keys that are sorted by insertion */
 #define SHARED 4          /* queries per list from which on lists are scanned for all their queries together */
@@ -531,6 +532,23 @@ int scan_fill(const Scan *scan, uint32_t radius, int64_t *cursors, int64_t *out)
     return scan_within(scan, FILL, radius, cursors, out);
 }
 
+/* Count distances in turn in COUNTERS arrays: adding twice to the same number has to wait for the first addition. */
+static void count_distances(const uint16_t *distances, size_t n, size_t levels, int64_t *cells)
+{
+    uint32_t counts[COUNTERS][64 * MAX_WORDS + 1];
+    size_t place = 0, turns = n >= COUNTERS * levels ? n / COUNTERS * COUNTERS : 0;
+    for (size_t counter = 0; turns && counter < COUNTERS; counter++)
+        memset(counts[counter], 0, levels * sizeof **counts);
+    for (; place < turns; place += COUNTERS)
+        for (size_t counter = 0; counter < COUNTERS; counter++)
+            counts[counter][distances[place + counter]]++;
+    for (; place < n; place++)
+        cells[distances[place]]++;
+    for (size_t level = 0; turns && level < levels; level++)
+        for (size_t counter = 0; counter < COUNTERS; counter++)
+            cells[level] += counts[counter][level];
+}
+
 int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_t query_count, const uint8_t *codes,
                size_t n, const uint8_t *hits, int64_t *table)
 {
@@ -544,12 +562,13 @@ int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_
         kernel->transpose(codes + start * width, width, count, planes, rows);
         for (size_t query = 0; query < query_count; query++) {
             uint64_t words_of[MAX_WORDS] = {0};
-            const uint8_t *hit = hits + query * n + start;
-            int64_t *cells = table + query * 2 * levels;
+            int64_t *cells = table + query * (hits ? 2 : 1) * levels;
             memcpy(words_of, queries + query * width, width);
             kernel->distances(planes, rows, words, count, words_of, distances);
-            for (size_t place = 0; place < count; place++)
-                cells[(hit[place] ? levels : 0) + distances[place]]++;
+            if (!hits)
+                count_distances(distances, count, levels, cells);
+            for (size_t place = 0; hits && place < count; place++)
+                cells[(hits[query * n + start + place] ? levels : 0) + distances[place]]++;
         }
     }
     free(memory);

@@ -48,8 +48,8 @@ int scan_count(const Scan *scan, uint32_t radius, int64_t *counts);
 /* Write the id of every code within `radius` to out[cursors[query, distance]], and advance that cursor. */
 int scan_fill(const Scan *scan, uint32_t radius, int64_t *cursors, int64_t *out);
 
-/* Add to table (query_count, 2, 8 * width + 1) the number of codes at each distance: first those whose byte in
-   hits (query_count, n) is 0, then those whose byte is 1. */
+/* Add to table (query_count, 8 * width + 1) the number of codes at each distance. With hits (query_count, n), table is
+   (query_count, 2, 8 * width + 1): first those whose byte in hits is 0, then those whose byte is 1. */
 int scan_tally(const Kernel *kernel, size_t width, const uint8_t *queries, size_t query_count, const uint8_t *codes,
                size_t n, const uint8_t *hits, int64_t *table);
 
