@@ -43,10 +43,13 @@ def centroids(codes: NDArray[np.uint8], nlist: int, seed: int = 0) -> NDArray[np
     for _ in range(_ROUNDS):
         nearest = hamming.top_k(points, centres, 1)
         lists, distances = nearest.ids[:, 0], nearest.distances[:, 0]
-        centres = _majorities(points, lists, centres)
+        moved = _majorities(points, lists, centres)
         empty = np.flatnonzero(np.bincount(lists, minlength=nlist) == 0)
         furthest = np.argpartition(distances, -len(empty))[-len(empty) :] if len(empty) else empty
-        centres[empty] = points[furthest]  # an empty list restarts at a point far from its centroid
+        moved[empty] = points[furthest]  # an empty list restarts at a point far from its centroid
+        if np.array_equal(moved, centres):  # at once with uniformly random codes: each is the majority of its list
+            break
+        centres = moved
     return centres
 
 
