@@ -66,16 +66,7 @@ def dedup(
     since it was encoded is neither kept nor called spare. The answer is exact for every type of index. Pages of text
     look alike to copy: look at their clusters (--report) before you remove any.
     """
-    if spare + as_json + (output is not None) > 1:
-        raise click.UsageError("--spare, --json and -o cannot be combined; choose one")
-    if null and not spare:
-        raise click.UsageError("-0 applies to --spare")
-    if suggest and (radius is not None or spare or output or page):
-        raise click.UsageError("--suggest only looks for a radius: it takes no --radius, --spare, -o or --report")
-    if output:
-        _check_replaceable(output)
-    if page:
-        _check_page(page)
+    _check_options(radius, suggest, output, page, spare, null, as_json)
     if suggest:
         _suggest(images, as_json)
         return
@@ -111,6 +102,28 @@ def dedup(
         found.write_html(page)
         render.note(f"wrote {page}")
     _notes(found)
+
+
+def _check_options(
+    radius: int | None,
+    suggest: bool,
+    output: Path | None,
+    page: Path | None,
+    spare: bool,
+    null: bool,
+    as_json: bool,
+) -> None:
+    """Raise UsageError for options that contradict each other, and an error for files that cannot be replaced."""
+    if spare + as_json + (output is not None) > 1:
+        raise click.UsageError("--spare, --json and -o cannot be combined; choose one")
+    if null and not spare:
+        raise click.UsageError("-0 applies to --spare")
+    if suggest and (radius is not None or spare or output or page):
+        raise click.UsageError("--suggest only looks for a radius: it takes no --radius, --spare, -o or --report")
+    if output:
+        _check_replaceable(output)
+    if page:
+        _check_page(page)
 
 
 def _suggest(images: Path, as_json: bool) -> None:

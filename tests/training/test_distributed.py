@@ -163,7 +163,7 @@ def work():
 config = LaunchConfig(1, 1, 2, run_id="again", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork")
 elastic_launch(config, work)()
 """
-"""What torchrun does, but its processes are forked."""
+"""Like torchrun, but with forked processes."""
 
 
 def torchrun(*command):

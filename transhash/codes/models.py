@@ -8,7 +8,7 @@ from .arithmetic import described, mixing
 from .records import Codes, ModelRef
 from .truncation import cutting, fitting, is_prefix
 
-_BYTE = np.dtype(np.uint8)
+BYTE = np.dtype(np.uint8)
 
 
 def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: str) -> NDArray[np.uint8]:
@@ -23,7 +23,7 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
         queries = fitting(queries, model)
         check_same_model(queries.model, model, "queries", what)
         queries = queries.packed
-    if queries.dtype != _BYTE or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
+    if queries.dtype != BYTE or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
         raise MismatchError(
             f"queries are {queries.dtype} of shape {queries.shape}; "
             f"{what} takes uint8 of shape (q, {model.bits // 8})"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MismatchError
-from .models import packed_queries
+from .models import BYTE, packed_queries
 from .reader import is_codes_file, read_codes
 from .records import Codes, ModelRef
 
@@ -18,9 +18,6 @@ _TAKEN = (
     "Codes, packed codes (q, bits/8) uint8, the path of a codes file, or images: paths, PIL images, arrays (H, W, 3) "
     "uint8, bytes, or a list of these"
 )
-
-
-_BYTE = np.dtype(np.uint8)
 
 
 @dataclass(eq=False, slots=True)
@@ -48,11 +45,11 @@ class Queries:
 
 
 def is_packed(queries: Any, model: ModelRef) -> bool:
-    """Return whether queries are an array that can be searched for as it is: contiguous packed codes of a width."""
+    """Return whether queries can be searched for as they are: contiguous packed codes of the model's width."""
     return (
         type(queries) is np.ndarray
         and queries.ndim == 2
-        and queries.dtype == _BYTE
+        and queries.dtype == BYTE
         and queries.shape[1] << 3 == model.bits
         and queries.flags.c_contiguous
     )

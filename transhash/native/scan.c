@@ -237,9 +237,9 @@ static char *lines(char **memory, size_t bytes)
     return *memory ? aligned(*memory) : NULL;
 }
 
-/* Return the number of codes of a segment that are compared at a time with so many queries in slices, or 0. Slices of
-   wide codes do not stay in a near cache, and narrow codes would mostly be padding. In inverted lists, limits are so
-   low that the first parts of the codes suffice. */
+/* Return how many codes of a segment to compare at a time in slices; 0 if slices do not pay off for the number of
+   queries. Slices of wide codes do not stay in a near cache, and narrow codes would mostly be padding. In inverted
+   lists, limits are so low that the first parts of the codes suffice. */
 static size_t slice_rows(const Scan *scan, const Segment *segment, size_t queries)
 {
     const Slicing *slicing = scan->kernel->slicing;
