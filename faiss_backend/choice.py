@@ -20,7 +20,8 @@ _RECALL = 95
 _FEW = 1 << 20  # codes that are scanned in less than a millisecond
 # Highest cost of mih, relative to a scan: batches, which a scan compares faster, then take about as long.
 _WORTHWHILE = 1 / 10
-_MIH = "every search is exact; a sample suggests that 10 neighbours cost about 1/{:.0f} of comparing all codes"
+_MIH = "every search is exact; a sample suggests that 10 neighbours cost {} of comparing all codes"
+_TINY = 1 / 1000  # a lower cost is not named
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def chosen(count: int, bits: int, recall: int | None, share: Callable[[], float]
         if recall == 100 and not quick:
             return Choice("mih", {}, "every search is exact, and compares few codes if some are near")
         if (cost := share()) <= _WORTHWHILE:
-            return Choice("mih", {}, _MIH.format(1 / cost))
+            return Choice("mih", {}, _MIH.format(f"about 1/{1 / cost:.0f}" if cost >= _TINY else "less than 1/1000"))
     if quick:
         reason = f"{count} codes of {bits} bits are compared in milliseconds, and every search is exact"
         return Choice("flat", {}, reason)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faiss_backend import FaissIndex, blocks, choice
+from faiss_backend import FaissIndex, blocks, choice, estimate
 from faiss_backend.kind import FILE
 from transhash import hamming
 from transhash.errors import BackendError
@@ -341,22 +341,52 @@ def test_auto_takes_what_is_fast(count, bits, recall, share, expected):
 
 def test_auto_says_how_to_tune_and_what_is_gained():
     assert "--recall 0.9" in choice.chosen(10**8, 64, 90, lambda: 1.0).reason
-    assert "about 1/100 of comparing all codes" in choice.chosen(10**8, 64, 90, lambda: 0.01).reason
+    assert "cost about 1/100 of comparing all codes" in choice.chosen(10**8, 64, 90, lambda: 0.01).reason
+    assert "cost less than 1/1000 of" in choice.chosen(10**8, 64, 90, lambda: 1e-6).reason
 
 
 @pytest.mark.slow
-def test_auto_takes_mih_for_clustered_codes_only(tmp_path):
+def test_auto_takes_mih_for_clustered_and_repeated_codes_only(tmp_path):
     """Also when it reads them block by block."""
     rng = np.random.default_rng(0)
     uniform = rng.integers(0, 256, (200_000, 8), dtype=np.uint8)
     flips = np.packbits(rng.random((len(uniform), 64)) < 0.03, axis=1)
     near = uniform[rng.integers(0, 10_000, len(uniform))] ^ flips
+    repeated = uniform[rng.integers(0, 100, len(uniform))]
     with patch.object(choice, "_FEW", 1000), patch.object(blocks, "_BLOCK_ROWS", 60_000):
-        for codes, expected in ((uniform, "flat"), (near, "mih")):
+        for codes, expected in ((uniform, "flat"), (near, "mih"), (repeated, "mih")):
             built = FaissIndex.build(codes, type="auto")
             assert built.info()["type"] == expected
             streamed = FaissIndex.stream(codes, tmp_path, type="auto")
             assert (streamed.info()["type"], streamed.reason) == (expected, built.reason)
+
+
+@settings(deadline=None, max_examples=40)
+@given(collections(), st.integers(1, 70), st.integers(1, 300), st.randoms())
+def test_a_sample_of_distinct_codes_does_not_depend_on_their_order(pair, most, step, random):
+    codes = pair[0]
+    order = random.sample(range(len(codes)), len(codes))
+    samples = [estimate.DistinctSample(codes.shape[1]) for _ in range(2)]
+    with patch.object(estimate, "_MOST", most), patch.object(estimate, "_STEP", step):
+        samples[0].add(codes)
+        for start in range(0, len(codes), 2 * step):
+            samples[1].add(codes[order[start : start + 2 * step]])
+    distinct = np.unique(codes, axis=0)
+    for sample in samples:
+        assert len(np.unique(np.concatenate([distinct, sample.codes]), axis=0)) == len(distinct)
+        assert len(np.unique(sample.codes, axis=0)) == len(sample.codes) <= most
+        assert len(sample.codes) == len(distinct) if sample.scale == 1 else len(distinct) > most
+        np.testing.assert_array_equal(sample.codes, samples[0].codes)
+
+
+def test_a_sample_of_distinct_codes_tells_their_number():
+    rng = np.random.default_rng(0)
+    for width in (3, 8, 20):
+        distinct = rng.integers(0, 256, (400_000, width), dtype=np.uint8)
+        sample = estimate.DistinctSample(width)
+        sample.add(distinct[rng.integers(0, 300_000, 400_000)])
+        assert sample.scale > 1
+        assert abs(len(sample.codes) * sample.scale - 300_000 * (1 - np.exp(-4 / 3))) < 5_000
 
 
 @pytest.mark.parametrize(
