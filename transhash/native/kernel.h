@@ -33,13 +33,20 @@ typedef struct {
     /* Write CHOICES bytes for each word of a query. */
     void (*choose)(const uint64_t *query, size_t words, uint8_t *choices);
 
-    /* `below` for the codes in `sliced`. */
-    size_t (*below)(const void *sliced, size_t words, const uint8_t *choices, uint32_t limit, const uint64_t *planes,
-                    const uint64_t *query, uint16_t *places, uint16_t *distances);
+    /* Find which of `count` queries, at most SLICED_TOGETHER, have codes in `sliced` that are nearer than their limits,
+       which are not zero. Write the positions of these queries, and for each of them a slice of its near codes, from a
+       whole cache line on; return their number. Both have room for one more. */
+    size_t (*find)(const void *sliced, size_t words, size_t count, const uint8_t *const *choices,
+                   const uint32_t *limits, uint8_t *queries, void *near);
+
+    /* Write the places and distances of the near codes of a query, in order, and return their number. */
+    size_t (*list)(const void *near, const uint64_t *planes, size_t words, const uint64_t *query, uint16_t *places,
+                   uint16_t *distances);
 } Slicing;
 
 #define SLICES(words) (1 + 256 * (words))
 #define CHOICES 64
+#define SLICED_TOGETHER 64 /* queries per call of `find` */
 
 /* Codes are stored in planes: word w of code i is planes[w * stride + i], so that a vector holds one word of several
    codes. An array of 64-bit codes is already a plane; it need not be aligned. */

@@ -17,6 +17,7 @@
 #else
 #define PREFETCH(address) ((void)(address))
 #endif
+#define SLICED_MOST 512  /* codes in a slice, at most */
 #define FEW 4             /* from this many queries on, arranging codes in planes pays off */
 #define NARROW 6          /* bytes per code from which on slicing pays off */
 #define WIDE 32           /* bytes per code above which slicing pays off for more queries */
@@ -302,9 +303,6 @@ static size_t find_near(const Scan *scan, const Buffers *buffers, const Block *b
     const uint64_t *asked = buffers->queries + query * words;
     uint16_t *places = buffers->places, *distances = buffers->distances;
     switch (block->form) {
-    case SLICED:
-        return kernel->slicing->below(block->arranged, words, buffers->choices + query * words * CHOICES, limit,
-                                      block->planes, asked, places, distances);
     case PACKED:
         return kernel->below_packed(block->arranged, words, block->n, buffers->prepared + query * words * PREPARED,
                                     limit, block->mask, &buffers->heads[query], places, distances);
@@ -316,25 +314,63 @@ static size_t find_near(const Scan *scan, const Buffers *buffers, const Block *b
     }
 }
 
+/* Keep the codes of a block that were found to be near a query. */
+static void keep(const Scan *scan, const Work *work, const Buffers *buffers, const Block *block, size_t query,
+                 size_t count)
+{
+    if (count && work->action == NEAREST)
+        collect(scan, work, block->segment, block->start, query, count, buffers->places, buffers->distances);
+    else if (count)
+        take(scan, work, block->segment, block->start, query, count, buffers->places, buffers->distances);
+}
+
+/* `compare` for a block in slices. */
+static void compare_sliced(const Scan *scan, const Work *work, const Buffers *buffers, size_t first, size_t end,
+                           const Block *block)
+{
+    const Slicing *slicing = scan->kernel->slicing;
+    const uint8_t *choices[SLICED_TOGETHER], *next = block->codes + block->n * scan->width;
+    uint8_t found[SLICED_TOGETHER + 1];
+    uint32_t limits[SLICED_TOGETHER];
+    char memory[(SLICED_TOGETHER + 1) * SLICED_MOST / 8 + LINE], *near = aligned(memory);
+    size_t queries[SLICED_TOGETHER], words = buffers->words, pair = first;
+    while (pair < end) {
+        size_t count = 0;
+        for (; pair < end && count < SLICED_TOGETHER; pair++) {
+            size_t query = scan->pairs[pair].query;
+            PREFETCH(next + (pair - first) * LINE); /* a line of the next block, which all queries read ahead */
+            queries[count] = query;
+            limits[count] = work->limits[query];
+            choices[count] = buffers->choices + query * words * CHOICES;
+            count += limits[count] > 0;
+        }
+        size_t near_count = slicing->find(block->arranged, words, count, choices, limits, found, near);
+        for (size_t place = 0; place < near_count; place++) {
+            size_t query = queries[found[place]];
+            size_t codes = slicing->list(near + place * slicing->codes / 8, block->planes, words,
+                                         buffers->queries + query * words, buffers->places, buffers->distances);
+            keep(scan, work, buffers, block, query, codes);
+        }
+    }
+}
+
 /* Compare the queries of the pairs from `first` to `end` with a block. */
 static int compare(const Scan *scan, const Work *work, Buffers *buffers, size_t first, size_t end, Block *block)
 {
     const Segment *segment = block->segment;
     if (arrange(scan, buffers, block, end - first))
         return -1;
+    if (block->form == SLICED) {
+        compare_sliced(scan, work, buffers, first, end, block);
+        return 0;
+    }
     for (size_t pair = first; pair < end; pair++) {
         size_t query = scan->pairs[pair].query;
         uint32_t limit = work->limits[query];
         if (work->action == NEAREST && segment->ascending &&
             segment->ids[block->start] > work->candidates[query].highest)
             limit--; /* from here on, all ids are too high to enter at distance limit - 1 */
-        if (block->form == SLICED) /* a line of the next block, which all queries together read ahead */
-            PREFETCH(block->codes + block->n * scan->width + (pair - first) * LINE);
-        size_t count = find_near(scan, buffers, block, query, limit);
-        if (count && work->action == NEAREST)
-            collect(scan, work, segment, block->start, query, count, buffers->places, buffers->distances);
-        else if (count)
-            take(scan, work, segment, block->start, query, count, buffers->places, buffers->distances);
+        keep(scan, work, buffers, block, query, find_near(scan, buffers, block, query, limit));
     }
     return 0;
 }

@@ -76,61 +76,155 @@ INLINE Slice full_add(Slice *sum, Slice a, Slice b)
     return carry;
 }
 
-/* sum_n adds n carries to `sums`, of one weight each, and returns the carry of the highest. */
-INLINE Slice sum_1(Slice *sums, const Slice *carries, const uint8_t *choices)
+/* Eight choices in each word: reading the carries keeps the load ports busy. */
+INLINE Slice chosen(const Slice *carries, const uint64_t *choices, size_t place)
 {
-    (void)sums;
-    return *(const Slice *)((const uint64_t *)carries + *choices);
+    size_t offset = choices[place / 8] >> 8 * (place % 8) & 255;
+    return *(const Slice *)((const uint64_t *)(carries + 8 * place) + offset);
 }
-#define SUM(name, half, count, weight)                                                                                \
-    INLINE Slice name(Slice *sums, const Slice *carries, const uint8_t *choices)                                      \
+
+/* Add two of the 32 carries of a word. Two sums take turns, because an adder has to wait for the one before it: `turn`
+   begins with a carry, and is added by the last adder. */
+INLINE Slice sum_2(Slice *sums, Slice *turn, const Slice *carries, const uint64_t *choices, size_t pair)
+{
+#define CHOSEN(place) chosen(carries, choices, place)
+    if (pair == 1)
+        *turn = CHOSEN(2);
+    if (pair % 2 == 0)
+        return full_add(sums, CHOSEN(2 * pair), CHOSEN(2 * pair + 1));
+    if (pair < CARRIES / 2 - 1)
+        return full_add(turn, CHOSEN(2 * pair + 1), CHOSEN(2 * pair + 4));
+    return full_add(sums, *turn, CHOSEN(CARRIES - 1));
+#undef CHOSEN
+}
+
+/* sum_n adds n carries to `sums`, of one weight each, and returns the carry of the highest. */
+#define SUM(name, half, pairs, weight)                                                                                \
+    INLINE Slice name(Slice *sums, Slice *turn, const Slice *carries, const uint64_t *choices, size_t pair)           \
     {                                                                                                                 \
-        Slice first = half(sums, carries, choices);                                                                   \
-        return full_add(sums + weight, first, half(sums, carries + 8 * count, choices + count));                      \
+        Slice first = half(sums, turn, carries, choices, pair);                                                       \
+        return full_add(sums + weight, first, half(sums, turn, carries, choices, pair + pairs));                      \
     }
-SUM(sum_2, sum_1, 1, 0)
-SUM(sum_4, sum_2, 2, 1)
-SUM(sum_8, sum_4, 4, 2)
-SUM(sum_16, sum_8, 8, 3)
-SUM(sum_32, sum_16, 16, 4)
+SUM(sum_4, sum_2, 1, 1)
+SUM(sum_8, sum_4, 2, 2)
+SUM(sum_16, sum_8, 4, 3)
+SUM(sum_32, sum_16, 8, 4)
 #undef SUM
 
-/* Return the codes nearer than `limit`. The sums begin with 2^(weights + 1) - limit, so a code is too far when its
-   highest sum has a carry; mostly all are after some of the words. */
-INLINE Slice nearer(const Slice *sliced, size_t words, size_t weights, const uint8_t *choices, uint32_t limit)
+/* Begin with 2^(weights + 1) - limit, so that a code is too far when its highest sum has a carry. */
+INLINE void begin(Slice *sums, size_t weights, uint32_t limit)
 {
     static const uint64_t filled[] = {0, UINT64_MAX}; /* loaded, because the adders keep all other ports busy */
-    uint32_t begin = ((uint32_t)2 << weights) - limit;
-    Slice near = *sliced++, sums[WEIGHTS];
-    choices += begin % 2 * words * CARRIES;
+    uint32_t first = ((uint32_t)2 << weights) - limit;
     for (size_t weight = 0; weight < weights; weight++)
-        sums[weight] = (Slice){0} + filled[begin >> (weight + 1) & 1];
-    for (size_t word = 0; word < words; word++, sliced += 8 * CARRIES, choices += CARRIES) {
-        Slice carry = sum_32(sums, sliced, choices);
-        for (size_t weight = IN_WORD; weight < weights; weight++) {
-            Slice next = sums[weight] & carry;
-            sums[weight] ^= carry;
-            carry = next;
-        }
-        near &= ~carry;
-        if (none(near))
-            return near;
-    }
-    return near;
+        sums[weight] = (Slice){0} + filled[first >> (weight + 1) & 1];
 }
 
-INLINE size_t all_below_sliced(const Slice *sliced, size_t words, size_t weights, const uint8_t *choices,
-                               uint32_t limit, const uint64_t *planes, const uint64_t *query, uint16_t *places,
-                               uint16_t *distances)
+/* Add a word of the codes to their sums. Returns the codes that are too far now. */
+INLINE Slice add_word(Slice *sums, size_t weights, const Slice *carries, const uint8_t *bytes)
 {
-    Slice near = nearer(sliced, words, weights, choices, limit);
+    uint64_t choices[CARRIES / 8];
+    Slice turn;
+    memcpy(choices, bytes, sizeof choices);
+    Slice carry = sum_32(sums, &turn, carries, choices, 0);
+    for (size_t weight = IN_WORD; weight < weights; weight++) {
+        Slice next = sums[weight] & carry;
+        sums[weight] ^= carry;
+        carry = next;
+    }
+    return carry;
+}
+
+/* Unlike memcpy, this lets the sums stay in registers. */
+INLINE void copy(Slice *to, const Slice *from, size_t count)
+{
+    for (size_t place = 0; place < count; place++)
+        to[place] = from[place];
+}
+
+INLINE uint32_t mean(const uint32_t *limits, size_t count)
+{
+    uint32_t sum = 0;
+    for (size_t query = 0; query < count; query++)
+        sum += limits[query];
+    return sum / (uint32_t)count;
+}
+
+/* Return the number of words after which hardly any code is left that has nothing in common with a query, at most all:
+   three standard deviations from half of the bits. */
+static size_t words_to_reject(size_t words, uint32_t limit)
+{
+    size_t head = 1;
+    while (head < words && (32 * head < limit || (32 * head - limit) * (32 * head - limit) < 144 * head))
+        head++;
+    return head;
+}
+
+/* Which queries have near codes is found without a branch that could be mispredicted: the sums of every query are
+   stored, and those of the next one take their place if none of its codes is left. */
+INLINE size_t all_near(const Slice *sliced, size_t words, size_t weights, size_t count, const uint8_t *const *choices,
+                       const uint32_t *limits, uint8_t *queries, Slice *near)
+{
+    Slice left[SLICED_TOGETHER + 1][WEIGHTS];
+    const Slice *carries = sliced + 1;
+    size_t kept = 0, head = words_to_reject(words, mean(limits, count));
+    for (size_t query = 0; query < count; query++) {
+        const uint8_t *own = choices[query] + limits[query] % 2 * words * CARRIES;
+        Slice sums[WEIGHTS], codes = *sliced;
+        begin(sums, weights, limits[query]);
+        for (size_t word = 0; word < head; word++)
+            codes &= ~add_word(sums, weights, carries + 8 * CARRIES * word, own + CARRIES * word);
+        if (head < words)
+            copy(left[kept], sums, weights);
+        near[kept] = codes;
+        queries[kept] = (uint8_t)query;
+        kept += !none(codes);
+    }
+    for (size_t word = head; word < words; word++) {
+        size_t before = kept;
+        kept = 0;
+        for (size_t place = 0; place < before; place++) {
+            size_t query = queries[place];
+            const uint8_t *own = choices[query] + limits[query] % 2 * words * CARRIES;
+            Slice sums[WEIGHTS], codes = near[place];
+            copy(sums, left[place], weights);
+            codes &= ~add_word(sums, weights, carries + 8 * CARRIES * word, own + CARRIES * word);
+            copy(left[kept], sums, weights);
+            near[kept] = codes;
+            queries[kept] = (uint8_t)query;
+            kept += !none(codes);
+        }
+    }
+    return kept;
+}
+
+TARGET static size_t find_near_sliced(const void *sliced, size_t words, size_t count, const uint8_t *const *choices,
+                                      const uint32_t *limits, uint8_t *queries, void *found)
+{
+    Slice *near = found;
+    if (!count)
+        return 0;
+#define CALL(words, weights) all_near(sliced, words, weights, count, choices, limits, queries, near)
+    switch (words) {
+    case 1: return CALL(1, 6);
+    case 2: return CALL(2, 7);
+    case 4: return CALL(4, 8);
+    default: return CALL(words, 10);
+    }
+#undef CALL
+}
+
+TARGET static size_t list_sliced(const void *near, const uint64_t *planes, size_t words, const uint64_t *query,
+                                 uint16_t *places, uint16_t *distances)
+{
+    Slice codes = *(const Slice *)near;
     uint64_t rows = 0;
     size_t count = 0;
     for (size_t lane = 0; lane < LANES; lane++)
-        rows |= near[lane];
+        rows |= codes[lane];
     for (; rows; rows &= rows - 1) {
         unsigned row = (unsigned)__builtin_ctzll(rows);
-        for (unsigned left = row_of(near, row); left; left &= left - 1, count++) {
+        for (unsigned left = row_of(codes, row); left; left &= left - 1, count++) {
             size_t place = LANES * row + (unsigned)__builtin_ctz(left);
             uint64_t bits = 0;
             for (size_t word = 0; word < words; word++)
@@ -142,19 +236,4 @@ INLINE size_t all_below_sliced(const Slice *sliced, size_t words, size_t weights
     return count;
 }
 
-TARGET static size_t below_sliced(const void *sliced, size_t words, const uint8_t *choices, uint32_t limit,
-                                  const uint64_t *planes, const uint64_t *query, uint16_t *places, uint16_t *distances)
-{
-    if (!limit)
-        return 0;
-#define CALL(words, weights) all_below_sliced(sliced, words, weights, choices, limit, planes, query, places, distances)
-    switch (words) {
-    case 1: return CALL(1, 6);
-    case 2: return CALL(2, 7);
-    case 4: return CALL(4, 8);
-    default: return CALL(words, 10);
-    }
-#undef CALL
-}
-
-static const Slicing slicing = {SLICED, SLICED_QUERIES, slice, choose, below_sliced};
+static const Slicing slicing = {SLICED, SLICED_QUERIES, slice, choose, find_near_sliced, list_sliced};
