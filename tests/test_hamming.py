@@ -63,6 +63,15 @@ def test_top_k_is_a_stable_sort(pair, k):
     np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, axis=1))
 
 
+@settings(deadline=None)
+@given(st.integers(1, 20), st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_what_lies_behind_the_codes_does_not_matter(width, count, asked, seed):
+    rows = np.random.default_rng(seed).integers(0, 256, (count + asked + 8, width), dtype=np.uint8)
+    codes, queries = rows[:count], rows[count : count + asked]
+    found = hamming.top_k(queries, codes, count)
+    np.testing.assert_array_equal(found.ids, np.argsort(oracle(queries, codes), axis=1, kind="stable"))
+
+
 @pytest.mark.slow
 @settings(deadline=None)
 @given(collections(), st.integers(1, 70), st.randoms(use_true_random=False))

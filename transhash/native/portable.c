@@ -45,14 +45,22 @@ void transpose_any(const uint8_t *codes, size_t width, size_t n, uint64_t *plane
         memcpy(planes, codes, n * width);
         return;
     }
-    for (size_t place = 0; place < n; place++, codes += width) {
-        for (size_t word = 0; word < full; word++)
-            memcpy(&planes[word * stride + place], codes + word * 8, 8);
-        if (rest) {
-            uint64_t last = 0;
-            memcpy(&last, codes + full * 8, rest);
-            planes[full * stride + place] = last;
-        }
+    for (size_t word = 0; word < full; word++)
+        for (size_t place = 0; place < n; place++)
+            memcpy(&planes[word * stride + place], codes + place * width + word * 8, 8);
+    if (!rest)
+        return;
+    /* A whole word is read where codes follow, because copying a number of bytes that is not constant takes longer. */
+    uint64_t kept = 0, *last = planes + full * stride;
+    size_t behind = (8 - rest + width - 1) / width, place = 0;
+    memset(&kept, 0xff, rest);
+    for (codes += full * 8; place + behind < n; place++) {
+        memcpy(&last[place], codes + place * width, 8);
+        last[place] &= kept;
+    }
+    for (; place < n; place++) {
+        last[place] = 0;
+        memcpy(&last[place], codes + place * width, rest);
     }
 }
 
