@@ -45,12 +45,19 @@ _BATCH = 256
     "--rounds", type=suites.COUNT, default=7, show_default=True, help="Rounds; each runs every method once."
 )
 @click.option("--threads", type=suites.COUNT, help="Threads of every method [default: all cores].")
-def command(count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int, threads: int | None) -> None:
+@click.option(
+    "--avx2", is_flag=True, help="Restrict both to AVX2, as on processors without AVX-512; x86-64 with AVX2 only."
+)
+def command(
+    count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int, threads: int | None, avx2: bool
+) -> None:
     """Time one query and a batch with the compiled scan and with `faiss.IndexBinaryFlat`, over the same codes."""
     suites.check_neighbours(ks, [count])
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     faiss.omp_set_num_threads(native.threads())
+    if avx2:
+        _restrict()
     what = "processor time" if _clock() is time.process_time else "time"
     numbers = (count, "clustered code"), (native.threads(), "thread"), (rounds, "round")
     print(f"{', '.join(suites.counted(*number) for number in numbers)}; {what}: median (min to max)")
@@ -67,6 +74,13 @@ def command(count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int,
         for query_count in (1, _BATCH):
             for k in ks:
                 _compare(index, stored, queries[:query_count], k, rounds)
+
+
+def _restrict() -> None:
+    if "avx2" not in native.isas:
+        raise click.UsageError("--avx2: this machine or installation has no scan for AVX2; leave the option out")
+    hamming.isa = "avx2"
+    faiss.SIMDConfig.set_level(faiss.SIMDLevel_AVX2)
 
 
 def clustered(count: int, bits: int, queries: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
