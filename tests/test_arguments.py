@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import transhash
-from transhash import ModelRef, Records
+from transhash import ModelRef, Records, hamming
 from transhash.errors import TransHashError
 
 WRONG: dict[str, Any] = {
@@ -299,6 +300,27 @@ def test_wrong_states(state: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ALLOWED) as caught:
         STATES[state]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["a masked array, whose mask", "must be a numpy array, not a tensor"])
+def test_masked_arrays_and_tensors_are_refused_wherever_codes_are_compared(kind: str) -> None:
+    packed = CODES.packed
+    wrong: Any = np.ma.masked_less(packed, 99) if "masked" in kind else torch.from_numpy(packed)
+    built = index()
+    attempts: list[Callable[[], Any]] = [
+        lambda: built.search(wrong),
+        lambda: built.search(wrong, radius=1),
+        lambda: built.local.search(wrong),
+        lambda: built.local.range_search(wrong, 1),
+        lambda: replace(CODES, packed=wrong),
+        lambda: hamming.top_k(wrong, packed, 1),
+        lambda: hamming.top_k(packed, wrong, 1),
+        lambda: hamming.within(packed, wrong, 1),
+        lambda: hamming.distances(wrong, packed),
+    ]
+    for attempt in attempts:
+        with pytest.raises(TypeError, match=f"^(queries|codes|packed):? {kind}"):
+            attempt()
 
 
 def test_no_matches() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import native
 from .results import NO_DISTANCE, NO_ID, Nearest, Within
+from .system.arguments import check_plain
 
 isa = next(iter(native.isas), "")
 """The instruction set of the compiled scan, one of `transhash.native.isas`; empty for numpy."""
@@ -24,6 +25,7 @@ _ID_BITS = 48  # a sort key is distance << 48 | position
 
 def distances(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Return the distance of every query (q, w) to every code (n, w): (q, n) uint16."""
+    _check_shapes(queries, codes)
     query_words, code_words = _words(queries), _words(codes)
     total = np.zeros((len(queries), len(codes)), dtype=np.uint16)
     for word in range(query_words.shape[1]):
@@ -282,7 +284,12 @@ def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64] | NDArray[np.uint8]:
 def _check_shapes(
     queries: NDArray[np.uint8], codes: NDArray[np.uint8], allowed: NDArray[np.bool_] | None = None
 ) -> None:
-    """Raise ValueError for shapes that do not match; the compiled scan would read out of bounds."""
+    """Raise ValueError for shapes that do not match, with which the compiled scan would read out of bounds.
+
+    Raises TypeError for masked arrays and tensors.
+    """
+    check_plain("queries", queries)
+    check_plain("codes", codes)
     if queries.ndim != 2 or codes.ndim != 2 or queries.shape[1] != codes.shape[1]:
         raise ValueError(f"queries {queries.shape} and codes {codes.shape} have different widths")
     if allowed is not None and allowed.shape != (len(codes),):

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MismatchError
+from ..system.arguments import check_plain
 from .arithmetic import described, mixing
 from .records import Codes, ModelRef
 from .truncation import cutting, fitting, is_prefix
@@ -17,12 +18,14 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
     Codes of a whole model are cut where the collection holds its shortened codes. `what` names the collection that is
     searched, in error messages.
 
-    Raises MismatchError if the queries are from another model or of another width.
+    Raises MismatchError if the queries are from another model or of another width; TypeError for tensors and masked
+    arrays.
     """
     if isinstance(queries, Codes):
         queries = fitting(queries, model)
         check_same_model(queries.model, model, "queries", what)
         queries = queries.packed
+    check_plain("queries", queries)
     if queries.dtype != BYTE or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
         raise MismatchError(
             f"queries are {queries.dtype} of shape {queries.shape}; "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MismatchError
+from ..system.arguments import check_plain
 from .models import BYTE, packed_queries
 from .reader import is_codes_file, read_codes
 from .records import Codes, ModelRef
@@ -66,6 +67,7 @@ def coded_queries(queries: Any, model: ModelRef, order: str | None) -> Queries |
     Raises TypeError for queries that can be neither; MismatchError if they are of another model than `model`, of
     another shape, or lack what the re-ranking `order` compares; CodesError if the file is damaged.
     """
+    check_plain("queries", queries)
     if isinstance(queries, np.ndarray) and queries.ndim < 3:
         if order:
             raise MismatchError("packed codes cannot be re-ranked: search with images")

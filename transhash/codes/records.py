@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import MismatchError, ModelError, PositionError
 from ..packing import check_bits
-from ..system.arguments import check_fields, checked
+from ..system.arguments import check_fields, check_plain, checked
 from .strings import StringTable
 
 NO_LABEL = -1
@@ -297,6 +297,7 @@ class Codes:
 
 def _check_array(name: str, value: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
     """Raise TypeError for anything but an array, MismatchError for another dtype or shape; None is any size."""
+    check_plain(name, value)
     if not isinstance(value, np.ndarray | LazyColumn):
         raise TypeError(f"{name} must be an array of {dtype.__name__}, not {type(value).__name__}")
     sizes = zip(shape, value.shape, strict=False)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
 
+import numpy as np
+
 from ..errors import TransHashError
 
 P = ParamSpec("P")
@@ -197,6 +199,15 @@ def _check_texts(name: str, value: Any, *, paths: bool) -> None:
             check_path(name, one)
         elif isinstance(one, str) and len(one) > _MAX_TEXT:
             raise TransHashError(f"{name}: a text of {len(one):,} characters; at most {_MAX_TEXT:,}")
+
+
+def check_plain(name: str, array: Any) -> None:
+    """Raise TypeError for a masked array, whose mask would be ignored, and for a tensor of torch."""
+    for kind in type(array).__mro__ if type(array) is not np.ndarray else ():
+        if (kind.__module__, kind.__name__) == ("numpy.ma", "MaskedArray"):
+            raise TypeError(f"{name}: a masked array, whose mask would be ignored; pass its .data, or fewer rows")
+        if (kind.__module__, kind.__name__) == ("torch", "Tensor"):
+            raise TypeError(f"{name} must be a numpy array, not a tensor: pass its .cpu().numpy()")
 
 
 def check_path(name: str, path: str | Path) -> None:
