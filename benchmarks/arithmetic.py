@@ -94,7 +94,8 @@ def methods(model: str, hasher: TransHasher, folder: Path, compiled: bool) -> It
     yield "ONNX Runtime, int8, dynamic", _on_onnxruntime(folder / "dynamic.onnx")
     quantize_static(plain, folder / "static.onnx", _Photographs(hasher), op_types_to_quantize=["MatMul", "Gemm"])
     yield "ONNX Runtime, int8, static", _on_onnxruntime(folder / "static.onnx")
-    yield "OpenVINO, float32", _on_openvino(plain)
+    yield "OpenVINO, float32", _on_openvino(plain, "f32")
+    yield "OpenVINO, bfloat16", _on_openvino(plain, "bf16")
     yield "--fast (OpenVINO, int8, static)", load_hasher(model, fast=True).encode
 
 
@@ -151,7 +152,7 @@ def _on_onnxruntime(path: Path) -> Encode:
     return lambda batch: session.run(None, {"images": batch})[0]
 
 
-def _on_openvino(path: Path) -> Encode:
-    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+def _on_openvino(path: Path, precision: str) -> Encode:
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": precision}
     compiled = core().compile_model(path, "CPU", settings)
     return lambda batch: np.array(compiled(batch)[0])
