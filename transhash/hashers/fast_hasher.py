@@ -31,6 +31,7 @@ class FastHasher(NumpyHasher):
         if find_spec("openvino") is None:
             raise ModelError("--fast (fast=True) needs OpenVINO; install it with: pip install 'transhash[fast]'")
         from .openvino_net import OpenVinoViT
+        from .saturation import largest_weight
 
         super().__init__(net, config, fast_model(ref))
         with self._model_errors(), unforked():
@@ -39,9 +40,10 @@ class FastHasher(NumpyHasher):
             if ranges is None or ranges.keys() != quantized.matrix_names(net):
                 ranges = quantized.input_ranges(net, _photographs(config))
                 range_cache.write(ref.digest, ranges)
-            matrices = quantized.matrices(net, ranges)
+            quantized.fold_preprocessing(net, config.preprocessing)
+            matrices = quantized.matrices(net, ranges, largest_weight())
         try:
-            self._compiled = OpenVinoViT(net, matrices, config.preprocessing, config.architecture.image_size)
+            self._compiled = OpenVinoViT(net, matrices, config.architecture.image_size)
         except (RuntimeError, ValueError, LookupError) as error:
             raise ModelError(f"{display(ref.name)}: OpenVINO cannot compute it: {one_line(error)}") from None
 

@@ -16,6 +16,9 @@ from .bit_layout import bit_order
 
 Floats = NDArray[np.float32]
 
+PATCHES = "backbone.patch_embed.proj"
+"""The name of the patch embedding."""
+
 MAX_PATCHES = 1 << 12  # attention takes memory proportional to their square
 
 _ROWS = 64  # rows of the hidden layer: they fit into a core's cache while GELU makes many passes over them
@@ -160,7 +163,7 @@ class NumpyViT:
 
     def _tokens(self, images: Floats) -> Floats:
         """Embed patches, preceded by the class token, and add positions: (n, prefix + N, D)."""
-        weight = self.weights["backbone.patch_embed.proj.weight"]  # (D, 3, P, P)
+        weight = self.weights[f"{PATCHES}.weight"]  # (D, 3, P, P)
         side = weight.shape[2:]
         windows = np.lib.stride_tricks.sliding_window_view(images, side, axis=(2, 3))
         windows = windows[:, :, :: self.layout.stride, :: self.layout.stride]  # (n, 3, rows, columns, P, P)
@@ -169,7 +172,7 @@ class NumpyViT:
             raise ValueError(f"{rows} x {columns} patches, and positions for {self.positions}")
         flat = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count, rows * columns, -1)
         tokens = flat @ weight.reshape(len(weight), -1).T
-        tokens += self.weights.get("backbone.patch_embed.proj.bias", np.float32(0))
+        tokens += self.weights.get(f"{PATCHES}.bias", np.float32(0))
         positions = self.weights["backbone.pos_embed"]
         lead = [np.repeat(token, count, axis=0) for token in self.lead]
         if self.layout.late_prefix:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..system.threads import threads
-from .numpy_net import Floats, NumpyViT
+from .numpy_net import PATCHES, Floats, NumpyViT
 from .openvino_runtime import Model, core, ops
-from .preprocessing import Preprocessing
 from .quantized import Levels, Matrix
 
 _CHUNK = 8  # images that a thread computes at once
+_END = np.iinfo(np.int64).max
 
 Node = Any
 
@@ -22,15 +22,19 @@ Node = Any
 class OpenVinoViT:
     """Maps images to features and outputs, which do not depend on the batch of an image."""
 
-    def __init__(
-        self, net: NumpyViT, matrices: Mapping[str, Matrix], preprocessing: Preprocessing, side: int
-    ) -> None:
-        """Compile a network, with its rounded matrices by name, for images (n, side, side, 3) uint8.
+    def __init__(self, net: NumpyViT, matrices: Mapping[str, Matrix], side: int) -> None:
+        """Compile a network with folded preprocessing, and its rounded matrices by name, for images of some side.
 
         Raises RuntimeError or ValueError if its tensors are inconsistent.
         """
-        images = ops.parameter([-1, side, side, 3], np.uint8)
-        graph = Model(list(_Graph(net, matrices, preprocessing).results(images)), [images])
+        self._sides = net.weights[f"{PATCHES}.weight"].shape[1:3]
+        self._stride = net.layout.stride
+        self._mirror = net.mirror
+        rows, columns = ((side - patch) // self._stride + 1 for patch in self._sides)
+        if rows * columns != net.positions:
+            raise ValueError(f"{rows} x {columns} patches, and positions for {net.positions}")
+        patches = ops.parameter([-1, net.positions, matrices[PATCHES].values.shape[1]], np.uint8)
+        graph = Model(list(_Graph(net, matrices).results(patches)), [patches])
         self._threads = threads()
         settings = {
             "INFERENCE_NUM_THREADS": self._threads,
@@ -44,7 +48,7 @@ class OpenVinoViT:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="transhash-fast")
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """Return the features (n, (1 + K) F) and the outputs (n, bits) of images (n, H, W, 3)."""
+        """Return the features (n, (1 + K) F) and the outputs (n, bits) of images (n, side, side, 3) uint8."""
         size = min(_CHUNK, -(-len(images) // self._threads))
         chunks = [images[start : start + size] for start in range(0, len(images), size)]
         features, outputs = zip(*self._pool.map(self._computed, chunks), strict=True)
@@ -54,32 +58,35 @@ class OpenVinoViT:
         """Compute a part of the images in one thread."""
         request = self._idle.get()
         try:
-            request.infer([np.ascontiguousarray(images)])
+            request.infer([self._patches(images)])
             features, outputs = (np.array(request.get_output_tensor(number).data) for number in range(2))
         finally:
             self._idle.put(request)
         return features, outputs
 
+    def _patches(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut images into patches (n, N, P · P · 3); if the network mirrors, each is followed by its mirror image."""
+        if self._mirror:
+            images = np.stack([images, images[:, :, ::-1]], axis=1).reshape(-1, *images.shape[1:])
+        windows = np.lib.stride_tricks.sliding_window_view(images, self._sides, axis=(1, 2))
+        windows = windows[:, :: self._stride, :: self._stride]  # (n, rows, columns, 3, P, P)
+        count, rows, columns = windows.shape[:3]
+        return windows.transpose(0, 1, 2, 4, 5, 3).reshape(count, rows * columns, -1)
+
 
 class _Graph:
     """Builds the graph, step by step as `NumpyViT` computes."""
 
-    def __init__(self, net: NumpyViT, matrices: Mapping[str, Matrix], preprocessing: Preprocessing) -> None:
+    def __init__(self, net: NumpyViT, matrices: Mapping[str, Matrix]) -> None:
         self._net = net
         self._matrices = matrices
-        self._preprocessing = preprocessing
 
-    def results(self, images: Node) -> tuple[Node, Node]:
-        """Return features and outputs."""
-        mean, std = (
-            np.array(values, np.float32) * 255 for values in (self._preprocessing.mean, self._preprocessing.std)
-        )
-        pixels = ops.divide(ops.subtract(ops.convert(images, "f32"), _constant(mean)), _constant(std))
-        pixels = ops.transpose(pixels, _numbers(0, 3, 1, 2))
-        features = self._read(pixels)
+    def results(self, patches: Node) -> tuple[Node, Node]:
+        """Return features and outputs of the patches of images."""
+        features = self._read(patches)
         if self._net.mirror:
-            mirrored = self._read(ops.slice(pixels, *map(_numbers, (-1, np.iinfo(np.int64).min, -1, 3))))
-            features = ops.multiply(ops.add(features, mirrored), _constant(np.float32(0.5)))
+            images, mirrored = (ops.slice(features, *map(_numbers, (start, _END, 2, 0))) for start in (0, 1))
+            features = ops.multiply(ops.add(images, mirrored), _constant(np.float32(0.5)))
         streams = ops.split(features, _constant(np.int64(1)), len(self._net.heads)).outputs()
         outputs = ops.concat(
             [self._linear(stream, name) for stream, name in zip(streams, self._net.heads, strict=True)], 1
@@ -88,8 +95,8 @@ class _Graph:
             outputs = ops.gather(outputs, _numbers(*self._net.order), _constant(np.int64(1)))
         return features, outputs
 
-    def _read(self, pixels: Node) -> Node:
-        tokens = self._tokens(pixels)
+    def _read(self, patches: Node) -> Node:
+        tokens = self._tokens(patches)
         for name in self._net.blocks:
             tokens = self._block(tokens, tokens, name)
         streams = [self._stream(tokens, "global")]
@@ -97,24 +104,20 @@ class _Graph:
             lead = _rows(tokens, 0, self._net.prefix)
             start = self._net.prefix
             for group in np.array_split(np.arange(self._net.positions), self._net.groups):
-                patches = _rows(tokens, start, start + len(group))
-                streams.append(self._stream(ops.concat([lead, patches], 1), "local"))
+                rest = _rows(tokens, start, start + len(group))
+                streams.append(self._stream(ops.concat([lead, rest], 1), "local"))
                 start += len(group)
         return ops.concat(streams, 1)
 
-    def _tokens(self, pixels: Node) -> Node:
-        net, name = self._net, "backbone.patch_embed.proj"
-        stride = [net.layout.stride] * 2
-        tokens = ops.convolution(pixels, _constant(net.weights[f"{name}.weight"]), stride, [0, 0], [0, 0], [1, 1])
-        tokens = ops.transpose(ops.reshape(tokens, _numbers(0, 0, -1), True), _numbers(0, 2, 1))
-        if f"{name}.bias" in net.weights:
-            tokens = ops.add(tokens, _constant(net.weights[f"{name}.bias"]))
+    def _tokens(self, patches: Node) -> Node:
+        net = self._net
+        tokens = self._linear(ops.convert(patches, "f32"), PATCHES)
         positions, lead = net.weights["backbone.pos_embed"], np.concatenate(net.lead, axis=1)
         if lead.shape[2] != positions.shape[2]:
             raise ValueError(f"class token {lead.shape} and positions {positions.shape}")
         if not net.layout.late_prefix:
             lead, positions = lead + positions[:, : net.prefix], positions[:, net.prefix :]
-        count = ops.gather(ops.shape_of(pixels), _numbers(0), _constant(np.int64(0)))
+        count = ops.gather(ops.shape_of(patches), _numbers(0), _constant(np.int64(0)))
         shape = ops.concat([count, _numbers(*lead.shape[1:])], 0)
         return ops.concat([ops.broadcast(_constant(lead), shape), ops.add(tokens, _constant(positions))], 1)
 
@@ -126,7 +129,7 @@ class _Graph:
         token = ops.gather(read, _constant(np.int64(0)), _constant(np.int64(1)))
         if pool == "token":
             return token
-        mean = ops.reduce_mean(_rows(read, prefix, np.iinfo(np.int64).max), _numbers(1), False)
+        mean = ops.reduce_mean(_rows(read, prefix, _END), _numbers(1), False)
         return mean if pool == "mean" else ops.concat([token, mean], 1)
 
     def _block(self, wanted: Node, tokens: Node, name: str) -> Node:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import weight_types
-from .numpy_net import Floats, NumpyViT
+from .numpy_net import PATCHES, Floats, NumpyViT
+from .preprocessing import Preprocessing
 
 Ranges = dict[str, tuple[float, float]]
 """The lowest and the highest input of every matrix, by name."""
@@ -87,6 +88,22 @@ def fold(net: NumpyViT) -> None:
                     found[f"{block}.{matrix}.bias"] = found[f"{block}.{matrix}.bias"] * branch
 
 
+def fold_preprocessing(net: NumpyViT, preprocessing: Preprocessing) -> None:
+    """Fold mean and standard deviation into the patch embedding, which then takes pixels from 0 to 255.
+
+    The result is a matrix for patches (P, P, 3), laid out like the pixels of an image. Raises ValueError if the patch
+    embedding is not a convolution of three channels.
+    """
+    found = net.weights = dict(net.weights)
+    weight = found[f"{PATCHES}.weight"]
+    if weight.ndim != 4 or weight.shape[1] != 3:
+        raise ValueError(f"tensor {PATCHES}.weight: {weight.shape}")
+    mean, std = (np.array(values, np.float32) * 255 for values in (preprocessing.mean, preprocessing.std))
+    weight = weight.transpose(0, 2, 3, 1) / std
+    found[f"{PATCHES}.weight"] = weight
+    found[f"{PATCHES}.bias"] = found.get(f"{PATCHES}.bias", np.float32(0)) - (weight * mean).sum(axis=(1, 2, 3))
+
+
 def matrix_names(net: NumpyViT) -> set[str]:
     """Return the names of the matrices in the blocks of a network."""
     return {f"{block}.{name}" for block in net.block_names for name in _MATRICES}
@@ -106,9 +123,29 @@ def input_ranges(net: NumpyViT, images: Sequence[Floats]) -> Ranges:
     return recorder.ranges
 
 
-def matrices(net: NumpyViT, ranges: Ranges) -> dict[str, Matrix]:
-    """Return the matrices in the blocks of a network, rounded."""
-    return {
-        name: Matrix(*weight_types.quantize(net.weights[f"{name}.weight"]), Levels.of(*ends))
+def matrices(net: NumpyViT, ranges: Ranges, largest: int) -> dict[str, Matrix]:
+    """Return the matrices in the blocks of a network, and its patch embedding with folded preprocessing, rounded.
+
+    The rounded values are at most `largest` (see `saturation`).
+    """
+    rounded = {
+        name: Matrix(*weight_types.quantize(net.weights[f"{name}.weight"], largest), Levels.of(*ends))
         for name, ends in ranges.items()
     }
+    return rounded | {PATCHES: patch_matrix(net.weights[f"{PATCHES}.weight"], largest)}
+
+
+def patch_matrix(weight: Floats, largest: int) -> Matrix:
+    """Round a patch embedding (rows, P, P, 3), whose inputs are pixels, to a matrix (rows, P · P · 3).
+
+    The rounding error of a pixel is carried over to the next: as neighbouring pixels are alike, errors cancel out.
+    """
+    _, scale = weight_types.quantize(weight, largest)
+    exact = (weight / scale[:, None, None, None]).reshape(len(weight), -1, 3)
+    values = np.empty(exact.shape, np.int8)
+    error = np.zeros_like(exact[:, 0])
+    for pixel in range(exact.shape[1]):
+        wanted = exact[:, pixel] + error
+        values[:, pixel] = np.rint(wanted).clip(-largest, largest)
+        error = wanted - values[:, pixel]
+    return Matrix(values.reshape(len(values), -1), scale, Levels(1.0, 0))

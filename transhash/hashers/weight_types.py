@@ -15,7 +15,7 @@ WEIGHT_TYPES = ("fp32", "fp16", "int8")
 
 _SCALE = ".scale"
 _LARGEST_SCALE = 1e30  # times 127 is still a float32
-_LARGEST_INT8 = 127
+LARGEST_INT8 = 127
 
 Weights = dict[str, NDArray[Any]]
 
@@ -47,15 +47,17 @@ def convert(weights: Weights, to: str) -> Weights:
     return stored
 
 
-def quantize(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round weights (rows, ...) to multiples of a row's largest magnitude / 127.
+def quantize(
+    weight: NDArray[np.float32], largest: int = LARGEST_INT8
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round weights (rows, ...) to multiples of a row's largest magnitude / `largest`.
 
     Returns:
         The multiples, int8 of the same shape, and the unit of each row, float32 (rows,).
     """
     rows = weight.reshape(len(weight), -1)
-    scale = np.maximum(np.abs(rows).max(axis=1, initial=0) / np.float32(_LARGEST_INT8), np.finfo(np.float32).tiny)
-    multiples = np.rint(rows / scale[:, None]).clip(-_LARGEST_INT8, _LARGEST_INT8)
+    scale = np.maximum(np.abs(rows).max(axis=1, initial=0) / np.float32(largest), np.finfo(np.float32).tiny)
+    multiples = np.rint(rows / scale[:, None]).clip(-largest, largest)
     return multiples.astype(np.int8).reshape(weight.shape), scale.astype(np.float32)
 
 
