@@ -11,7 +11,7 @@ from transhash import hamming, native
 @st.composite
 def collections(draw):
     """Queries and codes of one width, drawn from few values so that ties and duplicates are common."""
-    width = draw(st.one_of(st.integers(1, 20), st.sampled_from([8, 16, 32, 48, 64, 128])))
+    width = draw(st.one_of(st.integers(1, 20), st.sampled_from([8, 16, 24, 32, 48, 63, 64, 65, 100, 128])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = draw(st.sampled_from([2, 4, 256]))
     queries, codes = (
@@ -253,8 +253,8 @@ def clustered(width, count, asked):
 
 
 @pytest.mark.usefixtures("large_groups")
-@pytest.mark.parametrize("width", [8, 12, 16, 32, 64, 128])
-@pytest.mark.parametrize(("asked", "k"), [(20, 10), (20, 700), (70, 1), (70, 700)])
+@pytest.mark.parametrize("width", [8, 12, 16, 24, 32, 64, 100, 128])
+@pytest.mark.parametrize(("asked", "k"), [(1, 10), (20, 10), (20, 700), (70, 1), (70, 700)])
 def test_many_queries_over_clustered_codes(width, asked, k):
     """As many codes and queries as make the scan compare parts of codes first, or single bits of many codes."""
     count = 6000 if hamming.isa else 800  # numpy's blocks are the small ones of these tests

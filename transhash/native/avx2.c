@@ -101,8 +101,11 @@ INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const
                              uint16_t *places, uint16_t *out)
 {
     size_t count = 0;
+    int ahead = is_long(8 * words * n);
     for (size_t place = 0; place < n; place++, codes += 8 * words) {
         uint64_t bits = 0;
+        if (ahead)
+            fetch_ahead(codes, 8 * words);
         for (size_t word = 0; word < words; word++) {
             uint64_t code;
             memcpy(&code, codes + 8 * word, 8);
@@ -120,6 +123,7 @@ TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, co
                                 uint16_t *places, uint16_t *out)
 {
     switch (width) {
+    case 8: return all_below_rows(codes, 1, n, query, limit, places, out);
     case 16: return all_below_rows(codes, 2, n, query, limit, places, out);
     case 32: return all_below_rows(codes, 4, n, query, limit, places, out);
     default: return all_below_rows(codes, width / 8, n, query, limit, places, out);

@@ -81,10 +81,13 @@ INLINE size_t all_below(const uint64_t *planes, size_t stride, size_t words, siz
     __m512i broadcast_query[MAX_WORDS], bound = _mm512_set1_epi64(limit);
     size_t count = 0, place = 0;
     size_t half = words < 4 ? words : words / 2; /* the first half of a long code often exceeds the limit already */
+    int ahead = words == 1 && is_long(8 * n); /* planes of longer codes are copies in the cache */
     broadcast(query, words, broadcast_query);
     if (!mask) {
         for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) { /* 32 codes share one branch, which is rarely taken */
             __m512i bits[UNROLLED];
+            if (ahead)
+                fetch_ahead(planes + place, 8 * 8 * UNROLLED);
             for (size_t part = 0; part < UNROLLED; part++)
                 bits[part] = distance(planes + place + 8 * part, stride, half, broadcast_query, 0xff);
             if (half < words) {
@@ -163,8 +166,11 @@ INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const
     const __m512i broadcast_query = words == 2 ? _mm512_broadcast_i64x2(_mm_loadu_si128((const __m128i *)query))
                                      : _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)query));
     size_t count = 0, place = 0;
+    int ahead = is_long(8 * words * n);
     for (; place + 8 * UNROLLED <= n; place += 8 * UNROLLED) {
         __m512i bits[UNROLLED];
+        if (ahead)
+            fetch_ahead(codes + place * 8 * words, 8 * 8 * UNROLLED * words);
         for (size_t part = 0; part < UNROLLED; part++) {
             const uint8_t *from = codes + (place + 8 * part) * 8 * words;
             bits[part] = words == 2 ? pairs(from, broadcast_query) : quads(from, broadcast_query);
@@ -183,15 +189,72 @@ INLINE size_t all_below_rows(const uint8_t *codes, size_t words, size_t n, const
     return count + tail;
 }
 
+/* Sums of the lanes of eight vectors, in their order. */
+INLINE __m512i sums(const __m512i *vectors)
+{
+    __m512i pairs[4], quads[2];
+    for (size_t pair = 0; pair < 4; pair++) {
+        __m512i a = vectors[2 * pair], b = vectors[2 * pair + 1];
+        pairs[pair] = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
+    for (size_t quad = 0; quad < 2; quad++) {
+        __m512i a = pairs[2 * quad], b = pairs[2 * quad + 1];
+        quads[quad] = _mm512_add_epi64(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xdd));
+    }
+    return _mm512_add_epi64(_mm512_shuffle_i64x2(quads[0], quads[1], 0x88),
+                            _mm512_shuffle_i64x2(quads[0], quads[1], 0xdd));
+}
+
+/* Distances of n codes, at most eight, of one or two vectors, the last of which has the bytes `last`. */
+INLINE __m512i wide(const uint8_t *codes, size_t width, size_t n, const __m512i *query, size_t vectors, __mmask64 last)
+{
+    __m512i bits[8];
+    for (size_t row = 0; row < 8; row++, codes += width) {
+        bits[row] = _mm512_setzero_si512();
+        for (size_t vector = 0; row < n && vector < vectors; vector++) {
+            __m512i code = _mm512_maskz_loadu_epi8(vector + 1 < vectors ? ~(__mmask64)0 : last, codes + 64 * vector);
+            bits[row] = _mm512_add_epi64(bits[row], _mm512_popcnt_epi64(_mm512_xor_si512(code, query[vector])));
+        }
+    }
+    return sums(bits);
+}
+
+INLINE size_t all_below_wide(const uint8_t *codes, size_t width, size_t vectors, size_t n, const uint64_t *query,
+                             uint32_t limit, uint16_t *places, uint16_t *out)
+{
+    const __m512i bound = _mm512_set1_epi64(limit);
+    const __mmask64 last = ~(__mmask64)0 >> (64 * vectors - width);
+    __m512i asked[2];
+    size_t count = 0, place = 0;
+    int ahead = is_long(width * n);
+    for (size_t vector = 0; vector < vectors; vector++)
+        asked[vector] = _mm512_maskz_loadu_epi8(vector + 1 < vectors ? ~(__mmask64)0 : last, query + 8 * vector);
+    for (; place + 8 <= n; place += 8, codes += 8 * width) {
+        if (ahead)
+            fetch_ahead(codes, 8 * width);
+        __m512i bits = wide(codes, width, 8, asked, vectors, last);
+        __mmask8 near = _mm512_cmplt_epu64_mask(bits, bound);
+        if (near)
+            count = keep(bits, near, place, count, places, out);
+    }
+    __m512i bits = wide(codes, width, n - place, asked, vectors, last);
+    __mmask8 near = _mm512_mask_cmplt_epu64_mask(lanes_of(n - place), bits, bound);
+    return keep(bits, near, place, count, places, out);
+}
+
 TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
                                 uint16_t *places, uint16_t *out)
 {
     if (width == 16)
         return all_below_rows(codes, 2, n, query, limit, places, out);
-    return all_below_rows(codes, 4, n, query, limit, places, out);
+    if (width == 32)
+        return all_below_rows(codes, 4, n, query, limit, places, out);
+    if (width <= 64)
+        return all_below_wide(codes, width, 1, n, query, limit, places, out);
+    return all_below_wide(codes, width, 2, n, query, limit, places, out);
 }
 
-static int whole(size_t width) { return width == 16 || width == 32; }
+static int whole(size_t width) { return width >= 16; }
 
 TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
 {

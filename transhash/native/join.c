@@ -14,16 +14,10 @@
 #define FEW 16          /* queries from which on packing a block pays off, */
 #define SHORT 256       /* if the block has at least this many codes */
 #define PLANE_BYTES 32768 /* size of a block, which stays in the first-level cache */
-#define LINE 64         /* bytes of a cache line */
 #define PREPARED 16     /* bytes for each word of a prepared query */
 #define CALL 32         /* comparisons that take as long as a call of a kernel */
 #define TREES 4         /* whose codes can be left out of a block */
 #define AHEAD 16        /* codes that are prefetched */
-#if defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address)
-#else
-#define PREFETCH(address) ((void)(address))
-#endif
 
 typedef _Atomic uint32_t Parent;
 

@@ -24,10 +24,10 @@
 #define REPEATS 4  /* equal codes that cost as much as a cache miss: their rows are consecutive */
 
 #if defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address, 0, 2) /* into the second level: the first fetches fewer at once */
+#define FETCH(address) __builtin_prefetch(address, 0, 2) /* into the second level: the first fetches fewer at once */
 #define INLINE static inline __attribute__((always_inline))
 #else
-#define PREFETCH(address) ((void)(address))
+#define FETCH(address) ((void)(address))
 #define INLINE static inline
 #endif
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -209,7 +209,7 @@ INLINE void visit(Search *search, size_t width)
         size_t count = 0, filled = 0;
         for (; more && count < GROUP; count++) {
             keys[count] = key ^ mask;
-            PREFETCH(&table->offsets[keys[count]]);
+            FETCH(&table->offsets[keys[count]]);
             mask = next_mask(mask);
             more = mask && mask < end;
         }
@@ -219,7 +219,7 @@ INLINE void visit(Search *search, size_t width)
                 continue;
             lows[filled] = low, highs[filled++] = high;
             candidates += high - low;
-            PREFETCH(&table->rows[low]);
+            FETCH(&table->rows[low]);
         }
         visited += count;
         search->cost += (double)(count + filled);
@@ -230,7 +230,7 @@ INLINE void visit(Search *search, size_t width)
                     break; /* `take` finds these by the code that they repeat */
                 if (row >= tables->n)
                     continue;
-                PREFETCH(tables->codes + row * width);
+                FETCH(tables->codes + row * width);
                 rows[waiting++] = row;
                 if (waiting == BATCH) {
                     search->cost += BATCH;
@@ -465,7 +465,7 @@ int64_t mih_sort(const uint8_t *codes, size_t n, size_t width, unsigned bits, ui
             uint32_t *here = rows + offsets[bucket];
             size_t count = offsets[bucket + 1] - offsets[bucket];
             for (size_t ahead = BATCH; ahead < BATCH + count && offsets[bucket] + ahead < n; ahead++)
-                PREFETCH(codes + here[ahead] * width);
+                FETCH(codes + here[ahead] * width);
             sort(codes, width, here, spare, count);
             distinct += (int64_t)part(codes, width, here, spare, count);
         }

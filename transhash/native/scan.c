@@ -10,14 +10,8 @@
    branch per code. Everything here runs once per block or once per candidate. */
 
 #define PLANE_BYTES 32768 /* size of a block of codes, which stays in the first-level cache; slices have two of them */
-#define LINE 64           /* bytes of a cache line */
-#define AHEAD 4096        /* bytes prefetched before they are needed */
-#if defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address)
-#else
-#define PREFETCH(address) ((void)(address))
-#endif
-#define SLICED_MOST 512  /* codes in a slice, at most */
+#define BEGINNING 4096    /* bytes of a list that are prefetched before it is scanned */
+#define SLICED_MOST 512   /* codes in a slice, at most */
 #define FEW 4             /* from this many queries on, arranging codes in planes pays off */
 #define NARROW 6          /* bytes per code from which on slicing pays off */
 #define WIDE 32           /* bytes per code above which slicing pays off for more queries */
@@ -199,7 +193,7 @@ static void *aligned(char *memory) { return memory + (LINE - (uintptr_t)memory %
    many lists are so short that waiting for their first cache lines would take longer than comparing their codes. */
 static void fetch(const Segment *segment, size_t width)
 {
-    size_t bytes = segment->rows * width < AHEAD ? segment->rows * width : AHEAD;
+    size_t bytes = segment->rows * width < BEGINNING ? segment->rows * width : BEGINNING;
     for (size_t byte = 0; byte < bytes; byte += LINE)
         PREFETCH(segment->codes + byte);
 }
