@@ -21,7 +21,8 @@ def searching(isa, costs=0.5):
     """Search with an instruction set: by tables whatever that costs, or as the cost of comparing one code decides."""
     with (
         patch.object(hamming, "isa", isa),
-        patch.object(multi_index, "_COMPARED", costs),
+        patch.object(multi_index, "_QUICK", 0),
+        patch.object(multi_index, "_COMPARED_CACHED", costs),
         patch.object(multi_index, "_COMPARED_TOGETHER", costs),
     ):
         yield
@@ -127,9 +128,33 @@ def test_a_useless_search_is_given_up_at_once():
     codes = rng.integers(0, 256, (5000, 16), dtype=np.uint8)
     tables, queries = Tables.of(codes), rng.integers(0, 256, (9, 16), dtype=np.uint8)
     arrays = (codes, tables.bits, tables.offsets, tables.rows)
-    assert not mih.nearest(arrays, queries, 10, None, 5000, (3000.0, 0), BEST)[2].any()
+    assert (mih.nearest(arrays, queries, 10, None, 5000, (3000.0, 0), BEST)[2] < 0).all()
     assert (mih.within(arrays, queries, 60, None, 3000.0, BEST)[0] == -1).all()
-    assert mih.nearest(arrays, codes[:9], 1, None, 5000, (3000.0, 0), BEST)[2].all()
+    assert (mih.nearest(arrays, codes[:9], 1, None, 5000, (3000.0, 0), BEST)[2] > 0).all()
+
+
+def test_tables_pay_off_for_a_batch_if_most_searches_end_early():
+    cheap, dear, useless = np.full(8, 300.0), np.full(8, 9_500.0), np.full(8, -2_000.0)
+    assert multi_index._pays(cheap, 10_000)
+    assert not multi_index._pays(dear, 10_000)
+    assert not multi_index._pays(useless, 10_000)
+    assert multi_index._pays(np.concatenate([cheap, useless[:3]]), 10_000)
+    assert not multi_index._pays(np.concatenate([cheap[:1], useless]), 10_000)
+
+
+@COMPILED
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 150), st.sampled_from([5e-3, 0.05]))
+def test_batches_of_near_and_far_queries(seed, near, costs):
+    """Whatever a few of the queries show, and whichever are found."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 256, (3000, 8), dtype=np.uint8)
+    codes = codes[rng.integers(0, 1500, len(codes))]
+    queries = np.concatenate([codes[:near], rng.integers(0, 256, (150 - near, 8), dtype=np.uint8)])
+    with searching(BEST, costs):
+        found, expected = multi_index.top_k(queries, codes, Tables.of(codes), 3), hamming.top_k(queries, codes, 3)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
 
 
 @pytest.mark.slow
@@ -146,7 +171,8 @@ def test_damaged_tables_do_no_harm(collection, k, radius, data):
         array[places] = rng.integers(0, data.draw(st.sampled_from([300, 2**32])), places.sum(), dtype=np.uint32)
     arrays = (codes, tables.bits, tables.offsets, tables.rows)
     for mask in (None, allowed):
-        ids, _, found = mih.nearest(arrays, queries, k, mask, len(codes), (2e3, 100.0), BEST)
+        ids, _, costs = mih.nearest(arrays, queries, k, mask, len(codes), (2e3, 100.0), BEST)
+        found = costs > 0
         assert ((ids[found] >= 0) & (ids[found] < len(codes))).all()
         _, keys = mih.within(arrays, queries, min(radius, 8 * codes.shape[1]), mask, 2e3, BEST)
         assert (keys & np.uint64(2**32 - 1)).max(initial=0) < len(codes)

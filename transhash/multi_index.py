@@ -30,11 +30,21 @@ _TRIAL_SHARE = 1 / 24  # part of the budget that is always spent, unless codes s
 _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
 # The cost of comparing one word of 64 bits, in cache misses of a search by tables: for a single query by one thread,
-# and for one of many queries.
+# if the words are in memory or few enough to stay in the last-level cache, and for one of many queries.
 _COMPARED = 0.04
-_COMPARED_TOGETHER = 0.01
+_COMPARED_CACHED = 0.03
+_COMPARED_TOGETHER = 0.005
+_CACHED = 1 << 21  # words
+_QUICK = 200_000  # words that are compared with a single query in the time in which a search by tables begins
+
+# One of so many queries of a batch, but at most so many of them, shows whether tables pay off for the others.
+_TRIED, _MOST_TRIED = 32, 64
+_FIRST = 500  # cache misses of a search that take 2.5 times as long as later ones: fewer are prefetched together
+_FEWER = 1.2  # the cost of scanning for some queries of a batch, relative to their share of that for all
+_LAST = 2  # the cost of scanning for the last few queries of a batch, relative to their share of that for all
 
 Mask = NDArray[np.bool_]
+Costs = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,14 +141,28 @@ def top_k(
 ) -> Nearest:
     """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
 
-    Arguments and results are those of `hamming.top_k`, with the tables of the codes.
+    Arguments and results are those of `hamming.top_k`, with the tables of the codes. Of many queries, some are tried
+    first: if that does not pay off, all queries are compared with all codes.
     """
+    if not hamming.isa or (len(queries) < mih.MANY and _words(codes) < _QUICK):
+        return hamming.top_k(queries, codes, k, allowed)
     count = len(codes) if allowed is None else int(np.count_nonzero(allowed))
     k, budget = min(k, count), _budget(len(queries), codes)
-    if not hamming.isa or not 1 <= k <= budget or _is_useless(tables, k, count, budget):
+    if not 1 <= k <= budget or _is_useless(tables, k, count, budget):
         return hamming.top_k(queries, codes, k, allowed)
-    costs = (budget, budget * _TRIAL_SHARE if tables.crowded else 0)
-    ids, distances, found = mih.nearest(_arrays(codes, tables), queries, k, allowed, count, costs, hamming.isa)
+
+    def search(asked: NDArray[np.uint8], budget: float) -> tuple[NDArray[np.int64], NDArray[np.int32], Costs]:
+        limits = budget, budget * _TRIAL_SHARE if tables.crowded else 0
+        return mih.nearest(_arrays(codes, tables), asked, k, allowed, count, limits, hamming.isa)
+
+    if len(queries) >= mih.MANY:
+        costs = search(np.ascontiguousarray(queries[:: max(_TRIED, len(queries) // _MOST_TRIED)]), budget)[2]
+        if not _pays(costs, budget):
+            return hamming.top_k(queries, codes, k, allowed)
+        if (costs > 0).all():
+            budget *= _LAST
+    ids, distances, costs = search(queries, budget)
+    found = costs > 0
     if found.all():
         return Nearest(ids, distances)
     if not found.any():
@@ -179,8 +203,21 @@ def cost_of_scan(count: int, width: int) -> float:
 
 def _budget(queries: int, codes: NDArray[np.uint8]) -> float:
     """Return the cost of comparing a query with all codes, in cache misses."""
-    each = _COMPARED_TOGETHER if queries >= mih.MANY else _COMPARED / native.threads()
-    return each * len(codes) * -(-codes.shape[1] // 8)
+    words = _words(codes)
+    if queries >= mih.MANY:
+        return _COMPARED_TOGETHER * words
+    return (_COMPARED_CACHED if words < _CACHED else _COMPARED) / native.threads() * words
+
+
+def _words(codes: NDArray[np.uint8]) -> int:
+    return len(codes) * -(-codes.shape[1] // 8)
+
+
+def _pays(costs: Costs, budget: float) -> bool:
+    """Return whether tables pay off for a batch, given the costs of some of its searches, as `mih.nearest` does."""
+    spent = float(np.abs(costs).mean())
+    spent += 1.5 * min(spent, _FIRST)
+    return spent + _FEWER * budget * float((costs < 0).mean()) < budget
 
 
 def _is_useless(tables: Tables, k: int, count: int, budget: float) -> bool:

@@ -69,7 +69,7 @@ def mih_nearest(
     trial: float,
     ids: Array,
     distances: Array,
-    found: Array,
+    costs: Array,
     /,
 ) -> None: ...
 def mih_within(

@@ -18,7 +18,7 @@
 #define GROUP 64   /* buckets visited together */
 #define BATCH 256  /* codes compared together */
 #define FALL 3     /* factor by which fewer codes are in buckets that differ in one more bit from the query's */
-#define CROWDED 4  /* a search with more codes around the query than usual may cost this part of the budget in vain */
+#define CROWDED 8  /* a search with more codes around the query than usual may cost this part of the budget in vain */
 #define CERTAIN 3  /* standard deviations by which the number of codes near a query must exceed the usual one */
 #define MATCH 3    /* cost of a match of a radius search, which must be sorted */
 #define REPEATS 4  /* equal codes that cost as much as a cache miss: their rows are consecutive */
@@ -353,7 +353,7 @@ static uint64_t distance_within(double count, double k, size_t width)
 }
 
 int mih_nearest(const Tables *tables, const uint8_t *queries, size_t query_count, size_t k, double count, double budget,
-                double trial, int64_t *ids, int32_t *distances, uint8_t *found)
+                double trial, int64_t *ids, int32_t *distances, double *costs)
 {
     Search search = {.tables = tables, .room = k, .nearest = 1, .budget = budget, .trial = trial};
     count_buckets(&search);
@@ -364,8 +364,9 @@ int mih_nearest(const Tables *tables, const uint8_t *queries, size_t query_count
     for (size_t query = 0; query < query_count; query++, ids += k, distances += k) {
         search.size = 0;
         search.bound = UINT64_MAX;
-        found[query] = (uint8_t)begin(&search, queries + query * tables->width);
-        for (size_t left = found[query] ? search.size : 0; left; left--) {
+        int found = begin(&search, queries + query * tables->width);
+        costs[query] = found ? search.cost : -search.cost;
+        for (size_t left = found ? search.size : 0; left; left--) {
             ids[left - 1] = search.matches[0] & UINT32_MAX;
             distances[left - 1] = (int32_t)(search.matches[0] >> 32);
             search.matches[0] = search.matches[left - 1];

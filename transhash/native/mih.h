@@ -45,10 +45,11 @@ int mih_fill(const uint8_t *codes, size_t n, size_t width, const uint32_t *first
 /* Costs are in cache misses, of which a bucket and a candidate take about one each.
 
    Write the k nearest codes of each query by (distance, row), ids (query_count, k) and distances (query_count, k), and
-   1 to found[query]; or 0 to found[query] if that is likely to cost more than `budget`. A cost of
-   up to `trial` is always worth trying. `count` is the number of codes that are allowed, at least k. Return 0, or -1 if memory is exhausted. */
+   to costs[query] what the search has cost. If it is likely to cost more than `budget`, it ends without a result, and
+   the cost so far is written as a negative number. A cost of up to `trial` is always worth trying. `count` is the number
+   of codes that are allowed, at least k. Return 0, or -1 if memory is exhausted. */
 int mih_nearest(const Tables *tables, const uint8_t *queries, size_t query_count, size_t k, double count, double budget,
-                double trial, int64_t *ids, int32_t *distances, uint8_t *found);
+                double trial, int64_t *ids, int32_t *distances, double *costs);
 
 /* Find all codes within `radius`. Write their number to counts[query], or -1 as above, and set `keys` to memory that
    the caller frees: distance << 32 | row of all of them, sorted for each query. Return their number, or -1. */

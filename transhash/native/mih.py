@@ -41,21 +41,21 @@ def nearest(
     count: int,
     budget: tuple[float, float],
     isa: str,
-) -> tuple[NDArray[np.int64], NDArray[np.int32], Mask]:
-    """Return the ids and distances (q, k) of the nearest codes, and for which queries (q,) they were found.
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Return the ids and distances (q, k) of the nearest codes, and what each search has cost, (q,), in cache misses.
 
-    A search ends without a result if it is likely to cost more cache misses than the first number of `budget`; up to
-    the second are always spent. `count` codes are allowed.
+    A search ends without a result, and its cost is negative, if it is likely to cost more than the first number of
+    `budget`; up to the second are always spent. `count` codes are allowed.
     """
     ids, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.int32)
-    found = np.empty(len(queries), np.bool_)
+    costs = np.empty(len(queries))
 
     def search(part: slice) -> None:
-        outs = ids[part], distances[part], found[part]
+        outs = ids[part], distances[part], costs[part]
         _scan.mih_nearest(isa, queries.shape[1], *tables, allowed, queries[part], k, count, *budget, *outs)
 
     _divide(search, len(queries))
-    return ids, distances, found
+    return ids, distances, costs
 
 
 def within(

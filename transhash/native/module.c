@@ -332,9 +332,9 @@ static PyObject *mih_nearest_(PyObject *module, PyObject *args)
     const char *isa;
     Py_ssize_t width, k, bytes;
     double count, budget, trial;
-    PyObject *codes, *bits, *offsets, *rows, *allowed, *queries, *ids, *distances, *found;
+    PyObject *codes, *bits, *offsets, *rows, *allowed, *queries, *ids, *distances, *costs;
     if (!PyArg_ParseTuple(args, TABLES "OndddOOO", &isa, &width, &codes, &bits, &offsets, &rows, &allowed, &queries, &k,
-                          &count, &budget, &trial, &ids, &distances, &found))
+                          &count, &budget, &trial, &ids, &distances, &costs))
         return NULL;
     int failed = tables_of(&arrays, &tables, isa, width, codes, bits, offsets, rows, allowed);
     if (!failed && k < 1) {
@@ -345,12 +345,12 @@ static PyObject *mih_nearest_(PyObject *module, PyObject *args)
     Py_ssize_t query_count = query ? bytes / width : 0;
     int64_t *id = query ? array(&arrays, ids, query_count * k * 8, 1, NULL) : NULL;
     int32_t *distance = id ? array(&arrays, distances, query_count * k * 4, 1, NULL) : NULL;
-    uint8_t *flag = distance ? array(&arrays, found, query_count, 1, NULL) : NULL;
-    failed = failed || !flag;
+    double *cost = distance ? array(&arrays, costs, query_count * 8, 1, NULL) : NULL;
+    failed = failed || !cost;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
         failed = mih_nearest(&tables, query, (size_t)query_count, (size_t)k, count, budget, trial, id,
-                             distance, flag);
+                             distance, cost);
         Py_END_ALLOW_THREADS
     }
     return done(&arrays, failed);
