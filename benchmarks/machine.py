@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 _PACKAGES = (
     *("numpy", "scipy", "faiss-cpu", "faiss-gpu", "torch", "timm", "h5py", "scikit-learn", "ImageHash"),
-    *("usearch", "hnswlib", "pymilvus", "milvus-lite"),
+    *("usearch", "numkong", "hnswlib", "pymilvus", "milvus-lite"),
 )
 _SOURCE = ("benchmarks", "transhash", "faiss_backend", "pyproject.toml", ":!transhash/report", ":!benchmarks/results")
 

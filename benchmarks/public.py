@@ -18,7 +18,7 @@ from .search import Comparison, ComparisonConfig, Setting
 from .sets import PublicSet, unpack, write_answers, write_set
 from .worker import Worker
 
-_NAMES = {"TransHash": "transhash", "FAISS": "faiss", "usearch": "usearch", "Milvus": "milvus"}
+_NAMES = {"TransHash": "transhash", "FAISS": "faiss", "usearch": "usearch", "NumKong": "numkong", "Milvus": "milvus"}
 
 
 @click.command("public")

@@ -4,8 +4,10 @@ import os
 import platform
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import click
 import faiss
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 from transhash import hamming, native
 from transhash.report.figures import plain
 
-from . import suites
+from . import methods, suites
+from .methods import numkong
 
 _CENTRES = 2_000
 _HALVINGS = 3  # each bit differs from its centre with probability 1/2³
@@ -51,7 +54,10 @@ _BATCH = 256
 def command(
     count: int, bits: tuple[int, ...], ks: tuple[int, ...], rounds: int, threads: int | None, avx2: bool
 ) -> None:
-    """Time one query and a batch with the compiled scan and with `faiss.IndexBinaryFlat`, over the same codes."""
+    """Time one query and a batch with the compiled scan and with `faiss.IndexBinaryFlat`, over the same codes.
+
+    NumKong's packed kernels, if they are installed, only write all distances: selecting the nearest is not timed.
+    """
     suites.check_neighbours(ks, [count])
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -63,17 +69,21 @@ def command(
     print(f"{', '.join(suites.counted(*number) for number in numbers)}; {what}: median (min to max)")
     print(f"{platform.machine()}, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}: ", end="")
     print(f"{faiss.get_compile_options().strip()}\n")
-    print("| bits | queries | k | scan, ms | FAISS, ms | FAISS / scan | G codes/s | of the read bandwidth |")
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| bits | queries | k | scan, ms | FAISS, ms | FAISS / scan | NumKong / scan | G codes/s "
+        "| of the read bandwidth |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for width in bits:
         codes, queries = clustered(count, width, _BATCH)
         index = faiss.IndexBinaryFlat(width)
         index.add(codes)
         stored = faiss.rev_swig_ptr(index.xb.data(), codes.size).reshape(codes.shape)
         del codes
+        blocks = [] if methods.missing(numkong.Exact, "") else numkong.packed(stored)
         for query_count in (1, _BATCH):
             for k in ks:
-                _compare(index, stored, queries[:query_count], k, rounds)
+                _compare(index, stored, blocks, queries[:query_count], k, rounds)
 
 
 def _restrict() -> None:
@@ -98,7 +108,12 @@ def clustered(count: int, bits: int, queries: int, seed: int = 0) -> tuple[NDArr
 
 
 def _compare(
-    index: faiss.IndexBinaryFlat, codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int, rounds: int
+    index: faiss.IndexBinaryFlat,
+    codes: NDArray[np.uint8],
+    blocks: list[object],
+    queries: NDArray[np.uint8],
+    k: int,
+    rounds: int,
 ) -> None:
     found, expected = hamming.top_k(queries, codes, k), index.search(queries, k)
     assert (found.ids == expected[1]).all()
@@ -108,22 +123,29 @@ def _compare(
             lambda: hamming.top_k(queries, codes, k),
             lambda: index.search(queries, k),
             lambda: read(codes),
+            lambda: _all_distances(queries, blocks),
         ],
         rounds,
     )
-    scan, faiss_ms, _ = (
+    scan, faiss_ms, *_ = (
         f"{plain(1000 * statistics.median(part))} ({plain(1000 * min(part))} to {plain(1000 * max(part))})"
         for part in times
     )
-    ratio = statistics.median(theirs / ours for ours, theirs in zip(times[0], times[1], strict=True))
-    share = statistics.median(reading / ours for ours, reading in zip(times[0], times[2], strict=True))
+    ratio, share, kernels = (
+        statistics.median(other / ours for ours, other in zip(times[0], others, strict=True)) for others in times[1:]
+    )
     speed = len(queries) * len(codes) / statistics.median(times[0]) / 1e9
     bandwidth = f"{share:.2f}" if len(queries) == 1 else ""
     print(
         f"| {codes.shape[1] * 8} | {len(queries)} | {k} | {scan} | {faiss_ms} "
-        f"| {ratio:.1f} | {speed:.1f} | {bandwidth} |",
+        f"| {ratio:.1f} | {f'{kernels:.1f}' if blocks else ''} | {speed:.1f} | {bandwidth} |",
         flush=True,
     )
+
+
+def _all_distances(queries: NDArray[np.uint8], blocks: list[object]) -> None:
+    with ThreadPoolExecutor(native.threads()) as pool:
+        deque(pool.map(partial(numkong.distances_to, queries), blocks), maxlen=0)
 
 
 def read(codes: NDArray[np.uint8]) -> None:

@@ -4,14 +4,14 @@ from importlib.util import find_spec
 
 from transhash.errors import ResultsError
 
-from . import faiss_binary, faiss_float, hnswlib, milvus, ours, usearch
+from . import faiss_binary, faiss_float, hnswlib, milvus, numkong, ours, usearch
 from .base import Method
 
 __all__ = ["METHODS", "Method", "find", "missing"]
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
-    for module in (ours, faiss_binary, usearch, milvus, faiss_float, hnswlib)
+    for module in (ours, faiss_binary, usearch, numkong, milvus, faiss_float, hnswlib)
     for method in module.METHODS
 }
 

@@ -103,14 +103,14 @@ extern const Kernel neon_kernel;
 #else
 #define PREFETCH(address) ((void)(address))
 #endif
-#define LINE 64       /* bytes of a cache line */
+#define LINE 64          /* bytes of a cache line */
 #define FETCH_AHEAD 8192 /* bytes from what is read to what is prefetched */
 
 /* Whether a block of codes is so long that `fetch_ahead` pays off: it also reads what follows the block. */
 static inline int is_long(size_t bytes) { return bytes >= 2 * FETCH_AHEAD; }
 
-/* Prefetch as many bytes as are read now, FETCH_AHEAD bytes further on. Processors do this by themselves, but too late for
-   codes that are compared as fast as memory is read. */
+/* Prefetch as many bytes as are read now, FETCH_AHEAD bytes further on. Processors do this by themselves, but too late
+   for codes that are compared as fast as memory is read. */
 static inline void fetch_ahead(const void *now, size_t bytes)
 {
     for (size_t byte = 0; byte < bytes; byte += LINE)
