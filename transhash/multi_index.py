@@ -44,7 +44,6 @@ _FEWER = 1.2  # the cost of scanning for some queries of a batch, relative to th
 _LAST = 2  # the cost of scanning for the last few queries of a batch, relative to their share of that for all
 
 Mask = NDArray[np.bool_]
-Costs = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,18 +149,15 @@ def top_k(
     k, budget = min(k, count), _budget(len(queries), codes)
     if not 1 <= k <= budget or _is_useless(tables, k, count, budget):
         return hamming.top_k(queries, codes, k, allowed)
-
-    def search(asked: NDArray[np.uint8], budget: float) -> tuple[NDArray[np.int64], NDArray[np.int32], Costs]:
-        limits = budget, budget * _TRIAL_SHARE if tables.crowded else 0
-        return mih.nearest(_arrays(codes, tables), asked, k, allowed, count, limits, hamming.isa)
-
+    arrays, share = _arrays(codes, tables), _TRIAL_SHARE if tables.crowded else 0
     if len(queries) >= mih.MANY:
-        costs = search(np.ascontiguousarray(queries[:: max(_TRIED, len(queries) // _MOST_TRIED)]), budget)[2]
+        tried = np.ascontiguousarray(queries[:: max(_TRIED, len(queries) // _MOST_TRIED)])
+        costs = mih.nearest(arrays, tried, k, allowed, count, (budget, share * budget), hamming.isa)[2]
         if not _pays(costs, budget):
             return hamming.top_k(queries, codes, k, allowed)
         if (costs > 0).all():
             budget *= _LAST
-    ids, distances, costs = search(queries, budget)
+    ids, distances, costs = mih.nearest(arrays, queries, k, allowed, count, (budget, share * budget), hamming.isa)
     found = costs > 0
     if found.all():
         return Nearest(ids, distances)
@@ -213,7 +209,7 @@ def _words(codes: NDArray[np.uint8]) -> int:
     return len(codes) * -(-codes.shape[1] // 8)
 
 
-def _pays(costs: Costs, budget: float) -> bool:
+def _pays(costs: NDArray[np.float64], budget: float) -> bool:
     """Return whether tables pay off for a batch, given the costs of some of its searches, as `mih.nearest` does."""
     spent = float(np.abs(costs).mean())
     spent += 1.5 * min(spent, _FIRST)
