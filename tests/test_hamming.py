@@ -259,7 +259,7 @@ def test_many_queries_over_clustered_codes(width, asked, k):
     """As many codes and queries as make the scan compare parts of codes first, or single bits of many codes."""
     count = 6000 if hamming.isa else 800  # numpy's blocks are the small ones of these tests
     queries, codes, allowed, distances = clustered(width, count, asked)
-    for mask in (None, allowed):
+    for mask in (None, allowed, np.arange(count) % 40 == 7):
         rows = np.arange(count) if mask is None else np.flatnonzero(mask)
         order = rows[np.argsort(distances[:, rows], axis=1, kind="stable")[:, :k]]
         found = hamming.top_k(queries, codes, k, mask)
@@ -283,7 +283,7 @@ def test_many_queries_within_a_radius(width, rows, isa):
     rows = rows if isa else min(rows, 256)  # numpy's blocks are the small ones of these tests
     queries, codes, allowed, distances = near_queries(width, rows)
     for radius in (0, 1, width * 3, width * 8):
-        for mask in (None, allowed):
+        for mask in (None, allowed, np.arange(rows) % 40 == 7):
             near = distances <= radius if mask is None else (distances <= radius) & mask
             found = hamming.within(queries, codes, radius, mask)
             np.testing.assert_array_equal(np.diff(found.offsets), near.sum(axis=1))

@@ -20,6 +20,8 @@ isa = next(iter(native.isas), "")
 
 _BLOCK = 1 << 22  # distances computed at a time: 8 MiB of uint16
 _ROWS = 1 << 16  # codes counted at a time, so that their data stay in the cache
+_SPARSE = 16
+_GATHERED = 1 << 26  # bytes of codes that are copied
 _ID_BITS = 48  # a sort key is distance << 48 | position
 
 
@@ -42,7 +44,7 @@ def top_k(
     """
     _check_shapes(queries, codes, allowed)
     k = min(k, len(codes) if allowed is None else int(np.count_nonzero(allowed)))
-    if isa and k:
+    if isa and k and not _is_sparse(allowed, codes):
         return native.top_k(_contiguous(queries), _contiguous(codes), k, allowed, isa)
     if allowed is not None:
         positions = np.flatnonzero(allowed)
@@ -65,7 +67,7 @@ def within(
     With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
     """
     _check_shapes(queries, codes, allowed)
-    if isa:
+    if isa and not _is_sparse(allowed, codes):
         return native.within(_contiguous(queries), _contiguous(codes), radius, allowed, isa)
     if allowed is not None:
         positions = np.flatnonzero(allowed)
@@ -294,6 +296,14 @@ def _check_shapes(
         raise ValueError(f"queries {queries.shape} and codes {codes.shape} have different widths")
     if allowed is not None and allowed.shape != (len(codes),):
         raise ValueError(f"a mask {allowed.shape} for {len(codes)} codes")
+
+
+def _is_sparse(allowed: NDArray[np.bool_] | None, codes: NDArray[np.uint8]) -> bool:
+    """Return whether a mask allows so few codes that gathering them takes less time than comparing all."""
+    if allowed is None:
+        return False
+    count = int(np.count_nonzero(allowed))
+    return count * _SPARSE < len(codes) and count * codes.shape[1] < _GATHERED
 
 
 def _contiguous(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

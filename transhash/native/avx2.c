@@ -130,7 +130,7 @@ TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, co
     }
 }
 
-static int whole(size_t width) { return width % 8 == 0; }
+static size_t row_queries(size_t width) { return width % 8 ? 0 : 2; }
 
 /* Codes packed in half bytes: a tile has PARTS vectors with the lowest half byte of each code, one per byte, then as many
    with the next half bytes, and so on. The number of differing bits of 32 half bytes is one table lookup. */
@@ -347,6 +347,6 @@ TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_
     return found;
 }
 
-const Kernel avx2_kernel = {"avx2",  supported,    distances, below,    below_rows, whole,        pack,
+const Kernel avx2_kernel = {"avx2",  supported,    distances, below,    below_rows, row_queries,  pack,
                             prepare, below_packed, 2,         &slicing, cross,      transpose};
 #endif

@@ -254,7 +254,13 @@ TARGET static size_t below_rows(const uint8_t *codes, size_t width, size_t n, co
     return all_below_wide(codes, width, 2, n, query, limit, places, out);
 }
 
-static int whole(size_t width) { return width >= 16; }
+/* Rows of 16 and 32 bytes fill vectors, and long ones take longest to rearrange. */
+static size_t row_queries(size_t width)
+{
+    if (width == 16 || width == 32)
+        return 12;
+    return width < 16 ? 0 : width < 48 ? 4 : width <= 64 ? 10 : 16;
+}
 
 TARGET static void transpose(const uint8_t *codes, size_t width, size_t n, uint64_t *planes, size_t stride)
 {
@@ -465,6 +471,6 @@ TARGET static size_t cross(const uint64_t *planes, const uint64_t *others, size_
 #undef CALL
 }
 
-const Kernel avx512_kernel = {"avx512", supported,    distances, below,    below_rows, whole,    pack,
+const Kernel avx512_kernel = {"avx512", supported,    distances, below,    below_rows, row_queries, pack,
                               prepare,  below_packed, 1,         &slicing, cross,      transpose};
 #endif

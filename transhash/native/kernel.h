@@ -63,11 +63,11 @@ typedef struct {
     size_t (*below)(const uint64_t *planes, size_t stride, size_t words, size_t n, const uint64_t *query,
                     uint32_t limit, const uint8_t *mask, uint16_t *places, uint16_t *distances);
 
-    /* The same as `below` for codes of `width` bytes in row order, without a mask: faster for a single query, for
-       which transposition does not pay off. May be NULL; `whole` returns whether it supports a width. */
+    /* The same as `below` for codes of `width` bytes in row order, without a mask: faster for few queries, for which
+       rearranging the codes does not pay off. May be NULL; `row_queries` returns for how many it does. */
     size_t (*below_rows)(const uint8_t *codes, size_t width, size_t n, const uint64_t *query, uint32_t limit,
                          uint16_t *places, uint16_t *distances);
-    int (*whole)(size_t width);
+    size_t (*row_queries)(size_t width);
 
     /* Codes packed for comparison with many queries, in tiles. May be NULL. `pack` takes n codes in planes and writes
        `spread` bytes for each of their bytes, in whole tiles. `prepare` writes 16 bytes for each word of a query.

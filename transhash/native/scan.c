@@ -249,9 +249,11 @@ static enum form form_of(const Scan *scan, const Block *block, size_t queries)
     size_t sliced = slice_rows(scan, block->segment, queries);
     if (sliced && 2 * block->n >= sliced)
         return SLICED;
+    if (kernel->row_queries && queries < kernel->row_queries(scan->width))
+        return ROWS;
     if (kernel->pack && queries >= FEW)
         return PACKED;
-    return queries == 1 && !block->mask && kernel->whole && kernel->whole(scan->width) ? ROWS : PLANES;
+    return PLANES;
 }
 
 /* Lay out the codes of a block for the comparison with a number of queries. */
@@ -289,6 +291,21 @@ static int arrange(const Scan *scan, Buffers *buffers, Block *block, size_t quer
     return 0;
 }
 
+/* Leave out codes that are not allowed by a mask unless it is NULL, and return how many are left. */
+static size_t drop_masked(const uint8_t *mask, uint16_t *places, uint16_t *distances, size_t count)
+{
+    size_t kept = 0;
+    if (!mask)
+        return count;
+    for (size_t found = 0; found < count; found++) {
+        size_t place = places[found];
+        places[kept] = (uint16_t)place;
+        distances[kept] = distances[found];
+        kept += mask[place / 8] >> place % 8 & 1;
+    }
+    return kept;
+}
+
 /* Write the codes of a block that are nearer to a query than a limit, and return their number. */
 static size_t find_near(const Scan *scan, const Buffers *buffers, const Block *block, size_t query, uint32_t limit)
 {
@@ -301,7 +318,8 @@ static size_t find_near(const Scan *scan, const Buffers *buffers, const Block *b
         return kernel->below_packed(block->arranged, words, block->n, buffers->prepared + query * words * PREPARED,
                                     limit, block->mask, &buffers->heads[query], places, distances);
     case ROWS:
-        return kernel->below_rows(block->codes, scan->width, block->n, asked, limit, places, distances);
+        return drop_masked(block->mask, places, distances,
+                           kernel->below_rows(block->codes, scan->width, block->n, asked, limit, places, distances));
     default:
         return kernel->below(block->planes, block->stride, words, block->n, asked, limit, block->mask, places,
                              distances);
