@@ -405,3 +405,17 @@ def test_many_codes_are_counted_by_distance_and_label(width, rows, isa):
         same = (labels == query_labels[query]) & (labels >= 0)
         np.testing.assert_array_equal(found[query], np.bincount(distances, minlength=8 * width + 1))
         np.testing.assert_array_equal(relevant[query], np.bincount(distances[same], minlength=8 * width + 1))
+
+
+@pytest.mark.parametrize("room", [0, 1, 7, 40, 1 << 12])
+def test_radius_searches_with_few_or_many_matches(room, monkeypatch):
+    """The room for matches that are found in one scan decides only how they are found."""
+    monkeypatch.setattr(native, "_FEW", room)
+    queries, codes, allowed, distances = near_queries(8, 256)
+    for radius in (0, 5, 20, 64):
+        found = hamming.within(queries[:3], codes, radius, allowed)
+        for query in range(3):
+            ids = np.flatnonzero((distances[query] <= radius) & allowed)
+            ids = ids[np.argsort(distances[query, ids], kind="stable")]
+            np.testing.assert_array_equal(found.row(query)[0], ids)
+            np.testing.assert_array_equal(found.row(query)[1], distances[query, ids])

@@ -11,6 +11,7 @@ for any number of threads.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _SMALL = 1 << 20  # distances; computing fewer takes less time than starting a s
 _QUERIES_PER_THREAD = 4  # with at least this many, threads divide the queries; with fewer, the codes
 _ROW_ALIGNMENT = 1 << 12  # rows; codes are cut at multiples of this, so that the mask of a part starts at a byte
 _ID_BITS = 48  # a sort key is distance << 48 | id
+_FEW = 1 << 12  # matches of a part of a radius search
 _MASK_CELLS = 1 << 22  # booleans in a table of queries and rows
 
 # The limits on the number of queries that are scanned together (`_groups`).
@@ -207,13 +209,17 @@ def _nearest(
 def _within(
     queries: NDArray[np.uint8], parts: list[Part], radius: int, allowed: NDArray[np.bool_] | None, isa: str
 ) -> Within:
-    """Scan twice: count the matches of each part, query and distance, then write each id to its final position.
+    """Scan once if there are few matches, which are sorted then.
 
+    Otherwise scan twice: count the matches of each part, query and distance, then write each id to its final position.
     The cumulative counts are the output positions of every part for each query and distance, so the parts write in
     parallel and nothing is sorted.
     """
-    radius = min(radius, queries.shape[1] * 8)
-    arguments = [(isa, queries.shape[1], queries, *part, _mask(allowed), radius) for part in parts]
+    radius, mask = min(radius, queries.shape[1] * 8), _mask(allowed)
+    arguments = [(isa, queries.shape[1], queries, *part, mask, radius) for part in parts]
+    few = _few_within(len(queries), radius, arguments)
+    if few is not None:
+        return few
     counts = np.zeros((len(parts), len(queries), radius + 1), dtype=np.int64)
     run([partial(_scan.count, *part, count) for part, count in zip(arguments, counts, strict=True)])
     ordered = np.ascontiguousarray(counts.transpose(1, 2, 0)).ravel()  # query, distance, part
@@ -226,6 +232,25 @@ def _within(
     np.cumsum(levels.sum(axis=1), out=offsets[1:])
     distances = np.repeat(np.tile(np.arange(radius + 1, dtype=np.int32), len(queries)), levels.ravel())
     return Within(offsets, ids, distances)
+
+
+def _few_within(queries: int, radius: int, arguments: list[tuple[Any, ...]]) -> Within | None:
+    """Return the matches of all parts of a scan, or None if they are many."""
+    matches = np.empty((len(arguments), _FEW, 2), np.int64)
+    found = [0] * len(arguments)
+
+    def search(part: int) -> None:
+        found[part] = _scan.gather(*arguments[part], matches[part])
+
+    run([partial(search, part) for part in range(len(arguments))])
+    if max(found, default=0) > _FEW:
+        return None
+    few = [part[:size] for part, size in zip(matches, found, strict=True)]
+    cells, ids = np.concatenate([np.empty((0, 2), np.int64), *few]).T
+    order = np.argsort(cells, kind="stable")  # ids ascend where the codes have none
+    owners, distances = np.divmod(cells[order], radius + 1)
+    offsets = np.searchsorted(owners, np.arange(queries + 1))
+    return Within(offsets, ids[order], distances.astype(np.int32))
 
 
 def _mask(allowed: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:

@@ -30,6 +30,17 @@ def nearest_lists(
     distances: Array,
     /,
 ) -> int: ...
+def gather(
+    isa: str,
+    width: int,
+    queries: Array,
+    segments: Array,
+    pairs: Array,
+    allowed: Array | None,
+    radius: int,
+    matches: Array,
+    /,
+) -> int: ...
 def count(
     isa: str,
     width: int,

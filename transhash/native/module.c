@@ -189,6 +189,27 @@ static PyObject *nearest_lists(PyObject *module, PyObject *args)
     return number(&arrays, unfilled);
 }
 
+static PyObject *gather(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Arrays arrays = {.count = 0};
+    Scan scan;
+    const char *isa;
+    Py_ssize_t width, radius, bytes;
+    PyObject *queries, *segments, *pairs, *allowed, *matches;
+    int64_t found = -1;
+    if (!PyArg_ParseTuple(args, SCAN "nO", &isa, &width, &queries, &segments, &pairs, &allowed, &radius, &matches))
+        return NULL;
+    int failed = pairs_of(&arrays, &scan, isa, width, queries, segments, pairs, allowed);
+    int64_t *out = failed ? NULL : array(&arrays, matches, -1, 1, &bytes);
+    if (out) {
+        Py_BEGIN_ALLOW_THREADS
+        found = scan_gather(&scan, (uint32_t)radius, (size_t)bytes / (2 * sizeof *out), out);
+        Py_END_ALLOW_THREADS
+    }
+    return number(&arrays, found);
+}
+
 static PyObject *count(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -529,6 +550,7 @@ static PyMethodDef methods[] = {
     {"names", names, METH_NOARGS, NULL},
     {"nearest", nearest, METH_VARARGS, NULL},
     {"nearest_lists", nearest_lists, METH_VARARGS, NULL},
+    {"gather", gather, METH_VARARGS, NULL},
     {"count", count, METH_VARARGS, NULL},
     {"fill", fill, METH_VARARGS, NULL},
     {"tally", tally, METH_VARARGS, NULL},

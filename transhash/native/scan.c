@@ -33,7 +33,7 @@ typedef struct {
     int64_t highest; /* largest id that can still be among the k best at distance limit - 1 */
 } Candidates;
 
-enum action { NEAREST, COUNT, FILL };
+enum action { NEAREST, COUNT, FILL, GATHER };
 
 typedef struct {
     enum action action;
@@ -41,6 +41,7 @@ typedef struct {
     uint32_t radius;
     int64_t *cells; /* counts or cursors, (query_count, radius + 1) */
     int64_t *out;
+    size_t *gathered; /* number of pairs in `out`, which has room for `room` */
     Candidates *candidates;
     size_t k, room;
     int ordered; /* ids arrive in ascending order, so of two codes at the same distance the earlier one is better */
@@ -167,19 +168,33 @@ static void collect(const Scan *scan, const Work *work, const Segment *segment, 
     }
 }
 
+/* Write the cell and the id of a match. After one too many, nothing is searched any more. */
+static void gather(const Scan *scan, const Work *work, size_t cell, int64_t id)
+{
+    size_t place = (*work->gathered)++;
+    if (place < work->room) {
+        work->out[2 * place] = (int64_t)cell;
+        work->out[2 * place + 1] = id;
+    } else
+        memset(work->limits, 0, scan->query_count * sizeof *work->limits);
+}
+
 /* Count the codes that a kernel returned, or write their ids. */
 static void take(const Scan *scan, const Work *work, const Segment *segment, size_t start, size_t query, size_t count,
                  const uint16_t *places, const uint16_t *distances)
 {
-    int64_t *cells = work->cells + query * (work->radius + 1);
+    size_t first = query * (work->radius + 1);
     for (size_t place = 0; place < count; place++) {
         int64_t id = id_of(scan, segment, start + places[place]);
         if (id < 0)
             continue;
+        size_t cell = first + distances[place];
         if (work->action == COUNT)
-            cells[distances[place]]++;
+            work->cells[cell]++;
+        else if (work->action == FILL)
+            work->out[work->cells[cell]++] = id;
         else
-            work->out[cells[distances[place]]++] = id;
+            gather(scan, work, cell, id);
     }
 }
 
@@ -559,25 +574,31 @@ int64_t scan_lists(const Scan *scan, const uint8_t *centroids, size_t list_count
     return unfilled;
 }
 
-static int scan_within(const Scan *scan, enum action action, uint32_t radius, int64_t *cells, int64_t *out)
+static int scan_within(const Scan *scan, Work work)
 {
-    Work work = {.action = action, .radius = radius, .cells = cells, .out = out};
     work.limits = malloc((scan->query_count + 1) * sizeof *work.limits);
     for (size_t query = 0; work.limits && query < scan->query_count; query++)
-        work.limits[query] = radius + 1;
+        work.limits[query] = work.radius + 1;
     int failed = !work.limits || run(scan, &work);
     free(work.limits);
     return failed ? -1 : 0;
 }
 
+int64_t scan_gather(const Scan *scan, uint32_t radius, size_t room, int64_t *matches)
+{
+    size_t gathered = 0;
+    Work work = {.action = GATHER, .radius = radius, .out = matches, .room = room, .gathered = &gathered};
+    return scan_within(scan, work) ? -1 : (int64_t)gathered;
+}
+
 int scan_count(const Scan *scan, uint32_t radius, int64_t *counts)
 {
-    return scan_within(scan, COUNT, radius, counts, NULL);
+    return scan_within(scan, (Work){.action = COUNT, .radius = radius, .cells = counts});
 }
 
 int scan_fill(const Scan *scan, uint32_t radius, int64_t *cursors, int64_t *out)
 {
-    return scan_within(scan, FILL, radius, cursors, out);
+    return scan_within(scan, (Work){.action = FILL, .radius = radius, .cells = cursors, .out = out});
 }
 
 /* Count distances in turn in COUNTERS arrays: adding twice to the same number has to wait for the first addition. */

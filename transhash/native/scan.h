@@ -42,6 +42,10 @@ int64_t scan_nearest(const Scan *scan, size_t k, int64_t *ids, int32_t *distance
 int64_t scan_lists(const Scan *scan, const uint8_t *centroids, size_t list_count, size_t probe_count, size_t k,
                    int64_t *ids, int32_t *distances);
 
+/* Write query * (radius + 1) + distance and the id of every code within `radius` to matches (room, 2), in the order in
+   which they are found. Returns their number, or more than `room` if there are more. */
+int64_t scan_gather(const Scan *scan, uint32_t radius, size_t room, int64_t *matches);
+
 /* Add to counts (query_count, radius + 1) the number of codes at each distance up to `radius`. */
 int scan_count(const Scan *scan, uint32_t radius, int64_t *counts);
 
