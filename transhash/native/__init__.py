@@ -211,9 +211,9 @@ def _within(
 ) -> Within:
     """Scan once if there are few matches, which are sorted then.
 
-    Otherwise scan twice: count the matches of each part, query and distance, then write each id to its final position.
-    The cumulative counts are the output positions of every part for each query and distance, so the parts write in
-    parallel and nothing is sorted.
+    Otherwise scan twice: count the matches of each part, query and distance, then write each id to its final
+    position. The cumulative counts are the output positions of every part for each query and distance, so the parts
+    write in parallel and nothing is sorted.
     """
     radius, mask = min(radius, queries.shape[1] * 8), _mask(allowed)
     arguments = [(isa, queries.shape[1], queries, *part, mask, radius) for part in parts]
