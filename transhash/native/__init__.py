@@ -234,13 +234,13 @@ def _within(
     return Within(offsets, ids, distances)
 
 
-def _few_within(queries: int, radius: int, arguments: list[tuple[Any, ...]]) -> Within | None:
+def _few_within(queries: int, radius: int, arguments: list[Any]) -> Within | None:
     """Return the matches of all parts of a scan, or None if they are many."""
     matches = np.empty((len(arguments), _FEW, 2), np.int64)
     found = [0] * len(arguments)
 
     def search(part: int) -> None:
-        found[part] = _scan.gather(*arguments[part], matches[part])
+        found[part] = _scan.gather(*(*arguments[part], matches[part]))
 
     run([partial(search, part) for part in range(len(arguments))])
     if max(found, default=0) > _FEW:
