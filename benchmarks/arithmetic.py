@@ -1,8 +1,10 @@
 """A hasher's network alone, in several arithmetics and on several engines: speed, and bits that differ."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -65,6 +67,8 @@ def command(photos: Path, model: str, images: int, batch: int, rounds: int, comp
     with tempfile.TemporaryDirectory() as folder:
         encoders = dict(methods(model, hasher, Path(folder), compiled))
         seconds = measure(encoders, pixels[:batch], rounds)
+        numbers = suites.counted(len(pixels), "photo"), suites.counted(rounds, "round")
+        print(f"{numbers[0]}, batches of {min(batch, len(pixels))}, {numbers[1]}\n")
         print("| method | images/s of processor time | ratio to torch in float32 | bits that differ |")
         print("|---|---:|---:|---:|")
         for row in rows(encoders, seconds, pixels, batch):
@@ -90,13 +94,24 @@ def methods(model: str, hasher: TransHasher, folder: Path, compiled: bool) -> It
         yield f"torch, float32, token merging, r = {r}", merging.encode
     plain = export_hasher(model, folder / "fp32.onnx")
     yield "ONNX Runtime, float32", _on_onnxruntime(plain)
-    quantize_dynamic(plain, folder / "dynamic.onnx")
+    with _without_warnings():
+        quantize_dynamic(plain, folder / "dynamic.onnx")
+        quantize_static(plain, folder / "static.onnx", _Photographs(hasher), op_types_to_quantize=["MatMul", "Gemm"])
     yield "ONNX Runtime, int8, dynamic", _on_onnxruntime(folder / "dynamic.onnx")
-    quantize_static(plain, folder / "static.onnx", _Photographs(hasher), op_types_to_quantize=["MatMul", "Gemm"])
     yield "ONNX Runtime, int8, static", _on_onnxruntime(folder / "static.onnx")
     yield "OpenVINO, float32", _on_openvino(plain, "f32")
     yield "OpenVINO, bfloat16", _on_openvino(plain, "bf16")
     yield "--fast (OpenVINO, int8, static)", load_hasher(model, fast=True).encode
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Hide warnings that are logged: ONNX Runtime advises to preprocess a network, and prints parts of it."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def measure(encoders: dict[str, Encode], batch: Batch, rounds: int) -> dict[str, list[float]]:

@@ -20,6 +20,7 @@ from transhash.codes.writer import CodesWriter
 from . import suites
 
 CHANGES = ("add", "remove", "sync", "compact")
+TYPES = ("flat", "mih", "ivf")  # which rows can be removed from
 
 _KIB = 1024
 _BLOCK = 1 << 14
@@ -44,7 +45,15 @@ class Cost:
     show_default=True,
     help="Rows; repeatable.",
 )
-@click.option("--type", "kinds", multiple=True, default=("flat", "ivf"), show_default=True, help="Index type.")
+@click.option(
+    "--type",
+    "kinds",
+    type=click.Choice(TYPES),
+    multiple=True,
+    default=("flat", "ivf"),
+    show_default=True,
+    help="Index type; repeatable.",
+)
 @click.option("--bits", type=suites.BITS, default=64, show_default=True, help="Bits per code.")
 @click.option(
     "--changed",
@@ -63,10 +72,18 @@ def command(
     folder: str | None,
     child: tuple[str, str, str] | None,
 ) -> None:
-    """Change an index, each time in a process of its own, whose start is part of the time."""
+    """Change an index, each time in a process of its own, whose start is part of the time.
+
+    compact merges the changes with the index. Below 65,536 rows, none are kept beside it: each change rewrites it.
+    """
     if child:
         print(json.dumps(_change(*child)))
         return
+    if changed > min(counts):
+        rows = suites.counted(min(counts), "row")
+        raise click.UsageError(f"--changed {changed}: more than the {rows} of -n")
+    if folder:
+        _check_folder(Path(folder))
     print("| type | rows | change | seconds | of a processor | peak memory, MiB |")
     print("|---|---:|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as temporary:
@@ -86,11 +103,23 @@ def measured(place: Path, count: int, bits: int, kind: str, changed: int) -> Ite
         yield change, _run(change, files.get(change, index), str(index))
 
 
+def _check_folder(folder: Path) -> None:
+    """Create a folder. Raises BadParameter if no file can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="'--folder'") from None
+
+
 def _run(change: str, file: Path, index: str) -> Cost:
     """Make a change in a process of its own."""
     words = [sys.executable, "-m", "benchmarks.edits", "--child", change, str(file), index]
     began = time.perf_counter()
-    busy, peak = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(f"{index}: {change}: {done.stderr.strip().splitlines()[-1]}")
+    busy, peak = json.loads(done.stdout)
     return Cost(time.perf_counter() - began, busy, peak / _KIB)
 
 
@@ -115,7 +144,7 @@ def _change(change: str, file: str, location: str) -> tuple[float, int]:
 
 def _files(place: Path, count: int, bits: int, changed: int) -> dict[str, Path]:
     """Write the codes files, and the list of paths to remove."""
-    files = {name: place / f"{count}-{bits}-{name}" for name in ("all", "add", "remove", "sync")}
+    files = {name: place / f"{count}-{bits}-{changed}-{name}" for name in ("all", "add", "remove", "sync")}
     if all(file.exists() for file in files.values()):
         return files
     rng = np.random.default_rng(0)

@@ -77,7 +77,8 @@ def command(
 ) -> None:
     """Time single queries and a batch with the types flat and mih, over clustered and uniformly random codes.
 
-    Builds are those of mih, and bytes per code are its memory, codes included.
+    Times are wall times, and repeated searches find the codes in the processor's cache if they fit into it. Builds
+    are those of mih, and bytes per code are its memory, codes included.
     """
     made: list[tuple[str, Callable[[], Rows]]]
     suites.check_neighbours(ks, counts)
@@ -96,7 +97,8 @@ def command(
         ]
     threads = suites.counted(native.threads(), "thread")
     scan = f"scan: {hamming.isa or 'numpy'}"
-    print(f"{threads}, {scan}, {suites.counted(rounds, 'round')}; median (min to max)\n")
+    print(f"{threads}, {scan}, {suites.counted(rounds, 'round')}; wall time: median (min to max)")
+    print("repeated searches find in the cache what fits into it\n")
     print("| codes | bits | data | search | queries | flat, ms | mih, ms | flat / mih | build, s | bytes per code |")
     print("|---:|---:|---|---|---:|---:|---:|---:|---:|---:|")
     searches: list[Search] = [*map(Nearest, ks), *map(Within, radii)]

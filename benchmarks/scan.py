@@ -57,6 +57,8 @@ def command(
     """Time one query and a batch with the compiled scan and with `faiss.IndexBinaryFlat`, over the same codes.
 
     NumKong's packed kernels, if they are installed, only write all distances: selecting the nearest is not timed.
+    The last column divides the time to read all codes once by that of the scan; if the codes fit into the processor's
+    cache, both read them from there, not from memory.
     """
     suites.check_neighbours(ks, [count])
     if threads:
@@ -64,7 +66,7 @@ def command(
     faiss.omp_set_num_threads(native.threads())
     if avx2:
         _restrict()
-    what = "processor time" if _clock() is time.process_time else "time"
+    what = "processor time" if _clock() is time.process_time else "wall time"
     numbers = (count, "clustered code"), (native.threads(), "thread"), (rounds, "round")
     print(f"{', '.join(suites.counted(*number) for number in numbers)}; {what}: median (min to max)")
     print(f"{platform.machine()}, scan: {hamming.isa or 'numpy'}, faiss {faiss.__version__}: ", end="")

@@ -1,10 +1,13 @@
 """Options and inputs that a benchmark cannot use: one line, before anything is measured."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from transhash.demo import photographs
 
 PHOTOS = {"arithmetic", "decode"}  # commands that take a folder
 NEEDS = {"arithmetic": "onnxruntime", "gpu": "faiss", "serve": "starlette"}
@@ -35,6 +38,10 @@ BAD_OPTIONS = [
 BAD_TOGETHER = [
     (("scan", "-n", 20, "-k", 21), "-k 21: more than the 20 codes of -n"),
     (("exact", "-n", 1, "-n", 20, "-k", 2), "-k 2: more than the 1 code of -n"),
+    (("edits", "-n", 100), "--changed 1000: more than the 100 rows of -n"),
+    (("edits", "-n", 5000, "-n", 20, "--changed", 21, "--type", "mih"), "--changed 21: more than the 20 rows of -n"),
+    (("edits", "--type", "hnsw"), "Invalid value for '--type': 'hnsw' is not one of 'flat', 'mih', 'ivf'"),
+    (("edits", "--folder", "/dev/null/x"), "Invalid value for '--folder': /dev/null/x: Not a directory"),
     (("ivf", "-n", 20, "-k", 21), "-k 21: more than the 20 codes of -n"),
     (("ivf", "-n", 20, "--nlist", 2, "--nprobe", 3), "--nprobe 3: more than the 2 lists"),
     (("dedup", "-n", 20, "--bits", 16, "--radius", 17), "--radius 17: more than the 16 bits of a code"),
@@ -115,6 +122,22 @@ def test_a_rate_counts_the_images_that_were_computed(photos, batch, rate):
     first, other = arithmetic.rows(encoders, seconds, np.zeros((photos, 4), np.uint8), batch)
     assert first == f"| torch, float32 | {rate} | 1.00 | 0.0000 |"
     assert other == f"| other | {float(rate) / 2} | 0.50 | 0.0000 |"
+
+
+@pytest.mark.slow
+def test_arithmetic_counts_its_photos_and_logs_nothing(benchmarks):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    done = benchmarks(
+        "arithmetic", Path(photographs.__file__).with_name("photos"), "--images", 3, "--batch", 2, "--rounds", 1
+    )
+    assert done.stdout.startswith("3 photos, batches of 2, 1 round\n")
+    assert done.stderr.splitlines() == ["round 0 of 1", "round 1 of 1"]
+
+
+def test_exact_and_scan_name_the_clock(invoke):
+    assert "wall time: median" in invoke("exact", "-n", 20, "-k", 1, "--rounds", 1, "--singles", 1).stdout
+    assert "cache" in invoke("scan", "--help").stdout
 
 
 def test_decode_measures_photos(invoke, tmp_path):
