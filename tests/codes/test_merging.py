@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transhash.codes import CodesWriter, ModelRef, merge, open_codes, read_codes, verify_codes
+from transhash.codes.arithmetic import fast_model
 from transhash.errors import CodesError, OutputError
 
 from .rows import MODEL, Kind, kinds, many, read, rows, seen, write
@@ -77,6 +78,7 @@ def test_one_of_them_says_what_it_does_to_images(tmp_path):
 @pytest.mark.parametrize(
     ("model", "kind", "message"),
     [
+        (fast_model(MODEL), Kind(), r"64\), .* by phash --fast .*64\+fast\): only one was .*: encode both with it"),
         (ModelRef("other", "digest", 64), Kind(), r"1\.h5 was made by phash .*2\.h5 by other .*: encode both"),
         (replace(MODEL, preprocessing="{}"), Kind(), "prepared in different ways"),
         (MODEL, Kind(embeddings=0), r"1\.h5 has embeddings of 3 dimensions, .*2\.h5 of 0"),
@@ -150,6 +152,7 @@ import resource
 from pathlib import Path
 import numpy as np
 from transhash.codes import CodesWriter, ModelRef, merge
+from transhash.codes.arithmetic import fast_model
 folder = Path({str(tmp_path)!r})
 with CodesWriter.create(folder / "c.h5", ModelRef("m", "d", 1024), labels=1, embeddings=64, stats=True) as writer:
     for number in range(6):

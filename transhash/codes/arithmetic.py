@@ -28,12 +28,13 @@ def file_digest(model: ModelRef) -> str:
 
 
 def described(model: ModelRef) -> str:
-    """Return the name of a model, with ``--fast`` if that computed its codes, and the beginning of its digest."""
-    return f"{model.name}{' --fast' if is_fast(model) else ''} ({model.bits} bits, digest {model.digest[:12]})"
+    """Return the name of a model, with ``--fast`` if that computed its codes, its bits, and how its digest begins."""
+    name, mark = (f"{model.name} --fast", _FAST) if is_fast(model) else (model.name, "")
+    return f"{name} ({model.bits} bits, digest {file_digest(model)[:12]}{mark})"
 
 
 def mixing(one: ModelRef, other: ModelRef) -> str:
     """Return how to make codes of one hasher comparable of which some were computed with ``--fast``; else empty."""
     if is_fast(one) == is_fast(other) or file_digest(one) != file_digest(other):
         return ""
-    return "encode both with --fast (fast=True), or both without"
+    return "only one was computed with --fast (fast=True): encode both with it, or both without"
