@@ -22,7 +22,7 @@ def condition(server: Server, where: Filter | None, root: bytes) -> str:
     """
     conditions = list(_kinds(server, where, root)) if where else []
     found = expressions.all_of(conditions)
-    if len(conditions) > 1 and not server.count(found):
+    if where and where.ids != () and len(conditions) > 1 and not server.count(found):
         raise selection.none_passes()
     return found
 

@@ -51,7 +51,7 @@ def condition(cursor: Cursor, tables: Tables, root: bytes, where: Filter | None)
     if not found:
         return Condition()
     both = Condition.joined("AND", found)
-    if len(found) > 1 and not exists(cursor, tables, both):
+    if where and where.ids != () and len(found) > 1 and not exists(cursor, tables, both):
         raise selection.none_passes()
     return both
 

@@ -377,6 +377,9 @@ class CollectionContract:
         ):
             _refuses(f"{where}", opened.search, queries.packed, 1, where=where, error=SelectionError)
             _refuses(f"{where}", opened.remove, [where], error=SelectionError)
+        for where in (Filter(ids=[]), Filter(ids=[], globs=["*"])):
+            assert not len(opened.search(queries.packed[:1], 1, where=where)[0]), where
+            assert opened.remove([where]) == 0, where
         _refuses("to remove everything", opened.remove, [Filter(globs=["*"])], error=SelectionError)
         _refuses("a path twice", opened.add, [made.file([_Image(rows[0].path, bytes(8))])], error=SelectionError)
         _refuses("an unknown id", opened.rows, np.array([0, 999_999]), error=SelectionError)

@@ -123,6 +123,15 @@ def test_what_matches_nothing_is_an_error():
     assert filters.both(None, one) is one
 
 
+@pytest.mark.parametrize("type", ["flat", "mih", "ivf", "hnsw"])
+@pytest.mark.parametrize("where", [Filter(ids=[]), Filter(ids=[], globs="*")])
+def test_no_ids_select_no_image(type, where):
+    codes = np.random.default_rng(0).integers(0, 256, (50, 8), dtype=np.uint8)
+    index = Index.build(Codes(codes, Records([b"%d" % row for row in range(50)]), ModelRef("m", "d", 64)), type)
+    assert [len(found) for found in index.search(codes[:2], 3, where=where)] == [0, 0]
+    assert [len(found) for found in index.search(codes[:2], radius=64, where=where)] == [0, 0]
+
+
 @pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 16), st.integers(0, 2**32 - 1))
@@ -164,6 +173,15 @@ def test_a_mask_that_does_not_fit_is_refused(mask):
     [
         (lambda index: Filter(labels=7), TypeError, "labels must be a string or a list of strings, not int"),
         (lambda index: Filter(ids="a"), TypeError, "ids must be integers, such as 7 or [7, 9], not str"),
+        (
+            lambda index: Filter(ids=np.array([1, 2.5])),
+            TypeError,
+            "ids must be integers, such as 7 or [7, 9], not float64",
+        ),
+        *(
+            (lambda index, mask=mask: Filter(ids=mask), TypeError, "not bool; for a mask, pass np.flatnonzero(mask)")
+            for mask in (np.ones(3, bool), [True, False])
+        ),
         (lambda index: index.kneighbors(CODE, 0), BackendError, "n_neighbors=0: must be at least 1"),
         (
             lambda index: index.search(CODE, rerank="embeddings"),

@@ -2,7 +2,8 @@
 
 A `Filter` names rows by patterns of paths, labels, ids and paths, in a folder or on a server. For an index in this
 process it becomes a mask (n,) bool over the rows. Paths are read a few thousand at a time. A filter that matches
-nothing raises SelectionError, since it is usually a typo.
+nothing raises SelectionError, since it is usually a typo; but an empty list of ids, which a program may have
+computed, selects no row.
 """
 
 import operator
@@ -63,7 +64,7 @@ class Filter:
     Attributes:
         globs: patterns of paths, such as ``cats/*`` or ``*.png``; see `globs`.
         labels: names of labels.
-        ids: ids of images; None for any.
+        ids: ids of images; None for any, an empty list for no image.
         paths: paths of images, as seen from the working directory, or as the index shows them.
 
     Raises TypeError if a field holds something else; SelectionError for an id that no image can have.
@@ -87,16 +88,25 @@ def checked_ids(ids: Any) -> NDArray[np.int64]:
 
     Raises TypeError if they are not whole numbers; SelectionError for one that no image can have.
     """
-    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype == np.int64:
-        return ids
-    try:
-        numbers = [operator.index(id) for id in (ids if isinstance(ids, Iterable) else (ids,))]
-    except TypeError:
-        raise TypeError(f"ids must be integers, such as 7 or [7, 9], not {type(ids).__name__}") from None
+    if isinstance(ids, np.ndarray):
+        ids = np.atleast_1d(ids)
+        if ids.ndim == 1 and ids.dtype == np.int64:
+            return ids
+    numbers = [_whole(id) for id in (ids if isinstance(ids, Iterable) else (ids,))]
     for number in numbers:
         if not 0 <= number <= _MAX_ID:
             raise SelectionError(f"id {_shortened(str(number))}: ids are from 0 to {_MAX_ID}")
     return np.array(numbers, np.int64)
+
+
+def _whole(id: Any) -> int:
+    """Return an id as an integer. Raises TypeError."""
+    try:
+        if not isinstance(id, bool | np.bool_):
+            return operator.index(id)
+    except TypeError:
+        raise TypeError(f"ids must be integers, such as 7 or [7, 9], not {type(id).__name__}") from None
+    raise TypeError("ids must be integers, such as 7 or [7, 9], not bool; for a mask, pass np.flatnonzero(mask)")
 
 
 def parse_ids(lines: Iterable[str], name: str) -> list[int]:
@@ -243,11 +253,14 @@ def ids(index: Rows, numbers: Iterable[int]) -> Mask:
 
 
 def both(one: Mask | None, other: Mask | None) -> Mask | None:
-    """Return the rows that pass two filters; None stands for no filter. Raises SelectionError if none does."""
+    """Return the rows that pass two filters; None stands for no filter.
+
+    Raises SelectionError if each selects rows, but none passes both.
+    """
     if one is None or other is None:
         return other if one is None else one
     left = np.logical_and(one, other)
-    if not left.any():
+    if not left.any() and one.any() and other.any():
         raise selection.none_passes()
     return left
 
