@@ -8,7 +8,7 @@ from PIL import Image
 
 import transhash
 from transhash.codes import Codes, ModelRef, Records
-from transhash.errors import MismatchError, SelectionError, SourceError
+from transhash.errors import MismatchError, ModelError, SelectionError, SourceError
 
 PICTURE = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
 
@@ -48,6 +48,36 @@ def test_a_grey_query_is_passed_in_a_list():
     assert index.search([PICTURE[..., 0]], k=1)[0][0].distance == 0
     codes = Codes(np.zeros((1, 8), np.uint8), Records([b"a"]), ModelRef("phash", index.model.digest, 64))
     assert len(index.search(codes.packed, k=1)) == 1
+
+
+BITS = np.arange(128).reshape(2, 64) % 3 == 0
+
+
+@pytest.mark.parametrize(
+    ("queries", "remedy"),
+    [
+        *((BITS.astype(dtype), "np.packbits(queries > 0, axis=1)") for dtype in (bool, np.uint8, np.int64, float)),
+        (np.where(BITS, 0.7, -1.2), "np.packbits(queries > 0, axis=1)"),
+        (BITS[0], "np.packbits(queries > 0)[None]"),
+        (np.zeros(8, np.uint8), "queries[None]"),
+        (np.zeros((2, 8), np.int64), "queries.astype(np.uint8)"),
+        (np.full((2, 64), np.nan), "encode images with the same model: transhash.encode"),
+        (np.zeros((2, 8), np.float32), "encode images with the same model: transhash.encode"),
+        (np.array(7), "encode images with the same model: transhash.encode"),
+    ],
+)
+def test_queries_that_are_not_packed_codes_get_a_remedy(queries, remedy):
+    index = transhash.build_index(transhash.encode([PICTURE], "phash"))
+    with pytest.raises(MismatchError, match=r"the index takes uint8 of shape \(q, 8\); ") as refused:
+        index.search(queries)
+    assert str(refused.value).endswith(remedy)
+
+
+@pytest.mark.parametrize("queries", [np.zeros((1, 8, 3), np.uint8), [np.zeros(8, np.uint8)] * 2, bytes(8)])
+def test_what_is_taken_for_images_is_said_if_there_is_no_hasher(queries):
+    codes = Codes(np.zeros((1, 8), np.uint8), Records([b"a"]), ModelRef("nowhere", "d", 64))
+    with pytest.raises(ModelError, match=r"taken for images; packed codes are one array \(q, 8\) uint8"):
+        transhash.build_index(codes).search(queries)
 
 
 def test_images_in_memory_are_named_by_hand():

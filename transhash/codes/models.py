@@ -1,5 +1,7 @@
 """Checks that codes come from one model: distances between codes of different models mean nothing."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,9 +31,21 @@ def packed_queries(queries: Codes | NDArray[np.uint8], model: ModelRef, what: st
     if queries.dtype != BYTE or queries.ndim != 2 or queries.shape[1] * 8 != model.bits:
         raise MismatchError(
             f"queries are {queries.dtype} of shape {queries.shape}; "
-            f"{what} takes uint8 of shape (q, {model.bits // 8})"
+            f"{what} takes uint8 of shape (q, {model.bits // 8}); {_remedy(queries, model.bits)}"
         )
     return queries if queries.flags.c_contiguous else np.ascontiguousarray(queries)
+
+
+def _remedy(queries: NDArray[Any], bits: int) -> str:
+    """Return how to turn an array that is not packed codes into packed codes."""
+    kind, width = queries.dtype.kind, queries.shape[-1] if queries.ndim in (1, 2) else 0
+    if width == bits and kind in "biuf" and np.isfinite(queries).all():
+        return f"pack bits with np.packbits(queries > 0{', axis=1)' if queries.ndim == 2 else ')[None]'}"
+    if width * 8 == bits and kind in "iu":
+        return (
+            "pass one code as queries[None]" if queries.ndim == 1 else "convert bytes with queries.astype(np.uint8)"
+        )
+    return "encode images with the same model: transhash.encode"
 
 
 def check_query_model(queries: ModelRef, model: ModelRef, what: str) -> None:

@@ -97,7 +97,9 @@ def _codes_file(queries: Any) -> Path | None:
 
 def _not_grey(array: NDArray[Any], model: ModelRef) -> NDArray[Any]:
     """Return a 2-dimensional array as it is. Raises MismatchError if it can only be a grey image."""
-    if array.dtype == np.uint8 and array.ndim == 2 and array.shape[1] * 8 != model.bits:
+    if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] * 8 == model.bits:
+        return array
+    if array.shape[1] != model.bits or (array > 1).any():  # else these are unpacked bits
         raise MismatchError(
             f"an array {array.shape} is not packed codes of the index, which are (q, {model.bits // 8}); "
             "pass a grey image as [array]"

@@ -95,7 +95,7 @@ def encode(
     if (coded := coded_queries(queries, model, order)) is not None:
         return coded
     images = open_source(queries)
-    loaded = _hasher(hasher, images.count(), model, order)
+    loaded = _hasher(hasher, images.count(), model, order, _taken(queries, model))
     if order == "asymmetric":
         codes, outputs = encode_with_outputs(images, loaded)
         return Queries.of(_as_named(codes), model, outputs[:, : model.bits])
@@ -103,8 +103,21 @@ def encode(
     return Queries.of(_as_named(codes), model, codes.embeddings)
 
 
-def _hasher(hasher: Hasher | str | Path | None, images: int | None, model: ModelRef, order: str | None) -> Hasher:
-    """Return the hasher that encodes the expected number of query images. Raises ModelError."""
+def _taken(queries: Any, model: ModelRef) -> str:
+    """Return a note for an error: queries in memory, which may be meant as codes, were taken for images."""
+    first = queries[0] if isinstance(queries, list | tuple) and queries else queries
+    if not (isinstance(first, bytes) or hasattr(first, "ndim")):
+        return ""
+    return f" (the queries were taken for images; packed codes are one array (q, {model.bits // 8}) uint8)"
+
+
+def _hasher(
+    hasher: Hasher | str | Path | None, images: int | None, model: ModelRef, order: str | None, note: str
+) -> Hasher:
+    """Return the hasher that encodes the expected number of query images; `note` is for the error if it is missing.
+
+    Raises ModelError.
+    """
     if hasher is not None and not isinstance(hasher, str | Path):
         found = hasher
     else:
@@ -116,7 +129,7 @@ def _hasher(hasher: Hasher | str | Path | None, images: int | None, model: Model
         except ModelError as error:
             if hasher is not None or os.path.exists(name) or name in names():
                 raise
-            hint = "the index's hasher was not found; pass its file: --model FILE, or hasher="
+            hint = "the index's hasher was not found; pass its file: --model FILE, or hasher=" + note
             raise ModelError(f"{display(name)}: {hint}") from error
     check_query_model(found.ref, model, "the index")
     if order and not isinstance(found, _NEEDED[order]):
