@@ -14,8 +14,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
 
-import numpy as np
-
 from ..errors import TransHashError
 
 P = ParamSpec("P")
@@ -203,7 +201,10 @@ def _check_texts(name: str, value: Any, *, paths: bool) -> None:
 
 def check_plain(name: str, array: Any) -> None:
     """Raise TypeError for a masked array, whose mask would be ignored, and for a tensor of torch."""
-    for kind in type(array).__mro__ if type(array) is not np.ndarray else ():
+    kinds = type(array).__mro__
+    if len(kinds) == 2:  # a class without a base, such as numpy's array; those below have one
+        return
+    for kind in kinds:  # by name: neither library is imported for this
         if (kind.__module__, kind.__name__) == ("numpy.ma", "MaskedArray"):
             raise TypeError(f"{name}: a masked array, whose mask would be ignored; pass its .data, or fewer rows")
         if (kind.__module__, kind.__name__) == ("torch", "Tensor"):
