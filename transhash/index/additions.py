@@ -28,7 +28,7 @@ class NewRows:
     @classmethod
     def all(cls, codes: Codes | CodesFile) -> Self:
         """Return all rows."""
-        return cls(codes, np.ones(len(codes), np.bool_))
+        return cls(codes, np.broadcast_to(np.True_, len(codes)))  # without memory for each
 
     @property
     def model(self) -> ModelRef:

@@ -42,12 +42,12 @@ class Difference:
     """How the rows of an index differ from wanted ones.
 
     Attributes:
-        gone: rows of the index that are not wanted, (n,) bool.
+        gone: rows of the index that are not wanted, ascending, (g,) int64.
         new: wanted rows that are not in the index, (m,) bool.
         changed: number of paths that are among both.
     """
 
-    gone: NDArray[np.bool_]
+    gone: NDArray[np.int64]
     new: NDArray[np.bool_]
     changed: int
 
@@ -114,7 +114,7 @@ def difference(
     index is.
     """
     entry = _entry(width)
-    gone, new, changed = np.zeros(count, np.bool_), np.zeros(wanted_count, np.bool_), 0
+    gone, new, changed = [np.empty(0, np.int64)], np.zeros(wanted_count, np.bool_), 0
     most = max(count, wanted_count)  # so that both sides have the same ranges
     with Spill(entry, most, 1 << 64) as others, Spill(entry, most, 1 << 64) as own:
         positions, numbered = True, False
@@ -133,11 +133,11 @@ def difference(
             )
         for mine, theirs in zip(own, others, strict=True):
             stays, known = np.isin(mine["row"], theirs["row"]), np.isin(theirs["row"], mine["row"])
-            gone[mine["number"][~stays]] = True
+            gone.append(mine["number"][~stays])
             new[theirs["number"][~known]] = True
             changed += len(np.intersect1d(mine["row"][~stays].astype(_PATH), theirs["row"][~known].astype(_PATH)))
             _append_restated(mine[stays], theirs, restated)
-    return Difference(gone, new, changed)
+    return Difference(np.sort(np.concatenate(gone)), new, changed)
 
 
 def _entry(width: int) -> np.dtype[Any]:

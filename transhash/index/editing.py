@@ -157,11 +157,11 @@ class FolderEdit:
             found = differences.difference(
                 self._blocks(), len(self), wanted.blocks(), len(wanted.codes), self._stored.bits // 8, restated
             )
-            gone, count = np.flatnonzero(found.gone), int(np.count_nonzero(found.new))
-            ids = self.ids.without(gone).extend(count)
-            self._apply(gone, [NewRows(wanted.codes, found.new)], ids, restated)
+            count = int(np.count_nonzero(found.new))
+            ids = self.ids.without(found.gone).extend(count)
+            self._apply(found.gone, [NewRows(wanted.codes, found.new)], ids, restated)
         progress(count, 0)
-        return Changes(count - found.changed, len(gone) - found.changed, found.changed)
+        return Changes(count - found.changed, len(found.gone) - found.changed, found.changed)
 
     def compact(self) -> None:
         """Write the changes that are kept beside the index into it."""

@@ -7,14 +7,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS, _RANGES = 1 << 15, 1 << 9  # rows of a range, on average, and the most ranges
-_ROWS_HELD = 1 << 15  # rows held before they are written
+_ROWS, _RANGES = 1 << 15, 1 << 10  # rows of a range, on average, and the most ranges
+_ROWS_HELD = 1 << 16  # rows held before they are written
 
 
 class Spill:
     """A temporary file of rows, each with a number from 0 to `top` - 1 that is its key.
 
-    If the keys are spread evenly, a range has about 32,768 rows, or a 512th of all; one is in memory at a time.
+    If the keys are spread evenly, a range has about 32,768 rows, or a 1,024th of all; one is in memory at a time.
     """
 
     def __init__(self, dtype: np.dtype[Any], count: int, top: int) -> None:
@@ -23,7 +23,7 @@ class Spill:
         self.ranges = min(max(1, count // _ROWS), _RANGES)
         self._step = -(-top // self.ranges)
         self._file = TemporaryFile()  # noqa: SIM115 - __exit__ closes it
-        self._runs: list[tuple[int, NDArray[np.int64]]] = []  # where a run begins, and the ends of its ranges
+        self._runs: list[tuple[int, NDArray[np.int32]]] = []  # where a run begins, and the ends of its ranges
         self._held: list[tuple[NDArray[Any], NDArray[Any]]] = []
         self._rows = self._written = 0
 
@@ -57,7 +57,7 @@ class Spill:
         else:
             places = (keys // keys.dtype.type(self._step)).astype(np.int64)
         order = np.argsort(places, kind="stable")
-        ends = np.searchsorted(places[order], np.arange(self.ranges + 1))
+        ends = np.searchsorted(places[order], np.arange(self.ranges + 1)).astype(np.int32)
         self._runs.append((self._written, ends))
         self._written += len(rows)
         self._file.write(rows[order].view(np.uint8).data)
