@@ -71,6 +71,8 @@ def share_of_scan(rows: CodeRows) -> float:
         near = hamming.top_k(queries, block, _NEIGHBOURS + 1).distances
         nearest = np.sort(np.concatenate([nearest, near], axis=1), axis=1)[:, : _NEIGHBOURS + 1]
         distinct.add(block)
+    if multi_index.is_scanned(len(rows), rows.shape[1], len(distinct.codes) * distinct.scale):
+        return 1.0
     costs = _costs(queries, nearest[:, -1], distinct, len(rows))
     return float(np.median(costs)) / multi_index.cost_of_scan(len(rows), rows.shape[1])
 
@@ -83,6 +85,7 @@ def _costs(
     `distinct` is a sample of the `count` codes.
     """
     lengths = multi_index.key_bits(8 * queries.shape[1], count).tolist()
+    each = multi_index.cost_of_candidate(queries.shape[1])
     costs, held = np.zeros(len(queries)), len(distinct.codes) * distinct.scale
     for table, (end, length) in enumerate(zip(np.cumsum(lengths).tolist(), lengths, strict=True)):
         keys, asked = (multi_index.keys(part, end - length, end) for part in (distinct.codes, queries))
@@ -92,7 +95,7 @@ def _costs(
             near = np.bincount(np.bitwise_count(keys ^ key), minlength=length + 1) * distinct.scale
             expected = np.maximum(near, buckets * held / 2**length)
             visited = steps * len(lengths) + table <= furthest[query]
-            costs[query] += (buckets + np.minimum(buckets, expected) + expected)[visited].sum()
+            costs[query] += (buckets + np.minimum(buckets, expected) + expected * each)[visited].sum()
     return costs
 
 

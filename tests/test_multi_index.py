@@ -21,7 +21,9 @@ def searching(isa, costs=0.5):
     """Search with an instruction set: by tables whatever that costs, or as the cost of comparing one code decides."""
     with (
         patch.object(hamming, "isa", isa),
-        patch.object(multi_index, "_QUICK", 0),
+        patch.object(multi_index, "_TRIED_TABLE", 0),
+        patch.object(multi_index, "_TRIED_TABLE_FOR_ONE", 0),
+        patch.object(multi_index, "_TABLE", 0),
         patch.object(multi_index, "_COMPARED_CACHED", costs),
         patch.object(multi_index, "_COMPARED_TOGETHER", costs),
     ):

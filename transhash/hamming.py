@@ -36,15 +36,21 @@ def distances(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> NDArray[n
 
 
 def top_k(
-    queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, allowed: NDArray[np.bool_] | None = None
+    queries: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    k: int,
+    allowed: NDArray[np.bool_] | None = None,
+    count: int | None = None,
 ) -> Nearest:
     """Return the min(k, n) nearest codes of each query, ordered by (distance, position).
 
-    With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
+    With `allowed` (n,) bool, only positions where it is true count; `count` is their number, if known. Raises
+    ValueError if shapes do not fit.
     """
     _check_shapes(queries, codes, allowed)
-    k = min(k, len(codes) if allowed is None else int(np.count_nonzero(allowed)))
-    if isa and k and not _is_sparse(allowed, codes):
+    count = allowed_count(codes, allowed) if count is None else count
+    k = min(k, count)
+    if isa and k and not is_sparse(count, codes):
         return native.top_k(_contiguous(queries), _contiguous(codes), k, allowed, isa)
     if allowed is not None:
         positions = np.flatnonzero(allowed)
@@ -60,14 +66,18 @@ def top_k(
 
 
 def within(
-    queries: NDArray[np.uint8], codes: NDArray[np.uint8], radius: int, allowed: NDArray[np.bool_] | None = None
+    queries: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    radius: int,
+    allowed: NDArray[np.bool_] | None = None,
+    count: int | None = None,
 ) -> Within:
     """Return every code at distance <= radius of each query, ordered by (distance, position).
 
-    With `allowed` (n,) bool, only positions where it is true count. Raises ValueError if shapes do not fit.
+    Arguments as `top_k`.
     """
     _check_shapes(queries, codes, allowed)
-    if isa and not _is_sparse(allowed, codes):
+    if isa and not is_sparse(allowed_count(codes, allowed) if count is None else count, codes):
         return native.within(_contiguous(queries), _contiguous(codes), radius, allowed, isa)
     if allowed is not None:
         positions = np.flatnonzero(allowed)
@@ -80,6 +90,16 @@ def within(
         ids.append(position + start)
         far.append(block[owner, position])
     return Within.sort(len(queries), np.concatenate(owners), np.concatenate(ids), np.concatenate(far))
+
+
+def allowed_count(codes: NDArray[np.uint8], allowed: NDArray[np.bool_] | None) -> int:
+    """Return how many codes a mask (n,) bool allows; all without one."""
+    return len(codes) if allowed is None else int(np.count_nonzero(allowed))
+
+
+def is_sparse(count: int, codes: NDArray[np.uint8]) -> bool:
+    """Return whether so few codes are allowed that gathering them takes less time than comparing all."""
+    return count * _SPARSE < len(codes) and count * codes.shape[1] < _GATHERED
 
 
 class Lists:
@@ -296,14 +316,6 @@ def _check_shapes(
         raise ValueError(f"queries {queries.shape} and codes {codes.shape} have different widths")
     if allowed is not None and allowed.shape != (len(codes),):
         raise ValueError(f"a mask {allowed.shape} for {len(codes)} codes")
-
-
-def _is_sparse(allowed: NDArray[np.bool_] | None, codes: NDArray[np.uint8]) -> bool:
-    """Return whether a mask allows so few codes that gathering them takes less time than comparing all."""
-    if allowed is None:
-        return False
-    count = int(np.count_nonzero(allowed))
-    return count * _SPARSE < len(codes) and count * codes.shape[1] < _GATHERED
 
 
 def _contiguous(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -31,11 +31,19 @@ _BUCKETS_PER_CODE = 2  # in all tables together, at most
 
 # The cost of comparing one word of 64 bits, in cache misses of a search by tables: for a single query by one thread,
 # if the words are in memory or few enough to stay in the last-level cache, and for one of many queries.
-_COMPARED = 0.04
-_COMPARED_CACHED = 0.03
-_COMPARED_TOGETHER = 0.005
+_COMPARED = 0.03
+_COMPARED_CACHED = 0.016
+_COMPARED_TOGETHER = 0.006
+_FEW_SHORT, _FEW_LONG = 0.75, 0.5  # the cost of one of a few queries, relative to a single one: of a word, of more
 _CACHED = 1 << 21  # words
-_QUICK = 200_000  # words that are compared with a single query in the time in which a search by tables begins
+_SPENT = 0.75  # the share of the cost of comparing all codes that a search by tables may cost
+
+# Tables are tried if comparing all codes costs at least so many cache misses for each table: ten times what a failed
+# trial costs; less for the nearest code of few queries, which is found soon if it is near; and only enough to begin a
+# search within a radius, whose cost is known before, or among codes that occur often.
+_TRIED_TABLE, _TRIED_TABLE_FOR_ONE, _TABLE = 9000, 4000, 250
+_OFTEN = 8  # times that a code occurs on average
+_LINE = 64  # bytes of a cache line
 
 # One of so many queries of a batch, but at most so many of them, shows whether tables pay off for the others.
 _TRIED, _MOST_TRIED = 32, 64
@@ -71,6 +79,13 @@ class Tables:
                 return True
             start += size + 1
         return False
+
+    @cached_property
+    def repetitive(self) -> bool:
+        """Whether most codes are equal to many others."""
+        others = len(self.bits) - 1
+        count = len(self.rows) - int(self.offsets[-1]) * others
+        return others > 0 and int(self.offsets[-1]) * _OFTEN <= count
 
     @classmethod
     def of(cls, codes: NDArray[np.uint8]) -> Self:
@@ -143,18 +158,19 @@ def top_k(
     Arguments and results are those of `hamming.top_k`, with the tables of the codes. Of many queries, some are tried
     first: if that does not pay off, all queries are compared with all codes.
     """
-    if not hamming.isa or (len(queries) < mih.MANY and _words(codes) < _QUICK):
-        return hamming.top_k(queries, codes, k, allowed)
-    count = len(codes) if allowed is None else int(np.count_nonzero(allowed))
-    k, budget = min(k, count), _budget(len(queries), codes)
-    if not 1 <= k <= budget or _is_useless(tables, k, count, budget):
-        return hamming.top_k(queries, codes, k, allowed)
+    count = hamming.allowed_count(codes, allowed)
+    each = _cost(len(queries), codes, count)
+    if not hamming.isa or _together(len(queries), each) < _least(tables, len(queries), k):
+        return hamming.top_k(queries, codes, k, allowed, count)
+    k, budget = min(k, count), _SPENT * each
+    if not 0 < k * k.bit_length() <= budget or _is_useless(tables, k, count, budget):
+        return hamming.top_k(queries, codes, k, allowed, count)
     arrays, share = _arrays(codes, tables), _TRIAL_SHARE if tables.crowded else 0
     if len(queries) >= mih.MANY:
         tried = np.ascontiguousarray(queries[:: max(_TRIED, len(queries) // _MOST_TRIED)])
         costs = mih.nearest(arrays, tried, k, allowed, count, (budget, share * budget), hamming.isa)[2]
-        if not _pays(costs, budget):
-            return hamming.top_k(queries, codes, k, allowed)
+        if not _pays(costs, each):
+            return hamming.top_k(queries, codes, k, allowed, count)
         if (costs > 0).all():
             budget *= _LAST
     ids, distances, costs = mih.nearest(arrays, queries, k, allowed, count, (budget, share * budget), hamming.isa)
@@ -162,8 +178,8 @@ def top_k(
     if found.all():
         return Nearest(ids, distances)
     if not found.any():
-        return hamming.top_k(queries, codes, k, allowed)
-    scanned = hamming.top_k(queries[~found], codes, k, allowed)
+        return hamming.top_k(queries, codes, k, allowed, count)
+    scanned = hamming.top_k(queries[~found], codes, k, allowed, count)
     ids[~found], distances[~found] = scanned.ids, scanned.distances
     return Nearest(ids, distances)
 
@@ -175,38 +191,77 @@ def within(
 
     Arguments and results are those of `hamming.within`, with the tables of the codes.
     """
-    if not hamming.isa:
-        return hamming.within(queries, codes, radius, allowed)
-    radius, budget = min(radius, 8 * codes.shape[1]), _budget(len(queries), codes)
-    counts, found = mih.within(_arrays(codes, tables), queries, radius, allowed, budget, hamming.isa)
+    count = hamming.allowed_count(codes, allowed)
+    each = _cost(len(queries), codes, count)
+    if not hamming.isa or _together(len(queries), each) < _TABLE * len(tables.bits):
+        return hamming.within(queries, codes, radius, allowed, count)
+    radius = min(radius, 8 * codes.shape[1])
+    counts, found = mih.within(_arrays(codes, tables), queries, radius, allowed, _SPENT * each, hamming.isa)
     missing = counts < 0
     if missing.sum() > len(missing) / 2:  # scanning for the other queries, too, is faster than merging both
-        return hamming.within(queries, codes, radius, allowed)
-    scanned = hamming.within(queries[missing], codes, radius, allowed)
-    counts[missing] = np.diff(scanned.offsets)
+        return hamming.within(queries, codes, radius, allowed, count)
+    scanned = hamming.within(queries[missing], codes, radius, allowed, count) if missing.any() else None
+    if scanned:
+        counts[missing] = np.diff(scanned.offsets)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     ids, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int32)
     elsewhere = np.repeat(missing, counts)
-    ids[elsewhere], distances[elsewhere] = scanned.ids, scanned.distances
+    if scanned:
+        ids[elsewhere], distances[elsewhere] = scanned.ids, scanned.distances
     ids[~elsewhere], distances[~elsewhere] = found & np.uint64((1 << 32) - 1), found >> np.uint64(32)
     return Within(offsets, ids, distances)
 
 
 def cost_of_scan(count: int, width: int) -> float:
     """Return the cost of comparing a query with codes (count, width) on one core, in cache misses."""
-    return _COMPARED * count * -(-width // 8)
+    return _alone(count * -(-width // 8))
 
 
-def _budget(queries: int, codes: NDArray[np.uint8]) -> float:
-    """Return the cost of comparing a query with all codes, in cache misses."""
-    words = _words(codes)
+def is_scanned(count: int, width: int, distinct: int) -> bool:
+    """Return whether one core always compares a query with all codes (count, width), `distinct` of which differ."""
+    least = _TABLE if distinct * _OFTEN <= count else _TRIED_TABLE
+    return cost_of_scan(count, width) < least * len(key_bits(8 * width, count))
+
+
+def cost_of_candidate(width: int) -> float:
+    """Return the cost of comparing a code of `width` bytes from a bucket, in cache misses, as `mih.c` counts it."""
+    return -(-width // _LINE) + width / _LINE
+
+
+def _cost(queries: int, codes: NDArray[np.uint8], count: int) -> float:
+    """Return the cost of comparing one of the queries with `count` allowed codes, in cache misses."""
+    words = _words(codes, count)
     if queries >= mih.MANY:
         return _COMPARED_TOGETHER * words
-    return (_COMPARED_CACHED if words < _CACHED else _COMPARED) / native.threads() * words
+    cost = _alone(words) / native.threads()
+    if queries > 1:
+        cost *= _FEW_SHORT if codes.shape[1] <= 8 else _FEW_LONG
+    return cost
 
 
-def _words(codes: NDArray[np.uint8]) -> int:
-    return len(codes) * -(-codes.shape[1] // 8)
+def _alone(words: float) -> float:
+    """Return the cost of comparing words with a single query on one core, in cache misses."""
+    return (_COMPARED_CACHED if words < _CACHED else _COMPARED) * words
+
+
+def _together(queries: int, each: float) -> float:
+    """Return the cost of comparing that a trial saves: with one query, or with all if a few show what to do."""
+    return queries * each if queries >= mih.MANY else each
+
+
+def _least(tables: Tables, queries: int, k: int) -> float:
+    """Return the cost of comparing all codes from which on tables are tried for the `k` nearest codes."""
+    if tables.repetitive:
+        return _TABLE * len(tables.bits)
+    return (_TRIED_TABLE_FOR_ONE if k == 1 and queries < mih.MANY else _TRIED_TABLE) * len(tables.bits)
+
+
+def _words(codes: NDArray[np.uint8], count: int) -> float:
+    """Return the words that a scan for `count` allowed codes reads, or the time for the mask in words."""
+    words = -(-codes.shape[1] // 8)
+    if hamming.is_sparse(count, codes):
+        return min(len(codes), len(codes) / 4 + count * words)
+    return len(codes) * words
 
 
 def _pays(costs: NDArray[np.float64], budget: float) -> bool:
@@ -238,7 +293,7 @@ def _cost_of_uniform(lengths: tuple[int, ...], rows: int, k: int, count: int) ->
     for step in range(distance + 1):
         length = lengths[step % tables]
         each = rows / (1 << length)
-        cost += comb(length, step // tables) * (1 + min(1.0, each) + each)
+        cost += comb(length, step // tables) * (1 + min(1.0, each) + each * cost_of_candidate(bits // 8))
     return cost
 
 

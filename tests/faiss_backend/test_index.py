@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from faiss_backend import FaissIndex, blocks, choice, estimate
 from faiss_backend.kind import FILE
-from transhash import hamming
+from transhash import hamming, multi_index
 from transhash.errors import BackendError
 
 
@@ -353,12 +353,27 @@ def test_auto_takes_mih_for_clustered_and_repeated_codes_only(tmp_path):
     flips = np.packbits(rng.random((len(uniform), 64)) < 0.03, axis=1)
     near = uniform[rng.integers(0, 10_000, len(uniform))] ^ flips
     repeated = uniform[rng.integers(0, 100, len(uniform))]
-    with patch.object(choice, "_FEW", 1000), patch.object(blocks, "_BLOCK_ROWS", 60_000):
+    with (
+        patch.object(choice, "_FEW", 1000),
+        patch.object(blocks, "_BLOCK_ROWS", 60_000),
+        patch.object(multi_index, "_TRIED_TABLE", 100),
+    ):
         for codes, expected in ((uniform, "flat"), (near, "mih"), (repeated, "mih")):
             built = FaissIndex.build(codes, type="auto")
             assert built.info()["type"] == expected
             streamed = FaissIndex.stream(codes, tmp_path, type="auto")
             assert (streamed.info()["type"], streamed.reason) == (expected, built.reason)
+
+
+def test_auto_does_not_take_mih_where_it_would_compare_all_codes():
+    """Codes around few others are compared quickly; of few distinct codes, each is compared once."""
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 256, (100, 8), dtype=np.uint8)[rng.integers(0, 100, 100_000)]
+    near = centres ^ np.packbits(rng.random((len(centres), 64)) < 0.03, axis=1)
+    with patch.object(choice, "_FEW", 1000):
+        assert estimate.share_of_scan(near) == 1
+        assert FaissIndex.build(near, type="auto").info()["type"] == "flat"
+        assert estimate.share_of_scan(centres) < 0.1
 
 
 @settings(deadline=None, max_examples=40)

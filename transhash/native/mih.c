@@ -18,10 +18,13 @@
 #define GROUP 64   /* buckets visited together */
 #define BATCH 256  /* codes compared together */
 #define FALL 3     /* factor by which fewer codes are in buckets that differ in one more bit from the query's */
-#define CROWDED 8  /* a search with more codes around the query than usual may cost this part of the budget in vain */
+#define TRIED 10   /* the query's own buckets, and others with more codes than usual, may cost this part of the budget */
 #define CERTAIN 3  /* standard deviations by which the number of codes near a query must exceed the usual one */
 #define MATCH 3    /* cost of a match of a radius search, which must be sorted */
 #define REPEATS 4  /* equal codes that cost as much as a cache miss: their rows are consecutive */
+#define KEYS 4     /* keys of a near code that cost as much as a cache miss to compare */
+#define VISIT 30   /* cost of a visit of a table, whose first misses are waited for one after the other */
+#define LINE 64    /* bytes of a cache line */
 
 #if defined(__GNUC__)
 #define FETCH(address) __builtin_prefetch(address, 0, 2) /* into the second level: the first fetches fewer at once */
@@ -29,6 +32,9 @@
 #else
 #define FETCH(address) ((void)(address))
 #define INLINE static inline
+#endif
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SWAP(word) __builtin_bswap64(word)
 #endif
 #if defined(__GNUC__) && defined(__x86_64__)
 #define WITH_POPCOUNT __attribute__((target("popcnt")))
@@ -45,6 +51,8 @@ typedef struct {
     int nearest;    /* whether it is a heap, of at most `room` */
     uint64_t bound; /* matches must be below */
     double cost, budget, trial;
+    double limit; /* at which the visit of a table ends */
+    double candidate, kept; /* cost of comparing a code, and of moving a match up or down the heap */
     double buckets[2][MAX_KEY_BITS + 1]; /* at each number of bits, in the last table and in one with a longer key */
     double seen, expected; /* candidates in the buckets visited, and how many there would be if codes were uniform */
     uint64_t likely;       /* distance of the k-th nearest code if codes were uniform */
@@ -57,6 +65,13 @@ typedef struct {
 INLINE uint32_t key_of(const uint8_t *code, size_t width, unsigned start, unsigned bits)
 {
     uint64_t word = 0;
+#ifdef SWAP
+    if (width >= 8) {
+        size_t first = start / 8 < width - 8 ? start / 8 : width - 8;
+        memcpy(&word, code + first, 8);
+        return (uint32_t)(SWAP(word) << (start - 8 * first) >> (64 - bits));
+    }
+#endif
     for (size_t byte = start / 8; byte < start / 8 + 5; byte++) /* 28 bits lie in 5 bytes */
         word = word << 8 | (byte < width ? code[byte] : 0u);
     return (uint32_t)(word >> (40 - start % 8 - bits)) & ((1u << bits) - 1);
@@ -97,6 +112,7 @@ static void keep(Search *search, uint64_t match)
     if (search->nearest && search->size == search->room) {
         search->matches[0] = match;
         sift(search->matches, search->size);
+        search->cost += 2 * search->kept;
     } else if (search->nearest) {
         size_t place = search->size++;
         for (; place && search->matches[(place - 1) / 2] < match; place = (place - 1) / 2)
@@ -179,10 +195,13 @@ static int is_new(const Search *search, const uint8_t *code)
 INLINE void compare(Search *search, size_t width, const uint32_t *rows, size_t count)
 {
     const uint8_t *codes = search->tables->codes;
-    for (size_t place = 0; place < count && search->cost <= search->budget; place++) {
+    for (size_t place = 0; place < count && search->cost <= search->limit; place++) {
         const uint8_t *code = codes + rows[place] * width;
         uint32_t distance = distance_of(code, search->words, width);
-        if (((uint64_t)distance << 32 | rows[place]) < search->bound && is_new(search, code))
+        if (((uint64_t)distance << 32 | rows[place]) >= search->bound)
+            continue;
+        search->cost += (double)search->tables->table_count / KEYS;
+        if (is_new(search, code))
             take(search, rows[place], distance);
     }
 }
@@ -205,7 +224,8 @@ INLINE void visit(Search *search, size_t width)
     uint32_t key = search->keys[search->table], mask = (1u << search->flipped) - 1, end = 1u << table->bits;
     uint32_t keys[GROUP], lows[GROUP], highs[GROUP], rows[BATCH];
     size_t visited = 0, candidates = 0, waiting = 0;
-    for (int more = 1; more && search->cost <= search->budget;) {
+    search->cost += VISIT;
+    for (int more = 1; more && search->cost <= search->limit;) {
         size_t count = 0, filled = 0;
         for (; more && count < GROUP; count++) {
             keys[count] = key ^ mask;
@@ -224,23 +244,24 @@ INLINE void visit(Search *search, size_t width)
         visited += count;
         search->cost += (double)(count + filled);
         for (size_t place = 0; place < filled; place++) {
-            for (size_t at = lows[place]; at < highs[place] && search->cost <= search->budget; at++) {
+            for (size_t at = lows[place]; at < highs[place] && search->cost <= search->limit; at++) {
                 uint32_t row = table->rows[at];
                 if (row & REPEATED)
                     break; /* `take` finds these by the code that they repeat */
                 if (row >= tables->n)
                     continue;
-                FETCH(tables->codes + row * width);
+                for (size_t byte = 0; byte < width; byte += LINE)
+                    FETCH(tables->codes + row * width + byte);
                 rows[waiting++] = row;
                 if (waiting == BATCH) {
-                    search->cost += BATCH;
+                    search->cost += BATCH * search->candidate;
                     compare(search, width, rows, BATCH);
                     waiting = 0;
                 }
             }
         }
     }
-    search->cost += (double)waiting;
+    search->cost += (double)waiting * search->candidate;
     compare(search, width, rows, waiting);
     search->seen += (double)candidates;
     search->expected += (double)visited * density(table);
@@ -248,9 +269,15 @@ INLINE void visit(Search *search, size_t width)
     search->candidates[search->table] = (uint32_t)candidates;
 }
 
-/* Fill in the numbers of buckets. */
-static void count_buckets(Search *search)
+/* Return the cost of comparing a code of `width` bytes: of its cache lines, and of its words. */
+static double cost_of_candidate(size_t width) { return (double)((width + LINE - 1) / LINE) + (double)width / LINE; }
+
+/* Fill in the numbers of buckets, and costs. */
+static void prepare(Search *search)
 {
+    search->candidate = cost_of_candidate(search->tables->width);
+    for (size_t size = search->nearest ? search->room : 0; size > 1; size /= 2)
+        search->kept++;
     unsigned least = search->tables->tables[search->tables->table_count - 1].bits;
     for (unsigned longer = 0; longer < 2; longer++) {
         double count = 1;
@@ -276,7 +303,7 @@ static double cost_of(const Search *search, size_t place, uint32_t flipped)
     if (flipped > MAX_KEY_BITS)
         return 0;
     unsigned longer = table->bits > search->tables->tables[search->tables->table_count - 1].bits;
-    return search->buckets[longer][flipped] * (1 + (codes < 1 ? codes : 1) + codes);
+    return VISIT + search->buckets[longer][flipped] * (1 + (codes < 1 ? codes : 1) + codes * search->candidate);
 }
 
 /* Return the largest distance of a code that can still matter. */
@@ -285,20 +312,23 @@ static uint64_t furthest(const Search *search)
     return search->nearest ? search->bound >> 32 : (search->bound >> 32) - 1;
 }
 
-/* Whether the search is worth going on with: either it will probably end within the budget, or little was spent. The
-   query's own buckets are visited in any case. */
-static int affordable(const Search *search)
+/* Whether the search is worth going on with: little was spent, or it will probably end within the budget. The next
+   visit must keep to that, too. */
+static int affordable(Search *search)
 {
     size_t table_count = search->tables->table_count, place = search->table;
+    double cost = search->cost + cost_of(search, place, search->flipped), more = search->seen - search->expected;
+    int crowded = search->nearest && more > 0 && more * more > CERTAIN * CERTAIN * search->expected;
+    search->limit = crowded || !search->flipped ? search->budget / TRIED : search->trial;
+    if (cost <= search->limit)
+        return 1; /* without the prediction, which takes long with many tables */
     uint64_t reached = table_count * search->flipped + place, last = furthest(search);
-    double step = search->cost + cost_of(search, place, search->flipped), cost = step;
     if (search->nearest && last > search->likely)
         last = search->likely;
     while (cost <= search->budget && reached++ < last)
         cost += cost_of(search, reached % table_count, (uint32_t)(reached / table_count));
-    double more = search->seen - search->expected;
-    int crowded = search->nearest && more > 0 && more * more > CERTAIN * CERTAIN * search->expected;
-    return cost <= search->budget || !search->flipped || step <= (crowded ? search->budget / CROWDED : search->trial);
+    search->limit = search->budget;
+    return cost <= search->budget;
 }
 
 INLINE int run(Search *search)
@@ -316,7 +346,7 @@ INLINE int run(Search *search)
             case 16: visit(search, 16); break;
             default: visit(search, tables->width);
             }
-            if (search->failed || search->cost > search->budget)
+            if (search->failed || search->cost > search->limit)
                 return 0;
             if (furthest(search) <= tables->table_count * search->flipped + search->table)
                 return 1;
@@ -331,12 +361,16 @@ WITH_POPCOUNT static int run_with_popcount(Search *search) { return run(search);
 static int begin(Search *search, const uint8_t *query)
 {
     const Tables *tables = search->tables;
-    search->cost = search->seen = search->expected = 0;
+    search->seen = search->expected = 0;
+    search->cost = search->nearest ? search->kept * (double)search->room : 0;
     memset(search->words, 0, sizeof search->words);
     memset(search->visited, 0, sizeof search->visited);
     memcpy(search->words, query, tables->width);
-    for (size_t table = 0; table < tables->table_count; table++)
-        search->keys[table] = key_of(query, tables->width, tables->tables[table].start, tables->tables[table].bits);
+    for (size_t place = 0; place < tables->table_count; place++) {
+        const Table *table = &tables->tables[place];
+        search->keys[place] = key_of(query, tables->width, table->start, table->bits);
+        FETCH(&table->offsets[search->keys[place]]);
+    }
     return tables->popcount ? run_with_popcount(search) : run(search);
 }
 
@@ -356,7 +390,7 @@ int mih_nearest(const Tables *tables, const uint8_t *queries, size_t query_count
                 double trial, int64_t *ids, int32_t *distances, double *costs)
 {
     Search search = {.tables = tables, .room = k, .nearest = 1, .budget = budget, .trial = trial};
-    count_buckets(&search);
+    prepare(&search);
     search.likely = distance_within(count, (double)k, tables->width);
     search.matches = malloc(k * sizeof *search.matches);
     if (!search.matches)
@@ -387,7 +421,7 @@ int64_t mih_within(const Tables *tables, const uint8_t *queries, size_t query_co
                    int64_t *counts, uint64_t **keys)
 {
     Search search = {.tables = tables, .budget = budget, .bound = ((uint64_t)radius + 1) << 32};
-    count_buckets(&search);
+    prepare(&search);
     for (size_t query = 0; !search.failed && query < query_count; query++) {
         size_t before = search.size;
         if (begin(&search, queries + query * tables->width)) {

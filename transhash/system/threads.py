@@ -6,5 +6,6 @@ import os
 def threads() -> int:
     """Return OMP_NUM_THREADS, as FAISS reads it, or the number of cores of this process."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(limit) if limit.isdecimal() and int(limit) else cores
+    if limit.isdecimal() and int(limit):
+        return int(limit)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
