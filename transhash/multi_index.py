@@ -36,7 +36,8 @@ _COMPARED_CACHED = 0.016
 _COMPARED_TOGETHER = 0.006
 _FEW_SHORT, _FEW_LONG = 0.75, 0.5  # the cost of one of a few queries, relative to a single one: of a word, of more
 _CACHED = 1 << 21  # words
-_SPENT = 0.75  # the share of the cost of comparing all codes that a search by tables may cost
+# The share of the cost of comparing all codes that a search by tables may cost, and one of a batch.
+_SPENT, _SPENT_TOGETHER = 0.75, 1.25
 
 # Tables are tried if comparing all codes costs at least so many cache misses for each table: ten times what a failed
 # trial costs; less for the nearest code of few queries, which is found soon if it is near; and only enough to begin a
@@ -162,7 +163,7 @@ def top_k(
     each = _cost(len(queries), codes, count)
     if not hamming.isa or _together(len(queries), each) < _least(tables, len(queries), k):
         return hamming.top_k(queries, codes, k, allowed, count)
-    k, budget = min(k, count), _SPENT * each
+    k, budget = min(k, count), each * (_SPENT_TOGETHER if len(queries) >= mih.MANY else _SPENT)
     if not 0 < k * k.bit_length() <= budget or _is_useless(tables, k, count, budget):
         return hamming.top_k(queries, codes, k, allowed, count)
     arrays, share = _arrays(codes, tables), _TRIAL_SHARE if tables.crowded else 0
