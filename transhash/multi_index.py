@@ -40,8 +40,8 @@ _CACHED = 1 << 21  # words
 _SPENT, _SPENT_TOGETHER = 0.75, 1.25
 
 # Tables are tried if comparing all codes costs at least so many cache misses for each table: ten times what a failed
-# trial costs; less for the nearest code of few queries, which is found soon if it is near; and only enough to begin a
-# search within a radius, whose cost is known before, or among codes that occur often.
+# trial costs; less for the nearest code of few queries, which is found soon if codes are crowded; and only enough to
+# begin a search within a radius, whose cost is known before, or among codes that occur often.
 _TRIED_TABLE, _TRIED_TABLE_FOR_ONE, _TABLE = 9000, 4000, 250
 _OFTEN = 8  # times that a code occurs on average
 _LINE = 64  # bytes of a cache line
@@ -254,7 +254,8 @@ def _least(tables: Tables, queries: int, k: int) -> float:
     """Return the cost of comparing all codes from which on tables are tried for the `k` nearest codes."""
     if tables.repetitive:
         return _TABLE * len(tables.bits)
-    return (_TRIED_TABLE_FOR_ONE if k == 1 and queries < mih.MANY else _TRIED_TABLE) * len(tables.bits)
+    for_one = k == 1 and queries < mih.MANY and tables.crowded
+    return (_TRIED_TABLE_FOR_ONE if for_one else _TRIED_TABLE) * len(tables.bits)
 
 
 def _words(codes: NDArray[np.uint8], count: int) -> float:
