@@ -39,14 +39,14 @@ _CACHED = 1 << 21  # words
 # The share of the cost of comparing all codes that a search by tables may cost, and one of a batch.
 _SPENT, _SPENT_TOGETHER = 0.75, 1.25
 
-# Tables are tried if comparing all codes costs at least so many cache misses for each table: ten times what a failed
-# trial costs; less for the nearest code of few queries, which is found soon if codes are crowded; and only enough to
-# begin a search within a radius, whose cost is known before, or among codes that occur often.
+# Tables are tried only if a scan costs at least this many cache misses per table. The first limit is ten times the
+# cost of a failed trial. The second is for k = 1 and few queries among crowded codes, where a near code is found
+# soon. The third covers the start of a search: for radius searches, whose cost is known before, and repeated codes.
 _TRIED_TABLE, _TRIED_TABLE_FOR_ONE, _TABLE = 9000, 4000, 250
 _OFTEN = 8  # times that a code occurs on average
 _LINE = 64  # bytes of a cache line
 
-# One of so many queries of a batch, but at most so many of them, shows whether tables pay off for the others.
+# Every 32nd query of a batch, or about 64 of a large one, is searched first: they show whether tables pay off.
 _TRIED, _MOST_TRIED = 32, 64
 _FIRST = 500  # cache misses of a search that take 2.5 times as long as later ones: fewer are prefetched together
 _FEWER = 1.2  # the cost of scanning for some queries of a batch, relative to their share of that for all
@@ -202,12 +202,12 @@ def within(
     if missing.sum() > len(missing) / 2:  # scanning for the other queries, too, is faster than merging both
         return hamming.within(queries, codes, radius, allowed, count)
     scanned = hamming.within(queries[missing], codes, radius, allowed, count) if missing.any() else None
-    if scanned:
+    if scanned is not None:
         counts[missing] = np.diff(scanned.offsets)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     ids, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int32)
     elsewhere = np.repeat(missing, counts)
-    if scanned:
+    if scanned is not None:
         ids[elsewhere], distances[elsewhere] = scanned.ids, scanned.distances
     ids[~elsewhere], distances[~elsewhere] = found & np.uint64((1 << 32) - 1), found >> np.uint64(32)
     return Within(offsets, ids, distances)
